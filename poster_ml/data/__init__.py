@@ -1,0 +1,1 @@
+"""Tables, downloads, images, the prepared dataset, splits, duplicates, synthetic posters, exploration."""

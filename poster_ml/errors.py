@@ -1,0 +1,100 @@
+"""The exception tree: everything a user can do wrong, told in one line.
+
+PosterMLError                 the user's mistake: exit code 2, no traceback
+├── ConfigError               a YAML file or a --set override does not fit
+├── TableError                a table of movies cannot be read as one
+├── DatasetError              a prepared dataset is missing, broken or unusable
+├── DownloadError             nothing could be downloaded
+├── WeightsError              weights that can't be had or do not fit the network
+├── UnknownFamilyError        a model family that is not in the catalogue
+├── UnknownLayerError         a layer name that the network does not have
+├── EvaluationError           predictions that cannot be evaluated
+├── TrackingError             a run, experiment or store that cannot be used
+├── RegistryError             a registered model, version or alias that cannot be used
+├── TuningError               a search space or study that cannot be used
+└── RequestError              one image of a request to the service cannot be scored
+
+A message says what came, what is allowed and what to do, on one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class PosterMLError(Exception):
+    """Base of all mistakes that the user can mend; the command line turns it into exit code 2."""
+
+
+class ConfigError(PosterMLError):
+    """A configuration with one or more faults, all of them reported at once.
+
+    Args:
+        faults: one sentence each, in the order of the file.
+        source: where they were found: a file name, or "--set".
+    """
+
+    def __init__(self, faults: Sequence[str], source: str = "") -> None:
+        """Joins the faults into one line."""
+        self.faults = tuple(faults)
+        self.source = source
+        where = f"{source}: " if source else ""
+        super().__init__(where + "; ".join(self.faults))
+
+
+class TableError(PosterMLError):
+    """A table of movies cannot be read as one."""
+
+
+class DatasetError(PosterMLError):
+    """A prepared dataset is missing, broken or unusable for what was asked."""
+
+
+class DownloadError(PosterMLError):
+    """Nothing could be downloaded."""
+
+
+class WeightsError(PosterMLError):
+    """Weights that cannot be had or do not fit the network."""
+
+
+class UnknownFamilyError(PosterMLError):
+    """A model family that is not in the catalogue."""
+
+
+class UnknownLayerError(PosterMLError):
+    """A layer name that the network does not have."""
+
+
+class EvaluationError(PosterMLError):
+    """Predictions that cannot be evaluated."""
+
+
+class TrackingError(PosterMLError):
+    """A run, experiment or store that cannot be used."""
+
+
+class RegistryError(PosterMLError):
+    """A registered model, version or alias that cannot be used."""
+
+
+class TuningError(PosterMLError):
+    """A search space or study that cannot be used."""
+
+
+class RequestError(PosterMLError):
+    """One image of a request to the service cannot be scored."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Says which allowed name was probably meant.
+
+    Args:
+        name: what came.
+        allowed: the right names.
+
+    Returns: " (did you mean 'x'?)", or an empty string where nothing is near.
+    """
+    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, baselines, comparison, plots, the report page. NumPy and scikit-learn only."""

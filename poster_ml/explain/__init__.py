@@ -1,0 +1,1 @@
+"""Class activation maps, intermediate layers, overlays, faithfulness."""

@@ -1,0 +1,1 @@
+"""One file per family; the catalogue is an explicit dict."""

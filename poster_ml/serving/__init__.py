@@ -1,0 +1,1 @@
+"""The pyfunc model and the registry."""

@@ -1,0 +1,1 @@
+"""The MLflow run: parameters, metrics with step, artifacts."""

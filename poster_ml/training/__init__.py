@@ -1,0 +1,1 @@
+"""Fitting, callbacks, frozen-feature cache, precision, resume. Knows no mlflow."""

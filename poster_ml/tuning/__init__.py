@@ -1,0 +1,1 @@
+"""Search spaces, the Optuna study and the KerasTuner search."""

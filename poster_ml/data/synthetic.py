@@ -1,0 +1,349 @@
+"""Synthetic posters whose label has a known cause and whose best possible accuracy is known.
+
+The cause is the study's own claim: a big title and few figures make a poster Fresh, many figures in regular
+rows make it Rotten. A poster has a title prominence t in [0, 1] (the area of the title) and a crowd c in
+[0, 1] (the number of figures); its score is t - c, and no poster has a score within GAP of zero, so the rule
+can be read at 64 pixels. The sign of the score is the clean label. The label of the table is the clean label,
+flipped with probability 1 - bayes_accuracy, whatever the poster looks like. So nobody who sees only posters
+can be right more often than bayes_accuracy, and who knows the rule is right exactly that often.
+
+Palette and corner mark can be made to follow the label too (off by default). They are visible, so they raise
+what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from poster_ml.data.drawing import GRIDS, Drawing, Plan, draw_poster
+from poster_ml.errors import DatasetError
+from poster_ml.files import atomic_folder
+from poster_ml.progress import progress
+from poster_ml.seeding import generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GAP = 0.25  # no poster has a score nearer to zero (boxes on whole pixels move it by a few hundredths)
+CLEAN_FRESH = 0.6  # share of posters with a positive score; .58 are Fresh after flips at .9
+SMALLEST_TITLE, LARGEST_TITLE = 0.035, 0.30  # area of the title's box as a share of the poster
+MOST_FIGURES = max(GRIDS)
+FRESH_GENRES = ("Documentary", "Drama", "Animation", "Classics")
+ROTTEN_GENRES = ("Action", "Comedy", "Horror", "Thriller")
+TABLE_COLUMNS = (
+    "movie_id",
+    "title",
+    "year",
+    "genres",
+    "tomatometer_rating",
+    "tomatometer_status",
+    "imdb_score",
+    "rating_source",
+)
+REGION_COLUMNS = ("movie_id", "kind", "left", "top", "right", "bottom")
+
+_FIRST = (
+    "Last",
+    "Silent",
+    "Golden",
+    "Broken",
+    "Distant",
+    "Crimson",
+    "Hidden",
+    "Endless",
+    "Burning",
+    "Little",
+    "Midnight",
+    "Paper",
+)
+_SECOND = (
+    "Harbour",
+    "Summer",
+    "Kingdom",
+    "Letter",
+    "Garden",
+    "Horizon",
+    "Station",
+    "Mirror",
+    "Orchard",
+    "Winter",
+    "Shadow",
+    "River",
+)
+_THIRD = ("Returns", "Forever", "Rising", "Tonight", "Untold", "Awakens")
+
+
+@dataclass(frozen=True)
+class Confounders:
+    """How strongly other things follow the label: 0 not at all, 1 always.
+
+    `palette` (Fresh warm, Rotten cold) and `shortcut` (a mark in the corner of Fresh posters) can be seen;
+    `genre` and `year` (Fresh movies are older) stand in the table only.
+    """
+
+    palette: float = 0.0
+    genre: float = 0.3
+    year: float = 0.3
+    shortcut: float = 0.0
+
+
+@dataclass(frozen=True)
+class SyntheticSummary:
+    """What was written.
+
+    `bayes_accuracy` is the best accuracy by the rule, `best_accuracy` and `best_roc_auc` by everything that
+    can be seen (the same unless palette or shortcut were planted); `achieved_accuracy` is the rule's share of
+    right answers on this sample; `fresh_share` the share of Fresh posters in it.
+    """
+
+    folder: Path
+    count: int
+    seed: int
+    bayes_accuracy: float
+    best_accuracy: float
+    best_roc_auc: float
+    achieved_accuracy: float
+    fresh_share: float
+    majority_accuracy: float
+
+
+@dataclass(frozen=True)
+class _Poster:
+    row: dict[str, object]
+    drawing: Drawing
+    label: int
+    clean_label: int
+
+
+def write_posters(
+    out: Path,
+    *,
+    count: int = 1200,
+    seed: int = 42,
+    bayes_accuracy: float = 0.9,
+    width: int = 182,
+    height: int = 268,
+    confounders: Confounders | None = None,
+) -> SyntheticSummary:
+    """Draws posters and writes them with a table, the boxes of what was drawn, and what is known of them.
+
+    Writes `posters/<movie_id>.jpg`, `movies.csv` (the columns of a real table), `regions.csv` (movie_id, kind
+    title | figure | credits | mark, and a box in pixels of the file; right and bottom lie outside) and
+    `synthetic.json`. The folder is whole or absent. Same arguments, same bytes; poster i is the same
+    whatever `count` is.
+
+    Args:
+        out: a folder that is new, empty, or was written by this function.
+        count: posters, at least 20.
+        seed: an int >= 0.
+        bayes_accuracy: in [0.5, 1]; 0.5 makes labels that nothing in the poster explains.
+        width, height: pixels, at least 64 each.
+        confounders: what else follows the label; None: genre and year a little.
+
+    Raises: DatasetError for values out of range and for a folder with other things in it.
+    """
+    confounders = confounders or Confounders()
+    _check(out, count, seed, bayes_accuracy, width, height, confounders)
+    import pandas as pd
+
+    rows: list[dict[str, object]] = []
+    regions: list[list[object]] = []
+    labels, clean = [], []
+    with atomic_folder(out.resolve()) as folder:
+        (folder / "posters").mkdir()
+        posters = _draw_all(count, seed, bayes_accuracy, width, height, confounders)
+        for poster in progress(posters, "drawing posters", total=count):
+            identity = poster.row["movie_id"]
+            poster.drawing.image.save(folder / "posters" / f"{identity}.jpg", quality=90)
+            rows.append(poster.row)
+            regions.extend([identity, kind, *asdict(box).values()] for kind, box in poster.drawing.regions)
+            labels.append(poster.label)
+            clean.append(poster.clean_label)
+        pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(folder / "movies.csv", index=False)
+        pd.DataFrame(regions, columns=REGION_COLUMNS).to_csv(folder / "regions.csv", index=False)
+        summary = _summarise(out, seed, bayes_accuracy, confounders, np.array(labels), np.array(clean))
+        facts = asdict(summary) | {"width": width, "height": height, "confounders": asdict(confounders)}
+        del facts["folder"]
+        (folder / "synthetic.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def score_regions(regions: pd.DataFrame, width: int, height: int) -> pd.Series:
+    """Computes the rule from what was drawn.
+
+    Args:
+        regions: as in `regions.csv`.
+        width, height: of the posters in pixels.
+
+    Returns: the score per movie_id, in [-1, 1]; positive means Fresh by the rule.
+    """
+    title = regions[regions["kind"] == "title"].set_index("movie_id")
+    share = (title["right"] - title["left"]) * (title["bottom"] - title["top"]) / (width * height)
+    prominence = (share - SMALLEST_TITLE) / (LARGEST_TITLE - SMALLEST_TITLE)
+    figures = regions[regions["kind"] == "figure"].groupby("movie_id").size()
+    return (prominence - (figures - 1) / (MOST_FIGURES - 1)).rename("score")
+
+
+def best_possible(bayes_accuracy: float, confounders: Confounders) -> tuple[float, float]:
+    """Computes what a perfect reader of the pictures reaches.
+
+    The rule, the palette and the mark are independent given the label, so all their combinations can be
+    enumerated.
+
+    Returns: accuracy and ROC AUC in expectation.
+    """
+    joint = np.array([[CLEAN_FRESH, bayes_accuracy], [1 - CLEAN_FRESH, 1 - bayes_accuracy]])
+    fresh = float(joint[0].prod() + joint[1].prod())
+    of_fresh = CLEAN_FRESH * bayes_accuracy / fresh
+    of_rotten = CLEAN_FRESH * (1 - bayes_accuracy) / (1 - fresh)
+    rates = [(of_rotten, of_fresh)]  # probability of the positive sign for (Rotten, Fresh)
+    planted = (confounders.palette, confounders.shortcut)
+    rates.extend(((1 - strength) / 2, (1 + strength) / 2) for strength in planted)
+    given: dict[int, list[float]] = {0: [], 1: []}
+    for signs in itertools.product((False, True), repeat=len(rates)):
+        for label in (0, 1):
+            chances = [
+                rate[label] if sign else 1 - rate[label] for sign, rate in zip(signs, rates, strict=True)
+            ]
+            given[label].append(float(np.prod(chances)))
+    rotten_chance, fresh_chance = np.array(given[0]), np.array(given[1])
+    accuracy = np.maximum(fresh * fresh_chance, (1 - fresh) * rotten_chance).sum()
+    posterior = fresh * fresh_chance / np.maximum(fresh * fresh_chance + (1 - fresh) * rotten_chance, 1e-300)
+    above = posterior[:, None] - posterior[None, :]
+    wins = (above > 1e-12) + 0.5 * (np.abs(above) <= 1e-12)
+    return float(accuracy), float(fresh_chance @ wins @ rotten_chance)
+
+
+def _draw_all(
+    count: int, seed: int, bayes_accuracy: float, width: int, height: int, confounders: Confounders
+) -> Iterator[_Poster]:
+    for number in range(1, count + 1):
+        # Separate streams: another accuracy or confounder changes labels, not layouts.
+        label_random = generator(seed, "synthetic", number, "label")
+        plan_random = generator(seed, "synthetic", number, "plan")
+        clean_label = int(label_random.random() < CLEAN_FRESH)
+        label = clean_label if label_random.random() < bayes_accuracy else 1 - clean_label
+        row = _table_row(number, label, confounders, generator(seed, "synthetic", number, "table"))
+        plan = _plan(str(row["title"]), clean_label, label, confounders, plan_random)
+        drawing = draw_poster(plan, width, height, generator(seed, "synthetic", number, "drawing"))
+        yield _Poster(row, drawing, label, clean_label)
+
+
+def _follows(label: int, strength: float, random: np.random.Generator) -> bool:
+    """A sign that agrees with the label with probability (1 + strength) / 2."""
+    return (label == 1) == bool(random.random() < (1 + strength) / 2)
+
+
+def _plan(
+    title: str, clean_label: int, label: int, confounders: Confounders, random: np.random.Generator
+) -> Plan:
+    counts = tuple(GRIDS)
+    sign = 1 if clean_label else -1
+    while True:  # about three draws: the posters with a score of the wanted sign and beyond the gap
+        prominence = float(random.random())
+        figures = counts[int(random.integers(len(counts)))]
+        if sign * (prominence - (figures - 1) / (MOST_FIGURES - 1)) > GAP:
+            break
+    share = SMALLEST_TITLE + prominence * (LARGEST_TITLE - SMALLEST_TITLE)
+    narrowest = max(0.5, share / 0.36)  # so that a title is never taller than .36 of the poster
+    width = random.uniform(narrowest, 0.92)
+    on_top = bool(random.random() < 0.5)
+    half_circle = random.uniform(-0.25, 0.25)
+    warm = _follows(label, confounders.palette, random)
+    hue = (0.06 if warm else 0.56) + half_circle
+    marked = _follows(label, confounders.shortcut, random)
+    return Plan(title, share, width, on_top, figures, hue % 1.0, confounders.shortcut > 0 and marked)
+
+
+def _table_row(
+    number: int, label: int, confounders: Confounders, random: np.random.Generator
+) -> dict[str, object]:
+    words = [str(random.choice(_FIRST)), str(random.choice(_SECOND))]
+    if random.random() < 0.35:
+        words.insert(0, "The")
+    if random.random() < 0.35:
+        words.append(str(random.choice(_THIRD)))
+    leaning = FRESH_GENRES if label else ROTTEN_GENRES
+    follow_genre = random.random() < confounders.genre
+    genres = [str(random.choice(leaning if follow_genre else FRESH_GENRES + ROTTEN_GENRES))]
+    second = str(random.choice(("Romance", "Adventure", "Mystery", "Family")))
+    if random.random() < 0.5:
+        genres.append(second)
+    follow_year = random.random() < confounders.year
+    early, late = (1950, 1986) if label else (1990, 2021)
+    year = int(random.integers(early, late) if follow_year else random.integers(1950, 2021))
+    rating = int(random.integers(60, 101) if label else random.integers(5, 60))
+    score = float(np.clip(3.2 + rating / 22 + random.normal(0, 0.5), 1, 9.5))
+    return {
+        "movie_id": f"synth{number:05d}",
+        "title": " ".join(words),
+        "year": year,
+        "genres": "|".join(genres),
+        "tomatometer_rating": rating,
+        "tomatometer_status": "Fresh" if label else "Rotten",
+        "imdb_score": round(score, 1),
+        "rating_source": "synthetic",
+    }
+
+
+def _summarise(
+    out: Path,
+    seed: int,
+    bayes_accuracy: float,
+    confounders: Confounders,
+    labels: np.ndarray,
+    clean: np.ndarray,
+) -> SyntheticSummary:
+    accuracy, area = best_possible(bayes_accuracy, confounders)
+    fresh = float(labels.mean())
+    return SyntheticSummary(
+        folder=out,
+        count=len(labels),
+        seed=seed,
+        bayes_accuracy=bayes_accuracy,
+        best_accuracy=round(accuracy, 6),
+        best_roc_auc=round(area, 6),
+        achieved_accuracy=float((labels == clean).mean()),
+        fresh_share=fresh,
+        majority_accuracy=max(fresh, 1 - fresh),
+    )
+
+
+def _check(
+    out: Path,
+    count: int,
+    seed: int,
+    bayes_accuracy: float,
+    width: int,
+    height: int,
+    confounders: Confounders,
+) -> None:
+    # Comparisons are written so that NaN fails too.
+    if not 20 <= count <= 99_999:
+        raise DatasetError(
+            f"count must be between 20 and 99999, got {count}: fewer can't be split three ways"
+        )
+    if seed < 0:
+        raise DatasetError(f"seed must be 0 or more, got {seed}")
+    if not 0.5 <= bayes_accuracy <= 1:
+        raise DatasetError(
+            f"bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got {bayes_accuracy}"
+        )
+    if not (64 <= width <= 4096 and 64 <= height <= 4096):
+        raise DatasetError(f"width and height must be between 64 and 4096 pixels, got {width} x {height}")
+    for name, strength in asdict(confounders).items():
+        if not 0 <= strength <= 1:
+            raise DatasetError(f"confounder {name} must be between 0 (absent) and 1 (always), got {strength}")
+    if out.exists() and not out.is_dir():
+        raise DatasetError(f"{out} is a file; name a folder that is new or empty")
+    if out.is_dir() and any(out.iterdir()) and not (out / "synthetic.json").is_file():
+        raise DatasetError(
+            f"{out} holds other files and would be replaced; name a folder that is new or empty"
+        )

@@ -1,0 +1,232 @@
+"""One MLflow run: opened, filled, closed with its true state; and runs found again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.utils.time import get_current_time_millis
+
+from poster_ml.config import REPOSITORY, ExperimentConfig, flatten, to_yaml
+from poster_ml.errors import PosterMLError, TrackingError
+from poster_ml.tracking.store import connect
+
+MAX_BATCH = 100  # MLflow takes so many params or tags in one call
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it stands in the store."""
+
+    run_id: str
+    name: str
+    status: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def variant(self) -> str:
+        """The variant that was trained, or an empty text."""
+        return self.tags.get("variant", "")
+
+
+class RunLogger:
+    """Writes to one run. Every method may be called any number of times."""
+
+    def __init__(self, run_id: str) -> None:
+        """Takes the id of a run that exists."""
+        self.run_id = run_id
+        self._client = mlflow.MlflowClient()
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Logs parameters; texts longer than MLflow's 6,000 characters are cut."""
+        items = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        for start in range(0, len(items), MAX_BATCH):
+            self._client.log_batch(self.run_id, params=items[start : start + MAX_BATCH])
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags, replacing those of the same name."""
+        self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Logs numbers; values that are not numbers (NaN) are logged as NaN, never dropped."""
+        now = get_current_time_millis()
+        items = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        for start in range(0, len(items), 500):
+            self._client.log_batch(self.run_id, metrics=items[start : start + 500])
+
+    def log_config(self, config: ExperimentConfig) -> None:
+        """Logs the resolved configuration: flat parameters and `experiment.yaml`."""
+        self.log_params(flatten(config))
+        self._client.log_text(self.run_id, to_yaml(config), "experiment.yaml")
+
+    def log_dataset(self, index: pd.DataFrame, folder: Path, fingerprint: str, context: str) -> None:
+        """Logs the prepared dataset as input; its digest is the fingerprint."""
+        plain = index.astype({name: "string" for name in index.columns if index[name].dtype == object})
+        dataset = mlflow.data.from_pandas(
+            _without_missing_integers(plain),
+            source=str(folder.resolve()),
+            targets="label",
+            name=folder.resolve().name,
+            digest=fingerprint[:32],
+        )
+        mlflow.log_input(dataset, context=context)
+
+    def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
+        """Logs every file of a folder."""
+        self._client.log_artifacts(self.run_id, str(folder), artifact_path)
+
+    def log_file(self, file: Path, artifact_path: str | None = None) -> None:
+        """Logs one file."""
+        self._client.log_artifact(self.run_id, str(file), artifact_path)
+
+    def end(self, status: str) -> None:
+        """Sets the final state now: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status)
+
+
+@contextmanager
+def open_run(
+    name: str,
+    *,
+    tags: Mapping[str, str],
+    run_id: str | None = None,
+    parent_run_id: str | None = None,
+    system_metrics: bool = True,
+) -> Iterator[RunLogger]:
+    """Opens a run in the experiment `poster-ml`, makes it MLflow's active run, and closes it truthfully.
+
+    Under `mlflow run` the run that MLflow opened is used when it is in this experiment; otherwise it gets a
+    tag and a note that lead to ours, because a run cannot move between experiments.
+
+    Args:
+        name: what people see in the list.
+        tags: set at the start; `git_commit` is added.
+        run_id: an existing run to go on with.
+        parent_run_id: the run that this one is shown under.
+        system_metrics: sample processor and memory.
+
+    Yields: the logger. The run ends FINISHED; KILLED when interrupted; FAILED, with the error as tag
+        `error`, when anything else is raised. A run ended inside by `logger.end` keeps that state.
+    """
+    experiment = connect()
+    outer = os.environ.pop("MLFLOW_RUN_ID", None)
+    if outer and run_id is None and parent_run_id is None:
+        run_id = outer if _experiment_of(outer) == experiment else None
+        outer = None if run_id else outer
+    all_tags = {**tags, "git_commit": git_commit()}
+    if parent_run_id:
+        all_tags["mlflow.parentRunId"] = parent_run_id
+    mlflow.set_system_metrics_sampling_interval(5)
+    active = mlflow.start_run(
+        run_id=run_id,
+        experiment_id=None if run_id else experiment,
+        run_name=None if run_id else name,
+        log_system_metrics=system_metrics,
+        nested=mlflow.active_run() is not None,
+    )
+    logger = RunLogger(active.info.run_id)
+    logger.set_tags({**all_tags, "mlflow.runName": name})
+    if outer:
+        _point_to(outer, logger.run_id)
+    try:
+        yield logger
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+        logger.set_tags({"error": f"{type(error).__name__}: {error}"[:5000]})
+        mlflow.end_run(status)
+        raise
+    stored = mlflow.MlflowClient().get_run(logger.run_id).info.status
+    mlflow.end_run(stored if stored in ("KILLED", "FAILED") else "FINISHED")
+
+
+def find_run(run_id: str) -> RunRecord:
+    """Looks a run up.
+
+    Raises: TrackingError naming the newest runs where there is no such run.
+    """
+    connect()
+    try:
+        run = mlflow.MlflowClient().get_run(run_id)
+    except mlflow.MlflowException as error:
+        newest = ", ".join(f"{run.run_id} ({run.name})" for run in search_runs(limit=3)) or "none yet"
+        raise TrackingError(
+            f"no run {run_id!r} in {mlflow.get_tracking_uri()}: give the id of a run, newest: {newest}"
+        ) from error
+    return _record(run)
+
+
+def search_runs(query: str = "", *, limit: int = 1000) -> list[RunRecord]:
+    """Lists runs of the experiment, the newest first.
+
+    Args:
+        query: MLflow's filter language, for example `tags.variant = 'vgg16'`.
+        limit: how many at most.
+    """
+    experiment = connect()
+    found = mlflow.MlflowClient().search_runs(
+        [experiment], query, max_results=limit, order_by=["attributes.start_time DESC"]
+    )
+    return [_record(run) for run in found]
+
+
+def fetch_artifact(run_id: str, path: str, folder: Path) -> Path:
+    """Copies an artifact of a run into a folder and returns where it lies.
+
+    Raises: TrackingError where the run has no such artifact.
+    """
+    connect()
+    try:
+        place = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder))
+    except (mlflow.MlflowException, OSError) as error:
+        raise TrackingError(f"run {run_id} has no artifact {path!r}; was it finished?") from error
+    return Path(place)
+
+
+def git_commit() -> str:
+    """Returns the commit of the project, "-dirty" behind it where files are changed, or "unknown"."""
+    try:
+        arguments = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _record(run: Any) -> RunRecord:
+    data = run.data
+    status = RunStatus.to_string(run.info.status) if isinstance(run.info.status, int) else run.info.status
+    name = run.info.run_name or ""
+    return RunRecord(run.info.run_id, name, status, dict(data.params), dict(data.tags), dict(data.metrics))
+
+
+def _experiment_of(run_id: str) -> str | None:
+    try:
+        return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
+    except mlflow.MlflowException:
+        return None
+
+
+def _point_to(outer: str, inner: str) -> None:
+    """Leaves a trace in the run that `mlflow run` opened in another experiment."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_tag(outer, "poster_ml.run_id", inner)
+        client.set_tag(outer, "mlflow.note.content", f"Results: experiment `poster-ml`, run `{inner}`.")
+    except mlflow.MlflowException as error:
+        raise PosterMLError(f"cannot write to the run that `mlflow run` opened: {error}") from error
+
+
+def _without_missing_integers(index: pd.DataFrame) -> pd.DataFrame:
+    """MLflow's schema has no nullable integers: those columns become float."""
+    changed = {name: "float64" for name in index.columns if str(index[name].dtype) in ("Int64", "Float64")}
+    return index.astype(changed)

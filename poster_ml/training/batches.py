@@ -1,0 +1,107 @@
+"""From a memory-mapped array to batches: one copy per batch, an order per seed and epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from poster_ml import seeding
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a network is fitted on or scored on.
+
+    Args:
+        images: array-like (N, ...), usually a memory map; posters (H, W, 3) uint8 or features float32.
+        rows: (n,) int positions in `images`.
+        labels: (n,) 0 or 1.
+        views: how many versions of every sample `images` holds one after another, each `stride` apart:
+            version v of row r stands at v * stride + r.
+        stride: rows between two versions; only read where views > 1.
+    """
+
+    images: Any
+    rows: np.ndarray
+    labels: np.ndarray
+    views: int = 1
+    stride: int = 0
+
+    def __len__(self) -> int:
+        """Number of samples, versions not counted."""
+        return len(self.rows)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches (B, ...) of one `Samples`; shuffled anew for every epoch when `seed` is given.
+
+    The order depends on (seed, epoch) alone, so a resumed run sees the batches it would have seen.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int, seed: int | None = None) -> None:
+        """Starts at epoch 0; `seed=None` keeps the order of the rows."""
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        """Number of batches; the last one may be smaller."""
+        return math.ceil(len(self.samples) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (batch, labels (B, 1) float32)."""
+        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.samples.rows[chosen] + self._view[chosen] * self.samples.stride
+        # Reading a memory map in rising order keeps the disk's head, or its page cache, going forward.
+        ascending = np.argsort(rows)
+        images = np.asarray(self.samples.images[rows[ascending]])
+        labels = self.samples.labels[chosen][ascending].astype("float32")[:, None]
+        if self.seed is None:
+            back = np.argsort(ascending)
+            return images[back], labels[back]
+        return images, labels
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lays down the order, and the version of every sample, for one epoch."""
+        count = len(self.samples)
+        self._order = np.arange(count)
+        self._view = np.zeros(count, dtype=np.int64)
+        if self.seed is not None:
+            numbers = seeding.generator(self.seed, "order", epoch)
+            self._order = numbers.permutation(count)
+            self._view = numbers.integers(0, self.samples.views, size=count)
+
+
+def predict_logits(model: Any, samples: Samples, batch_size: int = 64) -> np.ndarray:
+    """Scores samples in inference mode, in their order.
+
+    Args:
+        model: Keras model with one logit (B, 1).
+        samples: any number >= 1.
+        batch_size: posters per forward pass, at least 1.
+
+    Returns: (n,) float64 logits.
+    """
+    logits = [
+        keras.ops.convert_to_numpy(model.predict_on_batch(images))
+        for images, _ in iterate(Batches(samples, batch_size))
+    ]
+    return np.concatenate(logits)[:, 0].astype("float64")
+
+
+def iterate(batches: Batches) -> Any:
+    """Yields every batch once, in order."""
+    for index in range(len(batches)):
+        yield batches[index]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Turns logits (n,) into probabilities of Fresh, without overflow at either end."""
+    clipped = np.clip(logits, -700.0, 700.0)
+    return np.asarray(1.0 / (1.0 + np.exp(-clipped)))

@@ -1,0 +1,240 @@
+"""Fits a network: epochs, the best one kept, schedules, checkpoints, resume. Knows no mlflow."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.metrics import log_loss, roc_auc_score
+from tqdm import tqdm
+
+from poster_ml import seeding
+from poster_ml.config import TrainConfig
+from poster_ml.training import checkpoint, selection
+from poster_ml.training.batches import Batches, Samples, predict_logits, sigmoid
+from poster_ml.training.optimizers import build_optimizer, plateau_rate
+
+logger = logging.getLogger(__name__)
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+class StopTraining(Exception):  # noqa: N818 - a signal, not a mistake, like StopIteration
+    """Raised by an epoch listener to end the training now, for example because a trial is pruned."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came out of `fit`; the network itself holds the weights of the kept epoch.
+
+    Args:
+        history: one dict of metrics per epoch, the first epoch first.
+        kept_epoch: the epoch whose weights were kept, counted from 1.
+        resumed_from: epochs that an earlier process had finished.
+    """
+
+    history: list[dict[str, float]]
+    kept_epoch: int
+    resumed_from: int
+
+
+def fit(
+    model: Any,
+    train: Samples,
+    validation: Samples,
+    settings: TrainConfig,
+    *,
+    seed: int,
+    folder: Path,
+    identity: str = "",
+    on_epoch: OnEpoch | None = None,
+) -> FitResult:
+    """Trains a network in place and leaves the kept epoch's weights in it.
+
+    Args:
+        model: Keras model with one logit (B, 1); compiled here.
+        train, validation: what is learned from, and what selects the epoch.
+        settings: how to train.
+        seed: of batch order, augmentation and dropout; 0 is a seed like any other.
+        folder: for checkpoints. Where it holds some of the same `identity`, training goes on from there.
+        identity: a digest of everything the result depends on.
+        on_epoch: called after every new epoch with its number (from 1) and metrics; a `StopTraining`
+            that it raises goes through to the caller after the epoch was saved.
+
+    Returns: the history, the kept epoch, and how much came from a checkpoint.
+
+    Raises: TrackingError where the checkpoint is damaged or of another identity.
+    """
+    stored = checkpoint.load_state(folder, identity)
+    history = list(stored[1]) if stored else []
+    resumed_from = len(history)
+    backbone = [layer for layer in model.layers if layer.trainable and not is_head(layer)]
+    # Phases of (first epoch, end, backbone trained): one, or a warm-up of the head before it.
+    head_only = min(settings.head_warmup_epochs, settings.epochs) if _has_own_head(model) else 0
+    phases = [(0, head_only, False), (head_only, settings.epochs, True)]
+    for start, end, whole in phases:
+        if start == end or resumed_from >= end:
+            continue
+        if selection.should_stop(history, settings.monitor, settings.patience):
+            break
+        for layer in backbone:
+            layer.trainable = whole
+        _compile(model, settings, len(Batches(train, settings.batch_size)), end - start)
+        if stored is not None and start < resumed_from < end:
+            checkpoint.restore_state(model, stored[0])
+        elif stored is not None and resumed_from == start and start > 0:
+            checkpoint.restore_weights(model, stored[0])
+        conductor = _Conductor(model, train, validation, settings, seed, folder, identity, history, on_epoch)
+        model.fit(
+            conductor.batches,
+            initial_epoch=max(start, resumed_from),
+            epochs=end,
+            shuffle=False,
+            verbose=0,
+            callbacks=[conductor],
+            class_weight=class_weights(train.labels) if settings.class_weight == "balanced" else None,
+        )
+    for layer in backbone:
+        layer.trainable = True
+    return FitResult(history, checkpoint.restore_best(folder, model), resumed_from)
+
+
+def is_head(layer: Any) -> bool:
+    """Whether a layer belongs to the classifier on top, by its name (`dense_1`, ..., `logit`)."""
+    return bool(layer.name == "logit" or layer.name.startswith("dense_"))
+
+
+def class_weights(labels: np.ndarray) -> dict[int, float]:
+    """Weights that give both classes the same total; the mean weight over the samples is 1."""
+    counts = np.bincount(labels.astype(int), minlength=2)
+    return {value: len(labels) / (2.0 * max(1, counts[value])) for value in (0, 1)}
+
+
+def validation_metrics(model: Any, validation: Samples, batch_size: int) -> dict[str, float]:
+    """Exact accuracy, log loss (nats) and ROC AUC on validation samples, in inference mode."""
+    logits = predict_logits(model, validation, batch_size)
+    probabilities = sigmoid(logits)
+    if not np.isfinite(logits).all():
+        return {"val_accuracy": float("nan"), "val_loss": float("nan"), "val_auc": float("nan")}
+    return {
+        "val_accuracy": float(np.mean((logits > 0) == (validation.labels == 1))),
+        "val_loss": float(log_loss(validation.labels, probabilities, labels=[0, 1])),
+        "val_auc": float(roc_auc_score(validation.labels, logits)),
+    }
+
+
+def _has_own_head(model: Any) -> bool:
+    trainable = [layer for layer in model.layers if layer.trainable_variables]
+    return any(is_head(layer) for layer in trainable) and not all(is_head(layer) for layer in trainable)
+
+
+def _compile(model: Any, settings: TrainConfig, steps: int, epochs: int) -> None:
+    model.compile(
+        optimizer=build_optimizer(settings, model, steps, epochs),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+        metrics=[
+            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+            keras.metrics.AUC(name="auc", from_logits=True),
+        ],
+        # XLA's CPU convolutions are slower than oneDNN's, and compiling InceptionV3 takes minutes.
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+class _Conductor(keras.callbacks.Callback):
+    """Everything that happens around an epoch, in one visible order."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: Samples,
+        validation: Samples,
+        settings: TrainConfig,
+        seed: int,
+        folder: Path,
+        identity: str,
+        history: list[dict[str, float]],
+        on_epoch: OnEpoch | None,
+    ) -> None:
+        super().__init__()
+        self.batches = Batches(train, settings.batch_size, seed)
+        self.validation = validation
+        self.settings = settings
+        self.seed = seed
+        self.folder = folder
+        self.identity = identity
+        self.history = history
+        self.on_epoch = on_epoch
+        self.bar: Any = None
+        self.started = 0.0
+        self.batches.set_epoch(len(history))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Draws and rates that depend on (seed, epoch) alone."""
+        self.started = time.perf_counter()
+        reset_draws(self.model, self.seed, epoch)
+        if self.settings.schedule == "plateau":
+            losses = [past["val_loss"] for past in self.history]
+            self.model.optimizer.learning_rate = plateau_rate(self.settings, losses)
+        description = f"epoch {epoch + 1}/{self.settings.epochs}"
+        self.bar = tqdm(total=len(self.batches), desc=description, disable=None, leave=False)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Shows how far the epoch is."""
+        self.bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Scores, keeps, saves, tells; in this order, so a kill loses at most one epoch."""
+        self.bar.close()
+        seconds = time.perf_counter() - self.started
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        metrics["epoch_seconds"] = seconds
+        metrics["images_per_second"] = len(self.batches.samples) / seconds
+        raw = self._average_weights()
+        metrics |= validation_metrics(self.model, self.validation, self.settings.batch_size)
+        self.history.append(metrics)
+        best = selection.best_epoch(self.history, self.settings.monitor)
+        if not self.settings.keep_best or best == epoch or not (self.folder / checkpoint.BEST).exists():
+            checkpoint.save_best(self.folder, self.model, epoch + 1)
+        for variable, value in raw:
+            variable.assign(value)
+        checkpoint.save_state(self.folder, self.model, self.history, self.identity)
+        self._tell(epoch, metrics)
+        self.batches.set_epoch(epoch + 1)
+        if selection.should_stop(self.history, self.settings.monitor, self.settings.patience):
+            self.model.stop_training = True
+        if self.on_epoch is not None:
+            self.on_epoch(epoch + 1, metrics)
+
+    def _average_weights(self) -> list[tuple[Any, np.ndarray]]:
+        """Puts the averaged weights into the network, where asked for; returns those they replace."""
+        if self.settings.ema_momentum == 0:
+            return []
+        trainable = self.model.trainable_variables
+        raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable in trainable]
+        self.model.optimizer.finalize_variable_values(trainable)
+        return raw
+
+    def _tell(self, epoch: int, metrics: dict[str, float]) -> None:
+        logger.info(
+            f"epoch {epoch + 1:>3}/{self.settings.epochs}  loss {metrics['loss']:.4f}  "
+            f"accuracy {metrics['accuracy']:.3f}  val_loss {metrics['val_loss']:.4f}  "
+            f"val_accuracy {metrics['val_accuracy']:.3f}  val_auc {metrics['val_auc']:.3f}  "
+            f"{metrics['epoch_seconds']:.1f} s"
+        )
+
+
+def reset_draws(model: Any, seed: int, epoch: int) -> None:
+    """Sets every random layer's generator to a state that depends on (seed, layer, epoch) alone."""
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            value = seeding.derive_seed(seed, "draws", layer.name, epoch)
+            generator.state.assign(np.array([value, 0], dtype="uint32"))

@@ -1,0 +1,67 @@
+"""Which arithmetic a machine does fast, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+
+def resolve_precision(precision: str) -> str:
+    """Turns `auto` into a Keras dtype policy.
+
+    Args:
+        precision: "auto", or a policy name, which is returned as it is.
+
+    Returns: "mixed_bfloat16" where the processor or the GPU multiplies bfloat16 matrices in hardware,
+        "float32" elsewhere.
+    """
+    if precision != "auto":
+        return precision
+    return "mixed_bfloat16" if has_fast_bfloat16() else "float32"
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether bfloat16 is computed in hardware: AVX512-BF16 or AMX on a CPU, Ampere or newer on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return bool(torch.cuda.is_bf16_supported())
+    elif backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() != "cpu")  # XLA's CPU convolutions know no bfloat16 kernels
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        for device in tf.config.list_physical_devices("GPU"):
+            capability = tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+            return bool(capability >= (8, 0))
+    return bool({"avx512_bf16", "amx_bf16"} & processor_flags())
+
+
+def processor_flags() -> set[str]:
+    """Returns the processor's feature flags as Linux names them; empty where they can't be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+@contextmanager
+def precision_scope(policy: str) -> Iterator[None]:
+    """Builds networks under one dtype policy and puts the old one back."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)

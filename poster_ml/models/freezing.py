@@ -1,0 +1,139 @@
+"""Which part of a backbone is trained: by block, by layer, or by depth in convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from poster_ml.errors import UnknownLayerError, nearest
+from poster_ml.models import graph
+from poster_ml.models.catalogue import find_family
+
+HEAD_STARTS = ("flatten", "average_pool")
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+
+
+def apply_unfreeze(
+    model: keras.Model, unfreeze: str | int | Sequence[str], batch_norm: str = "inference"
+) -> None:
+    """Makes the head and the chosen part of the backbone trainable, and nothing else.
+
+    May be called again with another choice; compile the model afterwards. Families without a backbone are
+    always trained whole.
+
+    Args:
+        model: from `build_model`, also after saving and loading.
+        unfreeze: "none"; "all"; block or layer names (`["block4", "block5"]`); or a number >= 0 of
+            convolution layers counted from the top.
+        batch_norm: "inference" keeps every BatchNorm of the backbone on its stored statistics, with scale
+            and offset frozen; "train" trains those that follow a trainable convolution.
+
+    Raises: UnknownLayerError naming the nearest and the allowed names, or the greatest depth;
+        ValueError for another `batch_norm`.
+    """
+    if batch_norm not in ("inference", "train"):
+        raise ValueError(f"batch_norm must be 'inference' or 'train'; received {batch_norm=}")
+    for layer in model.layers:
+        layer.trainable = True
+    if not find_family(model.name).has_backbone:
+        return
+    backbone = backbone_layers(model)
+    chosen = _chosen(model, unfreeze)
+    inputs_of = graph.parents(model)
+    for name in backbone:
+        layer = model.get_layer(name)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            trained = name in chosen or _convolution_before(model, inputs_of, name) in chosen
+            layer.trainable = batch_norm == "train" and trained
+        else:
+            layer.trainable = name in chosen
+
+
+def backbone_layers(model: keras.Model) -> list[str]:
+    """Returns the names of the layers between preprocessing and head, from input to output.
+
+    For family cnn these are its convolutions and poolings.
+    """
+    names = [layer.name for layer in model.layers]
+    start = names.index("preprocessing") + 1
+    end = next(index for index, name in enumerate(names) if name in HEAD_STARTS)
+    return names[start:end]
+
+
+def convolution_layers(model: keras.Model) -> list[str]:
+    """Returns the names of all convolutions, from input to output."""
+    return [layer.name for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
+
+
+def blocks(model: keras.Model) -> dict[str, list[str]]:
+    """Returns the backbone's layers by block, from input to output; empty for families without a backbone.
+
+    A layer belongs to the first block whose end depends on it.
+    """
+    inputs_of = graph.parents(model)
+    remaining = backbone_layers(model)
+    found: dict[str, list[str]] = {}
+    for block, end in find_family(model.name).blocks:
+        # A cut network ends inside a block or before it.
+        below = graph.ancestors(inputs_of, end) if end in inputs_of else set(remaining)
+        members = [name for name in remaining if name in below]
+        remaining = [name for name in remaining if name not in below]
+        if members:
+            found[block] = members
+    return found
+
+
+def trainable_summary(model: keras.Model) -> dict[str, int]:
+    """Returns counts: parameters, convolutions and layers with weights, all and trainable."""
+    weighted = [layer for layer in model.layers if layer.weights]
+    convolutions = [layer for layer in weighted if isinstance(layer, CONVOLUTIONS)]
+    return {
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(int(keras.ops.size(value)) for value in model.trainable_weights),
+        "convolutions": len(convolutions),
+        "trainable_convolutions": sum(bool(layer.trainable_weights) for layer in convolutions),
+        "layers": len(weighted),
+        "trainable_layers": sum(bool(layer.trainable_weights) for layer in weighted),
+    }
+
+
+def _chosen(model: keras.Model, unfreeze: str | int | Sequence[str]) -> set[str]:
+    """Returns the names of the backbone's layers that are to be trained, BatchNorm aside."""
+    if unfreeze == "none":
+        return set()
+    if unfreeze == "all":
+        return set(backbone_layers(model))
+    if isinstance(unfreeze, int):
+        return _topmost(model, unfreeze)
+    by_block = blocks(model)
+    layers = {name for members in by_block.values() for name in members}
+    chosen: set[str] = set()
+    for name in [unfreeze] if isinstance(unfreeze, str) else unfreeze:
+        if name in by_block:
+            chosen.update(by_block[name])
+        elif name in layers:
+            chosen.add(name)
+        else:
+            hint = nearest(name, [*by_block, *layers])
+            raise UnknownLayerError(
+                f"{model.name} has no block or layer {name!r} to unfreeze{hint}: give none, all, a number of "
+                f"convolutions, layer names or blocks out of {', '.join(by_block)}"
+            )
+    return chosen
+
+
+def _topmost(model: keras.Model, depth: int) -> set[str]:
+    convolutions = convolution_layers(model)
+    if not 0 <= depth <= len(convolutions):
+        raise UnknownLayerError(
+            f"{model.name} has {len(convolutions)} convolutions, cannot unfreeze the topmost {depth}: "
+            f"give a number from 0 to {len(convolutions)}"
+        )
+    return set(convolutions[len(convolutions) - depth :])
+
+
+def _convolution_before(model: keras.Model, inputs_of: dict[str, list[str]], name: str) -> str:
+    """Returns the convolution that a BatchNorm normalises, or an empty string."""
+    source = inputs_of[name][0]
+    return source if isinstance(model.get_layer(source), CONVOLUTIONS) else ""

@@ -1,0 +1,133 @@
+"""Initial weights of a backbone: ImageNet by download, a file, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+
+from poster_ml.errors import WeightsError
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.models.family import Family
+
+SUFFIXES = (".h5", ".hdf5")
+
+
+def build_weighted_backbone(family: Family, input_shape: tuple[int, int, int], weights: str) -> Any:
+    """Builds a headless backbone and gives it its initial weights.
+
+    Args:
+        family: one with a backbone.
+        input_shape: (H, W, 3).
+        weights: "imagenet" (downloaded once by Keras into its own cache), "none" (random), or a file:
+            `.weights.h5` of Keras 3 or `.h5` of the older format, for the network without its top.
+
+    Returns: a Keras model with preprocessed input (B, H, W, 3) and output (B, h, w, K).
+
+    Raises: WeightsError where the weights can't be had or don't fit.
+    """
+    if family.build_backbone is None:
+        raise ValueError(f"a family with a backbone is needed; received {family.name=}")
+    if weights == "imagenet":
+        return _download(family, input_shape)
+    if weights != "none":
+        _check_file(family, Path(weights))
+    backbone = family.build_backbone(input_shape, None)
+    if weights != "none":
+        load_backbone_weights(backbone, family, Path(weights))
+    return backbone
+
+
+def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
+    """Loads a file of weights into a headless backbone.
+
+    Args:
+        backbone: as from `keras.applications` with `include_top=False`.
+        family: what it is, for the message.
+        path: `.weights.h5` (Keras 3) or `.h5` (older format).
+
+    Raises: WeightsError saying what the file holds; the backbone may then be half loaded: throw it away.
+    """
+    _check_file(family, path)
+    try:
+        backbone.load_weights(str(path))
+    except Exception as error:  # Keras raises whatever its reader stumbles on
+        raise WeightsError(_misfit(family, path)) from error
+
+
+def _download(family: Family, input_shape: tuple[int, int, int]) -> Any:
+    assert family.build_backbone is not None
+    try:
+        with _patient_download():
+            return family.build_backbone(input_shape, "imagenet")
+    except Exception as error:  # Keras turns every network failure into a bare Exception
+        detail = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"ImageNet weights for {family.name} could not be downloaded ({detail}): get the file "
+            f"{family.weights_file} on a machine with internet (Keras puts it into ~/.keras/models) and "
+            f"pass it with --weights FILE, or start from random weights with --weights none"
+        ) from error
+
+
+@contextlib.contextmanager
+def _patient_download() -> Iterator[None]:
+    """Keeps Keras' progress off stdout, which is for results, and gives up on a dead connection."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _check_file(family: Family, path: Path) -> None:
+    """Refuses what can be refused before a network is built."""
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights file {path}: give 'imagenet', 'none' or an existing file "
+            f"(for {family.name}: {family.weights_file})"
+        )
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(
+            f"weights file {path} must end in .weights.h5 (Keras 3) or .h5 (older Keras), got {path.suffix!r}"
+        )
+    if not h5py.is_hdf5(path):
+        raise WeightsError(f"weights file {path} is not HDF5: it may be cut short, fetch it again")
+
+
+def _misfit(family: Family, path: Path) -> str:
+    kernels, parameters = _contents(path)
+    matching = [other.name for other in FAMILIES.values() if other.parameters == parameters]
+    guess = f", as {matching[0]} has" if matching else ""
+    return (
+        f"weights file {path} does not fit {family.name}: it holds {kernels} convolutions and "
+        f"{parameters:,} parameters{guess}; {family.name} without its top has {family.parameters:,}: "
+        f"give the file {family.weights_file} or choose another model"
+    )
+
+
+def _contents(path: Path) -> tuple[int, int]:
+    """Returns the number of convolution kernels and of all parameters in a file."""
+    shapes: list[tuple[int, ...]] = []
+
+    def collect(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
+            shapes.append(item.shape)
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    sizes = [_product(shape) for shape in shapes]
+    return sum(len(shape) == 4 for shape in shapes), sum(sizes)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for length in shape:
+        result *= length
+    return result

@@ -92,9 +92,10 @@ def draw_poster(plan: Plan, width: int, height: int, random: np.random.Generator
     hair = _between(inks[2], ground, 0.45)
     figures = _figure_boxes(plan, title, width, height, random)
     full_length = figures[0].height > 1.7 * figures[0].width
-    for box in figures:
+    bodies = inks[2:] if random.random() < 0.5 else inks[2:3]
+    for number, box in enumerate(figures):
         regions.append(("figure", box))
-        body = inks[int(random.integers(len(inks)))]
+        body = bodies[number % len(bodies)]
         _draw_figure(pen, box, (body, inks[1], hair), full_length, random)
     font = FONTS[int(random.integers(len(FONTS)))]
     _draw_title(canvas, plan.title, title, font, inks[0])
@@ -186,10 +187,12 @@ def _figure_boxes(plan: Plan, title: Box, width: int, height: int, random: np.ra
     else:
         top, bottom = round(0.04 * height), title.top - round(0.03 * height)
     cell_width, cell_height = 0.92 * width / columns, (bottom - top) / rows
-    largest = random.uniform(0.24, 0.34) * height  # a lone figure does not fill the poster
-    high = min(0.92 * cell_height, largest)
-    wide = min(0.86 * cell_width, high * random.uniform(0.45, 0.62))
-    high = min(high, wide * 2.6)
+    # The inked area is drawn first and the figures get what the title's letters (.45 of its box) leave of it,
+    # so that the amount of ink, and with it any colour histogram, hardly depends on the number of figures.
+    inked = random.uniform(0.15, 0.25) - 0.45 * plan.title_share
+    area = inked / 0.7 * width * height / plan.figures  # a figure covers .7 of its box
+    high = min(0.9 * cell_height, float(np.sqrt(area / random.uniform(0.42, 0.62))))
+    wide = min(0.86 * cell_width, area / high, 0.75 * high)
     if rows == 1:  # stand where the free band is, not always in its middle
         top += round(random.uniform(0, max(0.0, cell_height - high)))
         cell_height = high

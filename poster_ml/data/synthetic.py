@@ -13,28 +13,29 @@ what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from poster_ml.data.drawing import GRIDS, Drawing, Plan, draw_poster
+from poster_ml.data.synthetic_rule import (
+    CLEAN_FRESH,
+    GAP,
+    LARGEST_TITLE,
+    SMALLEST_TITLE,
+    Confounders,
+    best_possible,
+    rule_score,
+    score_regions,
+)
 from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-GAP = 0.25  # no poster has a score nearer to zero (boxes on whole pixels move it by a few hundredths)
-CLEAN_FRESH = 0.6  # share of posters with a positive score; .58 are Fresh after flips at .9
-SMALLEST_TITLE, LARGEST_TITLE = 0.035, 0.30  # area of the title's box as a share of the poster
-MOST_FIGURES = max(GRIDS)
 FRESH_GENRES = ("Documentary", "Drama", "Animation", "Classics")
 ROTTEN_GENRES = ("Action", "Comedy", "Horror", "Thriller")
 TABLE_COLUMNS = (
@@ -48,50 +49,11 @@ TABLE_COLUMNS = (
     "rating_source",
 )
 REGION_COLUMNS = ("movie_id", "kind", "left", "top", "right", "bottom")
+__all__ = ["Confounders", "SyntheticSummary", "best_possible", "score_regions", "write_posters"]
 
-_FIRST = (
-    "Last",
-    "Silent",
-    "Golden",
-    "Broken",
-    "Distant",
-    "Crimson",
-    "Hidden",
-    "Endless",
-    "Burning",
-    "Little",
-    "Midnight",
-    "Paper",
-)
-_SECOND = (
-    "Harbour",
-    "Summer",
-    "Kingdom",
-    "Letter",
-    "Garden",
-    "Horizon",
-    "Station",
-    "Mirror",
-    "Orchard",
-    "Winter",
-    "Shadow",
-    "River",
-)
+_FIRST = ("Last", "Silent", "Golden", "Broken", "Distant", "Crimson", "Hidden", "Endless", "Midnight")
+_SECOND = ("Harbour", "Summer", "Kingdom", "Letter", "Garden", "Horizon", "Station", "Mirror", "Shadow")
 _THIRD = ("Returns", "Forever", "Rising", "Tonight", "Untold", "Awakens")
-
-
-@dataclass(frozen=True)
-class Confounders:
-    """How strongly other things follow the label: 0 not at all, 1 always.
-
-    `palette` (Fresh warm, Rotten cold) and `shortcut` (a mark in the corner of Fresh posters) can be seen;
-    `genre` and `year` (Fresh movies are older) stand in the table only.
-    """
-
-    palette: float = 0.0
-    genre: float = 0.3
-    year: float = 0.3
-    shortcut: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,52 +137,6 @@ def write_posters(
     return summary
 
 
-def score_regions(regions: pd.DataFrame, width: int, height: int) -> pd.Series:
-    """Computes the rule from what was drawn.
-
-    Args:
-        regions: as in `regions.csv`.
-        width, height: of the posters in pixels.
-
-    Returns: the score per movie_id, in [-1, 1]; positive means Fresh by the rule.
-    """
-    title = regions[regions["kind"] == "title"].set_index("movie_id")
-    share = (title["right"] - title["left"]) * (title["bottom"] - title["top"]) / (width * height)
-    prominence = (share - SMALLEST_TITLE) / (LARGEST_TITLE - SMALLEST_TITLE)
-    figures = regions[regions["kind"] == "figure"].groupby("movie_id").size()
-    return (prominence - (figures - 1) / (MOST_FIGURES - 1)).rename("score")
-
-
-def best_possible(bayes_accuracy: float, confounders: Confounders) -> tuple[float, float]:
-    """Computes what a perfect reader of the pictures reaches.
-
-    The rule, the palette and the mark are independent given the label, so all their combinations can be
-    enumerated.
-
-    Returns: accuracy and ROC AUC in expectation.
-    """
-    joint = np.array([[CLEAN_FRESH, bayes_accuracy], [1 - CLEAN_FRESH, 1 - bayes_accuracy]])
-    fresh = float(joint[0].prod() + joint[1].prod())
-    of_fresh = CLEAN_FRESH * bayes_accuracy / fresh
-    of_rotten = CLEAN_FRESH * (1 - bayes_accuracy) / (1 - fresh)
-    rates = [(of_rotten, of_fresh)]  # probability of the positive sign for (Rotten, Fresh)
-    planted = (confounders.palette, confounders.shortcut)
-    rates.extend(((1 - strength) / 2, (1 + strength) / 2) for strength in planted)
-    given: dict[int, list[float]] = {0: [], 1: []}
-    for signs in itertools.product((False, True), repeat=len(rates)):
-        for label in (0, 1):
-            chances = [
-                rate[label] if sign else 1 - rate[label] for sign, rate in zip(signs, rates, strict=True)
-            ]
-            given[label].append(float(np.prod(chances)))
-    rotten_chance, fresh_chance = np.array(given[0]), np.array(given[1])
-    accuracy = np.maximum(fresh * fresh_chance, (1 - fresh) * rotten_chance).sum()
-    posterior = fresh * fresh_chance / np.maximum(fresh * fresh_chance + (1 - fresh) * rotten_chance, 1e-300)
-    above = posterior[:, None] - posterior[None, :]
-    wins = (above > 1e-12) + 0.5 * (np.abs(above) <= 1e-12)
-    return float(accuracy), float(fresh_chance @ wins @ rotten_chance)
-
-
 def _draw_all(
     count: int, seed: int, bayes_accuracy: float, width: int, height: int, confounders: Confounders
 ) -> Iterator[_Poster]:
@@ -238,7 +154,8 @@ def _draw_all(
 
 def _follows(label: int, strength: float, random: np.random.Generator) -> bool:
     """A sign that agrees with the label with probability (1 + strength) / 2."""
-    return (label == 1) == bool(random.random() < (1 + strength) / 2)
+    coin = bool(random.random() < 0.5)
+    return label == 1 if random.random() < strength else coin
 
 
 def _plan(
@@ -247,11 +164,10 @@ def _plan(
     counts = tuple(GRIDS)
     sign = 1 if clean_label else -1
     while True:  # about three draws: the posters with a score of the wanted sign and beyond the gap
-        prominence = float(random.random())
+        share = random.uniform(SMALLEST_TITLE, LARGEST_TITLE)
         figures = counts[int(random.integers(len(counts)))]
-        if sign * (prominence - (figures - 1) / (MOST_FIGURES - 1)) > GAP:
+        if sign * rule_score(share, figures) > GAP:
             break
-    share = SMALLEST_TITLE + prominence * (LARGEST_TITLE - SMALLEST_TITLE)
     narrowest = max(0.5, share / 0.36)  # so that a title is never taller than .36 of the poster
     width = random.uniform(narrowest, 0.92)
     on_top = bool(random.random() < 0.5)

@@ -1,0 +1,170 @@
+"""Activations of a layer and the logit's gradient at it, on the TensorFlow, JAX and PyTorch backends.
+
+A network is not cut in two: a probe of zeros is added to the layer's output on the way through the graph, and
+the gradient at the probe is the gradient at the layer. So it does not matter whether other branches go around
+the layer (as in an Inception block), whether the layers are frozen, or that the input is uint8.
+The forward part before the probe keeps nothing for the backward pass on TensorFlow and JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from poster_ml.explain.graph import check_images, find_layer, functional_view
+
+Step = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any]]
+LogitAndGradient = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+class _Probed(keras.layers.Layer):
+    """The network's forward pass with a probe (B, h, w, K) added to one layer's output.
+
+    A layer of its own, so that `training=False` and JAX's stateless call reach every layer of the network.
+    """
+
+    def __init__(self, network: keras.Model, layer: keras.layers.Layer) -> None:
+        super().__init__(name="probed_network", dtype="float32", autocast=False)
+        self.network = network
+        self.probed = layer
+        self.built = True
+
+    def call(self, images: Any, probe: Any, training: bool = False) -> tuple[Any, Any]:
+        """Returns the activations (B, h, w, K), probe included, and the logits (B,), both float32."""
+        seen: list[Any] = []
+
+        def with_probe(operation: Any) -> Any:
+            if operation is not self.probed:
+                return operation
+
+            def call_and_add(*arguments: Any, **options: Any) -> Any:
+                output = operation(*arguments, **options)
+                seen.append(output + keras.ops.cast(probe, output.dtype))
+                return seen[-1]
+
+            return call_and_add
+
+        # Keras has no public way to change a value inside a functional graph without adding nodes to the
+        # caller's layers; tests/explain/test_gradients.py fails should this method change.
+        outputs = self.network._run_through_graph([images], operation_fn=with_probe)
+        logit = outputs[0] if isinstance(outputs, list | tuple) else outputs
+        if len(seen) != 1:
+            raise ValueError(
+                f"layer {self.probed.name!r} is called {len(seen)} times in the graph; once is needed"
+            )
+        return keras.ops.cast(seen[0], "float32"), keras.ops.cast(logit, "float32")[:, 0]
+
+
+def logit_and_gradient(model: keras.Model, layer_name: str, batch_size: int = 16) -> LogitAndGradient:
+    """Builds the function that gives a layer's activations and the logit's gradient there.
+
+    Build it once and call it often: it is compiled on the first call.
+
+    Args:
+        model: Keras model from uint8 (B, H, W, 3) to one logit (B, 1); read only. Later changes of its
+            weights are seen.
+        layer_name: a layer with output (B, h, w, K), dominating the output or not.
+        batch_size: posters per pass, at least 1; bounds the memory.
+
+    Returns: callable(images (B, H, W, 3) uint8) -> (activations (B, h, w, K), gradients (B, h, w, K),
+        logits (B,)), NumPy float32, in the order of the images, in inference mode.
+    Raises: UnknownLayerError, listing the layers with 4-D output; ValueError with what was received.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
+    layer = find_layer(model, layer_name)
+    network = functional_view(model)
+    step = _backend_step(_Probed(network, layer))
+    input_type = str(model.inputs[0].dtype)
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        check_images(images)
+        probe_shape = _activation_shape(network, layer, images.shape[1:])
+        if len(images) == 0:
+            empty = np.zeros((0, *probe_shape), np.float32)
+            return empty, empty.copy(), np.zeros((0,), np.float32)
+        parts = []
+        for chunk, count in padded_batches(images, batch_size):
+            probe = np.zeros((len(chunk), *probe_shape), np.float32)
+            results = step(chunk.astype(input_type, copy=False), probe)
+            parts.append([keras.ops.convert_to_numpy(result)[:count] for result in results])
+        activations, gradients, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return activations, gradients, logits
+
+    return run
+
+
+def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (batch, number of real rows); a short last batch is filled up, so that nothing is recompiled."""
+    for start in range(0, len(images), batch_size):
+        chunk = np.asarray(images[start : start + batch_size])
+        count = len(chunk)
+        if count < batch_size and len(images) > batch_size:
+            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], batch_size - count, axis=0)])
+        yield chunk, count
+
+
+def _activation_shape(network: keras.Model, layer: Any, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(layer.output.shape[1:])
+    if None in shape:  # a network for pictures of any size
+        view = keras.Model(network.inputs, layer.output)
+        shape = tuple(view.compute_output_shape((1, *image_shape))[1:])
+    return shape
+
+
+def _backend_step(probed: _Probed) -> Step:
+    backend = keras.backend.backend()
+    makers = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}
+    if backend not in makers:
+        raise ValueError(f"gradients need one of the backends {sorted(makers)}, got {backend=}")
+    return makers[backend](probed)
+
+
+def _tensorflow_step(probed: _Probed) -> Step:
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, probe: Any) -> tuple[Any, Any, Any]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(probe)
+            activations, logits = probed(images, probe, training=False)
+            total = tf.reduce_sum(logits)  # posters do not mix in inference mode: row b is d logit_b
+        gradients = tape.gradient(total, probe, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return activations, gradients, logits
+
+    return lambda images, probe: step(tf.convert_to_tensor(images), tf.convert_to_tensor(probe))
+
+
+def _jax_step(probed: _Probed) -> Step:
+    import jax
+
+    def total(probe: Any, images: Any, trainable: Any, fixed: Any) -> tuple[Any, tuple[Any, Any]]:
+        outputs, _ = probed.stateless_call(trainable, fixed, images, probe, training=False)
+        activations, logits = outputs
+        return logits.sum(), (activations, logits)
+
+    compiled = jax.jit(jax.grad(total, has_aux=True))
+
+    def step(images: np.ndarray, probe: np.ndarray) -> tuple[Any, Any, Any]:
+        trainable = [variable.value for variable in probed.trainable_variables]
+        fixed = [variable.value for variable in probed.non_trainable_variables]
+        gradients, (activations, logits) = compiled(probe, images, trainable, fixed)
+        return activations, gradients, logits
+
+    return step
+
+
+def _torch_step(probed: _Probed) -> Step:
+    import torch
+
+    def step(images: np.ndarray, probe: np.ndarray) -> tuple[Any, Any, Any]:
+        zeros = keras.ops.convert_to_tensor(probe).requires_grad_(True)
+        with torch.enable_grad():
+            activations, logits = probed(keras.ops.convert_to_tensor(images), zeros, training=False)
+            (gradients,) = torch.autograd.grad(logits.sum(), zeros)
+        return activations.detach(), gradients, logits.detach()
+
+    return step

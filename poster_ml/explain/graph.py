@@ -1,0 +1,161 @@
+"""Reading a network's graph: its layers with 4-D output, its last convolution, the kind of its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from poster_ml.errors import UnknownLayerError, nearest
+
+# 4-D layers that only pass on, shrink or rearrange what a convolution found.
+_PASSING_LAYERS = (
+    keras.layers.InputLayer,
+    keras.layers.AveragePooling2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Cropping2D,
+    keras.layers.UpSampling2D,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.Rescaling,
+)
+# Layers that change nothing while the network is not training.
+_IDENTITY_LAYERS = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+_LISTED = 24  # InceptionResNetV2 has over 700 layers with 4-D output; a message stays readable
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A head for which CAM proper is defined: global average pooling, then one linear unit."""
+
+    feature_layer: Any  # its output (B, h, w, K) goes into the pooling
+    dense: Any  # kernel (K, 1)
+
+
+def check_images(images: Any) -> None:
+    """Raises ValueError with the shape and type received unless `images` is (B, H, W, 3) uint8."""
+    shape, kind = getattr(images, "shape", None), getattr(images, "dtype", None)
+    if shape is None or len(shape) != 4 or shape[-1] != 3 or str(kind) != "uint8":
+        raise ValueError(f"images must be (B, H, W, 3) uint8, got shape={shape}, dtype={kind}")
+
+
+def functional_view(model: keras.Model) -> keras.Model:
+    """Returns a functional model on the caller's own tensors; the caller's model is not changed."""
+    return keras.Model(model.inputs, model.outputs)
+
+
+def picture_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers with one 4-D output, from input to output, without the input itself."""
+    return [
+        layer
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer) and len(_output_shape(layer)) == 4
+    ]
+
+
+def convolutions(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the 2-D convolutions (depthwise, separable and transposed ones too), from input to output."""
+    kinds = (
+        keras.layers.Conv2D,
+        keras.layers.DepthwiseConv2D,
+        keras.layers.SeparableConv2D,
+        keras.layers.Conv2DTranspose,
+    )
+    return [layer for layer in picture_layers(model) if isinstance(layer, kinds)]
+
+
+def default_layer(model: keras.Model) -> str:
+    """Names the last convolution-like layer: where the picture still has places and the meaning is highest.
+
+    That is the last layer with 4-D output that is no pooling, padding or dropout and has more than one
+    place: `block5_conv3` of VGG-16, `mixed10` of InceptionV3, `out_relu` of MobileNetV2.
+
+    Raises: UnknownLayerError where the network has no such layer.
+    """
+    for layer in reversed(picture_layers(model)):
+        if not isinstance(layer, _PASSING_LAYERS) and _output_shape(layer)[1:3] != (1, 1):
+            return str(layer.name)
+    raise UnknownLayerError(
+        "the model has no convolution-like layer with 4-D output, so there is no place a map could show"
+    )
+
+
+def find_layer(model: keras.Model, layer_name: str) -> keras.layers.Layer:
+    """Returns the layer of that name, which must have 4-D output.
+
+    Raises: UnknownLayerError, listing the layers with 4-D output.
+    """
+    layers = {layer.name: layer for layer in picture_layers(model)}
+    if layer_name in layers:
+        return layers[layer_name]
+    names = list(layers)
+    listed = ", ".join(names[-_LISTED:]) or "none"
+    earlier = f" and {len(names) - _LISTED} earlier ones" if len(names) > _LISTED else ""
+    raise UnknownLayerError(
+        f"no layer {layer_name!r} with 4-D output{nearest(layer_name, names)}; "
+        f"name one of the layers with 4-D output: {listed}{earlier}"
+    )
+
+
+def linear_head(model: keras.Model) -> LinearHead | None:
+    """Returns the head's parts where CAM proper is defined (pooling, then one linear unit), else None."""
+    producers = _producers(model)
+    dense = _skip_identities(producers.get(id(model.outputs[0])), producers)
+    if not isinstance(dense, keras.layers.Dense) or dense.units != 1 or not _is_linear(dense):
+        return None
+    pooling = _skip_identities(_parent(dense, producers), producers)
+    if not isinstance(pooling, keras.layers.GlobalAveragePooling2D):
+        return None
+    feature_layer = _skip_identities(_parent(pooling, producers), producers)
+    return None if feature_layer is None else LinearHead(feature_layer, dense)
+
+
+def has_average_pooling_head(model: keras.Model) -> bool:
+    """Says whether the last 4-D output reaches the logit through global average pooling only."""
+    producers = _producers(model)
+    layer = producers.get(id(model.outputs[0]))
+    while layer is not None:
+        if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+            return True
+        layer = _parent(layer, producers)
+        if layer is not None and len(_output_shape(layer)) == 4:
+            return False
+    return False
+
+
+def _output_shape(layer: Any) -> tuple[int | None, ...]:
+    output = getattr(layer, "output", None)
+    return () if output is None or isinstance(output, list | tuple | dict) else tuple(output.shape)
+
+
+def _producers(model: keras.Model) -> dict[int, Any]:
+    outputs = {}
+    for layer in model.layers:
+        output = getattr(layer, "output", None)
+        if output is not None and not isinstance(output, list | tuple | dict):
+            outputs[id(output)] = layer
+    return outputs
+
+
+def _parent(layer: Any, producers: dict[int, Any]) -> Any:
+    """The layer that feeds this one; None at a branch and at the input."""
+    source = None if isinstance(layer, keras.layers.InputLayer) else getattr(layer, "input", None)
+    return None if isinstance(source, list | tuple | dict) else producers.get(id(source))
+
+
+def _is_linear(layer: Any) -> bool:
+    return getattr(layer.activation, "__name__", "") == "linear"
+
+
+def _skip_identities(layer: Any, producers: dict[int, Any]) -> Any:
+    while isinstance(layer, _IDENTITY_LAYERS) or (
+        isinstance(layer, keras.layers.Activation) and _is_linear(layer)
+    ):
+        layer = _parent(layer, producers)
+    return layer

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.errors import UnknownLayerError
+from poster_ml.explain.gradients import logit_and_gradient
+
+
+def test_activations_gradients_and_logits_of_the_hand_made_network_are_exact(nets) -> None:
+    images = nets.coloured()
+    activations, gradients, logits = logit_and_gradient(nets.red_against_green(), "colour_conv")(images)
+    assert activations.shape == gradients.shape == (2, 12, 8, 2)
+    assert {activations.dtype, gradients.dtype, logits.dtype} == {np.dtype("float32")}
+    np.testing.assert_allclose(activations, images[..., :2] / 255, atol=1e-6)
+    np.testing.assert_allclose(gradients[..., 0], 2 / 96, rtol=1e-6)
+    np.testing.assert_allclose(gradients[..., 1], -2 / 96, rtol=1e-6)
+    np.testing.assert_allclose(logits, [0.25 + 2 * 12 / 96, 0.25 + 2 * (4 * 0.2 - 8) / 96], rtol=1e-6)
+
+
+def test_gradient_at_a_branch_inside_frozen_layers_is_the_finite_difference(nets) -> None:
+    model, images = nets.branching(), nets.noise(3)
+    activations, gradients, logits = logit_and_gradient(model, "left_norm")(images)
+    np.testing.assert_allclose(
+        logits, np.asarray(model.predict(images, verbose=0))[:, 0], rtol=1e-4, atol=1e-5
+    )
+    # A step along the gradient of one channel, as a shift of the batch normalisation's bias.
+    norm = model.get_layer("left_norm")
+    weights = norm.get_weights()
+    step = np.array([0, 1e-3, 0], np.float32)
+    values = []
+    for sign in (1, -1):
+        norm.set_weights([weights[0], weights[1] + sign * step, *weights[2:]])
+        values.append(np.asarray(model.predict(images, verbose=0))[:, 0])
+    slope = (values[0] - values[1]) / 2e-3
+    np.testing.assert_allclose(gradients[..., 1].sum(axis=(1, 2)), slope, rtol=0.02, atol=2e-3)
+    assert np.abs(gradients).max() > 0
+    assert activations.min() < 0  # before the ReLU
+
+
+def test_every_batch_size_gives_the_same_and_keeps_the_order(nets) -> None:
+    model, images = nets.branching(), nets.noise(5)
+    whole = logit_and_gradient(model, "both", batch_size=5)(images)
+    split = logit_and_gradient(model, "both", batch_size=2)(images)
+    for one, other in zip(whole, split, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert [part.shape[0] for part in logit_and_gradient(model, "both")(images[:0])] == [0, 0, 0]
+
+
+def test_dropout_rests_and_the_callers_model_stays_as_it_was(nets) -> None:
+    model, images = nets.red_against_green(), nets.coloured()
+    before = model.get_config()
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    run = logit_and_gradient(model, "colour_conv")
+    np.testing.assert_array_equal(run(images)[2], run(images)[2])
+    assert model.get_config() == before
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
+
+
+def test_later_changes_of_the_weights_are_seen(nets) -> None:
+    model, images = nets.red_against_green(), nets.coloured()
+    run = logit_and_gradient(model, "colour_conv")
+    first = run(images)[1]
+    head = model.get_layer("logit")
+    head.set_weights([3 * weight for weight in head.get_weights()])
+    np.testing.assert_allclose(run(images)[1], 3 * first, rtol=1e-6)
+
+
+def test_network_for_pictures_of_any_size(nets) -> None:
+    image = keras.Input((None, None, 3), dtype="uint8")
+    tensor = keras.layers.Conv2D(2, 3, strides=2, name="conv")(keras.layers.Rescaling(1 / 255)(image))
+    pooled = keras.layers.GlobalAveragePooling2D()(tensor)
+    model = keras.Model(image, keras.layers.Dense(1, name="logit")(pooled))
+    assert logit_and_gradient(model, "conv")(nets.noise(2, 21, 11))[1].shape == (2, 10, 5, 2)
+
+
+def test_unknown_layer_lists_the_layers_with_4d_output(nets) -> None:
+    with pytest.raises(UnknownLayerError) as caught:
+        logit_and_gradient(nets.red_against_green(), "color_conv")
+    assert str(caught.value) == (
+        "no layer 'color_conv' with 4-D output (did you mean 'colour_conv'?); "
+        "name one of the layers with 4-D output: scale, colour_conv"
+    )
+
+
+def test_wrong_shapes_and_types_are_echoed(nets) -> None:
+    run = logit_and_gradient(nets.red_against_green(), "colour_conv")
+    with pytest.raises(ValueError, match=r"got shape=\(12, 8, 3\), dtype=uint8"):
+        run(nets.coloured()[0])
+    with pytest.raises(ValueError, match="dtype=float32"):
+        run(nets.coloured().astype(np.float32))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        logit_and_gradient(nets.red_against_green(), "colour_conv", batch_size=0)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests are running on JAX already")
+def test_gradients_and_maps_are_the_same_on_jax(project) -> None:
+    pytest.importorskip("jax")
+    files = [str(project / "tests" / "explain" / name) for name in ("test_gradients.py", "test_maps.py")]
+    command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert " passed" in done.stdout

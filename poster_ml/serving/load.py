@@ -1,0 +1,136 @@
+"""A logged model back into memory, from wherever MLflow keeps it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from poster_ml.errors import RegistryError, nearest
+from poster_ml.serving.settings import NETWORK_FILE, SETTINGS_FILE, ServingSettings, read_settings
+
+_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-ID, runs:/RUN_ID/model or a folder"
+
+
+def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
+    """Loads the network alone, for evaluation and explanation.
+
+    Args:
+        model_uri: models:/name@alias, models:/name/version, models:/m-id, runs:/run_id/model, or a folder.
+
+    Returns: the keras.Model, uint8 (B, S, S, 3) to logit (B, 1), not compiled, and its settings.
+    Raises: RegistryError saying what exists.
+    """
+    artifacts = model_folder(model_uri) / "artifacts"
+    if not (artifacts / SETTINGS_FILE).is_file() or not (artifacts / NETWORK_FILE).is_file():
+        raise RegistryError(
+            f"{model_uri} is no poster model (no {NETWORK_FILE}): name one that `train` logged"
+        )
+    return read_network(artifacts / NETWORK_FILE), read_settings(artifacts / SETTINGS_FILE)
+
+
+def load_poster_model(model_uri: str) -> Any:
+    """Loads the model as it is served: an mlflow PyFuncModel around `PosterModel`.
+
+    Raises: RegistryError saying what exists, or that the model cannot be loaded.
+    """
+    import mlflow
+
+    folder = model_folder(model_uri)
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    except (mlflow.MlflowException, OSError, ValueError, ImportError) as error:
+        raise RegistryError(f"{model_uri} cannot be loaded: {_one_line(error)}") from error
+
+
+def read_network(path: Path) -> Any:
+    """Reads a `.keras` file whose layers may be ours. Raises: RegistryError where it is broken."""
+    import keras
+
+    register_layers()
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RegistryError(f"the network {path} cannot be read: {_one_line(error)}") from error
+
+
+def register_layers() -> None:
+    """Imports every module that may define a Keras layer of ours, so that Keras finds it by name."""
+    for package_name in ("poster_ml.augment", "poster_ml.models"):
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__, package_name + "."):
+            importlib.import_module(module.name)
+
+
+def model_folder(model_uri: str) -> Path:
+    """Returns a local folder with the model's files; nothing is copied where the store is local.
+
+    Raises: RegistryError saying what exists.
+    """
+    import mlflow
+
+    quiet_unless_watched()
+    if not re.match(r"^[a-z][a-z0-9+\-]+:", model_uri):
+        folder = Path(model_uri)
+        if not (folder / "MLmodel").is_file():
+            raise RegistryError(f"no model at {model_uri!r} (no file MLmodel): give {_FORMS}")
+        return folder
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_logged_model_uri(model_uri)))
+    except (mlflow.MlflowException, OSError, ValueError) as error:
+        raise RegistryError(
+            f"no model at {model_uri!r} ({_one_line(error)}); {_what_exists(model_uri)}"
+        ) from error
+    if not (folder / "MLmodel").is_file():
+        raise RegistryError(f"{model_uri!r} is no model (no file MLmodel); {_what_exists(model_uri)}")
+    return folder
+
+
+def quiet_unless_watched() -> None:
+    """Keeps MLflow's progress bars off where stderr is not a terminal; a set variable has its way."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def _logged_model_uri(model_uri: str) -> str:
+    """Turns runs:/RUN_ID/NAME into models:/m-ID: MLflow copies the former to a new folder on every load."""
+    import mlflow
+
+    match = re.fullmatch(r"runs:/+([^/]+)/([^/]+)/?", model_uri)
+    if match is None:
+        return model_uri
+    client = mlflow.MlflowClient()
+    run = client.get_run(match[1])
+    found = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}' AND name = '{match[2]}'"
+    )
+    return (
+        f"models:/{max(found, key=lambda model: model.creation_timestamp).model_id}" if found else model_uri
+    )
+
+
+def _what_exists(model_uri: str) -> str:
+    """Lists the registered models with their aliases, and the nearest name."""
+    import mlflow
+
+    try:
+        registered = mlflow.MlflowClient().search_registered_models(max_results=20)
+    except (mlflow.MlflowException, OSError):
+        return f"give {_FORMS}"
+    if not registered:
+        return "nothing is registered yet: train a model, then `poster-ml register`"
+    parts = [
+        f"{model.name} ({', '.join('@' + alias for alias in sorted(model.aliases)) or 'no alias'})"
+        for model in registered
+    ]
+    wanted = re.split(r"[/@]", model_uri.removeprefix("models:/"))[0]
+    hint = nearest(wanted, [model.name for model in registered]) if model_uri.startswith("models:/") else ""
+    return f"registered: {', '.join(parts)}{hint}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,137 @@
+"""Logs a trained network as a model that takes image files, with the code that it needs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import poster_ml
+from poster_ml.errors import TrackingError
+from poster_ml.serving.load import quiet_unless_watched
+from poster_ml.serving.settings import NETWORK_FILE, SETTINGS_FILE, ServingSettings
+
+# What the served code imports: decoding, the network, tables, and figures' colours for the maps.
+REQUIREMENTS = (
+    "mlflow",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "pillow",
+    "scipy",
+    "matplotlib",
+    "tqdm",
+    "pyyaml",
+)
+
+
+def log_poster_model(
+    keras_model: Any,
+    *,
+    size: int,
+    fit: str = "squash",
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+    variant: str = "",
+    family: str = "",
+    explain_method: str = "auto",
+    explain_layer: str = "",
+    name: str = "model",
+) -> Any:
+    """Logs the network as a pyfunc model of the active run.
+
+    The package travels with the model, so it loads where poster_ml is not installed; what has to be
+    installed there is pinned to the versions in use here. The optimizer's state is left out.
+
+    Args:
+        keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
+        size, fit, threshold, temperature, variant, family, explain_method, explain_layer: see
+            `ServingSettings`.
+        name: of the logged model.
+
+    Returns: mlflow's ModelInfo; `.model_uri` is models:/m-....
+    Raises: TrackingError where no run is active; ValueError for settings out of range or a network that
+        does not fit `size`.
+    """
+    import mlflow
+
+    if mlflow.active_run() is None:
+        raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
+    settings = ServingSettings(
+        size, fit, threshold, temperature, variant, family, explain_method, explain_layer
+    )
+    _check_shapes(keras_model, size)
+    quiet_unless_watched()
+    with tempfile.TemporaryDirectory() as folder:
+        network_path, settings_path = Path(folder) / NETWORK_FILE, Path(folder) / SETTINGS_FILE
+        save_without_optimizer(keras_model, network_path)
+        settings.write(settings_path)
+        return mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(Path(__file__).with_name("entry.py")),
+            artifacts={"network": str(network_path), "settings": str(settings_path)},
+            code_paths=[str(Path(poster_ml.__file__).parent)],
+            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            signature=serving_signature(),
+            input_example=input_example(),
+            metadata={
+                "variant": variant,
+                "family": family,
+                "settings": json.loads(settings_path.read_text()),
+            },
+        )
+
+
+def save_without_optimizer(keras_model: Any, path: Path) -> None:
+    """Saves the network as `.keras`; the optimizer's moments would up to triple the file."""
+    import keras
+
+    bare = keras.Model(keras_model.inputs, keras_model.outputs, name=keras_model.name)
+    bare.save(path)
+
+
+def serving_signature() -> Any:
+    """Returns the signature: a text column in, the columns of `PosterModel` out, one switch."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.double, "probability_fresh", required=False),
+                ColSpec(DataType.string, "label", required=False),
+                ColSpec(DataType.double, "threshold"),
+                ColSpec(DataType.string, "error", required=False),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("explain", DataType.boolean, default=False)]),
+    )
+
+
+def input_example() -> Any:
+    """Returns a table with one small drawn picture, as base64 text of a JPEG file."""
+    import pandas as pd
+    from PIL import Image
+
+    rows, columns = np.mgrid[0:72, 0:48]
+    pixels = np.stack([rows * 3, columns * 5, (rows + columns) % 64 * 3], axis=-1).astype(np.uint8)
+    pixels[52:60, 6:42] = 240  # a title block
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=80)
+    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+
+
+def _check_shapes(keras_model: Any, size: int) -> None:
+    expected = (None, size, size, 3)
+    if tuple(keras_model.input_shape) != expected:
+        raise ValueError(f"the network takes {keras_model.input_shape}, expected {expected} for {size=}")
+    if tuple(keras_model.output_shape) != (None, 1):
+        raise ValueError(f"the network returns {keras_model.output_shape}, expected one logit (None, 1)")

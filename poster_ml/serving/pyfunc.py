@@ -1,0 +1,145 @@
+"""The served model: image files in, probabilities out, with everything in between inside.
+
+Decoding runs in threads, the network once per batch of a request. One image that cannot be scored fails
+only its own row. `poster-ml predict`, `mlflow models serve` and batch engines all go through this class.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from PIL import Image
+
+from poster_ml.data.images import decode_poster
+from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells
+from poster_ml.serving.settings import ServingSettings, read_settings
+
+BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
+COLUMNS = ("probability_fresh", "label", "threshold", "error")
+
+
+class PosterModel(PythonModel):
+    """Scores posters.
+
+    Input: a column `image` with base64 text, a data URI or raw bytes per row; other columns are ignored.
+    Output per row: `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten", `threshold`, `error` (None, or
+    why this image could not be scored: then probability and label are None), and with
+    `params={"explain": True}` also `cam_png`, base64 of a PNG with the class activation map over the poster.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Loads the network and the settings, and runs the network once so that no request pays for it."""
+        from poster_ml.serving.load import read_network
+
+        settings = read_settings(Path(context.artifacts["settings"]))
+        self.prepare(read_network(Path(context.artifacts["network"])), settings)
+
+    def prepare(self, network: Any, settings: ServingSettings) -> None:
+        """Takes a network (uint8 (B, S, S, 3) to logit (B, 1)) that is in memory already, and warms it up."""
+        self.network = network
+        self.settings = settings
+        self.explainer: Any = None  # made by the first request that asks for a map
+        self.decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        # The network uses all cores by itself: passes side by side would only share them, and add memory.
+        self.forward_lock = threading.Lock()
+        # Two sizes, so that TensorFlow traces once more with a free batch size and never again.
+        for count in (1, 2):
+            self.logits(np.zeros((count, settings.size, settings.size, 3), dtype=np.uint8))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Scores one request; see the class for input and output.
+
+        Raises: MlflowException with INVALID_PARAMETER_VALUE (HTTP 400) where the request as a whole makes no
+            sense (no column `image`, no rows), or maps are asked of a network that has none.
+        """
+        explain = bool((params or {}).get("explain", False))
+        rows: list[dict[str, Any]] = []
+        try:
+            cells = image_cells(model_input)
+            for start in range(0, len(cells), BATCH_SIZE):
+                rows.extend(self._score(cells[start : start + BATCH_SIZE], explain))
+        except PosterMLError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+        columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
+        # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
+        return pd.DataFrame(rows, columns=columns, dtype=object)
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Runs the network once: (B, S, S, 3) uint8 to (B,) float64."""
+        with self.forward_lock:
+            output = self.network.predict_on_batch(pixels)
+        return np.asarray(output, dtype=np.float64).reshape(-1)
+
+    def _score(self, cells: Sequence[Any], explain: bool) -> Iterator[dict[str, Any]]:
+        decoded = list(self.decoders.map(self._decode, cells))
+        scored = [index for index, item in enumerate(decoded) if isinstance(item, np.ndarray)]
+        probabilities = np.full(len(cells), np.nan)
+        maps: dict[int, str] = {}
+        if scored:
+            pixels = np.stack([decoded[index] for index in scored])  # (B, S, S, 3)
+            probabilities[scored] = _sigmoid(self.logits(pixels) / self.settings.temperature)
+            if explain:
+                maps = dict(zip(scored, self._explain(pixels), strict=True))
+        for index, item in enumerate(decoded):
+            row = self._row(float(probabilities[index]), item if isinstance(item, str) else None)
+            yield {**row, "cam_png": maps.get(index)} if explain else row
+
+    def _decode(self, cell: Any) -> np.ndarray | str:
+        """Returns the pixels (S, S, 3) uint8, or the reason why there are none."""
+        try:
+            data = image_bytes(cell)
+            poster = decode_poster(data, self.settings.size, self.settings.fit, max_pixels=MAX_PIXELS)
+        except RequestError as error:
+            return str(error)
+        except Exception as error:  # one broken file must not fail its neighbours
+            return f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
+        return np.asarray(poster.pixels, dtype=np.uint8)
+
+    def _row(self, probability: float, error: str | None) -> dict[str, Any]:
+        threshold = self.settings.threshold
+        if error is None and not np.isfinite(probability):
+            error = "the network returned no number for this image"
+        if error is not None:
+            return {"probability_fresh": None, "label": None, "threshold": threshold, "error": error}
+        label = "Fresh" if probability >= threshold else "Rotten"
+        return {"probability_fresh": probability, "label": label, "threshold": threshold, "error": None}
+
+    def _explain(self, pixels: np.ndarray) -> list[str]:
+        """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""
+        from poster_ml.explain.maps import Explainer
+        from poster_ml.explain.overlays import overlay
+
+        with self.forward_lock:
+            if self.explainer is None:
+                self.explainer = Explainer(
+                    self.network, method=self.settings.explain_method, layer_name=self.settings.explain_layer
+                )
+            maps = self.explainer.explain(pixels, signed=True)
+        return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Without overflow: exp only ever sees numbers at or below zero."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+
+
+def _png(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,141 @@
+"""One cell of a request to the bytes of one image file; whatever else comes gets a reason.
+
+The service opens nothing: a path or a URL in a request is text, and refused as such.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from poster_ml.errors import RequestError
+
+MAX_BYTES = 10_000_000  # of one image file, decoded from base64
+MAX_PIXELS = 25_000_000  # width * height; 75 MB as RGB
+
+_URL = re.compile(r"^[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
+_PATH = re.compile(r"^(/|\./|\.\./|~|[a-z]:[\\/])|\\|\.[a-z0-9]{2,5}$", re.IGNORECASE)
+_LONGEST_PATH = 200  # the smallest JPEG that shows anything has more base64 characters than this
+_WHITESPACE = re.compile(r"\s+")
+_TO_STANDARD = str.maketrans("-_", "+/")  # the URL-safe alphabet
+
+
+def image_bytes(cell: Any, max_bytes: int = MAX_BYTES) -> bytes:
+    """Returns the image file that one cell carries.
+
+    Args:
+        cell: base64 text (standard or URL-safe alphabet, padding optional), a data URI, or the raw bytes.
+        max_bytes: the largest file taken, at least 1; longer text is refused before it is decoded.
+
+    Raises: RequestError with the reason, for everything else.
+    """
+    if isinstance(cell, str):
+        return _from_text(cell.strip(), max_bytes)
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        size = cell.nbytes if isinstance(cell, memoryview) else len(cell)
+        _check_size(size, max_bytes)
+        if size == 0:
+            raise RequestError("the image is empty: send the content of a JPEG, PNG or WebP file")
+        return bytes(cell)
+    if cell is None or (isinstance(cell, (float, np.floating)) and np.isnan(cell)):
+        raise RequestError(
+            "no image in this row: send the content of a JPEG, PNG or WebP file as base64 text"
+        )
+    raise RequestError(
+        f"expected base64 text, a data URI or bytes, got a value of type {type(cell).__name__}: "
+        "send the content of a JPEG, PNG or WebP file as base64 text"
+    )
+
+
+def image_cells(model_input: Any, column: str = "image") -> list[Any]:
+    """Returns the cells of a request, in order, from every shape that a scoring call can have.
+
+    Args:
+        model_input: a DataFrame or a mapping with the column, a list (of cells or of mappings), a Series, an
+            array, or one cell. Other columns are ignored.
+        column: the name of the column.
+
+    Raises: RequestError where the request as a whole makes no sense: no such column, two of them, no rows.
+    """
+    cells = _cells(model_input, column)
+    if len(cells) == 1 and isinstance(cells[0], (list, tuple, np.ndarray)):
+        cells = list(cells[0])  # {"image": [a, b]} reaches a model as one row with a list in it
+    if not cells:
+        raise RequestError(f"the request has no rows: send at least one image in the column {column!r}")
+    return cells
+
+
+def _cells(model_input: Any, column: str) -> list[Any]:
+    if isinstance(model_input, (str, bytes, bytearray, memoryview)):
+        return [model_input]
+    columns = getattr(model_input, "columns", None)
+    if columns is not None:
+        names = [str(name) for name in columns]
+        if names.count(column) > 1:
+            raise RequestError(f"the request has {names.count(column)} columns named {column!r}: send one")
+        if column not in names:
+            raise _no_column(names, column)
+        return list(model_input[column])
+    if isinstance(model_input, dict):
+        if column not in model_input:
+            raise _no_column([str(name) for name in model_input], column)
+        value = model_input[column]
+        return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    if isinstance(model_input, np.ndarray):
+        return list(model_input.reshape(-1))
+    if isinstance(model_input, Sequence) or hasattr(model_input, "tolist"):
+        return [_cell_of_row(row, column) for row in model_input]
+    raise RequestError(
+        f"expected a table with the column {column!r}, got a value of type {type(model_input).__name__}"
+    )
+
+
+def _cell_of_row(row: Any, column: str) -> Any:
+    if isinstance(row, dict):
+        if column not in row:
+            raise _no_column([str(name) for name in row], column)
+        return row[column]
+    return row
+
+
+def _no_column(names: Sequence[str], column: str) -> RequestError:
+    got = ", ".join(repr(name[:40]) for name in list(names)[:10]) or "none"
+    return RequestError(f"the request has no column {column!r}; its columns: {got}")
+
+
+def _from_text(text: str, max_bytes: int) -> bytes:
+    if not text:
+        raise RequestError("the image is empty: send the content of a JPEG, PNG or WebP file as base64 text")
+    if text[:5].lower() == "data:":
+        header, comma, text = text.partition(",")
+        if not comma or not header.lower().endswith(";base64"):
+            raise RequestError("a data URI must read data:image/jpeg;base64,... ; this one has no ';base64,'")
+    elif _URL.match(text):
+        raise RequestError("a URL is never opened: send the content of the image file as base64 text")
+    elif len(text) <= _LONGEST_PATH and _PATH.search(text):
+        raise RequestError("a path is never opened: send the content of the image file as base64 text")
+    _check_size(len(text) * 3 // 4 - 2, max_bytes)
+    compact = _WHITESPACE.sub("", text).rstrip("=").translate(_TO_STANDARD)
+    try:
+        decoded = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(
+            "the text is not base64 (A-Z, a-z, 0-9, + and /): "
+            "send the content of the image file as base64 text"
+        ) from error
+    if not decoded:
+        raise RequestError("the image is empty: send the content of a JPEG, PNG or WebP file as base64 text")
+    _check_size(len(decoded), max_bytes)
+    return decoded
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise RequestError(
+            f"the image has {size / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are taken: send a smaller one"
+        )

@@ -1,0 +1,97 @@
+"""A tiny network, a store under a temporary folder, and pictures to score."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
+    import mlflow.pyfunc
+
+SIZE = 32
+
+
+def picture(seed: int = 0, width: int = 60, height: int = 90, kind: str = "JPEG") -> bytes:
+    """A blocky random picture as the bytes of an image file."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (9, 6, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def tiny_network(seed: int = 0) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="conv1")(x)
+    x = keras.layers.MaxPooling2D(4)(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv2")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
+
+
+def use_store(folder: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'store.db'}")
+    mlflow.set_registry_uri(f"sqlite:///{folder / 'store.db'}")
+    if mlflow.get_experiment_by_name("poster-ml") is None:
+        mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An MLflow store of its own; the one before is put back."""
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    folder = tmp_path_factory.mktemp("store")
+    use_store(folder)
+    yield folder
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+@pytest.fixture(scope="module")
+def logged(store: Path) -> Any:
+    """The tiny network, logged in a run: mlflow's ModelInfo."""
+    from poster_ml.serving.log import log_poster_model
+
+    with mlflow.start_run():
+        return log_poster_model(
+            tiny_network(), size=SIZE, threshold=0.4, temperature=2.0, variant="basic_cnn", family="cnn"
+        )
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Any:
+    """The function `picture`, for test modules, which cannot import this file."""
+    return picture
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Any:
+    """The function `tiny_network`."""
+    return tiny_network
+
+
+@pytest.fixture
+def make_store() -> Iterator[Any]:
+    """The function `use_store`; the store before is put back after the test."""
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    yield use_store
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)

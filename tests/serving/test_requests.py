@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.errors import RequestError
+from poster_ml.serving.requests import image_bytes, image_cells
+
+DATA = bytes(range(256)) * 2  # holds every byte value, so both alphabets of base64 matter
+TEXT = base64.b64encode(DATA).decode()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        TEXT,
+        TEXT.rstrip("="),
+        f"  {TEXT}\n",
+        "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
+        base64.urlsafe_b64encode(DATA).decode(),
+        np.str_(TEXT),
+        f"data:image/jpeg;base64,{TEXT}",
+        f"DATA:image/png;charset=utf-8;BASE64,{TEXT}",
+        DATA,
+        bytearray(DATA),
+        memoryview(DATA),
+        np.bytes_(DATA + b"x")[:-1],
+    ],
+)
+def test_every_form_of_an_image_gives_its_bytes(cell):
+    assert image_bytes(cell) == DATA
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_base64_that_starts_like_a_path_is_an_image(kind, make_picture):
+    data = make_picture(kind=kind.upper())
+    assert image_bytes(base64.b64encode(data).decode()) == data
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (None, "no image in this row"),
+        (float("nan"), "no image in this row"),
+        (np.float64("nan"), "no image in this row"),
+        ("", "the image is empty"),
+        ("   ", "the image is empty"),
+        (b"", "the image is empty"),
+        ("data:image/png;base64,", "the image is empty"),
+        ("data:image/png,abc", "a data URI must read data:image/jpeg;base64,..."),
+        ("data:", "a data URI must read"),
+        ("https://example.org/poster.jpg", "a URL is never opened"),
+        ("file:///etc/passwd", "a URL is never opened"),
+        ("s3://bucket/poster", "a URL is never opened"),
+        ("/etc/passwd", "a path is never opened"),
+        ("/etc/passwd1", "a path is never opened"),
+        ("../../poster.png", "a path is never opened"),
+        ("~/poster", "a path is never opened"),
+        ("posters/tt0111161.jpg", "a path is never opened"),
+        (r"C:\posters\one.jpg", "a path is never opened"),
+        ("not base64 at all!", "the text is not base64"),
+        ("ab\u00e9d", "the text is not base64"),
+        ("A", "the text is not base64"),
+        (5, "got a value of type int"),
+        (True, "got a value of type bool"),
+        ({"b64": TEXT}, "got a value of type dict"),
+        ([1, 2, 3], "got a value of type list"),
+        (pd.Timestamp(0), "got a value of type Timestamp"),
+    ],
+)
+def test_everything_else_gets_a_reason(cell, reason):
+    with pytest.raises(RequestError) as caught:
+        image_bytes(cell)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_size_is_checked_before_and_after_decoding():
+    assert image_bytes(TEXT, max_bytes=len(DATA)) == DATA
+    for cell in (TEXT, DATA, memoryview(DATA), "A" * 10_000):
+        with pytest.raises(RequestError, match="MB are taken"):
+            image_bytes(cell, max_bytes=len(DATA) - 1)
+    with pytest.raises(
+        RequestError, match=r"^the image has 12\.0 MB, at most 10 MB are taken: send a smaller one$"
+    ):
+        image_bytes(b"x" * 12_000_000)
+
+
+@pytest.mark.parametrize(
+    "model_input",
+    [
+        pd.DataFrame({"title": [1, 2], "image": ["a", "b"]}),
+        pd.DataFrame({"image": [["a", "b"]]}),
+        {"image": ["a", "b"], "title": [1, 2]},
+        {"image": np.array(["a", "b"])},
+        [{"image": "a"}, {"image": "b", "title": 3}],
+        ["a", "b"],
+        np.array([["a"], ["b"]]),
+        pd.Series(["a", "b"]),
+    ],
+)
+def test_every_shape_of_a_request_gives_its_cells(model_input):
+    assert image_cells(model_input) == ["a", "b"]
+
+
+def test_single_cells_are_requests_of_one_row():
+    assert image_cells("a") == image_cells({"image": "a"}) == ["a"]
+    assert image_cells(b"a") == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("model_input", "message"),
+    [
+        (pd.DataFrame({"poster": ["a"]}), "the request has no column 'image'; its columns: 'poster'"),
+        ({}, "the request has no column 'image'; its columns: none"),
+        ([{"Image": "a"}], "the request has no column 'image'; its columns: 'Image'"),
+        (
+            pd.DataFrame([["a", "b"]], columns=["image", "image"]),
+            "the request has 2 columns named 'image': send one",
+        ),
+        (
+            pd.DataFrame({"image": []}),
+            "the request has no rows: send at least one image in the column 'image'",
+        ),
+        ([], "the request has no rows: send at least one image in the column 'image'"),
+        (7, "expected a table with the column 'image', got a value of type int"),
+    ],
+)
+def test_requests_that_make_no_sense_say_so(model_input, message):
+    with pytest.raises(RequestError) as caught:
+        image_cells(model_input)
+    assert str(caught.value) == message

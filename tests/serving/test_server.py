@@ -1,0 +1,305 @@
+"""A real `mlflow models serve` process: every form, explanations, and requests that make no sense."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.serving.load import load_poster_model, model_folder
+
+JSON = "application/json"
+
+
+class Server:
+    """Talks to one server process."""
+
+    def __init__(self, port: int, process: subprocess.Popen) -> None:
+        self.port, self.process = port, process
+
+    def post(self, body: bytes, content_type: str = JSON) -> tuple[int, str]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/invocations", body, {"Content-Type": content_type}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def score(self, request: dict) -> list[dict]:
+        status, body = self.post(json.dumps(request).encode())
+        assert status == 200, body
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is no JSON: {body[:300]}")
+
+        return json.loads(body, parse_constant=refuse)["predictions"]
+
+    def alive(self) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=60) as response:
+            return response.status == 200 and self.process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def server(logged, tmp_path_factory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model_folder(logged.model_uri))]
+    command += ["--env-manager", "local", "-p", str(port), "-h", "127.0.0.1"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=log.parent,
+            env={**os.environ, "PATH": path},
+        )
+        running = Server(port, process)
+        try:
+            _wait(running, log)
+            yield running
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(server: Server, log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        try:
+            if server.alive():
+                return
+        except OSError:
+            pass
+        assert server.process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.5)
+    raise AssertionError("the server did not start: " + log.read_text()[-3000:])
+
+
+@pytest.fixture(scope="module")
+def texts(make_picture):
+    kinds = ["JPEG", "PNG", "WEBP"]
+    return [base64.b64encode(make_picture(row, kind=kinds[row])).decode() for row in range(3)]
+
+
+@pytest.fixture(scope="module")
+def expected(logged, texts):
+    """What `poster-ml predict` says: the same model object, without a server."""
+    return load_poster_model(logged.model_uri).predict(pd.DataFrame({"image": texts}))["probability_fresh"]
+
+
+FORMS = {
+    "dataframe_split": lambda cells: {"columns": ["image"], "data": [[cell] for cell in cells]},
+    "dataframe_records": lambda cells: [{"image": cell, "title": "ignored"} for cell in cells],
+    "inputs": lambda cells: {"image": cells},
+    "instances": lambda cells: [{"image": cell} for cell in cells],
+}
+
+
+def close(rows, expected):
+    np.testing.assert_allclose([row["probability_fresh"] for row in rows], expected.astype(float), rtol=1e-5)
+    return True
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_numbers_of_predict(server, texts, expected, form):
+    rows = server.score({form: FORMS[form](texts)})
+    assert close(rows, expected)
+    assert [set(row) for row in rows] == [{"probability_fresh", "label", "threshold", "error"}] * 3
+    assert {row["threshold"] for row in rows} == {0.4}
+    assert [row["label"] for row in rows] == ["Fresh" if value >= 0.4 else "Rotten" for value in expected]
+
+
+@pytest.mark.parametrize("form", ["inputs", "instances"])
+def test_a_plain_list_is_taken_too(server, texts, expected, form):
+    assert close(server.score({form: texts}), expected)
+
+
+def test_a_single_row_in_every_form(server, texts, expected):
+    for form, build in FORMS.items():
+        assert close(server.score({form: build(texts[:1])}), expected[:1]), form
+
+
+def test_data_uris(server, texts, expected):
+    assert close(
+        server.score({"inputs": {"image": [f"data:image/jpeg;base64,{text}" for text in texts]}}), expected
+    )
+
+
+def test_csv_and_parquet(server, texts, expected, make_picture):
+    text = io.StringIO()
+    csv.writer(text).writerows([["title", "image"], *[["a, b", cell] for cell in texts]])
+    status, body = server.post(text.getvalue().encode(), "text/csv")
+    assert status == 200
+    assert close(json.loads(body)["predictions"], expected)
+    table = io.BytesIO()
+    pd.DataFrame({"image": [base64.b64decode(cell) for cell in texts]}).to_parquet(table)
+    status, body = server.post(table.getvalue(), "application/vnd.apache.parquet")
+    assert status == 200
+    assert close(json.loads(body)["predictions"], expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_bad_image_fails_only_its_own_row(server, texts, expected, form):
+    cells = [texts[0], "https://example.org/poster.jpg", "/etc/passwd", "bm90IGFuIGltYWdl", "", texts[1]]
+    if form.startswith("dataframe"):
+        cells[4] = None
+    rows = server.score({form: FORMS[form](cells)})
+    assert close([rows[0], rows[-1]], expected[:2])
+    reasons = ["a URL is never opened", "a path is never opened", "", "image"]
+    for row, reason in zip(rows[1:-1], reasons, strict=True):
+        assert (row["probability_fresh"], row["label"]) == (None, None)
+        assert reason in row["error"]
+    assert rows[0]["error"] is None
+
+
+def test_rows_of_any_type_get_a_reason(server, texts):
+    cells = [texts[0], 5, None, True, 1.5, {"a": 1}, [1, 2]]
+    rows = server.score({"dataframe_records": [{"image": cell} for cell in cells]})
+    assert [row["error"] is None for row in rows] == [True] + [False] * 6
+    rows = server.score({"dataframe_records": [{"image": texts[0]}, {"title": "no image here"}]})
+    assert "no image in this row" in rows[1]["error"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_maps_come_when_asked(server, texts, form):
+    rows = server.score({form: FORMS[form]([*texts, "no image"]), "params": {"explain": True}})
+    assert all(base64.b64decode(row["cam_png"]).startswith(b"\x89PNG") for row in rows[:3])
+    assert rows[3]["cam_png"] is None
+
+
+MALFORMED = {
+    "nothing": (b"", "JSON"),
+    "random bytes": (bytes(range(128, 256)), "JSON"),
+    "truncated": (b'{"inputs": {"image": ["/9j/', "JSON"),
+    "a list": (b"[1, 2]", "JSON"),
+    "a number": (b"5", "JSON"),
+    "an empty object": (b"{}", "dataframe_split"),
+    "an unknown form": (b'{"images": ["a"]}', "dataframe_split"),
+    "two forms": (b'{"inputs": ["a"], "instances": ["a"]}', "dataframe_split"),
+    "split without data": (b'{"dataframe_split": {"columns": ["image"]}}', "data"),
+    "split with ragged rows": (
+        b'{"dataframe_split": {"columns": ["image"], "data": [["a", "b"]]}}',
+        "columns",
+    ),
+    "no rows in split": (b'{"dataframe_split": {"columns": ["image"], "data": []}}', "no rows"),
+    "no rows in records": (b'{"dataframe_records": []}', "image"),
+    "no rows in inputs": (b'{"inputs": {"image": []}}', "no rows"),
+    "no rows in instances": (b'{"instances": []}', "no rows"),
+    "another column": (b'{"dataframe_records": [{"poster": "a"}]}', "image"),
+    "another column in inputs": (b'{"inputs": {"poster": ["a"]}}', "image"),
+    "explain that is no boolean": (b'{"inputs": ["a"], "params": {"explain": "yes"}}', "explain"),
+    "params that are a list": (b'{"inputs": ["a"], "params": [1]}', "dictionary"),
+    "two columns named image": (
+        b'{"dataframe_split": {"columns": ["image", "image"], "data": [["a", "b"]]}}',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_request_that_makes_no_sense_is_a_400_with_a_message(server, case):
+    body, word = MALFORMED[case]
+    status, answer = server.post(body)
+    assert status == 400, (status, answer[:500])
+    assert word in json.loads(answer)["message"]
+    assert server.alive()
+
+
+def test_other_content_types_are_refused(server):
+    assert server.post(b"\x80\x04K\x01.", "application/octet-stream")[0] == 415
+    assert server.post(b"image\nabc", "text/csv; charset=latin-1")[0] == 415
+    assert server.post(b"\xff\xfe", "text/csv")[0] == 400
+    assert server.post(b"not parquet", "application/vnd.apache.parquet")[0] == 400
+
+
+def test_a_thousand_broken_requests_leave_a_server_that_scores(server, texts, expected):
+    """Mutations of good requests: cut, with bytes changed, values swapped for other types, deeply nested."""
+    random = np.random.default_rng(0)
+    values = [
+        None,
+        5,
+        True,
+        -1e308,
+        "",
+        "\u0000",
+        "x" * 5000,
+        [],
+        {},
+        [[["a"]]],
+        {"image": {"image": "a"}},
+        "data:,",
+    ]
+    bad = []
+    for number in range(1000):
+        form = list(FORMS)[number % 4]
+        body = bytearray(json.dumps({form: FORMS[form](texts[:2])}).encode())
+        if number % 3 == 0:
+            del body[int(random.integers(len(body))) :]
+        elif number % 3 == 1:
+            for position in random.integers(0, len(body), 20):
+                body[position] = int(random.integers(256))
+        else:
+            cell = values[int(random.integers(len(values)))]
+            request = {
+                form: FORMS[form]([texts[0], cell]) if number % 2 else cell,
+                "params": values[number % 5],
+            }
+            body = bytearray(json.dumps(request).encode())
+        status, answer = server.post(bytes(body))
+        if status not in (200, 400) or not answer:
+            bad.append((status, bytes(body)[:200], answer[:300]))
+    assert not bad, f"{len(bad)} answers: {bad[:5]}"
+    assert server.alive()
+    assert close(server.score({"inputs": {"image": texts}}), expected)
+
+
+def test_the_examples_of_the_documentation_work(server, texts, project):
+    """Every JSON request in docs/serving.md, with its placeholder replaced by a picture, scores."""
+    page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
+    requests = re.findall(r"```json request\n(.*?)```", page, flags=re.DOTALL)
+    assert len(requests) >= 5
+    for request in requests:
+        rows = server.score(json.loads(request.replace("BASE64", texts[0])))
+        assert all(row["error"] is None for row in rows), request
+    responses = re.findall(r"```json response\n(.*?)```", page, flags=re.DOTALL)
+    assert len(responses) >= 2
+    for response in responses:
+        for row in json.loads(response)["predictions"]:
+            assert set(row) - {"cam_png"} == {"probability_fresh", "label", "threshold", "error"}
+
+
+def test_the_python_example_of_the_documentation_works(server, project, tmp_path, make_picture):
+    page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
+    example = re.search(r"```python client\n(.*?)```", page, flags=re.DOTALL)
+    assert example is not None
+    (tmp_path / "poster.jpg").write_bytes(make_picture())
+    code = example[1].replace("127.0.0.1:5001", f"127.0.0.1:{server.port}")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"^0\.\d+ (Fresh|Rotten)$", done.stdout.strip())

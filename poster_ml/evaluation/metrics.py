@@ -1,0 +1,190 @@
+"""Metrics of a binary classifier, for one set of predictions or for many bootstrap resamples at once.
+
+A resample is written as one whole-number weight per poster (how often it was drawn), so that every metric
+of every resample is a matrix product or a cumulative sum over predictions that are sorted only once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from poster_ml.errors import EvaluationError
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+ECE_BINS = 15  # Guo et al. 2017 (arXiv:1706.04599) use 15 equal-width bins
+METRIC_NAMES = (
+    "accuracy",
+    "roc_auc",
+    "balanced_accuracy",
+    "average_precision",
+    "f1",
+    "log_loss",
+    "brier",
+    "ece",
+)
+
+
+def check_labels(labels: npt.ArrayLike) -> Integers:
+    """Returns labels as (N,) int64 after checking that they are 0 and 1 and that both occur.
+
+    Raises: EvaluationError in one line.
+    """
+    raw = np.asarray(labels)
+    if raw.ndim != 1:
+        raise ValueError(f"labels must have one dimension, got labels.shape={raw.shape}")
+    if raw.size == 0:
+        raise EvaluationError("there are no posters to evaluate; choose a split that has some")
+    values = set(np.unique(raw).tolist())
+    if not values <= {0, 1}:
+        shown = ", ".join(map(str, sorted(values - {0, 1})[:3]))
+        raise EvaluationError(f"labels must be 0 (Rotten) or 1 (Fresh), got {shown}; mend the label column")
+    if len(values) < 2:
+        raise EvaluationError(
+            f"all {raw.size} labels are {int(raw[0])}: metrics need both classes; "
+            "evaluate a split that has both"
+        )
+    return raw.astype(np.int64)
+
+
+def check_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Integers, Floats]:
+    """Returns labels (N,) int64 and probabilities (N,) float64 after checking both.
+
+    Raises: EvaluationError where a label is not 0 or 1, only one class occurs, or a probability is no
+        number in [0, 1]; ValueError where the shapes differ.
+    """
+    checked = check_labels(labels)
+    values = np.asarray(probabilities, dtype=np.float64)
+    if values.shape != checked.shape:
+        raise ValueError(f"{values.shape=} of the probabilities must equal {checked.shape=} of the labels")
+    missing = int(np.isnan(values).sum())
+    if missing:
+        raise EvaluationError(
+            f"{missing} of {values.size} probabilities are NaN; the model diverged: lower the learning rate"
+        )
+    outside = values[(values < 0) | (values > 1)]
+    if outside.size:
+        raise EvaluationError(
+            f"{outside.size} of {values.size} probabilities are outside [0, 1], first {outside[0]:g}; "
+            "pass probabilities, not logits"
+        )
+    return checked, values
+
+
+def score(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> dict[str, float]:
+    """Scores predictions.
+
+    Args:
+        labels: (N,) 0 Rotten or 1 Fresh; both must occur.
+        probabilities: (N,) of Fresh, in [0, 1]; ties count half in `roc_auc`.
+        threshold: in [0, 1]; predicted Fresh from here on (`probability >= threshold`).
+
+    Returns: the values of METRIC_NAMES. All equal scikit-learn's to 1e-9 (log loss clips at float64's
+        epsilon as there; `f1` of Fresh is 0 where nothing is called Fresh). `ece` is the expected
+        calibration error over 15 bins of equal width: the mean over posters of |share Fresh - mean
+        probability| of their bin; the first bin has both edges, the others only the upper one.
+
+    Raises: EvaluationError and ValueError as `check_predictions`.
+    """
+    scorer = Scorer.of(labels, probabilities, threshold)
+    values = scorer.weighted(np.ones((1, len(scorer.labels))))
+    return {name: float(values[name][0]) for name in METRIC_NAMES}
+
+
+def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:
+    """Returns the bin (0 .. bins - 1) of each probability; bins are (low, high], the first one [0, high]."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.asarray(np.searchsorted(edges[1:-1], probabilities, side="left"), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Predictions sorted by probability once, to be scored under many weightings.
+
+    labels (N,) and probabilities (N,) are sorted from low to high; `order` (N,) is where each came from;
+    `starts` (U,) is where each run of equal probabilities begins.
+    """
+
+    labels: Integers
+    probabilities: Floats
+    order: Integers
+    starts: Integers
+    threshold: float
+
+    @classmethod
+    def of(cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float) -> Scorer:
+        """Checks and sorts the predictions; errors as `check_predictions`."""
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold must be in [0, 1], got {threshold=}")
+        truth, values = check_predictions(labels, probabilities)
+        order = np.argsort(values, kind="stable")
+        ordered = values[order]
+        starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])
+        return cls(truth[order], ordered, order, starts, threshold)
+
+    def weighted(self, weights: npt.NDArray[np.floating]) -> dict[str, Floats]:
+        """Scores every row of weights.
+
+        Args:
+            weights: (R, N) >= 0, in the order the predictions came; each row has weight in both classes.
+
+        Returns: each of METRIC_NAMES with its (R,) values.
+        """
+        sorted_weights = np.asarray(weights, dtype=np.float64)[:, self.order]  # (R, N)
+        total = sorted_weights.sum(axis=1)  # (R,)
+        fresh = sorted_weights * self.labels  # (R, N)
+        fresh_total = fresh.sum(axis=1)
+        rotten_total = total - fresh_total
+        called = np.searchsorted(self.probabilities, self.threshold, side="left")  # first one called Fresh
+        true_fresh = fresh[:, called:].sum(axis=1)
+        false_fresh = sorted_weights[:, called:].sum(axis=1) - true_fresh
+        sensitivity = true_fresh / fresh_total
+        specificity = 1.0 - false_fresh / rotten_total
+        values = {
+            "accuracy": (true_fresh + rotten_total - false_fresh) / total,
+            "balanced_accuracy": (sensitivity + specificity) / 2.0,
+            # 2 TP / (2 TP + FP + FN), and TP + FN is all Fresh: never divided by zero.
+            "f1": 2.0 * true_fresh / (true_fresh + false_fresh + fresh_total),
+        }
+        values.update(self._ranking(sorted_weights, fresh, fresh_total, rotten_total))
+        values.update(self._calibration(sorted_weights, total))
+        return values
+
+    def auc(self, weights: npt.NDArray[np.floating]) -> Floats:
+        """Returns ROC AUC alone, (R,), for every row of weights (R, N)."""
+        ordered = np.asarray(weights, dtype=np.float64)[:, self.order]
+        fresh = ordered * self.labels
+        fresh_total = fresh.sum(axis=1)
+        return self._ranking(ordered, fresh, fresh_total, ordered.sum(axis=1) - fresh_total)["roc_auc"]
+
+    def _ranking(
+        self, weights: Floats, fresh: Floats, fresh_total: Floats, rotten_total: Floats
+    ) -> dict[str, Floats]:
+        tied_fresh = np.add.reduceat(fresh, self.starts, axis=1)  # (R, U), from low to high probability
+        tied_all = np.add.reduceat(weights, self.starts, axis=1)
+        tied_rotten = tied_all - tied_fresh
+        rotten_below = np.cumsum(tied_rotten, axis=1) - tied_rotten
+        pairs = (tied_fresh * (rotten_below + 0.5 * tied_rotten)).sum(axis=1)
+        # From high to low: what is called Fresh when the threshold sits at each probability.
+        true_fresh = np.cumsum(tied_fresh[:, ::-1], axis=1)
+        called_fresh = np.cumsum(tied_all[:, ::-1], axis=1)
+        precision = np.divide(true_fresh, called_fresh, out=np.zeros_like(true_fresh), where=called_fresh > 0)
+        steps = (tied_fresh[:, ::-1] * precision).sum(axis=1)
+        return {"roc_auc": pairs / (fresh_total * rotten_total), "average_precision": steps / fresh_total}
+
+    def _calibration(self, weights: Floats, total: Floats) -> dict[str, Floats]:
+        epsilon = np.finfo(np.float64).eps
+        clipped = np.clip(self.probabilities, epsilon, 1.0 - epsilon)
+        losses = -np.where(self.labels == 1, np.log(clipped), np.log(1.0 - clipped))
+        residuals = self.labels - self.probabilities  # (N,)
+        members = np.zeros((len(residuals), ECE_BINS))
+        members[np.arange(len(residuals)), ece_bins(self.probabilities)] = residuals
+        return {
+            "log_loss": weights @ losses / total,
+            "brier": weights @ residuals**2 / total,
+            "ece": np.abs(weights @ members).sum(axis=1) / total,
+        }

@@ -1,0 +1,309 @@
+"""Everything that is written about one split: `evaluation/<split>/`, and the numbers that are logged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poster_ml.evaluation.baselines import (
+    BaselineResult,
+    colour_baseline,
+    majority_accuracy,
+    metadata_baselines,
+)
+from poster_ml.evaluation.calibration import logit
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.gain import PosterGain, poster_gain
+from poster_ml.evaluation.intervals import Interval, metrics_with_intervals
+from poster_ml.evaluation.metrics import Floats, check_predictions
+from poster_ml.evaluation.plots import (
+    draw_calibration,
+    draw_confusion_matrix,
+    draw_precision_recall,
+    draw_roc,
+)
+from poster_ml.evaluation.slices import MINIMUM_POSTERS, Slice, compute_slices, worst_slices, write_slices
+from poster_ml.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas
+
+PREDICTION_COLUMNS = (
+    "movie_id",
+    "title",
+    "year",
+    "genres",
+    "label",
+    "logit",
+    "probability",
+    "predicted",
+    "correct",
+)
+CLASS_NAMES = ("Rotten", "Fresh")
+
+
+@dataclass(frozen=True)
+class References:
+    """What the posters are compared with; every part may be missing.
+
+    train: year, genres, label, movie_id of the train rows, for the metadata baselines.
+    validation, validation_probabilities: another split with the poster model's probabilities, for the gain.
+    images, train_rows, rows: (N, H, W, 3) uint8 memory map and which of it are `train` and the evaluated
+        posters, for the colour baseline.
+    """
+
+    train: pandas.DataFrame | None = None
+    validation: pandas.DataFrame | None = None
+    validation_probabilities: npt.ArrayLike | None = None
+    images: npt.NDArray[np.uint8] | None = None
+    train_rows: npt.ArrayLike | None = None
+    rows: npt.ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What one evaluation found.
+
+    metrics: flat names without the split, as logged: every metric with `_ci_low` and `_ci_high`,
+        `majority_accuracy`, `baseline_*_roc_auc` and `poster_beyond_metadata_auc_gain` where they exist.
+    notes: one sentence for everything that could not be computed.
+    """
+
+    folder: Path
+    posters: int
+    fresh_share: float
+    threshold: float
+    confidence: float
+    intervals: dict[str, Interval]
+    majority_accuracy: float
+    baselines: dict[str, BaselineResult]
+    gain: PosterGain | None
+    slices: list[Slice]
+    worst: list[Slice]
+    metrics: dict[str, float]
+    notes: list[str]
+
+
+def write_evaluation(
+    folder: Path,
+    posters: pandas.DataFrame,
+    probabilities: npt.ArrayLike,
+    *,
+    threshold: float,
+    repeats: int,
+    confidence: float,
+    seed: int,
+    references: References | None = None,
+    logits: npt.ArrayLike | None = None,
+) -> EvaluationResult:
+    """Evaluates one split and writes its folder.
+
+    Args:
+        folder: `evaluation/<split>`; created; files of the same names are replaced.
+        posters: one row per poster: movie_id, label; optional title, year, genres, width, height, brightness.
+        probabilities: (N,) of Fresh in [0, 1], in the order of `posters`.
+        threshold: predicted Fresh from here on, chosen on validation.
+        repeats: bootstrap resamples.
+        confidence: of every interval, between 0 and 1.
+        seed: int >= 0.
+        references: what to compare with; None leaves the baselines out.
+        logits: (N,) as the model gave them; without them they are computed from `probabilities`.
+
+    Returns: the result; a baseline that cannot be computed is missing and has a note.
+
+    Raises: EvaluationError where the posters have one class only or a probability is not one.
+    """
+    labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
+    references = references or References()
+    folder.mkdir(parents=True, exist_ok=True)
+    intervals = metrics_with_intervals(
+        labels, values, threshold=threshold, repeats=repeats, confidence=confidence, seed=seed
+    )
+    baselines, notes = _baselines(posters, labels, references, seed, confidence)
+    gain, gain_notes = _gain(posters, values, references, baselines, seed, confidence)
+    train_labels = None if references.train is None else references.train["label"].to_numpy()
+    majority = majority_accuracy(labels, train_labels)
+    slices = compute_slices(posters, values, threshold=threshold, confidence=confidence)
+    result = EvaluationResult(
+        folder=folder,
+        posters=len(labels),
+        fresh_share=float(labels.mean()),
+        threshold=threshold,
+        confidence=confidence,
+        intervals=intervals,
+        majority_accuracy=majority,
+        baselines=baselines,
+        gain=gain,
+        slices=slices,
+        worst=worst_slices(slices, intervals["roc_auc"].estimate),
+        metrics=_flat_metrics(intervals, majority, baselines, gain),
+        notes=notes + gain_notes,
+    )
+    _write_tables(folder, posters, labels, values, logits, result)
+    _draw_figures(folder, labels, values, result, seed)
+    return result
+
+
+def _baselines(
+    posters: pandas.DataFrame, labels: Any, references: References, seed: int, confidence: float
+) -> tuple[dict[str, BaselineResult], list[str]]:
+    train = references.train
+    if train is None or not len(train):
+        return {}, ["No baselines: there are no train rows to fit them on."]
+    if set(train["movie_id"]) & set(posters["movie_id"]):
+        return {}, ["No baselines: these posters are among the ones that the baselines would be fitted on."]
+    found = metadata_baselines(train, posters, seed=seed, confidence=confidence)
+    notes = [
+        f"No baseline of {name}: {lacking} for the train or the evaluated posters, or too few posters."
+        for key, name, lacking in (
+            ("year", "year", "no two different years are known"),
+            ("genre", "genres", "no genres are known"),
+            ("year_genre", "year + genres", "years or genres are missing"),
+        )
+        if key not in found
+    ]
+    if references.images is not None and references.train_rows is not None and references.rows is not None:
+        colour = colour_baseline(
+            references.images,
+            references.train_rows,
+            train["label"].to_numpy(),
+            references.rows,
+            labels,
+            confidence=confidence,
+        )
+        if colour is not None:
+            found["colour"] = colour
+    return found, notes
+
+
+def _gain(
+    posters: pandas.DataFrame,
+    values: Floats,
+    references: References,
+    baselines: dict[str, BaselineResult],
+    seed: int,
+    confidence: float,
+) -> tuple[PosterGain | None, list[str]]:
+    if references.train is None or "year_genre" not in baselines:
+        return None, []
+    gain = poster_gain(
+        references.train,
+        posters,
+        values,
+        seed=seed,
+        confidence=confidence,
+        validation=references.validation,
+        validation_probabilities=references.validation_probabilities,
+    )
+    if gain is None:
+        return None, ["No gain over year + genres: too few posters of one class to combine the two."]
+    return gain, []
+
+
+def _flat_metrics(
+    intervals: dict[str, Interval],
+    majority: float,
+    baselines: dict[str, BaselineResult],
+    gain: PosterGain | None,
+) -> dict[str, float]:
+    named = dict(intervals)
+    named.update({f"baseline_{name}_roc_auc": item.roc_auc for name, item in baselines.items()})
+    if gain is not None:
+        named["poster_beyond_metadata_auc_gain"] = gain.gain
+        named["year_genre_poster_roc_auc"] = gain.combined_auc
+    flat = {"majority_accuracy": majority}
+    for name, interval in named.items():
+        flat[name] = interval.estimate
+        flat[f"{name}_ci_low"] = interval.low
+        flat[f"{name}_ci_high"] = interval.high
+    return flat
+
+
+def predictions_table(
+    posters: pandas.DataFrame,
+    probabilities: npt.ArrayLike,
+    *,
+    threshold: float,
+    logits: npt.ArrayLike | None = None,
+) -> pandas.DataFrame:
+    """Returns PREDICTION_COLUMNS, one row per poster, same order; `predicted`, `correct`: 0 or 1."""
+    import pandas
+
+    values = np.asarray(probabilities, dtype=np.float64)
+    labels = posters["label"].to_numpy(np.int64)
+    predicted = (values >= threshold).astype(np.int64)
+    table = pandas.DataFrame({"movie_id": posters["movie_id"].to_numpy()})
+    for column in ("title", "year", "genres"):
+        table[column] = posters[column].to_numpy() if column in posters else None
+    table["label"] = labels
+    table["logit"] = logit(values) if logits is None else np.asarray(logits, dtype=np.float64)
+    table["probability"] = values
+    table["predicted"] = predicted
+    table["correct"] = (predicted == labels).astype(np.int64)
+    return table[list(PREDICTION_COLUMNS)]
+
+
+def _write_tables(
+    folder: Path,
+    posters: pandas.DataFrame,
+    labels: Any,
+    values: Floats,
+    logits: npt.ArrayLike | None,
+    result: EvaluationResult,
+) -> None:
+    from sklearn.metrics import classification_report
+
+    table = predictions_table(posters, values, threshold=result.threshold, logits=logits)
+    with atomic_path(folder / "predictions.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.9g")
+    predicted = (values >= result.threshold).astype(np.int64)
+    arguments = {"target_names": list(CLASS_NAMES), "labels": [0, 1], "zero_division": 0.0}
+    text = classification_report(labels, predicted, digits=4, **arguments)
+    report = classification_report(labels, predicted, output_dict=True, **arguments)
+    with atomic_path(folder / "classification_report.txt") as temporary:
+        temporary.write_text(str(text), encoding="utf-8")
+    with atomic_path(folder / "classification_report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_slices(folder / "slices.csv", result.slices)
+
+
+def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationResult, seed: int) -> None:
+    curves = {name: item.probabilities for name, item in result.baselines.items()}
+    confidence = result.confidence
+    draw_roc(
+        folder / "roc.png",
+        labels,
+        values,
+        auc=result.intervals["roc_auc"],
+        baselines=curves,
+        threshold=result.threshold,
+        confidence=confidence,
+        seed=seed,
+    )
+    draw_precision_recall(
+        folder / "precision_recall.png",
+        labels,
+        values,
+        average_precision=result.intervals["average_precision"],
+        baselines=curves,
+    )
+    draw_confusion_matrix(folder / "confusion_matrix.png", labels, values, threshold=result.threshold)
+    draw_calibration(folder / "calibration.png", labels, values, confidence=confidence)
+    rows = [
+        ForestRow(f"{item.kind}: {item.name}", item.roc_auc, f"n = {item.count:,}", item in result.worst)
+        for item in result.slices
+        if item.roc_auc is not None and item.count >= MINIMUM_POSTERS
+    ]
+    if rows:
+        draw_forest(
+            folder / "slices.png",
+            rows,
+            label=f"ROC AUC with {confidence:.0%} interval (line: all posters)",
+            title="ROC AUC by slice; the worst are coloured" if result.worst else "ROC AUC by slice",
+            reference=result.intervals["roc_auc"].estimate,
+        )

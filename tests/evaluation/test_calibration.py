@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.calibration import (
+    TEMPERATURE_RANGE,
+    fit_temperature,
+    logit,
+    reliability_bins,
+    sigmoid,
+)
+from poster_ml.evaluation.metrics import score
+
+
+def calibrated(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    logits = random.normal(0.3, 1.2, count)
+    return logits, (random.random(count) < sigmoid(logits)).astype(int)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    logits, labels = calibrated(20_000)
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibrating_lowers_ece_and_log_loss_and_keeps_the_order() -> None:
+    logits, labels = calibrated(4000)
+    before = score(labels, sigmoid(4 * logits))
+    after = score(labels, sigmoid(4 * logits / fit_temperature(4 * logits, labels)))
+    assert after["ece"] < 0.3 * before["ece"]
+    assert after["log_loss"] < before["log_loss"]
+    assert after["roc_auc"] == before["roc_auc"]
+    assert after["accuracy"] == before["accuracy"]
+
+
+def test_the_temperature_stays_in_its_range() -> None:
+    separated = fit_temperature(np.array([-1.0, -2.0, 1.0, 2.0]), np.array([0, 0, 1, 1]))
+    reversed_order = fit_temperature(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0, 0, 1, 1]))
+    assert separated == pytest.approx(TEMPERATURE_RANGE[0], rel=1e-3)
+    assert reversed_order == pytest.approx(TEMPERATURE_RANGE[1], rel=1e-3)
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(EvaluationError) as caught:
+        fit_temperature(np.array([0.0, np.inf]), np.array([0, 1]))
+    assert str(caught.value) == "1 of 2 logits are not finite; the model diverged: lower the learning rate"
+
+
+def test_logit_undoes_sigmoid_without_overflow() -> None:
+    values = np.array([-30.0, -1.0, 0.0, 2.5])
+    np.testing.assert_allclose(logit(sigmoid(values)), values, rtol=1e-3)
+    assert np.isfinite(logit([0.0, 1.0])).all()
+    assert sigmoid([-1e5, 1e5]).tolist() == [0.0, 1.0]
+
+
+def test_reliability_bins_add_up_to_the_ece() -> None:
+    logits, labels = calibrated(500)
+    probabilities = sigmoid(2 * logits)
+    bins = reliability_bins(labels, probabilities, confidence=0.95)
+    total = sum(item.count * abs(item.fresh.estimate - item.mean_probability) for item in bins)
+    assert sum(item.count for item in bins) == 500
+    assert total / 500 == pytest.approx(score(labels, probabilities)["ece"], abs=1e-12)
+    assert all(item.low <= item.mean_probability <= item.high for item in bins)
+
+
+def test_empty_bins_are_left_out() -> None:
+    bins = reliability_bins([0, 1, 1], [0.1, 0.1, 0.9], bins=10, confidence=0.95)
+    assert [(item.low, item.count) for item in bins] == [(0.0, 2), (0.8, 1)]

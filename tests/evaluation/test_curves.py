@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poster_ml.evaluation.curves import draw_training_curves
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.intervals import Interval
+from poster_ml.figures import FRESH
+
+
+def history(epochs: int) -> list[dict[str, float]]:
+    return [
+        {"accuracy": 0.5 + 0.02 * step, "val_accuracy": 0.55, "loss": 0.7, "val_loss": 0.69, "auc": 0.6,
+         "val_auc": 0.58, "learning_rate": 1e-3}
+        for step in range(epochs)
+    ]  # fmt: skip
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_a_panel_for_every_metric_that_is_there(tmp_path: Path) -> None:
+    full = draw_training_curves(tmp_path / "a.png", history(6), kept_epoch=3, majority_accuracy=0.58)
+    bare = [{"accuracy": 0.5, "loss": 0.7}]
+    small = draw_training_curves(tmp_path / "b.png", bare, kept_epoch=None, majority_accuracy=None)
+    assert size(full)[0] == 2 * size(small)[0]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 50])
+def test_short_and_long_runs_and_gaps(tmp_path: Path, epochs: int) -> None:
+    values = history(epochs)
+    values[0]["val_accuracy"] = float("nan")
+    path = draw_training_curves(tmp_path / "a.png", values, kept_epoch=epochs, majority_accuracy=0.58)
+    assert path.is_file()
+
+
+def test_no_epochs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one epoch, got none"):
+        draw_training_curves(tmp_path / "a.png", [], kept_epoch=None, majority_accuracy=None)
+
+
+def test_a_forest_grows_with_its_rows_and_colours_what_matters(tmp_path: Path) -> None:
+    row = ForestRow("a", Interval(0.6, 0.5, 0.7), "n = 10")
+    short = draw_forest(tmp_path / "a.png", [row], label="AUC", title="t", reference=0.5)
+    marked = ForestRow("b", Interval(0.2, 0.1, 0.3), emphasis=True)
+    long = draw_forest(tmp_path / "b.png", [row] * 9 + [marked], label="AUC", title="t", reference=None)
+    assert size(long)[1] > 2 * size(short)[1]
+    colour = np.array([int(FRESH[start : start + 2], 16) for start in (1, 3, 5)])
+
+    def has_colour(path: Path) -> bool:
+        with Image.open(path) as picture:
+            return bool((np.abs(np.asarray(picture.convert("RGB")) - colour).sum(axis=2) < 6).any())
+
+    assert has_colour(long)
+    assert not has_colour(short)
+    with pytest.raises(ValueError, match="at least one row"):
+        draw_forest(tmp_path / "c.png", [], label="AUC", title="t", reference=None)

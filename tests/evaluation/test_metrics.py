@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.metrics import METRIC_NAMES, Scorer, ece_bins, score
+
+
+def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+    total = 0.0
+    for position in range(bins):
+        low, high = position / bins, (position + 1) / bins
+        inside = (probabilities > low) & (probabilities <= high)
+        if position == 0:
+            inside |= probabilities == 0
+        if inside.any():
+            total += inside.sum() * abs(labels[inside].mean() - probabilities[inside].mean())
+    return total / len(labels)
+
+
+def assert_equals_sklearn(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> None:
+    found = score(labels, probabilities, threshold)
+    called = (probabilities >= threshold).astype(int)
+    expected = {
+        "accuracy": reference.accuracy_score(labels, called),
+        "roc_auc": reference.roc_auc_score(labels, probabilities),
+        "balanced_accuracy": reference.balanced_accuracy_score(labels, called),
+        "average_precision": reference.average_precision_score(labels, probabilities),
+        "f1": reference.f1_score(labels, called, zero_division=0.0),
+        "log_loss": reference.log_loss(labels, probabilities),
+        "brier": reference.brier_score_loss(labels, probabilities),
+        "ece": naive_ece(labels, probabilities),
+    }
+    assert tuple(found) == METRIC_NAMES
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-9, rel=0), name
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 16])
+@pytest.mark.parametrize("threshold", [0.0, 0.37, 0.5, 1.0])
+def test_every_metric_equals_sklearn_with_and_without_ties(decimals: int, threshold: float) -> None:
+    random = np.random.default_rng(decimals)
+    labels = (random.random(700) < 0.58).astype(int)
+    probabilities = np.clip(random.normal(0.5 + 0.1 * (labels - 0.5), 0.3), 0, 1).round(decimals)
+    assert_equals_sklearn(labels, probabilities, threshold)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.floats(0.001, 0.999)), min_size=2, max_size=40).filter(
+        lambda rows: len({label for label, _ in rows}) == 2
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_small_set_equals_sklearn(rows: list[tuple[int, float]]) -> None:
+    labels = np.array([label for label, _ in rows])
+    assert_equals_sklearn(labels, np.array([value for _, value in rows]), 0.5)
+
+
+def test_a_weight_of_two_is_the_same_as_the_poster_twice() -> None:
+    random = np.random.default_rng(3)
+    labels = np.r_[0, 1, (random.random(60) < 0.5).astype(int)]
+    probabilities = random.random(62).round(1)
+    weights = np.r_[1, 1, random.integers(0, 4, 60)]
+    found = Scorer.of(labels, probabilities, 0.4).weighted(weights[None].astype(float))
+    repeated = score(np.repeat(labels, weights), np.repeat(probabilities, weights), 0.4)
+    for name in METRIC_NAMES:
+        assert found[name][0] == pytest.approx(repeated[name], abs=1e-12), name
+
+
+def test_all_probabilities_equal_give_an_auc_of_one_half() -> None:
+    assert score(np.array([0, 1, 1]), np.full(3, 0.7))["roc_auc"] == 0.5
+
+
+def test_certain_and_wrong_predictions_have_a_finite_log_loss() -> None:
+    found = score(np.array([0, 1]), np.array([1.0, 0.0]))
+    assert found["log_loss"] == pytest.approx(-np.log(np.finfo(float).eps))
+    assert found["roc_auc"] == 0.0
+    assert found["ece"] == 1.0
+
+
+def test_bins_hold_their_upper_edge() -> None:
+    assert ece_bins(np.array([0.0, 0.2, 0.2 + 1e-9, 1.0]), 5).tolist() == [0, 0, 1, 4]
+
+
+def test_one_class_is_refused_in_one_line() -> None:
+    with pytest.raises(EvaluationError) as caught:
+        score(np.ones(12, dtype=int), np.full(12, 0.5))
+    assert str(caught.value) == (
+        "all 12 labels are 1: metrics need both classes; evaluate a split that has both"
+    )
+
+
+def test_no_posters_are_refused() -> None:
+    with pytest.raises(
+        EvaluationError, match="there are no posters to evaluate; choose a split that has some"
+    ):
+        score([], [])
+
+
+def test_nan_is_refused_in_one_line() -> None:
+    with pytest.raises(EvaluationError) as caught:
+        score(np.array([0, 1, 1]), np.array([0.2, np.nan, 0.4]))
+    assert str(caught.value) == ("1 of 3 probabilities are NaN; the model diverged: lower the learning rate")
+
+
+def test_logits_are_refused() -> None:
+    with pytest.raises(EvaluationError) as caught:
+        score(np.array([0, 1]), np.array([-1.5, 3.0]))
+    assert str(caught.value) == (
+        "2 of 2 probabilities are outside [0, 1], first -1.5; pass probabilities, not logits"
+    )
+
+
+def test_other_labels_are_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"labels must be 0 \(Rotten\) or 1 \(Fresh\), got 2; mend"):
+        score(np.array([0, 1, 2]), np.full(3, 0.5))
+
+
+def test_shapes_and_threshold_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"values.shape=\(3,\)"):
+        score(np.array([0, 1]), np.full(3, 0.5))
+    with pytest.raises(ValueError, match=r"threshold=1\.2"):
+        score(np.array([0, 1]), np.full(2, 0.5), 1.2)

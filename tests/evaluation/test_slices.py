@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from poster_ml.evaluation.slices import compute_slices, worst_slices, write_slices
+
+
+def posters(count: int = 400) -> tuple[pandas.DataFrame, np.ndarray]:
+    """The model is good everywhere but on Horror, where it is reversed."""
+    random = np.random.default_rng(0)
+    genres = np.array(["Drama", "Horror", "Drama|Comedy", ""])[np.arange(count) % 4]
+    labels = random.integers(0, 2, count)
+    sign = np.where(genres == "Horror", -1.0, 2.0)
+    probabilities = 1 / (1 + np.exp(-(sign * (labels - 0.5) + 0.5 * random.normal(size=count))))
+    table = pandas.DataFrame(
+        {
+            "year": pandas.array(1980 + np.arange(count) % 25, dtype="Int64"),
+            "genres": genres,
+            "label": labels,
+            "width": 182,
+            "height": np.where(np.arange(count) % 2, 268, 320),
+            "brightness": np.arange(count) / count,
+        }
+    )
+    return table, probabilities
+
+
+def test_every_poster_is_in_each_of_its_groups() -> None:
+    table, probabilities = posters()
+    found = compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
+    counts = {(item.kind, item.name): item.count for item in found}
+    assert counts[("decade", "1980s")] == 160
+    assert counts[("genre", "Drama")] == 200
+    assert counts[("genre", "Comedy")] == 100
+    assert counts[("genre", "unknown")] == 100
+    assert counts[("aspect", "one-sheet (.64 to .71)")] == 200
+    assert counts[("aspect", "narrow (below .64)")] == 200
+    assert [count for (kind, _), count in counts.items() if kind == "brightness"] == [100] * 4
+
+
+def test_the_planted_bad_slice_is_named_first() -> None:
+    table, probabilities = posters()
+    found = compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
+    worst = worst_slices(found, overall_auc=0.75)
+    assert worst[0].name == "Horror"
+    assert worst[0].roc_auc is not None
+    assert worst[0].roc_auc.high < 0.5
+    assert worst[0].accuracy.high < worst[0].majority_accuracy
+
+
+def test_a_tiny_slice_is_never_the_worst() -> None:
+    table, probabilities = posters()
+    table["genres"] = ["Western"] * 10 + ["Drama"] * 390
+    probabilities[:10] = 1 - table["label"][:10]
+    found = compute_slices(table[["label", "genres"]], probabilities, threshold=0.5, confidence=0.95)
+    assert {item.name for item in found} == {"Western", "Drama"}
+    assert [item.name for item in worst_slices(found, overall_auc=1.0)] == ["Drama"]
+
+
+def test_missing_columns_and_values_are_left_out_or_unknown() -> None:
+    table, probabilities = posters(40)
+    assert compute_slices(table[["label"]], probabilities, threshold=0.5, confidence=0.95) == []
+    table.loc[:9, "year"] = pandas.NA
+    table["genres"] = None
+    table["brightness"] = np.nan
+    found = compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
+    assert {item.kind for item in found} == {"decade", "aspect"}
+    assert next(item.count for item in found if item.name == "unknown") == 10
+
+
+def test_one_class_in_a_slice_has_an_accuracy_but_no_auc(tmp_path: Path) -> None:
+    table = pandas.DataFrame({"label": [1, 1, 0, 1], "year": [1950, 1955, 1990, 1991]})
+    found = compute_slices(table, np.array([0.9, 0.2, 0.4, 0.6]), threshold=0.5, confidence=0.95)
+    assert found[0].roc_auc is None
+    assert found[0].accuracy.estimate == 0.5
+    written = pandas.read_csv(write_slices(tmp_path / "slices.csv", found))
+    assert written["posters"].tolist() == [2, 2]
+    assert written["roc_auc"].isna().tolist() == [True, False]
+    assert written["roc_auc"][1] == pytest.approx(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,13 @@ def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
     Raises: WeightsError saying what the file holds; the backbone may then be half loaded: throw it away.
     """
     _check_file(family, path)
+    if _contents(path)[1] < family.parameters:
+        raise WeightsError(_misfit(family, path))
     try:
-        backbone.load_weights(str(path))
+        with warnings.catch_warnings():
+            # Keras warns once per layer that it could not fill and then raises: one sentence is enough.
+            warnings.simplefilter("ignore")
+            backbone.load_weights(str(path))
     except Exception as error:  # Keras raises whatever its reader stumbles on
         raise WeightsError(_misfit(family, path)) from error
 

@@ -1,0 +1,206 @@
+"""RandomAffine: what ImageDataGenerator does, in one resampling."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+from keras import ops
+from keras.src.legacy.preprocessing.image import apply_affine_transform
+
+from poster_ml.augment.affine import RandomAffine, affine_maps
+from poster_ml.augment.resample import FILLS, resample, resample_gather
+
+STILL = {"rotation": 0.0, "shift_x": 0.0, "shift_y": 0.0, "shear": 0.0, "zoom_x": 1.0, "zoom_y": 1.0}
+
+
+def picture(height: int, width: int, count: int = 1) -> np.ndarray:
+    values = np.random.default_rng(5).uniform(0, 255, (count, height, width, 3))
+    return values.astype("float32")
+
+
+def maps_of(height: int, width: int, flipped: bool = False, **numbers: float) -> np.ndarray:
+    tensors = {
+        name: ops.convert_to_tensor(np.float32([value])) for name, value in {**STILL, **numbers}.items()
+    }
+    maps = affine_maps(height, width, **tensors, flipped=ops.convert_to_tensor([flipped]))
+    return ops.convert_to_numpy(maps)
+
+
+def apply(images: np.ndarray, maps: np.ndarray, fill: str = "nearest") -> np.ndarray:
+    return ops.convert_to_numpy(resample(ops.convert_to_tensor(images), ops.convert_to_tensor(maps), fill))
+
+
+def legacy(image: np.ndarray, flipped: bool, fill: str = "nearest", **numbers: float) -> np.ndarray:
+    """ImageDataGenerator.apply_transform with the same drawn numbers; its tx moves columns, its ty rows."""
+    height, width = image.shape[:2]
+    result = apply_affine_transform(
+        image,
+        theta=numbers["rotation"],
+        tx=numbers["shift_x"] * width,
+        ty=numbers["shift_y"] * height,
+        shear=numbers["shear"],
+        zx=numbers["zoom_x"],
+        zy=numbers["zoom_y"],
+        row_axis=0,
+        col_axis=1,
+        channel_axis=2,
+        fill_mode=fill,
+    )
+    return result[:, ::-1] if flipped else result
+
+
+def draw_numbers(seed: int) -> dict[str, float]:
+    generator = np.random.default_rng(seed)
+    return {
+        "rotation": generator.uniform(-50, 50),
+        "shift_x": generator.uniform(-0.2, 0.2),
+        "shift_y": generator.uniform(-0.2, 0.2),
+        "shear": generator.uniform(-30, 30),
+        "zoom_x": generator.uniform(0.7, 1.3),
+        "zoom_y": generator.uniform(0.7, 1.3),
+    }
+
+
+@pytest.mark.parametrize("fill", ["nearest", "reflect"])
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_image_data_generator_with_the_same_draws(seed: int, fill: str) -> None:
+    numbers, flipped = draw_numbers(seed), bool(seed % 2)
+    image = picture(32, 32)
+    ours = apply(image, maps_of(32, 32, flipped, **numbers), fill)[0]
+    np.testing.assert_allclose(ours, legacy(image[0], flipped, fill, **numbers), atol=0.02)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tall_picture_moves_like_its_place_in_a_square_one(seed: int) -> None:
+    """ImageDataGenerator's centre is wrong off the square: compare inside a square canvas around it."""
+    numbers = {**draw_numbers(seed), "shift_x": 0.0, "shift_y": 0.0}
+    height, width, side = 40, 28, 64
+    image = picture(height, width)[0]
+    canvas, mask = np.zeros((side, side, 3), "float32"), np.zeros((side, side, 1), "float32")
+    inside = (
+        slice((side - height) // 2, (side + height) // 2),
+        slice((side - width) // 2, (side + width) // 2),
+    )
+    canvas[inside], mask[inside] = image, 1.0
+    expected = legacy(canvas, False, **numbers)[inside]
+    interior = legacy(mask, False, **numbers)[inside][..., 0] == 1.0
+    ours = apply(image[None], maps_of(height, width, **numbers))[0]
+    assert interior.mean() > 0.3
+    np.testing.assert_allclose(ours[interior], expected[interior], atol=0.02)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_both_ways_of_resampling_agree_with_scipy_beyond_the_edges(fill: str) -> None:
+    image = picture(20, 33)
+    maps = maps_of(20, 33, True, rotation=40.0, shift_x=0.3, shift_y=-0.2, shear=10.0, zoom_x=1.9, zoom_y=1.4)
+    a, b, c, d, e, f = maps[0].astype(float)
+    mode = "grid-constant" if fill == "constant" else fill
+    expected = np.stack(
+        [
+            scipy.ndimage.affine_transform(
+                image[0, ..., channel], [[e, d], [b, a]], [f, c], order=1, mode=mode
+            )
+            for channel in range(3)
+        ],
+        axis=-1,
+    )
+    np.testing.assert_allclose(apply(image, maps, fill)[0], expected, atol=0.02)
+    gathered = resample_gather(ops.convert_to_tensor(image), ops.convert_to_tensor(maps), fill)
+    np.testing.assert_allclose(ops.convert_to_numpy(gathered)[0], expected, atol=0.02)
+
+
+def test_shift_moves_rows_by_a_fraction_of_the_height_and_columns_of_the_width() -> None:
+    image = picture(20, 40)
+    moved = apply(image, maps_of(20, 40, shift_x=0.25, shift_y=0.1))
+    np.testing.assert_allclose(moved[:, :-2, :-10], image[:, 2:, 10:], atol=0.02)
+
+
+def test_flip_mirrors_left_to_right() -> None:
+    image = picture(20, 40)
+    np.testing.assert_allclose(apply(image, maps_of(20, 40, True)), image[:, :, ::-1], atol=0.02)
+
+
+def test_zoom_below_one_enlarges_about_the_centre() -> None:
+    image = np.zeros((1, 21, 21, 3), "float32")
+    image[:, 8:13, 8:13] = 255.0
+    larger = apply(image, maps_of(21, 21, zoom_x=0.5, zoom_y=0.5))
+    assert (larger > 127).sum() > 3.5 * (image > 127).sum()
+    np.testing.assert_allclose(larger, larger[:, ::-1, ::-1], atol=0.02)
+
+
+def test_draws_stay_in_the_ranges_and_fill_them() -> None:
+    layer = RandomAffine(rotation=30.0, zoom=0.3, seed=0)
+    images = np.zeros((4000, 2, 2, 3), "float32")
+    a, _, _, d, *_ = ops.convert_to_numpy(layer._draw_maps(images, 2, 2)).T
+    zoom, angle = np.hypot(a, d), np.rad2deg(np.arctan2(d, a))
+    assert 0.7 <= zoom.min() < 0.71
+    assert 1.29 < zoom.max() <= 1.3
+    assert -30.001 <= angle.min() < -29.5
+    assert 29.5 < angle.max() <= 30.001
+
+
+def test_strength_scales_every_range_and_the_flip() -> None:
+    images = np.zeros((4000, 2, 2, 3), "float32")
+    full = RandomAffine(rotation=30.0, zoom=0.3, shift=0.2, shear=20.0, seed=0, strength=0.25)
+    scaled = RandomAffine(rotation=7.5, zoom=0.075, shift=0.05, shear=5.0, seed=0)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(full._draw_maps(images, 2, 2)),
+        ops.convert_to_numpy(scaled._draw_maps(images, 2, 2)),
+        atol=1e-6,
+    )
+    flipping = RandomAffine(horizontal_flip=True, strength=0.5, seed=0)
+    flipped = ops.convert_to_numpy(flipping._draw_maps(images, 2, 2))[:, 0] < 0
+    assert 0.22 < flipped.mean() < 0.28
+
+
+def test_images_of_one_batch_and_batches_differ_and_the_seed_repeats_them() -> None:
+    image = np.repeat(picture(24, 16), 3, axis=0)
+    layer = RandomAffine(rotation=40.0, seed=3)
+    first = ops.convert_to_numpy(layer(image, training=True))
+    second = ops.convert_to_numpy(layer(image, training=True))
+    assert np.abs(first[0] - first[1]).max() > 1
+    assert np.abs(first - second).max() > 1
+    again = ops.convert_to_numpy(RandomAffine(rotation=40.0, seed=3)(image, training=True))
+    np.testing.assert_array_equal(first, again)
+    other = ops.convert_to_numpy(RandomAffine(rotation=40.0, seed=4)(image, training=True))
+    assert np.abs(first - other).max() > 1
+
+
+def test_the_state_of_the_draws_can_be_put_back() -> None:
+    image = picture(24, 16)
+    layer = RandomAffine(rotation=40.0, seed=3)
+    state = ops.convert_to_numpy(layer.seed_generator.state.value)
+    first = ops.convert_to_numpy(layer(image, training=True))
+    layer.seed_generator.state.assign(state)
+    np.testing.assert_array_equal(first, ops.convert_to_numpy(layer(image, training=True)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rotation": 181}, "rotation must be between 0 and 180; received rotation=181"),
+        ({"zoom": 1.0}, "zoom must be between 0 and 0.9; received zoom=1.0"),
+        ({"shift": -0.1}, "shift must be between 0 and 0.9; received shift=-0.1"),
+        ({"shear": 90}, "shear must be between 0 and 80; received shear=90"),
+        ({"strength": 1.5}, "strength must be between 0 and 1; received strength=1.5"),
+        ({"fill": "wrap"}, "fill must be one of nearest, reflect, constant; received fill='wrap'"),
+    ],
+)
+def test_refuses_what_is_out_of_range(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        RandomAffine(**arguments)
+    assert str(caught.value) == message
+
+
+def test_pixels_stay_float32_under_a_mixed_precision_policy() -> None:
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        layer = RandomAffine(rotation=10.0)
+        result = layer(np.full((1, 8, 8, 3), 201, "uint8"), training=True)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert keras.backend.standardize_dtype(result.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(result), 201.0, atol=1e-3)

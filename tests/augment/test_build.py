@@ -1,0 +1,41 @@
+"""The list of layers that the numbers ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from poster_ml.augment.build import build_augmentation
+
+
+def test_nothing_active_gives_no_layers() -> None:
+    assert build_augmentation() == []
+    assert build_augmentation(strength=0.0, rotation=50.0, brightness=0.3, horizontal_flip=True) == []
+
+
+def test_the_studys_numbers_give_one_affine_layer() -> None:
+    layers = build_augmentation(rotation=50.0, zoom=0.3, shift=0.2, shear=0.2, horizontal_flip=True)
+    assert [layer.name for layer in layers] == ["augment_affine"]
+    assert layers[0].rotation == 50.0
+    assert layers[0].fill == "nearest"
+
+
+def test_geometry_comes_first_and_strength_scales_the_rest() -> None:
+    layers = build_augmentation(
+        strength=0.5, shift=0.1, fill="reflect", brightness=0.2, contrast=0.4, saturation=0.6, erasing=0.8
+    )
+    names = [layer.name.removeprefix("augment_") for layer in layers]
+    assert names == ["affine", "brightness", "contrast", "saturation", "erasing"]
+    assert (layers[0].strength, layers[0].shift, layers[0].fill) == (0.5, 0.1, "reflect")
+    assert [layer.amount for layer in layers[1:4]] == pytest.approx([0.1, 0.2, 0.3])
+    assert layers[4].probability == pytest.approx(0.4)
+
+
+def test_layers_draw_from_different_streams() -> None:
+    layers = build_augmentation(rotation=1.0, brightness=0.2, contrast=0.4, erasing=0.8, seed=0)
+    assert len({layer.seed for layer in layers}) == 4
+
+
+@pytest.mark.parametrize("name", ["strength", "brightness", "contrast", "saturation", "erasing"])
+def test_refuses_what_is_out_of_range(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be between 0 and 1; received {name}=-0\.1$"):
+        build_augmentation(**{name: -0.1})

@@ -1,0 +1,164 @@
+"""The prepared dataset, read: a memory map, an index, and the rows of a split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from poster_ml.data.images import Pixels
+from poster_ml.data.splits import SPLITS
+from poster_ml.data.writer import pixel_digest
+from poster_ml.errors import DatasetError, nearest
+from poster_ml.seeding import generator
+
+FORMAT_VERSION = 1
+FILES = ("images.npy", "index.csv", "rejected.csv", "manifest.json")
+_REMEDY = "make it with: poster-ml preprocess --table FILE --posters DIR --out"
+_NEEDED = ("movie_id", "title", "year", "genres", "label", "tomatometer_rating", "split", "duplicate_group")
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedDataset:
+    """A prepared dataset, open for reading.
+
+    Attributes:
+        folder: where it lies.
+        images: (N, size, size, 3) uint8 RGB, memory-mapped, read-only.
+        index: N rows in the same order; movie_id, title and genres are texts, year is Int64 with gaps.
+        manifest: what `manifest.json` says.
+    """
+
+    folder: Path
+    images: Pixels
+    index: pd.DataFrame
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> PreparedDataset:
+        """Opens a dataset and checks that its parts fit each other (`verify` reads every byte as well).
+
+        Raises: DatasetError with what is wrong and the command that makes a dataset.
+        """
+        missing = [name for name in FILES if not (folder / name).is_file()]
+        if missing:
+            what = f"lacks {', '.join(missing)}" if folder.is_dir() else "does not exist"
+            raise DatasetError(f"prepared dataset {folder} {what}; {_REMEDY} {folder}")
+        manifest = _read_manifest(folder)
+        try:
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            index = _read_index(folder / "index.csv")
+        except (ValueError, KeyError, OSError) as error:
+            raise _broken(folder, " ".join(str(error).split())[:200]) from None
+        _check(folder, images, index, manifest)
+        return cls(folder, images, index, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the pixels and the index, hexadecimal."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures in pixels."""
+        return int(self.images.shape[1])
+
+    def rows(self, split: str, limit: int = 0, seed: int = 0) -> Rows:
+        """Returns the positions of a split's posters, rising.
+
+        Args:
+            split: "train", "val" or "test".
+            limit: 0 for all; else the whole dataset is thought cut to about so many posters, of which the
+                split gets its share, at least 2 of each class it has, with its own share of Fresh.
+            seed: which posters are drawn; 0 is a seed like any other.
+
+        Raises: DatasetError for a split or limit that cannot be.
+        """
+        if split not in SPLITS:
+            raise DatasetError(f"split {split!r} is not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
+        if limit < 0:
+            raise DatasetError(f"limit must be 0 (all posters) or more, got {limit}")
+        inside = np.flatnonzero((self.index["split"] == split).to_numpy()).astype(np.int64)
+        if limit == 0 or limit >= len(self.index):
+            return inside
+        labels = self.labels(inside)
+        wanted = round(limit * len(inside) / len(self.index))
+        fresh = round(wanted * labels.mean())
+        random = generator(seed, "rows", split)
+        parts = []
+        for label, share in ((1, fresh), (0, wanted - fresh)):
+            members = inside[labels == label]
+            count = min(len(members), max(2, share))
+            parts.append(random.choice(members, count, replace=False))
+        return np.sort(np.concatenate(parts))
+
+    def labels(self, rows: Rows) -> Rows:
+        """Returns the labels at these positions, (n,) int64: 1 Fresh, 0 Rotten."""
+        return self.index["label"].to_numpy(np.int64)[rows]
+
+    def verify(self) -> None:
+        """Reads every byte and compares with the fingerprint; DatasetError where something was changed."""
+        digest = pixel_digest(self.folder / "images.npy")
+        digest.update((self.folder / "index.csv").read_bytes())
+        if digest.hexdigest() != self.fingerprint:
+            raise _broken(self.folder, "images.npy or index.csv is not what was written")
+
+
+def _broken(folder: Path, what: str) -> DatasetError:
+    return DatasetError(f"prepared dataset {folder} is broken: {what}; {_REMEDY} {folder}")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise _broken(folder, f"manifest.json cannot be read ({error})") from None
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise DatasetError(
+            f"prepared dataset {folder} has format version {version}, this program reads {FORMAT_VERSION}; "
+            f"{_REMEDY} {folder}"
+        )
+    if not isinstance(manifest.get("fingerprint"), str):
+        raise _broken(folder, "manifest.json has no fingerprint")
+    return dict(manifest)
+
+
+def _read_index(path: Path) -> pd.DataFrame:
+    # Without the usual words for "missing": there are movies called "None" and "NA".
+    texts = ("movie_id", "title", "genres", "split", "sha256", "format", "perceptual_hash")
+    index = pd.read_csv(
+        path,
+        dtype=dict.fromkeys(texts, str)
+        | {"year": "Int64", "label": np.int64, "tomatometer_rating": np.float64},
+        keep_default_na=False,
+        na_values={"year": [""], "tomatometer_rating": [""]},
+    )
+    missing = [name for name in _NEEDED if name not in index.columns]
+    if missing:
+        raise ValueError(f"index.csv lacks the columns {', '.join(missing)}")
+    return index
+
+
+def _check(folder: Path, images: Pixels, index: pd.DataFrame, manifest: dict[str, Any]) -> None:
+    shape = images.shape
+    if images.ndim != 4 or shape[1] != shape[2] or shape[3] != 3 or images.dtype != np.uint8:
+        raise _broken(folder, f"images.npy is {shape} {images.dtype}, not (N, size, size, 3) uint8")
+    if len(index) != len(images):
+        raise _broken(folder, f"index.csv has {len(index)} rows, images.npy {len(images)} pictures")
+    if list(shape) != manifest.get("shape"):
+        raise _broken(folder, f"images.npy is {list(shape)}, manifest.json says {manifest.get('shape')}")
+    if not index["label"].isin([0, 1]).all():
+        raise _broken(folder, "label has values other than 0 and 1")
+    for name in SPLITS:
+        if index.loc[index["split"] == name, "label"].nunique() < 2:
+            raise _broken(folder, f"split {name} lacks a class")
+    if not index["split"].isin(SPLITS).all():
+        raise _broken(folder, f"split has values other than {', '.join(SPLITS)}")

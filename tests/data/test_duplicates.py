@@ -1,0 +1,137 @@
+"""Duplicates: altered copies are found, other pictures are not, groups are closed."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance
+
+from poster_ml.data.duplicates import colour_print, duplicate_table, find_groups, perceptual_hash
+from poster_ml.data.images import read_upright
+
+
+def picture(seed: int) -> Image.Image:
+    """A smooth random picture with shapes, as far from another seed's as posters are."""
+    random = np.random.default_rng(seed)
+    return Image.fromarray(random.integers(0, 256, (9, 6, 3), np.uint8)).resize(
+        (182, 268), Image.Resampling.BICUBIC
+    )
+
+
+def saved(image: Image.Image, quality: int = 90) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def features(images: list[Image.Image], quality: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    thumbnails = [read_upright(saved(image, quality), 64).thumbnail for image in images]
+    hashes = np.array([perceptual_hash(thumbnail) for thumbnail in thumbnails], np.uint64)
+    return hashes, np.stack([colour_print(thumbnail) for thumbnail in thumbnails])
+
+
+ALTERED = {
+    "saved again": lambda image: Image.open(io.BytesIO(saved(image, 30))),
+    "half the size": lambda image: image.resize((91, 134)),
+    "twice the size": lambda image: image.resize((364, 536)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+    "paler": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
+    "trimmed": lambda image: image.crop((2, 3, 180, 265)),
+}
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_an_altered_copy_is_in_the_group_of_its_original(change: str) -> None:
+    originals = [picture(seed) for seed in range(20)]
+    hashes, prints = features(originals + [ALTERED[change](image) for image in originals])
+    assert find_groups(hashes, prints).tolist() == [*range(20), *range(20)]
+
+
+def test_different_pictures_stay_apart() -> None:
+    hashes, prints = features([picture(seed) for seed in range(150)])
+    assert find_groups(hashes, prints).tolist() == list(range(150))
+
+
+def test_the_hash_alone_does_not_make_a_group() -> None:
+    hashes = np.zeros(2, np.uint64)
+    prints = np.random.default_rng(0).integers(0, 256, (2, 768), np.uint8)
+    assert find_groups(hashes, prints).tolist() == [0, 1]
+    assert find_groups(hashes, prints, min_correlation=-1).tolist() == [0, 0]
+
+
+def test_the_colours_alone_do_not_make_a_group() -> None:
+    prints = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 768), np.uint8), 3, axis=0)
+    hashes = np.array([0, 2**10 - 1, 2**11 - 1], np.uint64)  # 0, 10 and 11 bits
+    assert find_groups(hashes[[0, 1]], prints[:2]).tolist() == [0, 0], "10 bits are allowed"
+    assert find_groups(hashes[[0, 2]], prints[:2]).tolist() == [0, 1], "11 are not"
+    assert find_groups(hashes[[0, 2]], prints[:2], max_distance=11).tolist() == [0, 0]
+
+
+def test_groups_are_transitive_and_numbered_by_first_appearance() -> None:
+    prints = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 768), np.uint8), 5, axis=0)
+    lone, a, b, c = 2**64 - 1, 0, 2**8 - 1, 2**16 - 1  # a-b 8 bits, b-c 8 bits, a-c 16
+    hashes = np.array([lone, c, a, b, lone], np.uint64)
+    assert find_groups(hashes, prints).tolist() == [0, 1, 1, 1, 0]
+
+
+def test_equal_files_are_one_group_whatever_they_look_like() -> None:
+    random = np.random.default_rng(0)
+    hashes, prints = (
+        random.integers(0, 2**62, 4).astype(np.uint64),
+        random.integers(0, 256, (4, 768), np.uint8),
+    )
+    assert find_groups(hashes, prints, ["x", "y", "x", "z"]).tolist() == [0, 1, 0, 2]
+
+
+def test_blocks_give_what_a_plain_double_loop_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poster_ml.data.duplicates._PAIRS_AT_ONCE", 700)
+    monkeypatch.setattr("poster_ml.data.duplicates._CHECKED_AT_ONCE", 7)
+    random = np.random.default_rng(3)
+    prints = np.repeat(random.integers(0, 256, (1, 768), np.uint8), 120, axis=0)
+    hashes = random.integers(0, 2**12, 120).astype(np.uint64)
+    expected = list(range(120))
+    for a in range(120):
+        for b in range(120):
+            if int(hashes[a] ^ hashes[b]).bit_count() <= 2 and expected[a] != expected[b]:
+                old, new = sorted((expected[a], expected[b]), reverse=True)
+                expected = [new if value == old else value for value in expected]
+    found = find_groups(hashes, prints, max_distance=2)
+    assert [min(np.flatnonzero(found == group)) for group in found] == expected
+    assert 1 < len(set(expected)) < 120
+
+
+def test_pictures_of_one_colour_do_not_divide_by_zero() -> None:
+    prints = np.stack([np.full(768, 10, np.uint8), np.full(768, 200, np.uint8)])
+    assert find_groups(np.zeros(2, np.uint64), prints).tolist() == [0, 1]
+    assert perceptual_hash(np.full((64, 64, 3), 90, np.uint8)) >= 0
+
+
+def test_none_and_one_poster() -> None:
+    assert find_groups(np.zeros(0, np.uint64), np.zeros((0, 768), np.uint8)).tolist() == []
+    assert find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), ["x"]).tolist() == [0]
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"prints must be \(2, 768\), got prints.shape=\(2, 5\)"):
+        find_groups(np.zeros(2, np.uint64), np.zeros((2, 5), np.uint8))
+    with pytest.raises(ValueError, match="max_distance must be between 0 and 64, got max_distance=65"):
+        find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), max_distance=65)
+    with pytest.raises(ValueError, match="contents must have 1 entries"):
+        find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), ["a", "b"])
+    with pytest.raises(ValueError, match=r"thumbnail must be \(64, 64, 3\)"):
+        perceptual_hash(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_the_table_lists_groups_with_both_labels() -> None:
+    index = pd.DataFrame({
+        "movie_id": list("abcde"), "title": list("ABCDE"), "year": 2000, "label": [1, 1, 0, 0, 1], "split": "train",
+        "sha256": ["s", "t", "s", "u", "u"], "duplicate_group": [7, 1, 7, 2, 2],
+    })  # fmt: skip
+    index.loc[4, "sha256"], index.loc[4, "label"] = "v", 0
+    table = duplicate_table(index)
+    assert table["movie_id"].tolist() == ["d", "e", "a", "c"]
+    assert table["exact"].tolist() == [False, False, True, True]
+    assert table["labels_differ"].tolist() == [False, False, True, True]

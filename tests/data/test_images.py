@@ -1,0 +1,301 @@
+"""Every kind of file a poster comes in: decoded rightly, or refused with the reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poster_ml.data.images import MAX_FILE_BYTES, _eight_bits, decode_poster, fit_image, is_flat
+from poster_ml.errors import RequestError
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def quarters(width: int = 120, height: int = 180) -> Image.Image:
+    """Red top left, green top right, blue bottom left, white bottom right."""
+    image = Image.new("RGB", (width, height), WHITE)
+    image.paste(RED, (0, 0, width // 2, height // 2))
+    image.paste(GREEN, (width // 2, 0, width, height // 2))
+    image.paste(BLUE, (0, height // 2, width // 2, height))
+    return image
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def corners(pixels: np.ndarray) -> list[tuple[int, ...]]:
+    """The four quarter centres: top left, top right, bottom left, bottom right."""
+    low, high = len(pixels) // 4, 3 * len(pixels) // 4
+    return [tuple(int(v) for v in pixels[y, x]) for y in (low, high) for x in (low, high)]
+
+
+def near(found: list[tuple[int, ...]], expected: list[tuple[int, ...]], tolerance: int = 3) -> bool:
+    return bool(np.abs(np.array(found) - np.array(expected)).max() <= tolerance)
+
+
+def reason(data: bytes | Path, **options: object) -> str:
+    with pytest.raises(RequestError) as caught:
+        decode_poster(data, 32, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 4), ("WEBP", 8)]
+)
+def test_formats_give_the_same_picture(file_format: str, tolerance: int) -> None:
+    poster = decode_poster(encode(quarters(), file_format), 64)
+    assert poster.pixels.shape == (64, 64, 3)
+    assert poster.pixels.dtype == np.uint8
+    assert near(corners(poster.pixels), [RED, GREEN, BLUE, WHITE], tolerance)
+    assert (poster.width, poster.height, poster.format) == (120, 180, file_format)
+
+
+def test_a_path_gives_what_its_bytes_give_and_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "poster.jpg"
+    path.write_bytes(encode(quarters(), "PNG"))
+    assert np.array_equal(decode_poster(path, 50).pixels, decode_poster(path.read_bytes(), 50).pixels)
+    assert decode_poster(path, 50).format == "PNG"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied_and_the_size_is_the_upright_one(
+    file_format: str, orientation: int
+) -> None:
+    back = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = quarters().transpose(back[orientation]) if orientation in back else quarters()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    poster = decode_poster(encode(stored, file_format, exif=exif), 64)
+    assert near(corners(poster.pixels), [RED, GREEN, BLUE, WHITE], 8)
+    assert (poster.width, poster.height) == (120, 180)
+
+
+def test_damaged_exif_leaves_the_picture_alone() -> None:
+    data = encode(quarters(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    assert near(corners(decode_poster(data, 64).pixels), [RED, GREEN, BLUE, WHITE], 4)
+
+
+def test_a_large_jpeg_is_reduced_without_harm_and_keeps_its_own_size() -> None:
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (60, 40, 3), np.uint8)).resize(
+        (1200, 1800), Image.Resampling.BICUBIC
+    )
+    data = encode(noise, "JPEG", quality=95)
+    poster = decode_poster(data, 64)
+    full = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BICUBIC))
+    assert (poster.width, poster.height) == (1200, 1800)
+    assert np.abs(poster.pixels.astype(int) - full).mean() < 1.5
+
+
+def test_cmyk_is_converted() -> None:
+    assert near(
+        corners(decode_poster(encode(quarters().convert("CMYK"), "JPEG"), 64).pixels),
+        [RED, GREEN, BLUE, WHITE],
+        6,
+    )
+
+
+def test_transparency_is_composited_on_white() -> None:
+    image = quarters().convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 60, 90))  # top left: see-through black
+    image.paste((0, 0, 0, 128), (60, 0, 120, 90))  # top right: half black
+    found = corners(decode_poster(encode(image), 64).pixels)
+    assert near(found, [WHITE, (127, 127, 127), BLUE, WHITE], 2)
+
+
+def test_a_palette_with_transparency_is_composited_on_white() -> None:
+    palette = quarters().quantize(4)
+    red = palette.getpixel((10, 10))
+    for data in (encode(palette, "PNG", transparency=red), encode(palette, "GIF", transparency=red)):
+        assert near(corners(decode_poster(data, 64).pixels), [WHITE, GREEN, BLUE, WHITE], 2)
+    partly = bytes(128 if value == red else 255 for value in range(4))
+    assert near(
+        corners(decode_poster(encode(palette, transparency=partly), 64).pixels)[:1], [(255, 127, 127)], 2
+    )
+
+
+def test_colour_keys_of_rgb_and_grey_are_composited_on_white() -> None:
+    keyed = decode_poster(encode(quarters(), transparency=RED), 64)
+    assert near(corners(keyed.pixels), [WHITE, GREEN, BLUE, WHITE], 2)
+    grey = encode(quarters().convert("L"), transparency=76)  # 76 is the grey of red
+    assert near(corners(decode_poster(grey, 64).pixels)[:1], [WHITE], 2)
+
+
+def grey_steps(dtype: type, white: float) -> np.ndarray:
+    steps = np.zeros((180, 120), np.float64)
+    steps[:90, 60:], steps[90:, :60], steps[90:, 60:] = 0.25, 0.5, 1.0
+    return (steps * white).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "mode", ["16-bit PNG", "16-bit TIFF", "32-bit TIFF", "float TIFF", "float levels TIFF", "L", "LA", "1"]
+)
+def test_grey_of_every_depth_keeps_its_levels(mode: str) -> None:
+    arrays = {
+        "16-bit PNG": (grey_steps(np.uint16, 65535), "PNG"), "16-bit TIFF": (grey_steps(np.uint16, 65535), "TIFF"),
+        "32-bit TIFF": (grey_steps(np.int32, 65535), "TIFF"), "float TIFF": (grey_steps(np.float32, 1), "TIFF"),
+        "float levels TIFF": (grey_steps(np.float32, 255), "TIFF"), "L": (grey_steps(np.uint8, 255), "PNG"),
+        "LA": (grey_steps(np.uint8, 255), "PNG"), "1": (grey_steps(np.uint8, 255), "PNG"),
+    }  # fmt: skip
+    array, file_format = arrays[mode]
+    image = Image.fromarray(array)
+    if mode in ("LA", "1"):
+        image = image.convert(mode, dither=Image.Dither.NONE)
+    found = [value[0] for value in corners(decode_poster(encode(image, file_format), 64).pixels)]
+    expected = [0, 0, 0, 255] if mode == "1" else [0, 64, 127, 255]
+    assert np.abs(np.array(found) - expected).max() <= 2
+
+
+def test_wide_numbers_are_scaled_by_what_they_hold() -> None:
+    assert _eight_bits(np.array([[0, 255]], np.int32)).tolist() == [[0, 255]]
+    assert _eight_bits(np.array([[0, 255]], np.uint16)).tolist() == [[0, 1]]
+    assert _eight_bits(np.array([[-5, 131070]], np.int32)).tolist() == [[0, 255]]
+    assert _eight_bits(np.array([[np.nan, 0.5, 1.0]], np.float32)).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(file_format: str) -> None:
+    second = Image.new("RGB", (120, 180), (10, 10, 10))
+    data = encode(quarters(), file_format, save_all=True, append_images=[second])
+    assert near(corners(decode_poster(data, 64).pixels), [RED, GREEN, BLUE, WHITE], 8)
+
+
+def test_empty_and_other_files_are_refused() -> None:
+    assert reason(b"") == "empty file: it has 0 bytes"
+    assert reason(b"<!DOCTYPE html><html>404</html>") == "not an image: an HTML or XML page"
+    unreadable = "not an image: no JPEG, PNG, WebP, GIF, BMP or TIFF that can be read"
+    assert reason(b"hello, poster") == unreadable
+    assert reason(encode(quarters(), "PPM")) == unreadable, "only the formats of posters are tried"
+
+
+def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
+    assert reason(tmp_path / "none.jpg") == "missing file: none.jpg"
+    assert reason(tmp_path).startswith("unreadable file: ")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as handle:
+        handle.truncate(MAX_FILE_BYTES + 1)
+    assert reason(path) == "file too large: 64 MiB, at most 64 allowed"
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
+def test_a_file_cut_short_is_refused_and_never_half_grey(file_format: str, share: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (180, 120, 3), np.uint8))
+    data = encode(noise, file_format)
+    assert reason(data[: int(len(data) * share)]).split(":")[0] in ("broken image", "not an image")
+
+
+def test_no_damage_escapes_as_another_error() -> None:
+    random = np.random.default_rng(2)
+    refused = []
+    whole = {name: encode(quarters(60, 90), name) for name in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")}
+    for data in whole.values():
+        for _ in range(60):
+            damaged = bytearray(data)
+            for at in random.integers(0, min(len(damaged), 400), 4):
+                damaged[at] = random.integers(256)
+            try:
+                assert decode_poster(bytes(damaged), 16).pixels.shape == (16, 16, 3)
+            except RequestError as error:
+                refused.append(str(error))
+    assert len(refused) > 50
+    assert all(": " in text for text in refused)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that declares so many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+
+
+def test_bombs_are_refused_by_their_header() -> None:
+    assert (
+        reason(bomb(10_000, 10_000))
+        == "too many pixels: 10000 x 10000 declared, over the limit of 50 megapixels"
+    )
+    assert reason(bomb(60_000, 60_000)) == "too many pixels: over the limit of 50 megapixels"
+    limited = reason(encode(quarters()), max_pixels=10_000)
+    assert limited == "too many pixels: 120 x 180 declared, over the limit of 0.01 megapixels"
+
+
+def test_shapes_that_no_poster_has_are_refused() -> None:
+    assert reason(encode(quarters(20, 30))) == "too small: 20 x 30 pixels, each side must have at least 32"
+    assert reason(encode(quarters(600, 100))) == "odd aspect: 600 x 100 is 6.0:1, at most 4:1 allowed"
+    assert decode_poster(encode(quarters(32, 128)), 32).height == 128, "the limits themselves are allowed"
+
+
+def test_one_colour_is_refused_unless_asked_for() -> None:
+    blank = encode(Image.new("RGB", (100, 150), (37, 90, 120)), "JPEG")
+    assert reason(blank) == "one colour: a placeholder, not a poster"
+    assert decode_poster(blank, 32, reject_flat=False).pixels.std(axis=(0, 1)).max() < 2
+    assert (
+        reason(encode(Image.new("RGBA", (100, 150), (200, 0, 0, 0))))
+        == "one colour: a placeholder, not a poster"
+    )
+
+
+def test_a_white_poster_with_a_small_title_is_not_flat() -> None:
+    image = Image.new("RGB", (200, 300), WHITE)
+    image.paste((0, 0, 0), (80, 140, 120, 150))  # 0.7 % of the area
+    assert not is_flat(np.asarray(image.resize((64, 64), Image.Resampling.BOX)))
+    decode_poster(encode(image), 32)
+
+
+def test_squash_pad_and_crop_of_a_tall_poster() -> None:
+    # Red frame, green centre: where the frame is afterwards tells what was done.
+    image = Image.new("RGB", (100, 200), RED)
+    image.paste(GREEN, (0, 50, 100, 150))
+    squash, pad, crop = (fit_image(image, 64, fit).astype(int) for fit in ("squash", "pad", "crop"))
+    assert near([tuple(squash[4, 32]), tuple(squash[32, 32]), tuple(squash[32, 2])], [RED, GREEN, GREEN])
+    assert near([tuple(crop[2, 32]), tuple(crop[61, 2])], [GREEN, GREEN])
+    assert near([tuple(pad[4, 32]), tuple(pad[32, 32])], [RED, GREEN])
+    assert near([tuple(pad[32, 2]), tuple(pad[32, 61])], [tuple(pad[0, 0])] * 2), (
+        "bars of one colour, left and right"
+    )
+
+
+def test_the_background_of_pad_is_the_colour_of_the_border() -> None:
+    image = Image.new("RGB", (200, 100), BLUE)
+    image.paste(RED, (10, 10, 190, 90))
+    pixels = fit_image(image, 64, "pad")
+    assert near([tuple(pixels[0, 0]), tuple(pixels[63, 32]), tuple(pixels[32, 32])], [BLUE, BLUE, RED])
+    assert (pixels[:16] == pixels[0, 0]).all(), "a wide picture gets its bars above and below"
+
+
+def test_downscaling_is_antialiased() -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(fit_image(Image.fromarray(stripes), 32).astype(int) - 127).max() <= 8
+
+
+def test_arguments_that_no_one_can_mean_are_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="fit must be one of squash, pad, crop, got fit='stretch'"):
+        decode_poster(encode(quarters()), 32, "stretch")
+    with pytest.raises(ValueError, match="size must be at least 1, got size=0"):
+        decode_poster(encode(quarters()), 0)
+
+
+@pytest.mark.real
+def test_every_real_poster_is_accepted(real_data: Path) -> None:
+    for path in sorted((real_data / "posters").glob("*.jpg"))[::40]:
+        assert decode_poster(path, 64).pixels.std() > 0

@@ -1,0 +1,353 @@
+"""The prepared dataset: a folder of torture, files as promised, a kill in the middle."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from poster_ml.data.images import decode_poster
+from poster_ml.data.prepared import PreparedDataset, prepare
+from poster_ml.errors import DatasetError
+
+NOTHING = pd.DataFrame(columns=["row", "movie_id", "reason"])
+
+
+def picture(seed: int, width: int = 60, height: int = 90) -> Image.Image:
+    colours = np.random.default_rng(seed).integers(0, 256, (9, 6, 3), np.uint8)
+    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def table_of(files: dict[str, Path]) -> pd.DataFrame:
+    """One movie per file, Fresh and Rotten in turn."""
+    names = list(files)
+    return pd.DataFrame({
+        "movie_id": names, "title": [f"Film, {name}" for name in names], "year": [1990 + n % 30 for n in range(len(names))],
+        "genres": "Drama|War", "label": [n % 2 for n in range(len(names))], "tomatometer_rating": 61.0,
+        "image": [str(path) for path in files.values()],
+    })  # fmt: skip
+
+
+def posters(folder: Path, count: int, first: int = 0) -> dict[str, Path]:
+    folder.mkdir(exist_ok=True)
+    files = {f"tt{number:05d}": folder / f"tt{number:05d}.png" for number in range(first, first + count)}
+    for number, path in enumerate(files.values(), first):
+        path.write_bytes(encode(picture(number)))
+    return files
+
+
+def make(
+    table: pd.DataFrame, out: Path, rejected: pd.DataFrame = NOTHING, **options: object
+) -> PreparedDataset:
+    settings = {"size": 32, "fit": "squash", "split": "grouped", "seed": 0, "workers": 1} | options
+    return prepare(table, rejected, out, **settings)  # type: ignore[arg-type]
+
+
+def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 40))
+    table.loc[3, ["title", "genres"]] = ["None", ""]
+    table["year"] = table["year"].astype("Int64")
+    table.loc[4, "year"], table.loc[5, "tomatometer_rating"] = pd.NA, None
+    dataset = make(table, tmp_path / "deep" / "prepared", source={"table": "movies.csv"})
+    assert dataset.images.shape == (40, 32, 32, 3)
+    assert dataset.images.dtype == np.uint8
+    assert not dataset.images.flags.writeable
+    assert dataset.index.columns.tolist()[:11] == [
+        "movie_id", "title", "year", "genres", "label", "tomatometer_rating", "split", "duplicate_group", "sha256",
+        "width", "height",
+    ]  # fmt: skip
+    for row, image in enumerate(table["image"]):
+        assert np.array_equal(dataset.images[row], decode_poster(Path(image), 32).pixels)
+    assert dataset.index["movie_id"].tolist() == table["movie_id"].tolist()
+    assert dataset.index["title"].tolist() == table["title"].tolist()
+    assert dataset.index.loc[3, ["title", "genres"]].tolist() == ["None", ""]
+    assert dataset.index["year"].isna().tolist() == [row == 4 for row in range(40)]
+    assert dataset.index["tomatometer_rating"].isna().tolist() == [row == 5 for row in range(40)]
+    assert (dataset.index[["width", "height"]] == [60, 90]).all(axis=None)
+    assert dataset.manifest["counts"] == {"rows": 40, "accepted": 40, "rejected": 0}
+    assert dataset.manifest["source"] == {"table": "movies.csv"}
+    assert dataset.manifest["options"]["fractions"] == [0.64, 0.16, 0.2]
+    balance = dataset.manifest["class_balance"]
+    assert [balance[name]["posters"] for name in ("train", "val", "test")] == [26, 6, 8]
+    assert balance["test"] == {"posters": 8, "fresh": 4, "rotten": 4, "fresh_share": 0.5}
+    assert sorted(path.name for path in dataset.folder.iterdir()) == [
+        "duplicates.csv", "images.npy", "index.csv", "manifest.json", "rejected.csv",
+    ]  # fmt: skip
+    assert [path.name for path in dataset.folder.parent.iterdir()] == ["prepared"], "nothing temporary stays"
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+
+
+def torture() -> dict[str, tuple[bytes | None, str]]:
+    """File name to content (None: no file) and the kind of reason it is refused for ("": accepted)."""
+    grey16 = Image.fromarray(np.asarray(picture(20).convert("L")).astype(np.uint16) * 257)
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    palette = picture(21).quantize(16)
+    frames = {"save_all": True, "append_images": [picture(23)]}
+    return {
+        "plain.jpg": (encode(picture(0), "JPEG"), ""),
+        "png_named.jpg": (encode(picture(1)), ""),
+        "jpeg_named.png": (encode(picture(2), "JPEG"), ""),
+        "cmyk.jpg": (encode(picture(3).convert("CMYK"), "JPEG"), ""),
+        "palette_see_through.png": (encode(palette, transparency=3), ""),
+        "rgba.png": (encode(picture(4).convert("RGBA")), ""),
+        "grey.png": (encode(picture(5).convert("L")), ""),
+        "grey_alpha.png": (encode(picture(6).convert("LA")), ""),
+        "sixteen_bits.png": (encode(grey16), ""),
+        "sixteen_bits.tif": (encode(grey16.transpose(Image.Transpose.ROTATE_180), "TIFF"), ""),
+        "exif_rotated.jpg": (encode(picture(7), "JPEG", exif=sideways), ""),
+        "animated.gif": (encode(picture(22), "GIF", **frames), ""),
+        "animated.webp": (encode(picture(24), "WEBP", **frames), ""),
+        "progressive.jpg": (encode(picture(8), "JPEG", progressive=True), ""),
+        "large.jpg": (encode(picture(9, 1000, 1500), "JPEG"), ""),
+        "old.bmp": (encode(picture(10), "BMP"), ""),
+        "truncated.jpg": (encode(picture(11), "JPEG")[:-300], "broken image"),
+        "truncated.png": (encode(picture(12))[:2000], "broken image"),
+        "zero_bytes.jpg": (b"", "empty file"),
+        "page.jpg": (b"<html><body>404 Not Found</body></html>", "not an image"),
+        "text.png": (b"this is no poster", "not an image"),
+        "bomb.png": (png_header(30_000, 30_000), "too many pixels"),
+        "small_bomb.png": (png_header(8_000, 8_000), "too many pixels"),
+        "placeholder.gif": (encode(Image.new("RGB", (200, 300), (30, 60, 90)), "GIF"), "one colour"),
+        "placeholder.jpg": (encode(Image.new("RGB", (200, 300), (31, 61, 91)), "JPEG"), "one colour"),
+        "invisible.png": (encode(Image.new("RGBA", (200, 300), (0, 0, 0, 0))), "one colour"),
+        "banner.jpg": (encode(picture(13, 900, 120), "JPEG"), "odd aspect"),
+        "pixel.gif": (encode(Image.new("RGB", (1, 1)), "GIF"), "too small"),
+        "absent.jpg": (None, "missing file"),
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_torture_folder_gives_exactly_the_right_rows(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poster_ml.data.decoding._WORTH_A_POOL", 2)
+    cases = torture()
+    for name, (content, _) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    dataset = make(table_of({name: tmp_path / name for name in cases}), tmp_path / "out", workers=workers)
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    expected = {name: why for name, (_, why) in cases.items() if why}
+    assert {row.movie_id: row.reason.split(":")[0] for row in rejected.itertuples()} == expected
+    assert dataset.index["movie_id"].tolist() == [name for name, (_, why) in cases.items() if not why]
+    assert rejected["row"].tolist() == [row for row, name in enumerate(cases, 1) if name in expected]
+    assert dataset.images.std(axis=(1, 2, 3)).min() > 10, "no silent black square"
+    assert dataset.index.set_index("movie_id").loc["exif_rotated.jpg", ["width", "height"]].tolist() == [
+        90,
+        60,
+    ]
+    dataset.verify()
+
+
+def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 90))
+    one, two = (make(table, tmp_path / f"out{workers}", workers=workers) for workers in (1, 2))
+    for name in ("images.npy", "index.csv", "rejected.csv", "manifest.json"):
+        assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
+
+
+def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 30))
+    first = make(table, tmp_path / "a").fingerprint
+    assert make(table, tmp_path / "b").fingerprint == first
+    assert make(table.assign(label=1 - table["label"]), tmp_path / "c").fingerprint != first
+    assert make(table, tmp_path / "d", fit="crop").fingerprint != first
+    assert make(table, tmp_path / "e", seed=1).fingerprint != first
+
+
+def test_rows_that_cannot_be_used_are_told_once_and_in_order(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 12))
+    table = pd.concat(
+        [table, table.iloc[[0]], table.iloc[[1]].assign(movie_id="no_poster", image="")], ignore_index=True
+    )
+    table["row"] = [*range(2, 14), 20, 21]
+    earlier = pd.DataFrame(
+        {"row": [15, 1], "movie_id": ["", "x"], "reason": ["no label: ''", "no label: 'n/a'"]}
+    )
+    dataset = make(table, tmp_path / "out", earlier)
+    assert (dataset.folder / "rejected.csv").read_text().splitlines() == [
+        "row,movie_id,reason", "1,x,no label: 'n/a'", "15,,no label: ''",
+        "20,tt00000,repeated movie_id: already in row 2", "21,no_poster,missing file: no poster for this movie",
+    ]  # fmt: skip
+    assert dataset.manifest["counts"] == {"rows": 16, "accepted": 12, "rejected": 4}
+    assert dataset.manifest["rejected_by_reason"] == {
+        "no label": 2,
+        "missing file": 1,
+        "repeated movie_id": 1,
+    }
+    assert dataset.index["row"].tolist() == list(range(2, 14))
+
+
+def test_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:
+    files = posters(tmp_path / "posters", 30)
+    copies = {f"copy{number}": tmp_path / f"copy{number}.jpg" for number in range(10)}
+    for number, path in enumerate(copies.values()):
+        path.write_bytes(encode(picture(number), "JPEG", quality=60))
+    copies["same_file"] = files["tt00020"]
+    dataset = make(table_of(files | copies), tmp_path / "out")
+    index = dataset.index.set_index("movie_id")
+    for number in range(10):
+        pair = index.loc[[f"tt{number:05d}", f"copy{number}"]]
+        assert pair[["duplicate_group", "split"]].drop_duplicates().shape[0] == 1
+    assert index.loc["same_file", "duplicate_group"] == index.loc["tt00020", "duplicate_group"]
+    told = dataset.manifest["duplicates"]
+    assert told["duplicate_groups"] == 11
+    assert told["leaking_pairs"] == 0
+    assert told["leaking_pairs_under_study_split"] > 0
+    listed = pd.read_csv(dataset.folder / "duplicates.csv")
+    assert len(listed) == 22
+    assert set(listed.loc[listed["exact"], "movie_id"]) == {"same_file", "tt00020"}
+
+
+def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 40))
+    drawn = make(table, tmp_path / "drawn", limit=20).index["row"].tolist()
+    assert len(drawn) == 20
+    assert drawn == sorted(drawn)
+    assert max(drawn) > 25
+    other = make(table, tmp_path / "other", limit=20, seed=1).index["row"].tolist()
+    assert other != drawn
+    study = make(table, tmp_path / "study", limit=20, split="study")
+    assert study.index["row"].tolist() == list(range(1, 21))
+    assert study.manifest["rejected_by_reason"] == {"left out": 20}
+    assert study.manifest["options"]["fractions"] is None
+
+
+def error(table: pd.DataFrame, out: Path, **options: object) -> str:
+    with pytest.raises(DatasetError) as caught:
+        make(table, out, **options)
+    return str(caught.value)
+
+
+def test_nothing_usable_is_one_helpful_line(tmp_path: Path) -> None:
+    files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
+    files["m4"].write_bytes(b"no image")
+    advice = "; check --table, --posters and the label column"
+    message = error(table_of(files), tmp_path / "out")
+    assert message == f"of 5 rows no poster can be used (4 x missing file, 1 x not an image){advice}"
+    assert error(table_of({}), tmp_path / "out") == f"of 0 rows no poster can be used{advice}"
+    one_class = table_of(posters(tmp_path / "posters", 6)).assign(label=1)
+    assert error(one_class, tmp_path / "out") == f"of 6 rows all 6 usable posters are Fresh{advice}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    table = table_of({})
+    assert error(table, tmp_path, size=4) == "size must be between 16 and 2048 pixels, got 4"
+    assert error(table, tmp_path, fit="stretch") == "fit 'stretch' is not one of squash, pad, crop"
+    assert error(table, tmp_path, limit=-1) == "limit must be 0 (all posters) or more, got -1"
+    assert error(table, tmp_path, split="Study") == (
+        "split 'Study' is not one of grouped, stratified, study (did you mean 'study'?)"
+    )
+    with pytest.raises(ValueError, match=r"table lacks the columns missing=\['image'\]"):
+        make(table.drop(columns="image"), tmp_path)
+
+
+def test_an_error_leaves_the_old_dataset(tmp_path: Path) -> None:
+    table = table_of(posters(tmp_path / "posters", 20))
+    old = make(table, tmp_path / "out").fingerprint
+    error(table.assign(label=0), tmp_path / "out")
+    dataset = PreparedDataset.open(tmp_path / "out")
+    dataset.verify()
+    assert dataset.fingerprint == old
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import pandas as pd
+from poster_ml.data.prepared import prepare
+if __name__ == "__main__":
+    table = pd.read_csv(sys.argv[1])
+    prepare(table, pd.DataFrame(columns=["row", "movie_id", "reason"]), Path(sys.argv[2]),
+            size=64, fit="squash", split="grouped", seed=0, workers=2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(
+    tmp_path: Path, how: int
+) -> None:
+    out = tmp_path / "out"
+    table = table_of(posters(tmp_path / "posters", 20))
+    old = make(table, out).fingerprint
+    # 3,000 movies that share one poster of 2 megapixels: half a minute of work, of which we wait for a moment.
+    (tmp_path / "large.jpg").write_bytes(encode(picture(99, 1200, 1800), "JPEG"))
+    many = table_of({f"m{number}": tmp_path / "large.jpg" for number in range(3000)})
+    many.to_csv(tmp_path / "many.csv", index=False)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path / "many.csv", out], stderr=subprocess.PIPE, start_new_session=True
+    )
+    wait_for(lambda: any(path.stat().st_size > 10**6 for path in tmp_path.glob(".out.*.tmp/images.npy")))
+    assert process.poll() is None
+    os.kill(process.pid, how)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+
+    dataset = PreparedDataset.open(out)
+    dataset.verify()
+    assert dataset.fingerprint == old
+    wait_for(lambda: not alive(process.pid))
+    if how == signal.SIGINT:
+        assert not list(tmp_path.glob(".out.*")), "an interrupt cleans up after itself"
+    second = make(table.assign(label=1 - table["label"]), out)
+    second.verify()
+    assert second.fingerprint != old
+    assert not list(tmp_path.glob(".out.*")), "the next run cleans up after a kill"
+
+
+def alive(session: int) -> bool:
+    """Whether any process of the killed one's session is left: workers must end with their parent."""
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.real
+def test_real_posters_become_a_dataset_without_a_loss(real_data: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(
+        real_data / "movies.csv", dtype={"movie_id": str, "title": str}, keep_default_na=False
+    )
+    table = table.iloc[::20].reset_index(drop=True)
+    table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
+    table["image"] = [str(real_data / "posters" / f"{name}.jpg") for name in table["movie_id"]]
+    dataset = make(table, tmp_path / "out", workers=2)
+    assert len(dataset.index) == len(table) == 320
+    assert json.loads((dataset.folder / "manifest.json").read_text())["duplicates"]["duplicate_groups"] == 0

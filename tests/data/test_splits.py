@@ -1,0 +1,132 @@
+"""Splits: the study's to the poster, shares and classes kept, groups never torn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from poster_ml.data.splits import SPLITS, assign_splits
+from poster_ml.errors import DatasetError
+
+
+def movies(count: int, groups: np.ndarray | None = None, seed: int = 0, fresh: float = 0.588) -> pd.DataFrame:
+    labels = (np.random.default_rng(seed).random(count) < fresh).astype(int)
+    groups = np.arange(count) if groups is None else groups
+    return pd.DataFrame(
+        {"movie_id": [f"m{n}" for n in range(count)], "label": labels, "duplicate_group": groups}
+    )
+
+
+def shares(index: pd.DataFrame) -> np.ndarray:
+    return np.array([(index["split"] == name).mean() for name in SPLITS])
+
+
+def test_the_study_split_is_its_two_calls() -> None:
+    index = assign_splits(movies(16_000), "study", seed=42)
+    rest, test = train_test_split(np.arange(16_000), test_size=0.2, random_state=42)
+    train, validation = train_test_split(rest, test_size=0.4, random_state=42)
+    for name, rows, count in (("train", train, 7680), ("val", validation, 5120), ("test", test, 3200)):
+        assert np.flatnonzero(index["split"] == name).tolist() == sorted(rows)
+        assert len(rows) == count
+
+
+@pytest.mark.parametrize("kind", ["stratified", "grouped"])
+@pytest.mark.parametrize("count", [100, 6390])
+def test_shares_and_classes_are_kept(kind: str, count: int) -> None:
+    index = assign_splits(movies(count), kind, seed=1)
+    assert np.abs(shares(index) - [0.64, 0.16, 0.20]).max() <= 1.5 / count
+    fresh = index.groupby("split")["label"].mean()
+    assert np.abs(fresh - index["label"].mean()).max() <= 1.0 / (0.16 * count)
+
+
+def test_other_fractions() -> None:
+    index = assign_splits(movies(1000), "grouped", seed=0, fractions=(0.5, 0.2, 0.3))
+    assert np.abs(shares(index) - [0.5, 0.2, 0.3]).max() < 0.002
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_whole_and_shares_hold_within_a_point(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.where(random.random(6390) < 0.3, random.integers(0, 700, 6390), 10_000 + np.arange(6390))
+    index = assign_splits(movies(6390, groups, seed), "grouped", seed=seed)
+    assert index.groupby("duplicate_group")["split"].nunique().max() == 1
+    assert np.abs(shares(index) - [0.64, 0.16, 0.20]).max() < 0.01
+    assert np.abs(index.groupby("split")["label"].mean() - index["label"].mean()).max() < 0.01
+
+
+def test_one_group_larger_than_a_split_goes_where_it_fits() -> None:
+    groups = np.where(np.arange(200) < 80, 0, np.arange(200))
+    index = assign_splits(movies(200, groups), "grouped", seed=0)
+    assert index.loc[groups == 0, "split"].nunique() == 1
+    assert index.groupby("split")["label"].nunique().min() == 2
+
+
+def test_a_group_that_overfills_every_split_leaves_the_rest_to_the_others() -> None:
+    groups = np.where(np.arange(100) < 90, 0, np.arange(100))
+    index = movies(100, groups)
+    index["label"] = np.arange(100) % 2
+    split = assign_splits(index, "grouped", seed=0)
+    assert split.loc[groups == 0, "split"].nunique() == 1
+    assert split.groupby("split")["label"].nunique().min() == 2
+
+
+def test_the_same_seed_the_same_split_and_another_seed_another() -> None:
+    first, again, other = (assign_splits(movies(500), "grouped", seed=seed)["split"] for seed in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_the_input_is_untouched_and_the_order_kept() -> None:
+    index = movies(50).sample(frac=1, random_state=3)
+    before = index.copy()
+    split = assign_splits(index, "grouped", seed=0)
+    assert index.equals(before)
+    assert split.drop(columns="split").equals(before)
+
+
+def test_six_posters_are_enough() -> None:
+    index = movies(6)
+    index["label"] = [0, 1, 0, 1, 0, 1]
+    assert (
+        sorted(assign_splits(index, "grouped", seed=0)["split"]) == ["test"] * 2 + ["train"] * 2 + ["val"] * 2
+    )
+
+
+def error(index: pd.DataFrame, kind: str = "grouped") -> str:
+    with pytest.raises(DatasetError) as caught:
+        assign_splits(index, kind, seed=0)
+    return str(caught.value)
+
+
+def test_a_split_without_a_class_is_named() -> None:
+    index = movies(40)
+    index["label"] = [1, 1, *[0] * 38]
+    assert error(index) == (
+        "the grouped split leaves val without a Fresh poster: there are 2 Fresh and 38 Rotten; "
+        "add posters of that class"
+    )
+
+
+def test_bad_input_is_named() -> None:
+    assert error(movies(9), "groupd") == (
+        "split 'groupd' is not one of grouped, stratified, study (did you mean 'grouped'?)"
+    )
+    repeated = pd.concat([movies(12), movies(12)])
+    assert error(repeated) == (
+        "movie_id must be unique; repeated: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 2 more"
+    )
+    assert (
+        error(movies(3).assign(label=[0, 1, 2])) == "label must be 1 (Fresh) or 0 (Rotten); it is not for: m2"
+    )
+    assert error(movies(0)) == "there are no posters to split"
+    assert error(movies(4), "study") == "4 posters are too few to split; at least 5 are needed"
+
+
+def test_fractions_that_cannot_be_are_a_programming_error() -> None:
+    for fractions in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.0), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="fractions must be three shares > 0 with sum 1"):
+            assign_splits(movies(20), "grouped", seed=0, fractions=fractions)
+    with pytest.raises(ValueError, match="the study's fractions are fixed"):
+        assign_splits(movies(20), "study", seed=0, fractions=(0.6, 0.2, 0.2))

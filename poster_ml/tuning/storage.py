@@ -1,0 +1,231 @@
+"""Where a study lives: a journal file guarded by kernel locks, or a database with heartbeats.
+
+The kernel gives a lock back when its holder dies, however it dies. Optuna's own journal lock is a symbolic
+link that a killed holder leaves behind, after which everybody waits for half a minute; and a journal has no
+heartbeats. Locks held for as long as a worker lives mend both, on one machine or on a file system that
+passes locks on (NFS 4 does).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+
+from poster_ml.errors import TuningError
+
+JOURNAL_NAME = "optuna-journal.log"
+CONNECT_ATTEMPTS = 5
+
+
+def is_database(storage: str) -> bool:
+    """Whether a storage is a URL; everything else is the path of a journal file."""
+    return "://" in storage
+
+
+def shown(storage: str) -> str:
+    """Returns the storage as it may be printed: a URL without its password."""
+    if not is_database(storage):
+        return storage
+    scheme, rest = storage.split("://", 1)
+    credentials, at, place = rest.rpartition("@")
+    user = credentials.split(":", 1)[0]
+    return f"{scheme}://{user}{at}{place}"
+
+
+def check_storage(storage: str, workers: int) -> None:
+    """Refuses what cannot work before anything is started.
+
+    Raises: TuningError for several workers on SQLite, and for a journal whose folder cannot be made.
+    """
+    if storage.startswith("sqlite") and workers > 1:
+        raise TuningError(
+            f"--storage {storage} with {workers} workers: SQLite serves one worker only; leave --storage out "
+            "(a journal file) or give a PostgreSQL or MySQL URL"
+        )
+    if not is_database(storage):
+        path = Path(storage)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TuningError(f"cannot make the folder of {path}: {error.strerror}") from error
+        if path.is_dir():
+            raise TuningError(f"--storage {path} is a folder: give the path of a journal file, or a URL")
+
+
+class KernelLock(JournalFileOpenLock):
+    """An exclusive lock on a file beside the journal; it goes when its holder goes."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lock's own path; the file is made on first use and stays."""
+        self._path = path
+        self._handle: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Waits for the lock."""
+        handle = self._path.open("ab")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds an exclusive kernel lock on a file for the length of a block."""
+    lock = KernelLock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Presence:
+    """Tells which workers live: each holds a lock on a file of its own for as long as it does."""
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the folder of the workers' files."""
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._mine: IO[bytes] | None = None
+        self._my_path = folder / "none"
+
+    def enter(self, owner: str) -> None:
+        """Announces a worker. Locked before it is visible, so nobody can take it for dead."""
+        temporary = self._folder / f".{uuid.uuid4().hex}"
+        self._mine = temporary.open("wb")
+        fcntl.flock(self._mine, fcntl.LOCK_EX)
+        self._my_path = self._folder / owner
+        temporary.rename(self._my_path)
+
+    def leave(self) -> None:
+        """Takes the announcement back."""
+        if self._mine is not None:
+            self._my_path.unlink(missing_ok=True)
+            self._mine.close()
+            self._mine = None
+
+    def alive(self, owner: str) -> bool:
+        """Whether that worker holds its lock; one whose file is gone has left."""
+        if self._mine is not None and owner == self._my_path.name:
+            return True
+        try:
+            handle = (self._folder / owner).open("rb+")  # never creates
+        except FileNotFoundError:
+            return False
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        (self._folder / owner).unlink(missing_ok=True)
+        return False
+
+
+@dataclass
+class OpenStorage:
+    """A storage that is open, and how its workers are watched: by locks or by heartbeats."""
+
+    optuna: BaseStorage
+    presence: Presence | None
+    claim_lock: Path | None
+    heartbeat: int
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Lets one worker at a time decide on a new trial, where a lock can be had."""
+        if self.claim_lock is None:
+            yield
+        else:
+            with held(self.claim_lock):
+                yield
+
+
+def open_storage(storage: str, heartbeat: int = 10, grace: int = 60) -> OpenStorage:
+    """Opens a study's storage.
+
+    Args:
+        storage: path of a journal file, or a database URL that SQLAlchemy knows.
+        heartbeat: seconds between signs of life of a trial in a database.
+        grace: seconds without one after which its worker counts as dead.
+
+    Raises: TuningError where it cannot be opened.
+    """
+    if is_database(storage):
+        return OpenStorage(_open_database(storage, heartbeat, grace), None, None, heartbeat)
+    path = Path(storage).absolute()
+    check_storage(storage, 1)
+    _mend_journal(path)
+    backend = JournalFileBackend(str(path), lock_obj=KernelLock(_beside(path, "write.lock")))
+    try:
+        journal = JournalStorage(backend)
+    except (ValueError, KeyError) as error:
+        raise TuningError(f"{path} is not an Optuna journal: {error}; give another --storage") from error
+    return OpenStorage(journal, Presence(_beside(path, "workers")), _beside(path, "claim.lock"), heartbeat)
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.name}.{name}")
+
+
+def _mend_journal(path: Path) -> None:
+    """Drops a half-written last line (full disk, power cut), after which no line could be read."""
+    if not path.exists():
+        return
+    with held(_beside(path, "write.lock")), path.open("rb+") as handle:
+        end = handle.seek(0, os.SEEK_END)
+        start = max(0, end - (1 << 20))
+        handle.seek(start)
+        tail = handle.read()
+        if tail and not tail.endswith(b"\n"):
+            handle.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
+    """Connects, and tries again where two machines create the tables at the same moment."""
+    from sqlalchemy import exc
+
+    if url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    options: dict[str, Any] = {"pool_pre_ping": True} if not url.startswith("sqlite") else {}
+    for attempt in range(CONNECT_ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return RDBStorage(
+                    url, heartbeat_interval=heartbeat, grace_period=grace, engine_kwargs=options
+                )
+        except ImportError as error:
+            raise TuningError(
+                f"--storage {shown(url)} needs a database driver ({error}); for PostgreSQL install "
+                "poster-ml[postgres]"
+            ) from error
+        except (exc.ProgrammingError, exc.IntegrityError) as error:
+            if attempt == CONNECT_ATTEMPTS - 1:
+                raise TuningError(_unreachable(url, error)) from error
+            time.sleep(0.5 * (attempt + 1))
+        except (exc.SQLAlchemyError, RuntimeError) as error:
+            raise TuningError(_unreachable(url, error)) from error
+    raise AssertionError("the loop returns or raises")
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"cannot use --storage {shown(url)}: {lines[0]}; check the URL and that the server runs"

@@ -1,0 +1,158 @@
+"""The Optuna study: opened by name, continued by name, refused where it would mix unlike trials."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from poster_ml.errors import TuningError, nearest
+from poster_ml.seeding import derive_seed
+from poster_ml.tuning.storage import OpenStorage, open_storage, shown
+
+SAMPLERS = ("tpe", "random", "qmc")
+PRUNERS = ("median", "hyperband", "halving", "none")
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """Everything a worker needs to open the study; picklable.
+
+    Attributes:
+        name: of the study in its storage.
+        storage: path of a journal file, or a database URL.
+        sampler: one of `SAMPLERS`.
+        pruner: one of `PRUNERS`.
+        seed: of the study, at least 0; samplers and trials derive theirs from it.
+        epochs: the most epochs a trial can have; Hyperband plans with it.
+        startup: finished trials before the sampler learns and the median pruner judges.
+        heartbeat: seconds between signs of life (databases only).
+        grace: seconds without one after which a trial is given to another worker (databases only).
+    """
+
+    name: str
+    storage: str
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    epochs: int = 15
+    startup: int = 8
+    heartbeat: int = 10
+    grace: int = 60
+
+    def __post_init__(self) -> None:
+        """Checks the names at the door."""
+        for what, name, allowed in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
+            if name not in allowed:
+                hint = nearest(name, allowed)
+                raise TuningError(f"unknown {what} {name!r}{hint}: choose one of {', '.join(allowed)}")
+
+
+@dataclass
+class OpenStudy:
+    """A study that is open, with its storage."""
+
+    spec: StudySpec
+    study: optuna.Study
+    storage: OpenStorage
+
+    @property
+    def study_id(self) -> int:
+        """The study's key in its storage."""
+        return self.storage.optuna.get_study_id_from_name(self.spec.name)
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """Returns all trials, read-only, in the order of their numbers."""
+        return self.study.get_trials(deepcopy=False)
+
+    def trial(self, trial_id: int, number: int) -> optuna.Trial:
+        """Returns a trial that can draw and report.
+
+        Every trial has a sampler seed of its own, made of the study's seed and its number: the numbers are
+        unique over all machines and all continuations, so no start-up point is ever drawn twice.
+        """
+        seed = derive_seed(self.spec.seed, "sampler", number)
+        self.study.sampler = make_sampler(self.spec.sampler, seed, self.spec.startup, self.spec.seed)
+        return optuna.Trial(self.study, trial_id)
+
+
+def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> OpenStudy:
+    """Opens a study, or creates it where there is none of that name.
+
+    Args:
+        spec: where and how.
+        identity: what all trials of a study have in common (search space, dataset, ...). Stored when the
+            study is created; a continuation must bring the same. None: not checked (workers).
+
+    Raises: TuningError where the storage cannot be used or the identity differs.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = open_storage(spec.storage, spec.heartbeat, spec.grace)
+    study = optuna.create_study(
+        study_name=spec.name,
+        storage=storage.optuna,
+        sampler=make_sampler(spec.sampler, spec.seed, spec.startup, spec.seed),
+        pruner=make_pruner(spec.pruner, spec.epochs, spec.startup),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if identity is not None:
+        _check_identity(study, spec, dict(identity))
+    return OpenStudy(spec, study, storage)
+
+
+def make_sampler(name: str, seed: int, startup: int, study_seed: int) -> BaseSampler:
+    """Creates a sampler by name.
+
+    TPE is multivariate with groups, so that parameters only some trials have still get a joint density
+    (Falkner et al. 2018), and counts running trials as bad ones (constant liar), which keeps parallel
+    workers apart. Quasi-Monte-Carlo numbers its points in the storage and needs one seed for all.
+    """
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        if name == "qmc":
+            return optuna.samplers.QMCSampler(seed=study_seed, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True
+        )
+
+
+def make_pruner(name: str, epochs: int, startup: int) -> BasePruner:
+    """Creates a pruner by name; steps are epochs, from 1 on.
+
+    median: after `startup` finished trials, stops a trial whose best AUC so far is below the median of the
+    others at the same epoch (Golovin et al. 2017). hyperband and halving: keep one of three at epochs 1, 3,
+    9, ... (Li et al. 2018), Hyperband with several such schedules at once.
+    """
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=1)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    if name == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+def _check_identity(study: optuna.Study, spec: StudySpec, identity: dict[str, str]) -> None:
+    known = study.user_attrs.get(IDENTITY)
+    if known is None:
+        study.set_user_attr(IDENTITY, identity)
+        return
+    keys = sorted(set(known) | set(identity))
+    differing = [f"{key} was {known.get(key)}, now {identity.get(key)}" for key in keys]
+    differing = [
+        text for key, text in zip(keys, differing, strict=True) if known.get(key) != identity.get(key)
+    ]
+    if differing:
+        raise TuningError(
+            f"study {spec.name!r} in {shown(spec.storage)} cannot be continued: {'; '.join(differing)}; "
+            "give another --study name"
+        )

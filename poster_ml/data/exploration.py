@@ -1,0 +1,177 @@
+"""The exploration figures of the study: denoised, foreground against ground, regions, augmentation, samples.
+
+Each function draws one figure from a few posters; nothing here writes files. A prepared dataset holds
+squashed squares: the figures show them in the proportions of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poster_ml.data.regions import Pixels, color_regions, denoise, foreground_mask, mark_regions
+from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN, new_figure, picture_axis
+
+GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of the mask
+AMPLIFIED = 8  # the noise is drawn so many times stronger, around a middle grey
+VERSIONS = 5  # augmented versions per poster, as in the study
+
+Augment = Callable[[Pixels, int], Pixels]
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One poster to show.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        title: may be empty.
+        label: 1 Fresh, 0 Rotten.
+        aspect: width over height of the source.
+    """
+
+    pixels: Pixels
+    title: str
+    label: int
+    aspect: float
+
+
+def draw_denoised(specimens: Sequence[Specimen]) -> Any:
+    """Draws posters, the same without their noise, and what was taken away (amplified)."""
+    columns = []
+    for specimen in specimens:
+        cleaned = denoise(specimen.pixels)
+        taken = specimen.pixels.astype(float) - cleaned
+        shown = np.clip(128 + AMPLIFIED * taken, 0, 255).astype(np.uint8)
+        columns.append([specimen.pixels, cleaned, shown])
+    rows = ("as it is", "denoised", f"taken away, × {AMPLIFIED}")
+    return _grid(specimens, columns, rows, "Denoised by non-local means")
+
+
+def draw_foreground(specimens: Sequence[Specimen]) -> Any:
+    """Draws posters over their two-colour masks, with the foreground's share of the area."""
+    columns, notes = [], []
+    for specimen in specimens:
+        mask = foreground_mask(specimen.pixels)
+        tones = np.where(mask[..., None], FIGURE_TONE, GROUND_TONE).astype(np.uint8)
+        columns.append([specimen.pixels, tones])
+        notes.append(f"foreground {mask.mean():.0%}")
+    return _grid(specimens, columns, ("as it is", "foreground (light)"), "Foreground and ground", notes)
+
+
+def draw_regions(specimens: Sequence[Specimen]) -> Any:
+    """Draws posters, their regions in a colour each (the largest in grey), and the regions' outlines."""
+    from skimage.segmentation import find_boundaries
+
+    columns, notes = [], []
+    for specimen in specimens:
+        labels = mark_regions(specimen.pixels)
+        lines = find_boundaries(labels, mode="inner")
+        outlined = (0.45 * specimen.pixels + 0.55 * 255).astype(np.uint8)
+        outlined[lines] = _rgb(FRESH)
+        columns.append([specimen.pixels, color_regions(labels), outlined])
+        largest = np.bincount(labels.ravel()).max() / labels.size
+        notes.append(f"{labels.max() + 1} regions, largest {largest:.0%}")
+    return _grid(specimens, columns, ("as it is", "regions", "outlines"), "Regions of similar colour", notes)
+
+
+def draw_augmentations(
+    specimens: Sequence[Specimen], augment: Augment, *, seed: int, description: str
+) -> Any:
+    """Draws each poster beside five random versions of it, one poster a row.
+
+    Args:
+        specimens: all of one size.
+        augment: (B, H, W, 3) uint8 and a seed to the same shape, uint8.
+        seed: of the first version.
+        description: what `augment` does, for the title.
+
+    Returns: a matplotlib Figure.
+    """
+    batch = np.stack([specimen.pixels for specimen in specimens])  # (B, H, W, 3)
+    versions = [augment(batch, seed + number) for number in range(VERSIONS)]
+    if any(version.shape != batch.shape or version.dtype != np.uint8 for version in versions):
+        raise ValueError(
+            f"augment must keep {batch.shape=} and uint8, got {versions[0].shape} {versions[0].dtype}"
+        )
+    figure, axes = _canvas(len(specimens), VERSIONS + 1, _tallest(specimens))
+    for number, specimen in enumerate(specimens):
+        pictures = [specimen.pixels, *(version[number] for version in versions)]
+        for axis, picture in zip(axes[number], pictures, strict=True):
+            _show(axis, picture, specimen.aspect)
+    axes[0, 0].set_title("as it is", fontsize=8, color=INK)
+    for number in range(VERSIONS):
+        axes[0, number + 1].set_title(f"version {number + 1}", fontsize=8, color=NEUTRAL)
+    figure.suptitle(f"Random augmentation: {description}", fontsize=10, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def draw_samples(specimens: Sequence[Specimen], *, columns: int = 8) -> Any:
+    """Draws a contact sheet: Fresh posters above, Rotten ones below, framed in the colour of their label."""
+    ordered = sorted(specimens, key=lambda specimen: -specimen.label)
+    groups = [[one for one in ordered if one.label == label] for label in (1, 0)]
+    lines = [group[at : at + columns] for group in groups for at in range(0, len(group), columns)]
+    figure, axes = _canvas(len(lines), columns, _tallest(specimens), width=1.05)
+    for axis in axes.flat:
+        picture_axis(axis)
+    for row, line in zip(axes, lines, strict=True):
+        for axis, specimen in zip(row, line, strict=False):
+            _show(axis, specimen.pixels, specimen.aspect)
+            axis.spines[:].set_visible(True)
+            axis.spines[:].set_color(FRESH if specimen.label else ROTTEN)
+            axis.spines[:].set_linewidth(2)
+    figure.suptitle("Fresh (warm frame) and Rotten (cold frame)", fontsize=10, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def _grid(
+    specimens: Sequence[Specimen],
+    columns: Sequence[Sequence[npt.NDArray[np.uint8]]],
+    rows: Sequence[str],
+    title: str,
+    notes: Sequence[str] = (),
+) -> Any:
+    """One poster a column, one treatment a row."""
+    figure, axes = _canvas(len(rows), len(specimens), _tallest(specimens))
+    for column, (specimen, pictures) in enumerate(zip(specimens, columns, strict=True)):
+        for row, picture in enumerate(pictures):
+            _show(axes[row, column], picture, specimen.aspect)
+        color = FRESH if specimen.label else ROTTEN
+        heading = _shortened(specimen.title) + ("\n" if specimen.title else "")
+        axes[0, column].set_title(
+            heading + ("Fresh" if specimen.label else "Rotten"), fontsize=8, color=color
+        )
+        if notes:
+            axes[-1, column].set_xlabel(notes[column], fontsize=8, color=INK)
+    for row, name in enumerate(rows):
+        axes[row, 0].set_ylabel(name, fontsize=8, color=INK)
+    figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def _canvas(rows: int, columns: int, tallest: float, width: float = 1.45) -> tuple[Any, Any]:
+    """A figure whose cells are as high as the tallest poster at this width in inches."""
+    return new_figure(max(3.0, width * columns + 0.3), 0.55 + rows * (width * tallest + 0.12), rows, columns)
+
+
+def _tallest(specimens: Sequence[Specimen]) -> float:
+    """Height over width of the tallest poster; longer strips are shown smaller."""
+    return min(2.0, max(1 / specimen.aspect for specimen in specimens))
+
+
+def _show(axis: Any, picture: npt.NDArray[np.uint8], aspect: float) -> None:
+    picture_axis(axis)
+    height, width = picture.shape[:2]
+    axis.imshow(picture, interpolation="lanczos", aspect=width / height / aspect)
+
+
+def _shortened(title: str, longest: int = 20) -> str:
+    return title if len(title) <= longest else title[: longest - 1].rstrip() + "…"
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -37,6 +37,13 @@ class Version:
         """What loads exactly this version."""
         return f"models:/{self.name}/{self.number}"
 
+    def text(self) -> str:
+        """Returns in one line what this version is, for a terminal."""
+        role = f" ({self.alias})" if self.alias else ""
+        chosen = f", {self.metric} {self.score:.4f}" if self.metric else ""
+        known = ", registered before" if self.metric and not self.created else ""
+        return f"{self.name} version {self.number}{role}: run {self.run_id}{chosen}{known}"
+
 
 def registered_name(family: str) -> str:
     """Returns the name that models of a family are registered under: "vgg16" gives "poster-vgg16"."""

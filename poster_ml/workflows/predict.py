@@ -1,0 +1,178 @@
+"""`poster-ml predict`: probabilities for files and folders, of any number, in constant memory.
+
+Files are listed as the folders are walked, read in batches while the batch before is scored, and written at
+once. The model is the one that is served (`PosterModel`), so the numbers are the server's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from poster_ml.errors import DatasetError, RequestError
+from poster_ml.progress import progress
+from poster_ml.workflows.prediction_files import FORMATS, Row, check_out, open_writer
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+BATCH_SIZE = 64
+
+
+class Scorer(Protocol):
+    """What scores: an mlflow PyFuncModel, or anything with its `predict`."""
+
+    def predict(self, data: Any) -> Any:
+        """Takes a table with the column `image`, gives a table with the columns of `PosterModel`."""
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was done: files scored now, of them failed, and files left alone since they had a row already."""
+
+    scored: int
+    failed: int
+    resumed: int
+    out: Path | None
+
+    def text(self) -> str:
+        """Returns what was done in one line."""
+        before = f", {self.resumed:,} had a row before" if self.resumed else ""
+        where = f": {self.out}" if self.out else ""
+        return f"{self.scored:,} posters, {self.failed:,} of them could not be scored{before}{where}"
+
+
+def run_predict(
+    model_uri: str,
+    posters: Sequence[Path],
+    *,
+    format: str = "table",
+    out: Path | None = None,
+    resume: bool = True,
+    batch_size: int = BATCH_SIZE,
+) -> PredictResult:
+    """Scores posters.
+
+    Args:
+        model_uri: as for `load_poster_model`.
+        posters: files and folders; folders are walked with everything below them. Files named themselves
+            are scored whatever they are called, in folders only what has the ending of an image.
+        format: "table", "csv" or "json" (an array, one object per line) on stdout; "parquet" needs `out`.
+        out: a .csv or .parquet file (its ending decides), written as the work goes on; a path that is
+            scored already is not scored again. Posters are known by the path as given.
+        resume: False starts `out` afresh.
+        batch_size: files per forward pass, at least 1.
+
+    Raises: DatasetError for what is missing, has no image or cannot be written; RegistryError for the model.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
+    if format not in FORMATS:
+        raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
+    check_posters(posters)
+    check_out(format, out)
+    from poster_ml.serving.load import load_poster_model
+    from poster_ml.tracking.store import connect
+
+    connect()
+    model = load_poster_model(model_uri)
+    writer, known = open_writer(format, out, resume)
+    with writer:
+        left = (path for path in walk_posters(posters) if str(path) not in known)
+        scored = failed = 0
+        for rows in score_files(model, progress(left, "scoring"), batch_size):
+            writer.write(rows)
+            scored += len(rows)
+            failed += sum(row.error is not None for row in rows)
+    result = PredictResult(scored, failed, len(known), out)
+    logger.info("%s", result.text())
+    return result
+
+
+def check_posters(posters: Sequence[Path]) -> None:
+    """Refuses what cannot be scored before a model is loaded.
+
+    Raises: DatasetError naming the missing path, or the folder without images.
+    """
+    if not posters:
+        raise DatasetError("no poster was named: give image files or folders")
+    for path in posters:
+        if not path.exists():
+            raise DatasetError(f"no file or folder {path}: give image files or folders")
+        if path.is_dir() and next(_walk(path), None) is None:
+            endings = ", ".join(sorted(SUFFIXES))
+            raise DatasetError(f"the folder {path} has no image: files must end in {endings}")
+
+
+def walk_posters(posters: Sequence[Path]) -> Iterator[Path]:
+    """Yields every image file once, one folder's names in memory at a time, in the order of the names."""
+    folders = {path for path in posters if path.is_dir()}
+    for path in dict.fromkeys(posters):
+        inside = not folders.isdisjoint(path.parents)
+        if path in folders:
+            yield from () if inside else _walk(path)
+        elif not (inside and _is_image(path.name)):
+            yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        # Links to folders are not followed: they may lead in circles.
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in names:
+        if is_folder:
+            yield from _walk(folder / name)
+        elif _is_image(name):
+            yield folder / name
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def score_files(model: Scorer, files: Iterable[Path], batch_size: int) -> Iterator[list[Row]]:
+    """Yields the rows of one batch after the other; the next batch is read while this one is scored."""
+    iterator = iter(files)
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        upcoming = reader.submit(_read_batch, iterator, batch_size)
+        while True:
+            batch = upcoming.result()
+            if not batch:
+                return
+            upcoming = reader.submit(_read_batch, iterator, batch_size)
+            yield _score_batch(model, batch)
+
+
+def _read_batch(files: Iterator[Path], count: int) -> list[tuple[Path, bytes | RequestError]]:
+    return [(path, _read(path)) for path in islice(files, count)]
+
+
+def _read(path: Path) -> bytes | RequestError:
+    from poster_ml.data.images import read_bytes
+
+    try:
+        return read_bytes(path)
+    except RequestError as error:
+        return error
+
+
+def _score_batch(model: Scorer, batch: list[tuple[Path, bytes | RequestError]]) -> list[Row]:
+    import pandas as pd
+
+    readable = [data for _, data in batch if isinstance(data, bytes)]
+    table = model.predict(pd.DataFrame({"image": pd.Series(readable, dtype=object)})) if readable else None
+    scored = iter(table.itertuples(index=False)) if table is not None else iter(())
+    rows = []
+    for path, data in batch:
+        if isinstance(data, RequestError):
+            rows.append(Row(str(path), None, None, None, str(data)))
+            continue
+        one = next(scored)
+        rows.append(Row(str(path), one.probability_fresh, one.label, one.threshold, one.error))
+    return rows

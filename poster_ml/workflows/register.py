@@ -1,0 +1,25 @@
+"""`poster-ml register`: the best run of a family into the registry."""
+
+from __future__ import annotations
+
+from poster_ml.serving.registry import Version, register_best
+from poster_ml.tracking.store import connect
+
+
+def run_register(
+    family: str = "vgg16",
+    *,
+    experiment: str = "poster-ml",
+    metric: str = "val_roc_auc",
+    allow_demo: bool = False,
+    dataset_fingerprint: str | None = None,
+) -> Version:
+    """Registers the best finished run; arguments, result and errors as for `register_best`."""
+    connect()
+    return register_best(
+        family,
+        experiment=experiment,
+        metric=metric,
+        allow_demo=allow_demo,
+        dataset_fingerprint=dataset_fingerprint,
+    )

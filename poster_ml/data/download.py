@@ -1,0 +1,184 @@
+"""Posters by URL: many connections, polite to every host, resumable, and nothing that is no poster.
+
+What happened to every movie stands in `download.csv` in the output folder. A line is appended as soon as a
+poster is done, so a kill loses nothing; the next call goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poster_ml.data.download_record import Outcome, Record, Status
+from poster_ml.data.fetch import Fetcher, FetchOptions, unusable_url
+from poster_ml.data.image_files import IMAGE_SUFFIXES
+from poster_ml.errors import DownloadError
+from poster_ml.files import atomic_path
+from poster_ml.progress import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DownloadReport:
+    """What a download did.
+
+    Args:
+        folder: where the posters are.
+        record: the CSV with one row per movie.
+        counts: movies per status: saved (now), present (from before), rejected (no usable URL),
+            failed (will not get better: 404, no picture), unreachable (tried again by the next call).
+        bytes: how much was saved now.
+        seconds: how long it took.
+        reasons: how often each reason for a missing poster came up, the most frequent first.
+    """
+
+    folder: Path
+    record: Path
+    counts: dict[str, int]
+    bytes: int
+    seconds: float
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def download_posters(
+    movies: pd.DataFrame,
+    out: Path,
+    options: FetchOptions | None = None,
+    *,
+    retry_failed: bool = False,
+) -> DownloadReport:
+    """Downloads the posters of a table as `out/<movie_id>.<ending by content>`.
+
+    A poster that is there is not fetched again, nor one that failed for good unless `retry_failed`. Movies
+    with the same URL share one request.
+
+    Args:
+        movies: columns movie_id (unique) and image_url, as from `tables.read_table`.
+        out: folder to fill; made where it is missing.
+        options: connections, time-outs, retries, limits.
+        retry_failed: ask again for what failed for good (404, no picture).
+
+    Raises: DownloadError where no movie has a usable URL or there is no poster at the end;
+        KeyboardInterrupt as it comes, with everything done until then kept.
+    """
+    started = time.monotonic()
+    options = options or FetchOptions()
+    _open_folder(out)
+    record = Record(out / "download.csv")
+    try:
+        jobs, outcomes = _plan(movies, out, record, retry_failed)
+        if jobs:
+            asyncio.run(_fetch_all(jobs, out, options, record, outcomes))
+        record.rewrite(outcomes[movie_id] for movie_id in movies["movie_id"])
+    except OSError as error:
+        raise DownloadError(f"cannot write to {out}: {error.strerror or error}; mend it and go on") from error
+    report = _report(outcomes, out, record.path, time.monotonic() - started)
+    if not report.counts["saved"] + report.counts["present"]:
+        commonest = next(iter(report.reasons), "the table has no rows")
+        raise DownloadError(
+            f"no poster could be downloaded for any of {len(movies)} movies, mostly: {commonest}; "
+            f"see {record.path} for each"
+        )
+    return report
+
+
+def _open_folder(out: Path) -> None:
+    """Makes the folder and removes the half-written files that a kill left behind."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadError(f"cannot write to {out}: {error.strerror or error}") from error
+
+
+def _plan(
+    movies: pd.DataFrame, out: Path, record: Record, retry_failed: bool
+) -> tuple[dict[str, list[str]], dict[str, Outcome]]:
+    """Returns what is to fetch (URL -> movie_ids) and the outcomes that are known without fetching."""
+    present = {
+        path.stem: path
+        for path in out.iterdir()
+        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith(".") and path.stat().st_size
+    }
+    before = record.read()
+    jobs: dict[str, list[str]] = {}
+    outcomes: dict[str, Outcome] = {}
+    for movie_id, url in zip(movies["movie_id"], movies["image_url"], strict=True):
+        earlier = before.get(movie_id)
+        reason = unusable_url(url)
+        if movie_id in present:
+            path = present[movie_id]
+            outcomes[movie_id] = Outcome(movie_id, url, Status.PRESENT, path.name, path.stat().st_size)
+        elif reason:
+            outcomes[movie_id] = Outcome(movie_id, url, Status.REJECTED, reason=reason)
+        elif earlier and earlier.status == Status.FAILED and earlier.url == url and not retry_failed:
+            outcomes[movie_id] = earlier
+        else:
+            jobs.setdefault(url, []).append(movie_id)
+    return jobs, outcomes
+
+
+async def _fetch_all(
+    jobs: dict[str, list[str]],
+    out: Path,
+    options: FetchOptions,
+    record: Record,
+    outcomes: dict[str, Outcome],
+) -> None:
+    """Fetches every URL once; the record gets each movie's line as soon as its file is there."""
+    async with Fetcher(options) as fetcher:
+
+        async def one(url: str, movie_ids: list[str]) -> list[Outcome]:
+            fetched = await fetcher.fetch(url)
+            done = []
+            for movie_id in movie_ids:
+                name = f"{movie_id}{fetched.suffix}" if fetched.status == Status.SAVED else ""
+                if name:
+                    await asyncio.to_thread(_write, out / name, fetched.content)
+                done.append(
+                    Outcome(
+                        movie_id,
+                        url,
+                        fetched.status,
+                        name,
+                        len(fetched.content),
+                        fetched.http_status,
+                        fetched.attempts,
+                        fetched.reason,
+                    )
+                )
+            return done
+
+        tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
+        try:
+            for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
+                for outcome in await task:
+                    outcomes[outcome.movie_id] = outcome
+                    record.append(outcome)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _report(outcomes: dict[str, Outcome], out: Path, record: Path, seconds: float) -> DownloadReport:
+    counted: Iterable[Status] = (outcome.status for outcome in outcomes.values())
+    counts = dict.fromkeys((status.value for status in Status), 0) | {
+        status.value: number for status, number in Counter(counted).items()
+    }
+    reasons = Counter(outcome.reason for outcome in outcomes.values() if outcome.reason)
+    saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
+    return DownloadReport(out, record, counts, saved, seconds, dict(reasons.most_common()))

@@ -1,0 +1,297 @@
+"""One poster from one URL: politeness, time-outs, retries, and the check that it is a poster at all."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import io
+import math
+import random
+import re
+import time
+import warnings
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from poster_ml import __version__
+from poster_ml.data.download_record import Status
+from poster_ml.errors import DownloadError
+
+if TYPE_CHECKING:
+    pass
+
+#: Answers that may be different next time.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif", "TIFF": ".tif"}
+_PLACEHOLDER = re.compile(
+    r"place[-_]?holder|poster_default|default_poster|(?<![a-z])no[-_]?(image|poster|picture)", re.I
+)
+_SMALLEST_SIDE = 50  # pixels; tracking dots and icons are smaller, no poster is
+_MOST_PIXELS = 50_000_000
+_MOST_REDIRECTS = 5
+_HOST_GIVEN_UP = 5  # so many posters in a row without any answer: the host is down
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How posters are fetched.
+
+    Args:
+        workers: requests at the same time, at least 1.
+        per_host: requests at the same time to one host, at least 1.
+        delay: least seconds between the starts of two requests to one host, at least 0.
+        timeout: seconds for one request from the connection to the last byte, above 0.
+        retries: further attempts after a passing fault, at least 0.
+        backoff: seconds before the first retry, doubled for each next one, at least 0.
+        longest_wait: most seconds to wait before a retry; a server that asks for more is left for the next
+            call. At least 0.
+        max_bytes: a larger file is no poster, at least 1.
+
+    Raises: DownloadError for a value out of range.
+    """
+
+    workers: int = 8
+    per_host: int = 4
+    delay: float = 0.0
+    timeout: float = 30.0
+    retries: int = 3
+    backoff: float = 0.5
+    longest_wait: float = 60.0
+    max_bytes: int = 20_000_000
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        least = {"workers": 1, "per_host": 1, "max_bytes": 1}
+        for name, value in vars(self).items():
+            low = least.get(name, 0)
+            if not (math.isfinite(value) and value >= low) or (name == "timeout" and value == 0):
+                wanted = "above 0" if name == "timeout" else f"at least {low}"
+                raise DownloadError(f"{name} must be {wanted}, got {value}")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of one URL: `content` and `suffix` where `status` is SAVED, a reason otherwise."""
+
+    status: Status
+    content: bytes = b""
+    suffix: str = ""
+    http_status: int = 0
+    attempts: int = 0
+    reason: str = ""
+
+
+class _FetchError(Exception):
+    """One attempt came to nothing."""
+
+    def __init__(self, reason: str, *, passing: bool, http_status: int = 0, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.passing = passing
+        self.http_status = http_status
+        self.wait = wait
+
+
+@dataclass
+class _Host:
+    """What is known of one host: free places, when it may be asked next, whether it is down."""
+
+    slots: asyncio.Semaphore
+    next_start: float = 0.0
+    silent: int = 0  # posters in a row that ended without any answer
+
+
+def unusable_url(url: str) -> str:
+    """Says why a URL cannot be fetched; "" where it can.
+
+    A relative path (the study's placeholder GIFs), another scheme than http and https, a URL without host,
+    and a path that names itself a placeholder.
+    """
+    if not url:
+        return "no URL"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "not a URL"
+    if not parts.scheme:
+        return "a relative path, not a URL"
+    if parts.scheme.lower() not in ("http", "https"):
+        return f"scheme {parts.scheme[:20]!r}: only http and https are fetched"
+    if not host:
+        return "a URL without host"
+    return "a placeholder by its name" if _PLACEHOLDER.search(parts.path.rsplit("/", 1)[-1]) else ""
+
+
+def check_poster(content: bytes) -> str:
+    """Makes sure that a file is a whole picture that can be a poster.
+
+    Returns: the ending that its content calls for, for example ".jpg".
+    Raises: ValueError with the reason: not a picture, a GIF (sites answer with GIFs where they have no
+        poster), smaller than 50 pixels on a side, too many pixels. EOFError where it is cut short.
+    """
+    from PIL import Image
+
+    if content.lstrip()[:1] == b"<":
+        raise ValueError("a web page, not a picture")
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+            warnings.simplefilter("ignore")  # damaged metadata does not matter here
+            kind, (width, height) = str(image.format), image.size
+            if kind not in _SUFFIXES:
+                raise ValueError(f"a {kind} of {width}x{height}: placeholders are, posters are not")
+            if min(width, height) < _SMALLEST_SIDE:
+                raise ValueError(f"{width}x{height} pixels is too small for a poster")
+            if width * height > _MOST_PIXELS:
+                raise ValueError(f"{width}x{height} pixels is too large for a poster")
+            image.load()
+    except ValueError:
+        raise
+    except Exception as error:  # Pillow raises whatever a broken file leads it to
+        if "truncated" in str(error).lower():
+            raise EOFError("a picture cut short") from error
+        raise ValueError("not a picture") from error
+    return _SUFFIXES[kind]
+
+
+class Fetcher:
+    """Fetches posters; an async context manager that holds the connections."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        import httpx
+
+        self._options = options
+        self._slots = asyncio.Semaphore(options.workers)
+        self._hosts: dict[str, _Host] = {}
+        self._client = httpx.AsyncClient(
+            follow_redirects=True,
+            max_redirects=_MOST_REDIRECTS,
+            timeout=options.timeout,
+            limits=httpx.Limits(max_connections=options.workers, max_keepalive_connections=options.workers),
+            headers={
+                "User-Agent": f"poster-ml/{__version__}",
+                "Accept": "image/*",
+                "Accept-Encoding": "identity",  # pictures are packed; a packed answer may be a bomb
+            },
+        )
+
+    async def __aenter__(self) -> Fetcher:
+        """Opens nothing yet: connections are made when they are needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes all connections."""
+        await self._client.aclose()
+
+    async def fetch(self, url: str) -> Fetched:
+        """Fetches one poster, with retries; never raises for what a server does."""
+        host = self._host(url)
+        async with host.slots:
+            for attempt in range(1, self._options.retries + 2):
+                if host.silent >= _HOST_GIVEN_UP:
+                    return Fetched(
+                        Status.UNREACHABLE, attempts=attempt - 1, reason="the host does not answer"
+                    )
+                try:
+                    content, suffix, http_status = await self._attempt(url, host)
+                except _FetchError as fault:
+                    last = fault
+                    answered = fault.http_status > 0
+                    wait = self._wait(fault, attempt)
+                    if not fault.passing or attempt > self._options.retries or wait is None:
+                        host.silent = 0 if answered else host.silent + 1
+                        break
+                    host.next_start = max(host.next_start, time.monotonic() + fault.wait)
+                    await asyncio.sleep(wait)
+                else:
+                    host.silent = 0
+                    return Fetched(Status.SAVED, content, suffix, http_status, attempt)
+        status = Status.UNREACHABLE if last.passing else Status.FAILED
+        return Fetched(status, http_status=last.http_status, attempts=attempt, reason=last.reason)
+
+    def _host(self, url: str) -> _Host:
+        name = urlsplit(url).netloc.lower()
+        if name not in self._hosts:
+            self._hosts[name] = _Host(asyncio.Semaphore(self._options.per_host))
+        return self._hosts[name]
+
+    def _wait(self, fault: _FetchError, attempt: int) -> float | None:
+        """Seconds before the next attempt: what the server asked for, or a growing, scattered pause."""
+        if fault.wait > self._options.longest_wait:
+            return None
+        pause = self._options.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+        return max(fault.wait, min(pause, self._options.longest_wait))
+
+    async def _attempt(self, url: str, host: _Host) -> tuple[bytes, str, int]:
+        import httpx
+
+        await self._await_turn(host)
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._options.timeout):
+                    content, http_status = await self._receive(url)
+            except TimeoutError as error:
+                raise _FetchError(f"no whole answer in {self._options.timeout:g} s", passing=True) from error
+            except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                raise _FetchError(_one_line(error), passing=False) from error
+            except httpx.HTTPError as error:
+                raise _FetchError(_one_line(error), passing=True) from error
+        try:
+            return content, check_poster(content), http_status
+        except ValueError as error:
+            raise _FetchError(str(error), passing=False, http_status=http_status) from error
+        except EOFError as error:
+            raise _FetchError(str(error), passing=True, http_status=http_status) from error
+
+    async def _await_turn(self, host: _Host) -> None:
+        """Waits until the host may be asked again, and books the turn after."""
+        now = time.monotonic()
+        start = max(now, host.next_start)
+        host.next_start = start + self._options.delay
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    async def _receive(self, url: str) -> tuple[bytes, int]:
+        """Reads one answer to its end, or as far as it is worth it."""
+        import httpx
+
+        limit = self._options.max_bytes
+        async with self._client.stream("GET", url) as response:
+            status = response.status_code
+            if status != 200:
+                passing = status in _PASSING
+                wait = _retry_after(response.headers.get("Retry-After", "")) if passing else 0.0
+                raise _FetchError(
+                    f"the server answers {status}", passing=passing, http_status=status, wait=wait
+                )
+            announced = response.headers.get("Content-Length", "")
+            if announced.isdigit() and int(announced) > limit:
+                raise _FetchError(f"larger than {limit} bytes", passing=False, http_status=status)
+            content = bytearray()
+            try:
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > limit:
+                        raise _FetchError(f"larger than {limit} bytes", passing=False, http_status=status)
+            except httpx.HTTPError as error:  # the host answers, but breaks off
+                raise _FetchError(_one_line(error), passing=True, http_status=status) from error
+            return bytes(content), status
+
+
+def _retry_after(value: str) -> float:
+    """Reads a Retry-After header, seconds or a date; 0 where it says nothing."""
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

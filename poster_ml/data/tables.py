@@ -1,0 +1,191 @@
+"""A table of movies in any dialect to our columns, and every row that cannot be used with the reason.
+
+What a table may look like stands in `dialects` (columns), `table_files` (files) and `table_fields` (cells).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poster_ml.data import table_fields as fields
+from poster_ml.data.dialects import Layout, require_role, resolve, shorten
+from poster_ml.data.table_files import RawTable, read_raw
+from poster_ml.errors import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "movie_id",
+    "title",
+    "year",
+    "genres",
+    "label",
+    "tomatometer_rating",
+    "link",
+    "image_url",
+    "image_name",
+    "row",
+)
+_NO_COLUMNS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class MovieTable:
+    """Movies that can be used, and the rows that cannot.
+
+    Args:
+        movies: one row per movie, in the file's order: `movie_id` (str, unique, fit for a file name),
+            `title` (str), `year` (Int64, may be missing), `genres` (str, `|` between), `label` (int, 1 Fresh,
+            0 Rotten), `tomatometer_rating` (float percent, may be NaN), `link` (str such as "m_13123" or ""),
+            `image_url` (str or ""), `image_name` (file name told by the table, or ""), `row` (int from 1).
+        rejected: `row` (int), `movie_id` (str, "" where unknown), `reason` (str).
+        layout: the dialect's name, role -> column, and the label rule.
+        encoding: how the file was read.
+    """
+
+    movies: pd.DataFrame
+    rejected: pd.DataFrame
+    layout: Layout
+    encoding: str
+
+    @property
+    def dialect(self) -> str:
+        """The dialect's name; "other" for a table of none of them."""
+        return self.layout.dialect
+
+
+def read_table(
+    path: Path,
+    *,
+    columns: Mapping[str, str] = _NO_COLUMNS,
+    dialect: str | None = None,
+    score_threshold: float | None = None,
+    require: tuple[str, ...] = (),
+) -> MovieTable:
+    """Reads a table of movies.
+
+    Args:
+        path: CSV, TSV or Parquet, also gzipped, in UTF-8, UTF-16, cp1252 or Latin-1.
+        columns: role -> column for what the dialect does not tell, for example {"label": "status"}.
+        dialect: a name of `dialects.DIALECTS`; None: recognised by the columns.
+        score_threshold: Fresh from this score on, instead of the status column or the dialect's threshold.
+        require: more roles that must have a column, for example ("image_url",).
+
+    Raises: TableError, in one line: no such file, no table, a column that is missing (with the columns found
+        and the option that names it), or no row with a usable label (with the values found).
+    """
+    raw = read_raw(path)
+    header = [str(name) for name in raw.frame.columns]
+    layout = resolve(header, str(path), columns, dialect, score_threshold)
+    for role in require:
+        require_role(layout, role, header, str(path))
+    movies = _movies(raw.frame, layout)
+    reasons = _reasons(movies, raw.frame, layout, path)
+    rejected = _rejected(movies, reasons, raw)
+    kept = movies[reasons == ""].astype({"label": "int64"}).reset_index(drop=True)
+    return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding)
+
+
+def _movies(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Builds our columns for every row; `label` is still missing where it cannot be read."""
+    import pandas as pd
+
+    def cells(role: str) -> pd.Series:
+        column = layout.columns.get(role)
+        if column is None:
+            return pd.Series("", index=frame.index, dtype=object)
+        return frame[column] if role == "title" else fields.clean(frame[column])
+
+    title = cells("title").str.replace(r"\s+", " ", regex=True).str.strip()
+    if "year" in layout.columns:
+        year = fields.years(cells("year"))
+    else:
+        title, year = fields.split_title(title)
+    if layout.score_threshold is None:
+        label = fields.labels(cells("label"))
+    else:
+        score = fields.numbers(cells("score"), -1e9, 1e9)
+        label = (score >= layout.score_threshold).astype("Int64").mask(score.isna())
+    link = cells("link").map(fields.link_name)
+    return pd.DataFrame(
+        {
+            "movie_id": _ids(cells("movie_id"), cells("imdb_id"), link, title, year),
+            "title": title,
+            "year": year,
+            "genres": fields.genres(cells("genres")),
+            "label": label,
+            "tomatometer_rating": fields.numbers(cells("tomatometer_rating"), 0.0, 100.0),
+            "link": link,
+            "image_url": cells("image_url"),
+            "image_name": cells("image_file"),
+            "row": frame.index.astype("int64"),
+        },
+        index=frame.index,
+    )
+
+
+def _ids(
+    movie_id: pd.Series, imdb_id: pd.Series, link: pd.Series, title: pd.Series, year: pd.Series
+) -> pd.Series:
+    """Gives every row the first id it has; "" where it has nothing, not even a title."""
+    ids = movie_id.map(fields.safe_name)
+    ids = ids.where(ids != "", imdb_id.map(fields.imdb_id))
+    ids = ids.where(ids != "", link)
+    bare = ids == ""
+    if bare.any():
+        made = title[bare].to_frame("title").assign(year=year[bare])
+        ids = ids.mask(
+            bare, made.apply(lambda row: fields.title_id(row["title"], row["year"]), axis="columns")
+        )
+    return ids
+
+
+def _reasons(movies: pd.DataFrame, frame: pd.DataFrame, layout: Layout, path: Path) -> pd.Series:
+    """Says per row why it cannot be used; "" where it can."""
+    import pandas as pd
+
+    reasons = pd.Series("", index=movies.index, dtype=object)
+    by_score = layout.score_threshold is not None
+    column = layout.columns["score" if by_score else "label"]
+    unusable = movies["label"].isna()
+    found = frame.loc[unusable, column].str.strip()
+    if unusable.all():
+        allowed = "a number" if by_score else fields.ALLOWED_LABELS
+        values = shorten(found.value_counts().index, limit=8) if len(found) else "none"
+        raise TableError(
+            f"{path}: no row has a usable label in column {column!r}: found {values}; allowed is {allowed}; "
+            "name another column with --column label=NAME"
+        )
+    what = "no score" if by_score else "no label"
+    reasons = reasons.mask(unusable, f"{what}: {column} is '" + found.str.slice(0, 60) + "'")
+    reasons = reasons.mask(movies["movie_id"] == "", "no id: no link or title to tell the movie by either")
+    usable = movies[reasons == ""]
+    later = usable[usable.duplicated("movie_id")]
+    if later.empty:
+        return reasons
+    first = usable.drop_duplicates("movie_id").set_index("movie_id").loc[later["movie_id"]]
+    contrary = pd.Series(first["label"].to_numpy() != later["label"].to_numpy(), index=later.index)
+    doubled = pd.Series(
+        "repeated movie_id: already in row " + first["row"].astype(str).to_numpy(), index=later.index
+    )
+    return reasons.mask(
+        reasons.index.isin(later.index), doubled + contrary.map({True: ", with the other label", False: ""})
+    )
+
+
+def _rejected(movies: pd.DataFrame, reasons: pd.Series, raw: RawTable) -> pd.DataFrame:
+    import pandas as pd
+
+    bad = reasons != ""
+    unusable = movies.loc[bad, ["row", "movie_id"]].assign(reason=reasons[bad])
+    malformed = pd.DataFrame(
+        [(row, "", reason) for row, reason in raw.malformed], columns=["row", "movie_id", "reason"]
+    )
+    parts = [part for part in (unusable, malformed) if len(part)]
+    if not parts:
+        return malformed.astype({"row": "int64"})
+    return pd.concat(parts).astype({"row": "int64"}).sort_values("row", kind="stable").reset_index(drop=True)

@@ -1,0 +1,497 @@
+"""Download against a local server that misbehaves in every way: fetched once, or reported with the reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from poster_ml.data.download import download_posters
+from poster_ml.data.download_record import Outcome, Record, Status
+from poster_ml.data.fetch import FetchOptions, check_poster, unusable_url
+from poster_ml.errors import DownloadError, TableError
+from poster_ml.workflows.download import run_download
+
+QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
+
+
+def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 90), seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+POSTER = picture()
+
+
+class Server:
+    """Counts what it is asked for; the path says how it behaves."""
+
+    def __init__(self) -> None:
+        self.hits: Counter[str] = Counter()
+        self.times: list[float] = []
+        self.most_at_once = 0
+        self.dies_after: int | None = None  # requests
+        self._now = 0
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                with outer._lock:
+                    outer.hits[self.path] += 1
+                    outer.times.append(time.monotonic())
+                    outer._now += 1
+                    outer.most_at_once = max(outer.most_at_once, outer._now)
+                    dead = outer.dies_after is not None and sum(outer.hits.values()) > outer.dies_after
+                if dead:
+                    self.close_connection = True
+                    return
+                try:
+                    outer._answer(self, self.path.strip("/").split("/"), outer.hits[self.path])
+                finally:
+                    with outer._lock:
+                        outer._now -= 1
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler, path: list[str], hit: int) -> None:  # noqa: C901 - a row of cases
+        def send(status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.send_header("Content-Length", str(len(content) if length is None else length))
+            handler.end_headers()
+            handler.wfile.write(content)
+
+        kind = path[0]
+        if kind == "good":
+            send(200, POSTER)
+        elif kind == "slow":
+            time.sleep(0.1)
+            send(200, POSTER)
+        elif kind == "status":
+            send(int(path[1]))
+        elif kind == "flaky":  # path[1] faults, then well
+            send(*((503, b"") if hit <= int(path[1]) else (200, POSTER)))
+        elif kind == "wait" and hit == 1:
+            send(
+                429, Retry_After=path[1] if path[1] != "date" else formatdate(time.time() + 1.5, usegmt=True)
+            )
+        elif kind in ("wait", "typed"):
+            send(200, picture(path[1]) if kind == "typed" else POSTER)
+        elif kind == "page":
+            send(200, b"<!DOCTYPE html><html>Not here</html>", Content_Type="image/jpeg")
+        elif kind == "text":
+            send(200, b"no picture at all", Content_Type="image/jpeg")
+        elif kind == "dot":
+            send(200, picture("GIF", (1, 1)))
+        elif kind == "tiny":
+            send(200, picture("PNG", (20, 20)))
+        elif kind == "cut":  # announces more than it sends
+            send(200, POSTER[: len(POSTER) // 2], length=len(POSTER))
+            handler.close_connection = True
+        elif kind == "cut_once" and hit == 1:
+            send(200, POSTER[:500], length=len(POSTER))
+            handler.close_connection = True
+        elif kind == "cut_once":
+            send(200, POSTER)
+        elif kind == "half":  # a whole answer with half a picture
+            send(200, POSTER[: len(POSTER) // 2])
+        elif kind == "announced":
+            send(200, b"", length=10**9)
+            handler.close_connection = True
+        elif kind == "endless":
+            handler.send_response(200)
+            handler.end_headers()
+            while True:
+                handler.wfile.write(b"x" * 65536)
+        elif kind == "drip":
+            handler.send_response(200)
+            handler.end_headers()
+            for byte in POSTER:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.05)
+        elif kind == "hang_up":
+            handler.close_connection = True
+        elif kind == "to":
+            send(302, Location="/" + "/".join(path[1:]))
+        elif kind == "loop":
+            send(302, Location=handler.path)
+        elif kind == "to_file":
+            send(302, Location="file:///etc/hostname")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running = Server()
+    yield running
+    running.close()
+
+
+def movies(server: Server, **paths: str) -> pd.DataFrame:
+    """movie_id=path on the server, or a whole URL."""
+    urls = [server.url + path if path.startswith("/") else path for path in paths.values()]
+    return pd.DataFrame({"movie_id": list(paths), "image_url": urls})
+
+
+def lines(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "download.csv").open(newline="", encoding="utf-8") as handle:
+        return {line["movie_id"]: line for line in csv.DictReader(handle)}
+
+
+def posters(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir() if path.name != "download.csv")
+
+
+def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: Server, tmp_path: Path):
+    table = movies(
+        server,
+        good="/good",
+        png="/typed/PNG",
+        webp="/typed/WEBP",
+        slow="/slow",
+        flaky="/flaky/2",
+        moved="/to/good/moved",
+        cut_once="/cut_once",
+        gone="/status/404",
+        forbidden="/status/403",
+        broken="/status/500",
+        page="/page",
+        text="/text",
+        dot="/dot",
+        tiny="/tiny",
+        cut="/cut",
+        half="/half",
+        announced="/announced",
+        endless="/endless",
+        hang_up="/hang_up",
+        loop="/loop",
+        to_file="/to_file",
+        none="",
+        relative="assets/x.jpg",
+        ftp="ftp://x.test/a.jpg",
+    )
+    report = download_posters(table, tmp_path, FetchOptions(retries=2, backoff=0.01, max_bytes=1_000_000))
+
+    fetched = ["cut_once.jpg", "flaky.jpg", "good.jpg", "moved.jpg", "png.png", "slow.jpg", "webp.webp"]
+    assert posters(tmp_path) == fetched
+    assert (tmp_path / "good.jpg").read_bytes() == POSTER
+    found = {
+        name: (line["status"], line["http_status"], line["reason"]) for name, line in lines(tmp_path).items()
+    }
+    assert list(found) == list(table["movie_id"])
+    for name in ("good", "png", "webp", "slow", "flaky", "moved", "cut_once"):
+        assert found.pop(name) == ("saved", "200", "")
+    broken_off = found.pop("cut")
+    assert broken_off[:2] == ("unreachable", "200")
+    assert "closed connection" in broken_off[2]
+    assert found.pop("hang_up")[:2] == ("unreachable", "0")
+    assert found == {
+        "gone": ("failed", "404", "the server answers 404"),
+        "forbidden": ("failed", "403", "the server answers 403"),
+        "broken": ("unreachable", "500", "the server answers 500"),
+        "page": ("failed", "200", "a web page, not a picture"),
+        "text": ("failed", "200", "not a picture"),
+        "dot": ("failed", "200", "a GIF of 1x1: placeholders are, posters are not"),
+        "tiny": ("failed", "200", "20x20 pixels is too small for a poster"),
+        "half": ("unreachable", "200", "a picture cut short"),
+        "announced": ("failed", "200", "larger than 1000000 bytes"),
+        "endless": ("failed", "200", "larger than 1000000 bytes"),
+        "loop": ("failed", "0", "Exceeded maximum allowed redirects."),
+        "to_file": ("failed", "0", "Request URL has an unsupported protocol 'file://'."),
+        "none": ("rejected", "0", "no URL"),
+        "relative": ("rejected", "0", "a relative path, not a URL"),
+        "ftp": ("rejected", "0", "scheme 'ftp': only http and https are fetched"),
+    }
+    once = [
+        "/good",
+        "/typed/PNG",
+        "/typed/WEBP",
+        "/slow",
+        "/to/good/moved",
+        "/good/moved",
+        "/status/404",
+        "/page",
+    ]
+    assert {path: server.hits[path] for path in once} == dict.fromkeys(once, 1)
+    assert server.hits["/flaky/2"] == server.hits["/status/500"] == server.hits["/cut"] == 3
+    assert report.counts == {"saved": 7, "present": 0, "rejected": 3, "failed": 10, "unreachable": 4}
+    assert report.bytes == sum((tmp_path / name).stat().st_size for name in fetched)
+    assert report.reasons["the server answers 404"] == 1
+
+
+def test_again_fetches_nothing_twice_but_asks_for_what_may_have_come_back(server: Server, tmp_path: Path):
+    table = movies(server, good="/good", gone="/status/404", broken="/flaky/5", bad="")
+    first = download_posters(table, tmp_path, QUICK)
+    assert first.counts == {"saved": 1, "present": 0, "rejected": 1, "failed": 1, "unreachable": 1}
+    second = download_posters(table, tmp_path, QUICK)
+    assert second.counts == {"saved": 1, "present": 1, "rejected": 1, "failed": 1, "unreachable": 0}
+    third = download_posters(table, tmp_path, QUICK)
+    assert third.counts == {"saved": 0, "present": 2, "rejected": 1, "failed": 1, "unreachable": 0}
+    assert server.hits["/flaky/5"] == 6
+    assert server.hits["/good"] == server.hits["/status/404"] == 1
+    download_posters(table, tmp_path, QUICK, retry_failed=True)
+    assert server.hits["/status/404"] == 2
+    assert server.hits["/good"] == 1
+
+
+def test_another_url_of_a_failed_movie_is_asked(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError):
+        download_posters(movies(server, a="/status/404"), tmp_path, QUICK)
+    assert download_posters(movies(server, a="/good"), tmp_path, QUICK).counts["saved"] == 1
+
+
+def test_one_url_of_many_movies_is_asked_once(server: Server, tmp_path: Path):
+    download_posters(movies(server, a="/good", b="/good", c="/good"), tmp_path, QUICK)
+    assert posters(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert server.hits["/good"] == 1
+
+
+def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server: Server, tmp_path: Path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / ".b.jpg.0123abcd.tmp").write_bytes(POSTER[:99])
+    download_posters(movies(server, a="/good", b="/good/b"), tmp_path, QUICK)
+    assert posters(tmp_path) == ["a.jpg", "b.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == POSTER
+
+
+@pytest.mark.parametrize("asked", ["1", "date"])
+def test_retry_after_is_waited_for_by_the_whole_host(server: Server, tmp_path: Path, asked: str):
+    one_by_one = FetchOptions(per_host=1, backoff=0.0, retries=1)
+    download_posters(movies(server, a=f"/wait/{asked}", b="/good"), tmp_path, one_by_one)
+    assert posters(tmp_path) == ["a.jpg", "b.jpg"]
+    assert server.times[1] - server.times[0] >= (0.95 if asked == "1" else 0.4)
+
+
+def test_a_server_that_asks_for_too_much_patience_is_left_for_later(server: Server, tmp_path: Path):
+    download_posters(movies(server, a="/wait/3600", b="/good"), tmp_path, QUICK)
+    line = lines(tmp_path)["a"]
+    assert (line["status"], line["http_status"], line["attempts"]) == ("unreachable", "429", "1")
+    assert download_posters(movies(server, a="/wait/3600", b="/good"), tmp_path, QUICK).counts["saved"] == 1
+
+
+def test_a_dripping_server_runs_into_the_time_out(server: Server, tmp_path: Path):
+    options = FetchOptions(timeout=0.3, retries=0)
+    started = time.monotonic()
+    download_posters(movies(server, a="/drip", b="/good"), tmp_path, options)
+    assert time.monotonic() - started < 5
+    assert lines(tmp_path)["a"]["reason"] == "no whole answer in 0.3 s"
+
+
+def test_a_host_gets_no_more_than_its_share(server: Server, tmp_path: Path):
+    table = movies(server, **{f"m{n}": f"/slow/{n}" for n in range(12)})
+    download_posters(table, tmp_path, FetchOptions(workers=12, per_host=3))
+    assert 1 < server.most_at_once <= 3
+
+
+def test_delay_between_two_starts(server: Server, tmp_path: Path):
+    table = movies(server, **{f"m{n}": f"/good/{n}" for n in range(6)})
+    report = download_posters(table, tmp_path, FetchOptions(delay=0.1))
+    assert report.seconds >= 0.5  # five pauses; a lower bound holds on a busy machine too
+
+
+def test_a_dead_host_is_given_up_and_the_living_one_goes_on(server: Server, tmp_path: Path):
+    dead = {f"d{n}": f"http://127.0.0.1:9/{n}.jpg" for n in range(60)}
+    report = download_posters(movies(server, **dead, a="/good"), tmp_path, QUICK)
+    assert report.counts["saved"] == 1
+    assert report.counts["unreachable"] == 60
+    asked = sum(int(line["attempts"]) > 0 for line in lines(tmp_path).values()) - 1
+    assert 5 <= asked <= 12
+    assert report.reasons["the host does not answer"] >= 48
+
+
+def test_a_server_that_dies_in_the_middle_and_comes_back(server: Server, tmp_path: Path):
+    table = movies(server, **{f"m{n:02}": f"/good/{n}" for n in range(30)})
+    server.dies_after = 8
+    first = download_posters(table, tmp_path, FetchOptions(per_host=2, retries=1, backoff=0.01))
+    assert first.counts == {"saved": 8, "present": 0, "rejected": 0, "failed": 0, "unreachable": 22}
+    assert sum(server.hits.values()) < 30  # it is not asked for every single one
+    server.dies_after = None
+    before = server.hits.copy()
+    second = download_posters(table, tmp_path, QUICK)
+    assert second.counts == {"saved": 22, "present": 8, "rejected": 0, "failed": 0, "unreachable": 0}
+    assert sum((server.hits - before).values()) == 22
+
+
+def start(table: pd.DataFrame, out: Path) -> subprocess.Popen[str]:
+    """A download in a process of its own, to be killed."""
+    table.assign(title="x", tomatometer_status="Fresh").to_csv(out / "table.csv", index=False)
+    code = (
+        "import sys; from pathlib import Path; from poster_ml.workflows.download import run_download;"
+        "from poster_ml.data.fetch import FetchOptions;"
+        "run_download(Path(sys.argv[1]), Path(sys.argv[2]), options=FetchOptions(per_host=2, backoff=0.01, retries=1))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(out / "table.csv"), str(out / "posters")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+    )
+
+
+def wait_for_posters(out: Path, count: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if out.is_dir() and sum(not path.name.startswith(".") for path in out.glob("*.jpg")) >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the download did not get going")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_download_goes_on_without_fetching_anything_twice(
+    server: Server, tmp_path: Path, how: signal.Signals
+):
+    paths = {f"m{n:02}": "/status/404" + f"/{n}" if n % 8 == 0 else f"/slow/{n}" for n in range(40)}
+    table = movies(server, **paths)
+    process = start(table, tmp_path)
+    wait_for_posters(tmp_path / "posters", 10)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
+    kept = {path.stem for path in (tmp_path / "posters").glob("[!.]*.jpg")}
+    assert 10 <= len(kept) < 35
+    for path in (tmp_path / "posters").glob("[!.]*.jpg"):
+        assert path.read_bytes() == POSTER
+    failed_before = {
+        line for line, values in lines(tmp_path / "posters").items() if values["status"] == "failed"
+    }
+    assert failed_before
+    before = server.hits.copy()
+
+    report = run_download(tmp_path / "table.csv", tmp_path / "posters", options=QUICK)
+    assert report.counts == {
+        "saved": 35 - len(kept),
+        "present": len(kept),
+        "rejected": 0,
+        "failed": 5,
+        "unreachable": 0,
+    }
+    again = server.hits - before
+    assert not {f"/slow/{int(name[1:])}" for name in kept} & set(again)
+    assert not {f"/status/404/{int(name[1:])}" for name in failed_before} & set(again)
+    # Under way when the kill came: asked again, at most the two that may run at once.
+    assert sum(count == 2 for count in server.hits.values()) <= 2
+    assert max(server.hits.values()) <= 2
+    assert list(lines(tmp_path / "posters")) == list(paths)
+    assert not list((tmp_path / "posters").glob(".*.tmp"))
+
+
+def test_nothing_at_all_is_an_error_that_says_why(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError) as caught:
+        download_posters(movies(server, a="/status/404", b="/status/404/2", c=""), tmp_path, QUICK)
+    assert str(caught.value) == (
+        "no poster could be downloaded for any of 3 movies, mostly: the server answers 404; "
+        f"see {tmp_path / 'download.csv'} for each"
+    )
+
+
+def test_the_output_folder_cannot_be_made(server: Server, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match=r"cannot write to .*file/posters: Not a directory"):
+        download_posters(movies(server, a="/good"), tmp_path / "file" / "posters", QUICK)
+
+
+def test_run_download_reads_the_table(server: Server, tmp_path: Path):
+    table = tmp_path / "t.csv"
+    table.write_text(
+        f"movie_id,title,tomatometer_status,cover\n../a,A,Fresh,{server.url}/good\nb,B,NA,{server.url}/b\n"
+    )
+    with pytest.raises(TableError, match=r"no column for the image_url"):
+        run_download(table, tmp_path / "posters")
+    report = run_download(table, tmp_path / "posters", columns=["image_url=cover"])
+    assert report.counts["saved"] == 1
+    assert posters(tmp_path / "posters") == ["a.jpg"]
+    assert not server.hits["/b"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://x.test/a.jpg", ""),
+        ("HTTP://x.test/m/kino_poster.jpg", ""),
+        ("", "no URL"),
+        ("/assets/pizza-pie/images/x.gif", "a relative path, not a URL"),
+        ("//x.test/a.jpg", "a relative path, not a URL"),
+        ("poster.jpg", "a relative path, not a URL"),
+        ("https:///a.jpg", "a URL without host"),
+        ("http://[x/a.jpg", "not a URL"),
+        ("file:///etc/passwd", "scheme 'file': only http and https are fetched"),
+        ("https://x.test/images/poster_default.c8c896e70c3.gif", "a placeholder by its name"),
+        ("https://x.test/no_image.png", "a placeholder by its name"),
+    ],
+)
+def test_unusable_urls(url: str, reason: str):
+    assert unusable_url(url) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif")]
+)
+def test_the_content_decides_the_ending(kind: str, suffix: str):
+    assert check_poster(picture(kind)) == suffix
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked():
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    with pytest.raises(ValueError, match=r"not a picture|too large"):
+        check_poster(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"timeout": 0}, "timeout must be above 0, got 0"),
+        ({"retries": -1}, "retries must be at least 0, got -1"),
+        ({"delay": float("nan")}, "delay must be at least 0, got nan"),
+    ],
+)
+def test_options_out_of_range(values: dict[str, float], message: str):
+    with pytest.raises(DownloadError) as caught:
+        FetchOptions(**values)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_a_record_torn_by_a_kill_is_read_and_continued(tmp_path: Path):
+    record = Record(tmp_path / "download.csv")
+    whole = Outcome("a", 'http://x.test/"1",2', Status.FAILED, http_status=404, attempts=1, reason="gone")
+    record.append(whole)
+    with record.path.open("a") as handle:
+        handle.write("b,http://x.test/2,fai")
+    assert record.read() == {"a": whole}
+    record.append(Outcome("c", "http://x.test/3", Status.SAVED, "c.jpg", 9, 200, 1))
+    assert list(record.read()) == ["a", "c"]

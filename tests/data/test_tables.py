@@ -1,0 +1,495 @@
+"""Every dialect in circulation, every file format and encoding, every way a table can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from poster_ml.data import table_fields as fields
+from poster_ml.data.dialects import DIALECTS, ROLES, parse_column_options
+from poster_ml.data.tables import COLUMNS, read_table
+from poster_ml.errors import TableError
+
+# Invented movies: one Fresh, one Rotten, one with a comma and a quote in its text.
+SAMPLES = {
+    "poster_ml": (
+        "movie_id,title,year,genres,tomatometer_rating,tomatometer_status\n"
+        "tt0000101,The Paper Boat,1984,Drama|Comedy,91,Fresh\n"
+        "tt0000102,Mud,1999,Horror,12,Rotten\n"
+        'tt0000103,"Wait, ""Who""?",2011,Drama,,Certified-Fresh\n'
+    ),
+    "rotten_tomatoes_link": (
+        "rotten_tomatoes_link,movie_title,genres,original_release_date,tomatometer_status,"
+        "tomatometer_rating,poster_image_url\n"
+        'm/0000101,The Paper Boat,"Drama, Comedy",1984-05-02,Fresh,91.0,http://x.test/a.jpg\n'
+        "m/mud,Mud,Horror,1999-12-31,Rotten,12.0,/assets/poster_default.gif\n"
+        'm/who,"Wait, ""Who""?",Drama,2011-01-01,Certified-Fresh,,\n'
+    ),
+    "movie_link": (
+        ",movie_link,movie_name,genre,in_theaters_date,movie_info,poster_image,tomatometer_status,"
+        "tomatometer_rating\n"
+        '0,/m/101,The Paper Boat,"Drama,Comedy","Apr 29, 1984","Long\ntext, ""quoted""",http://x.test/a,fresh,91\n'
+        '1,/m/mud,Mud,Horror,"Dec 31, 1999",,http://x.test/b,rotten,12\n'
+        '2,/m/who,"Wait, ""Who""?",Drama,"Jan 1, 2011",NA,,certified_fresh,\n'
+    ),
+    "title_and_date": (
+        "movie_title,rating,genre,in_theaters_date,tomatometer_status,tomatometer_rating\n"
+        'The Paper Boat,G,"Drama, Comedy",1984-05-02,Fresh,91\n'
+        "Mud,R,Horror,1999-12-31,Rotten,12\n"
+        '"Wait, ""Who""?",PG,Drama,2011-01-01,Certified Fresh,\n'
+    ),
+    "critic_score": (
+        '"movieId","movieYear","movieURL","movieTitle","critic_score","release_date_theaters"\n'
+        '"aa-1",1984,"https://www.rottentomatoes.com/m/the_paper_boat","The Paper Boat",91.0,"May 2, 1984, Wide"\n'
+        '"aa-2",1999,"https://www.rottentomatoes.com/m/mud","Mud",12.0,""\n'
+        '"aa-3",2011,"https://www.rottentomatoes.com/m/who","Wait, ""Who""?",60.0,""\n'
+    ),
+    "imdb_genre": (
+        "imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n"
+        "0000101,http://www.imdb.com/title/tt101,The Paper Boat (1984),8.1,Drama|Comedy,http://x.test/a.jpg\n"
+        "102,http://www.imdb.com/title/tt102,Mud (1999),6.5,Horror,http://x.test/b.jpg\n"
+        '10000103,http://www.imdb.com/title/tt10000103,"Wait, ""Who""? (2011)",6.6,Drama,\n'
+    ),
+}
+IDS = {
+    "poster_ml": ["tt0000101", "tt0000102", "tt0000103"],
+    "rotten_tomatoes_link": ["m_0000101", "m_mud", "m_who"],
+    "movie_link": ["m_101", "m_mud", "m_who"],
+    "title_and_date": ["the_paper_boat_1984", "mud_1999", "wait_who_2011"],
+    "critic_score": ["aa-1", "aa-2", "aa-3"],
+    "imdb_genre": ["tt0000101", "tt0000102", "tt10000103"],
+}
+
+
+def write(folder: Path, content: str | bytes, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return write(tmp_path, SAMPLES["poster_ml"])
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(TableError) as caught:
+        read_table(path, **options)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- dialects
+
+
+def test_there_is_a_sample_for_every_dialect():
+    assert set(SAMPLES) == set(IDS) == {dialect.name for dialect in DIALECTS}
+    assert all(set(dialect.roles) <= set(ROLES) for dialect in DIALECTS)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_dialect_is_recognised_and_means_the_same_movies(tmp_path: Path, name: str):
+    table = read_table(write(tmp_path, SAMPLES[name]))
+    movies = table.movies
+    assert table.dialect == name
+    assert list(movies.columns) == list(COLUMNS)
+    assert len(table.rejected) == 0
+    assert list(movies["movie_id"]) == IDS[name]
+    assert list(movies["title"]) == ["The Paper Boat", "Mud", 'Wait, "Who"?']
+    assert list(movies["year"]) == [1984, 1999, 2011]
+    assert list(movies["label"]) == [1, 0, 1]
+    assert list(movies["row"]) == [1, 2, 3]
+    assert list(movies["genres"]) == (
+        ["", "", ""] if name == "critic_score" else ["Drama|Comedy", "Horror", "Drama"]
+    )
+    assert movies["year"].dtype == "Int64"
+    assert movies["label"].dtype == "int64"
+
+
+@pytest.mark.parametrize("name", ["poster_ml", "rotten_tomatoes_link", "movie_link", "title_and_date"])
+def test_missing_rating_is_nan_and_keeps_the_row(tmp_path: Path, name: str):
+    ratings = read_table(write(tmp_path, SAMPLES[name])).movies["tomatometer_rating"]
+    assert list(ratings[:2]) == [91.0, 12.0]
+    assert ratings.isna().tolist() == [False, False, True]
+
+
+def test_an_imdb_score_is_no_tomatometer_rating(tmp_path: Path):
+    table = read_table(write(tmp_path, SAMPLES["imdb_genre"]))
+    assert table.movies["tomatometer_rating"].isna().all()
+    assert table.layout.label_rule == "IMDB Score >= 6.6"
+
+
+def test_image_urls_and_links(tmp_path: Path):
+    movies = read_table(write(tmp_path, SAMPLES["rotten_tomatoes_link"])).movies
+    assert list(movies["image_url"]) == ["http://x.test/a.jpg", "/assets/poster_default.gif", ""]
+    scores = read_table(write(tmp_path, SAMPLES["critic_score"])).movies
+    assert list(scores["link"]) == ["m_the_paper_boat", "m_mud", "m_who"]
+
+
+def test_header_may_differ_in_case_and_spaces(tmp_path: Path):
+    text = SAMPLES["poster_ml"].replace("movie_id,title", " Movie_ID ,TITLE")
+    assert read_table(write(tmp_path, text)).dialect == "poster_ml"
+
+
+def test_score_threshold_replaces_the_status(own: Path):
+    table = read_table(own, score_threshold=95)
+    assert list(table.movies["label"]) == [0, 0]
+    assert table.layout.label_rule == "tomatometer_rating >= 95"
+    assert list(table.rejected["reason"]) == ["no score: tomatometer_rating is ''"]
+
+
+def test_status_told_by_the_user_replaces_the_dialects_score(tmp_path: Path):
+    text = "imdbId,Title,IMDB Score,Genre,Poster,verdict\n1,Mud (1999),9.9,Horror,,Rotten\n"
+    table = read_table(write(tmp_path, text), columns={"label": "verdict"})
+    assert table.dialect == "imdb_genre"
+    assert list(table.movies["label"]) == [0]
+
+
+def test_any_other_table_through_columns(tmp_path: Path):
+    text = (
+        "key;film;premiere;verdict;cover\n7;Mud;31.12.1999;ROTTEN;a.png\n8;Boat;1984;certified fresh;b.png\n"
+    )
+    options = parse_column_options(
+        ["movie_id=key", "title = film", "year=premiere", "label=Verdict", "image_file=cover"]
+    )
+    table = read_table(write(tmp_path, text), columns=options)
+    assert table.dialect == "other"
+    row = table.movies.iloc[0]
+    assert (row.movie_id, row.title, row.year, row.label, row.image_name) == ("7", "Mud", 1999, 0, "a.png")
+    assert list(table.movies["label"]) == [0, 1]
+
+
+def test_known_columns_of_an_unknown_table_need_not_be_told(tmp_path: Path):
+    text = "movie_id,title,status\na,Mud (1999),fresh\n"
+    movies = read_table(write(tmp_path, text), columns={"label": "status"}).movies
+    assert (movies.movie_id[0], movies.title[0], movies.year[0]) == ("a", "Mud", 1999)
+
+
+def test_dialect_can_be_told(tmp_path: Path):
+    both = "movie_id,movie_title,in_theaters_date,tomatometer_status\nx9,Mud,1999,Fresh\n"
+    assert read_table(write(tmp_path, both), dialect="title_and_date").movies.movie_id[0] == "mud_1999"
+    assert refusal(write(tmp_path, both), dialect="imdb_genres") == (
+        "unknown dialect 'imdb_genres' (did you mean 'imdb_genre'?); choose one of poster_ml, "
+        "rotten_tomatoes_link, movie_link, title_and_date, critic_score, imdb_genre"
+    )
+
+
+# --- files
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_unicode_encodings(tmp_path: Path, encoding: str):
+    text = SAMPLES["poster_ml"].replace("Mud", "Amélie – 東京")
+    assert read_table(write(tmp_path, text.encode(encoding))).movies.title[1] == "Amélie – 東京"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "title", "found"),
+    [("cp1252", "Amélie – “x”", "cp1252"), ("latin-1", "Am\xe9lie \x81", "latin-1")],
+)
+def test_western_encodings(tmp_path: Path, encoding: str, title: str, found: str):
+    table = read_table(write(tmp_path, SAMPLES["poster_ml"].replace("Mud", title).encode(encoding)))
+    assert table.movies.title[1] == title
+    assert table.encoding == found
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, line_end: str):
+    rows = list(csv.reader(io.StringIO(SAMPLES["movie_link"], newline="")))
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=line_end).writerows(rows)
+    assert list(read_table(write(tmp_path, text.getvalue())).movies["movie_id"]) == IDS["movie_link"]
+
+
+def test_gzip_and_parquet(tmp_path: Path):
+    packed = read_table(write(tmp_path, gzip.compress(SAMPLES["poster_ml"].encode()), "t.csv.gz"))
+    plain = read_table(write(tmp_path, SAMPLES["poster_ml"]))
+    pd.testing.assert_frame_equal(packed.movies, plain.movies)
+    frame = pd.DataFrame(
+        {
+            "movie_id": [101, 102, None],
+            "title": ["Boat", "Mud", "Who"],
+            "year": pd.array([1984, None, 2011], dtype="Int64"),
+            "genres": [["Drama", "Comedy"], [], None],
+            "tomatometer_status": pd.Categorical(["Fresh", "Rotten", "Fresh"]),
+            "tomatometer_rating": [91.0, 12.5, float("nan")],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    movies = read_table(tmp_path / "t.parquet").movies
+    assert list(movies["movie_id"]) == ["101", "102", "who_2011"]
+    assert list(movies["genres"]) == ["Drama|Comedy", "", ""]
+    assert movies["year"].isna().tolist() == [False, True, False]
+    assert movies["tomatometer_rating"][1] == 12.5
+
+
+def test_parquet_dates_give_years(tmp_path: Path):
+    frame = pd.read_csv(io.StringIO(SAMPLES["title_and_date"]), parse_dates=["in_theaters_date"])
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet").movies["movie_id"]) == IDS["title_and_date"]
+
+
+def test_a_hundred_thousand_rows_with_line_breaks_keep_their_numbers(tmp_path: Path):
+    lines = ["movie_id,title,year,genres,tomatometer_rating,tomatometer_status"]
+    lines += [
+        f'id{n},"Line\nbreak {n}",2001,Drama,50,{"NA" if n == 99_999 else "Rotten"}'
+        for n in range(1, 100_001)
+    ]
+    table = read_table(write(tmp_path, "\n".join(lines)))
+    assert len(table.movies) == 99_999
+    assert table.movies.title[0] == "Line break 1"
+    assert table.movies.movie_id.iloc[-1] == "id100000"
+    assert table.rejected.to_dict("records") == [
+        {"row": 99_999, "movie_id": "id99999", "reason": "no label: tomatometer_status is 'NA'"}
+    ]
+
+
+def test_texts_longer_than_the_csv_modules_limit(tmp_path: Path):
+    text = "movie_id,tomatometer_status,plot\na,Fresh," + "x" * 300_000 + "\n"
+    limit = csv.field_size_limit()
+    assert len(read_table(write(tmp_path, text)).movies) == 1
+    assert csv.field_size_limit() == limit
+
+
+# --- rows that cannot be used
+
+
+def test_rejected_rows_have_number_id_and_reason(tmp_path: Path):
+    text = (
+        "movie_id,title,tomatometer_status\n"
+        "a,One,Fresh\n"
+        "b,Two,upcoming\n"
+        "a,One again,Rotten\n"
+        "\n"
+        "c,Three\n"
+        "a,One,fresh\n"
+        ",,Rotten\n"
+        "b,Two,CERTIFIED_FRESH\n"
+    )
+    table = read_table(write(tmp_path, text))
+    assert list(table.movies["movie_id"]) == ["a", "b"]
+    assert list(table.movies["row"]) == [1, 7]
+    assert table.rejected.to_numpy().tolist() == [
+        [2, "b", "no label: tomatometer_status is 'upcoming'"],
+        [3, "a", "repeated movie_id: already in row 1, with the other label"],
+        [4, "", "malformed row: 2 fields where the header has 3"],
+        [5, "a", "repeated movie_id: already in row 1"],
+        [6, "", "no id: no link or title to tell the movie by either"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Rotten", 0),
+        ("ROTTEN ", 0),
+        ("fresh", 1),
+        ("Certified-Fresh", 1),
+        ("Certified Fresh", 1),
+        ("certified_fresh", 1),
+    ],
+)
+def test_labels(text: str, label: int):
+    assert list(fields.labels(pd.Series([text]))) == [label]
+
+
+@pytest.mark.parametrize("text", ["", "1", "positive", "not fresh", "Fresh!"])
+def test_no_labels(text: str):
+    assert fields.labels(pd.Series([text])).isna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("1995", 1995), ("1995.0", 1995), ("1969-01-01", 1969), ("Apr 29, 1983", 1983), ("Oct 4, 1902, Original", 1902),
+        ("29/04/1983", 1983), ("1983-04-29T00:00:00", 1983), ("2016–2020", 2016),
+    ],
+)  # fmt: skip
+def test_years(text: str, year: int):
+    assert list(fields.years(pd.Series([text]))) == [year]
+
+
+@pytest.mark.parametrize("text", ["", "soon", "83", "12345", "1066"])
+def test_no_years(text: str):
+    assert fields.years(pd.Series([text])).isna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "year"),
+    [
+        ("Toy (1995)", "Toy", 1995),
+        ("Toy (1995–2001)", "Toy", 1995),
+        ("2012 (2009)", "2012", 2009),
+        ("Toy (II)", "Toy (II)", None),
+    ],
+)
+def test_year_in_title(text: str, title: str, year: int | None):
+    titles, years = fields.split_title(pd.Series([text]))
+    assert titles[0] == title
+    assert years.isna()[0] if year is None else years[0] == year
+
+
+def test_imdb_ids_keep_their_leading_zeros():
+    for text in (
+        "0114709",
+        "114709",
+        "tt0114709",
+        "tt114709",
+        "http://www.imdb.com/title/tt114709/",
+        "114709.0",
+    ):
+        assert fields.imdb_id(text) == "tt0114709"
+    assert fields.imdb_id("tt12345678") == "tt12345678"
+    assert fields.imdb_id("unknown") == ""
+
+
+def test_links_become_names():
+    for text in ("/m/13123", "m/13123", "m/13123/", "https://www.rottentomatoes.com/m/13123?x=1"):
+        assert fields.link_name(text) == "m_13123"
+
+
+@pytest.mark.parametrize(
+    "text", ["../../etc/passwd", "/abs/olute", ".hidden", "a\\b:c*d", "x" * 500, "é" * 300]
+)
+def test_ids_are_harmless_file_names(text: str):
+    name = fields.safe_name(text)
+    assert name
+    assert not name.startswith(".")
+    assert not set('/\\:*?"<>|') & set(name)
+    assert len(name.encode()) <= 100
+
+
+def test_ids_from_titles_stay_apart():
+    pairs = [
+        ("The Italian Job", 1969),
+        ("The Italian Job", 2003),
+        ("東京物語", 1953),
+        ("羅生門", 1953),
+        ("Amélie", None),
+    ]
+    ids = [fields.title_id(*pair) for pair in pairs]
+    assert ids[0] == "the_italian_job_1969"
+    assert ids[4] == "amelie"
+    assert len(set(ids)) == 5
+    assert fields.title_id("...", 1999) == ""
+
+
+# --- tables that cannot be used
+
+
+def test_missing_label_column_names_what_is_there_and_the_option(tmp_path: Path):
+    path = write(tmp_path, "movie_id,title,tomatometer_state\na,One,Fresh\n")
+    assert refusal(path) == (
+        f"{path}: no column for the label (looked for tomatometer_status) (did you mean 'tomatometer_state'?); "
+        "its columns are 'movie_id', 'title', 'tomatometer_state'; name the right one with --column label=NAME"
+    )
+
+
+def test_missing_id(tmp_path: Path):
+    path = write(tmp_path, "x,tomatometer_status\na,Fresh\n")
+    assert "no column for the movie_id" in refusal(path)
+    assert "--column movie_id=NAME" in refusal(path)
+
+
+def test_required_role(own: Path):
+    message = refusal(own, require=("image_url",))
+    assert (
+        f"{own}: no column for the image_url (looked for image_url, poster_image_url, poster_image, Poster)"
+        in message
+    )
+    assert "--column image_url=NAME" in message
+
+
+def test_column_told_that_is_not_there(own: Path):
+    assert refusal(own, columns={"label": "tomatometer_stats"}) == (
+        f"{own}: --column label=tomatometer_stats: no column 'tomatometer_stats' (did you mean 'tomatometer_status'?); "
+        "its columns are 'movie_id', 'title', 'year', 'genres', 'tomatometer_rating', 'tomatometer_status'"
+    )
+
+
+def test_no_usable_label_names_what_was_found(own: Path):
+    assert refusal(own, columns={"label": "genres"}) == (
+        f"{own}: no row has a usable label in column 'genres': found 'Drama|Comedy', 'Horror', 'Drama'; allowed is "
+        "Rotten, Fresh, Certified Fresh or Certified-Fresh (upper and lower case alike); "
+        "name another column with --column label=NAME"
+    )
+
+
+def test_score_without_threshold(tmp_path: Path):
+    path = write(tmp_path, "movie_id,stars\na,4\nb,2\n")
+    assert "--score-threshold" in refusal(path, columns={"score": "stars"})
+    table = read_table(path, columns={"score": "stars"}, score_threshold=3)
+    assert list(table.movies["label"]) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "label",
+            "--column 'label': expected role=name, for example --column label=status; roles: movie_id, ",
+        ),
+        ("label=", "--column 'label=': expected role=name"),
+        ("lable=x", "--column: unknown role 'lable' (did you mean 'label'?); roles: movie_id, imdb_id, "),
+    ],
+)
+def test_column_options_that_are_none(option: str, message: str):
+    with pytest.raises(TableError) as caught:
+        parse_column_options([option])
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", " is empty; give a table with a header and one row per movie"),
+        (b"\xef\xbb\xbf", ": no rows below the header"),
+        (b"movie_id,tomatometer_status\n", ": no rows below the header; give a table with one row per movie"),
+        (b"PK\x03\x04\x14\x00\x06\x00", " is no text (an Excel or other binary file?); save the table as CSV or Parquet"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256)) * 20, " is no text"),
+        (b"\xff\xfea\x00\x00\xd8", ": broken utf-16 text at byte"),
+        (gzip.compress(b"movie_id,tomatometer_status\na,Fresh\n" * 99)[:-20], ": the gzip file is cut short or broken"),
+        (b"PAR1 and no more", " is a broken Parquet file: "),
+        (b'movie_id,tomatometer_status\na,Fresh\nb,"Fresh\nc,Rotten\n', ": a quote opened after line 2 is never closed"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_table(tmp_path: Path, content: bytes, message: str):
+    path = write(tmp_path, content)
+    assert refusal(path).startswith(f"{path}{message}")
+
+
+def test_no_file_and_a_folder(tmp_path: Path):
+    assert refusal(tmp_path / "nothing.csv") == (
+        f"no table at {tmp_path / 'nothing.csv'}; give an existing CSV, TSV or Parquet file"
+    )
+    assert refusal(tmp_path) == f"{tmp_path} is a folder; give the table itself, a CSV, TSV or Parquet file"
+
+
+# --- the real ones
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "dialect", "movies", "rejected", "fresh"),
+    [
+        ("movies.csv", "poster_ml", 6390, 0, 3759),
+        ("tables/rotten_tomatoes_2019.csv", "title_and_date", 5511, 0, 2674),
+        ("tables/rotten_tomatoes_scrape_sample.csv", "movie_link", 5, 1, 3),
+        ("tables/rotten_tomatoes_scrape_2024.csv", "critic_score", 9738, 495, 5925),
+        ("tables/movie_genre_sample.csv", "imdb_genre", 299, 0, None),
+    ],
+)
+def test_real_tables(real_data: Path, name: str, dialect: str, movies: int, rejected: int, fresh: int | None):
+    table = read_table(real_data / name)
+    assert (table.dialect, len(table.movies), len(table.rejected)) == (dialect, movies, rejected)
+    assert table.movies["movie_id"].is_unique
+    assert table.movies["year"].isna().sum() <= 1
+    if fresh is not None:
+        assert table.movies["label"].sum() == fresh

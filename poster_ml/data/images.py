@@ -27,7 +27,7 @@ THUMBNAIL = 64
 FLAT_SHARE = 0.995  # of the thumbnail's pixels ...
 FLAT_LEVELS = 8  # ... within so many levels of the median colour: JPEG noise on one colour stays below 4
 
-_Orientation = 0x0112
+_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 Pixels = npt.NDArray[np.uint8]
@@ -136,6 +136,11 @@ def read_bytes(path: Path) -> bytes:
 
 def is_flat(thumbnail: Pixels) -> bool:
     """Says whether (h, w, 3) pixels are of one colour but for noise and specks."""
+    # Within the limits below a channel's variance is at most 8^2 + .005 * 255^2: most posters are far above,
+    # and the median costs as much as decoding them.
+    bound = FLAT_LEVELS**2 + (1 - FLAT_SHARE) * 255**2
+    if thumbnail.reshape(-1, 3).var(axis=0, dtype=np.float32).max() > bound:
+        return False
     distance = np.abs(thumbnail.astype(np.int16) - np.median(thumbnail, axis=(0, 1)))
     return bool((distance.max(axis=-1) <= FLAT_LEVELS).mean() >= FLAT_SHARE)
 
@@ -210,8 +215,9 @@ def _load_upright(image: Image.Image, size: int) -> tuple[Image.Image, bool]:
     except Exception as error:
         raise RequestError(f"broken image: {image.format} data cannot be decoded ({_brief(error)})") from None
     try:
-        sideways = image.getexif().get(_Orientation) in _SIDEWAYS
-        image = ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        sideways = orientation in _SIDEWAYS
+        image = image if orientation == 1 else ImageOps.exif_transpose(image)
     except Exception:
         sideways = False  # damaged EXIF says nothing about the pixels: they stay as stored
     try:

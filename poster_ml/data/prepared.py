@@ -250,11 +250,14 @@ def _manifest(
             "rotten": len(labels) - fresh,
             "fresh_share": round(fresh / len(labels), 6),
         }
-    # The study's own split fails on a handful of posters; there is nothing to compare with then.
-    try:
-        study = leakage_summary(index, "study", seed=42)["leaking_pairs"]
-    except DatasetError:
-        study = None
+    duplicates = leakage_summary(index)
+    study: int | None = 0
+    if duplicates["duplicate_groups"]:
+        # The study's own split fails on a handful of posters; there is nothing to compare with then.
+        try:
+            study = leakage_summary(index, "study", seed=42)["leaking_pairs"]
+        except DatasetError:
+            study = None
     fractions = None if options.split == "study" else list(options.fractions or FRACTIONS)
     refused = sum(reasons.values())
     return {
@@ -266,5 +269,5 @@ def _manifest(
         "counts": {"rows": len(index) + refused, "accepted": len(index), "rejected": refused},
         "rejected_by_reason": reasons,
         "class_balance": balance,
-        "duplicates": {**leakage_summary(index), "leaking_pairs_under_study_split": study},
+        "duplicates": {**duplicates, "leaking_pairs_under_study_split": study},
     }

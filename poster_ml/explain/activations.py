@@ -1,4 +1,4 @@
-"""Intermediate layers as pictures: what a convolution's channels, and the ReLU after it, answer to a poster."""
+"""Intermediate layers as pictures: what a convolution's channels, and the ReLU after it, answer."""
 
 from __future__ import annotations
 

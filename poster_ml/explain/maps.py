@@ -1,11 +1,11 @@
 """Class activation maps: CAM proper, Grad-CAM and HiResCAM, signed, from the logit.
 
-Which one is faithful depends on the head. With global average pooling and one linear unit the logit *is* the sum
-of the CAM over all places plus a bias, so CAM is exact. With global average pooling and more dense layers the
-gradient at the pooled layer is the same at every place, Grad-CAM and HiResCAM are one, and they add up to the
-logit as far as the head is piecewise linear. With a flatten head each place has weights of its own; Grad-CAM
-averages them away and can light places the network did not use, HiResCAM keeps them (Draelos & Carin 2020,
-arXiv:2011.08891).
+Which one is faithful depends on the head. With global average pooling and one linear unit the logit *is* the
+sum of the CAM over all places plus a bias, so CAM is exact. With global average pooling and more dense layers
+the gradient at the pooled layer is the same at every place, Grad-CAM and HiResCAM are one, and they add up to
+the logit as far as the head is piecewise linear. With a flatten head each place has weights of its own;
+Grad-CAM averages them away and can light places the network did not use, HiResCAM keeps them (Draelos & Carin
+2020, arXiv:2011.08891).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Explainer:
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
     Attributes: `method` and `layer_name`, as resolved.
-    Raises: UnknownLayerError, listing the layers with 4-D output; PosterMLError for "cam" on a head without CAM.
+    Raises: UnknownLayerError, listing the layers with 4-D output; PosterMLError for an unknown
+        method, or for "cam" where the head has none.
     """
 
     def __init__(self, model: keras.Model, *, method: str = "auto", layer_name: str = "") -> None:

@@ -66,7 +66,8 @@ def write_sheet(
     if len(lengths) != 1:
         raise ValueError(
             f"one map, title, label and probability per image is needed, got {len(images)} images, "
-            f"{len(maps)} maps, {len(titles)} titles, {len(labels)} labels, {len(probabilities)} probabilities"
+            f"{len(maps)} maps, {len(titles)} titles, {len(labels)} labels, "
+            f"{len(probabilities)} probabilities"
         )
     figure, cells = _new_sheet(len(images), images.shape[1:3] if len(images) else (3, 2), heading)
     for number, cell in enumerate(cells):

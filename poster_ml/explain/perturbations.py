@@ -1,0 +1,177 @@
+"""Shortcut tests: what a model loses with a poster's text, faces, border, centre, colour or detail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.stats import rankdata
+
+from poster_ml.explain.graph import check_images
+from poster_ml.explain.pointing import Box, box_mask
+from poster_ml.explain.removal import impute
+from poster_ml.progress import progress
+from poster_ml.seeding import derive_seed, generator
+
+Perturbation = Callable[[np.ndarray], np.ndarray]
+_RESAMPLES = 1000
+
+
+def blur(images: np.ndarray, sigma: float = 0.02) -> np.ndarray:
+    """Blurs: `sigma` > 0, a share of the longer side; .02 makes credits unreadable, titles stay as shapes."""
+    if sigma <= 0:
+        raise ValueError(f"sigma must be above 0, got {sigma=}")
+    pixels = sigma * max(images.shape[1:3])
+    smooth = ndimage.gaussian_filter(images.astype(np.float32), (0, pixels, pixels, 0))
+    return np.rint(smooth).astype(np.uint8)
+
+
+def greyscale(images: np.ndarray) -> np.ndarray:
+    """Takes the colour away and keeps the luminance (ITU-R BT.601); still three channels."""
+    luminance = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.repeat(np.rint(luminance).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def mirror(images: np.ndarray) -> np.ndarray:
+    """Swaps left and right: text becomes unreadable, layout and colour stay."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
+def mask_border(images: np.ndarray, width: float = 0.1) -> np.ndarray:
+    """Covers a frame of `width` (share of each side, in (0, 0.5)) with the mean colour of the rest."""
+    return _cover(images, ~_centre(images, width))
+
+
+def mask_centre(images: np.ndarray, width: float = 0.25) -> np.ndarray:
+    """Covers all but a frame of `width` (share of each side, in (0, 0.5)) with the frame's mean colour."""
+    return _cover(images, _centre(images, width))
+
+
+def mask_boxes(images: np.ndarray, boxes: Sequence[Sequence[Box]], seed: int = 0) -> np.ndarray:
+    """Removes boxes (text, faces) by noisy linear imputation, so that no sharp edge gives them away.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        boxes: for each poster its boxes (left, top, right, bottom) in pixels; posters without one stay.
+        seed: of the noise.
+
+    Returns: (B, H, W, 3) uint8.
+    Raises: ValueError where the lengths differ or a box is empty.
+    """
+    if len(images) != len(boxes):
+        raise ValueError(f"one list of boxes per image is needed, got {len(images)=}, {len(boxes)=}")
+    height, width = images.shape[1:3]
+    changed = images.copy()
+    for row, poster_boxes in enumerate(boxes):
+        if len(poster_boxes) > 0:
+            mask = box_mask(poster_boxes, height, width)
+            changed[row] = impute(images[row], mask, derive_seed(seed, "mask", row))
+    return changed
+
+
+PERTURBATIONS: Mapping[str, Perturbation] = {
+    "blur": blur,
+    "greyscale": greyscale,
+    "mirror": mirror,
+    "border masked": mask_border,
+    "centre masked": mask_centre,
+}
+
+
+def shortcut_table(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    labels: np.ndarray,
+    perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Scores a model on the posters as they are and perturbed, with paired differences.
+
+    Args:
+        predict: (N, H, W, 3) uint8 -> (N,) probability of Fresh.
+        images: (N, H, W, 3) uint8.
+        labels: (N,) 1 Fresh, 0 Rotten; both must occur.
+        perturbations: name -> function from and to (N, H, W, 3) uint8.
+        threshold: probability from which a poster is called Fresh, in [0, 1].
+        seed: of the resamples; posters are drawn within each class.
+
+    Returns: one row for "none" and one per perturbation: `perturbation, accuracy, roc_auc, mean_probability`,
+        each of `accuracy_change` and `roc_auc_change` with `_ci_low`, `_ci_high` (95 %, paired bootstrap;
+        0 for "none").
+    Raises: ValueError with what was received.
+    """
+    check_images(images)
+    labels = np.asarray(labels)
+    if labels.shape != (len(images),) or set(np.unique(labels)) != {0, 1}:
+        raise ValueError(f"labels must be (N,) with both 0 and 1, got {labels.shape=}, {np.unique(labels)=}")
+    resamples = _stratified_resamples(labels, seed)
+    usual = np.asarray(predict(images), np.float64)
+    rows = [{"perturbation": "none", **_compare(usual, usual, labels, threshold, resamples)}]
+    for name, perturb in progress(perturbations.items(), "shortcut tests", total=len(perturbations)):
+        changed = perturb(images)
+        if changed.shape != images.shape or changed.dtype != np.uint8:
+            raise ValueError(f"perturbation {name!r} must keep shape and type, gave {changed.shape=}")
+        probabilities = np.asarray(predict(changed), np.float64)
+        rows.append({"perturbation": name, **_compare(usual, probabilities, labels, threshold, resamples)})
+    return pd.DataFrame(rows)
+
+
+def _compare(
+    usual: np.ndarray, changed: np.ndarray, labels: np.ndarray, threshold: float, resamples: np.ndarray
+) -> dict[str, float]:
+    right, right_before = (changed >= threshold) == labels, (usual >= threshold) == labels
+    gains = right.astype(float) - right_before.astype(float)
+    auc, auc_before = rank_auc(labels, changed), rank_auc(labels, usual)
+    auc_changes = [
+        rank_auc(labels[rows], changed[rows]) - rank_auc(labels[rows], usual[rows]) for rows in resamples
+    ]
+    accuracy_low, accuracy_high = np.quantile(gains[resamples].mean(axis=1), [0.025, 0.975])
+    auc_low, auc_high = np.quantile(auc_changes, [0.025, 0.975])
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_change": float(gains.mean()),
+        "accuracy_change_ci_low": float(accuracy_low),
+        "accuracy_change_ci_high": float(accuracy_high),
+        "roc_auc": auc,
+        "roc_auc_change": auc - auc_before,
+        "roc_auc_change_ci_low": float(auc_low),
+        "roc_auc_change_ci_high": float(auc_high),
+        "mean_probability": float(changed.mean()),
+    }
+
+
+def rank_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half; labels 0 and 1, both occurring."""
+    fresh = labels == 1
+    count = int(fresh.sum())
+    rank_sum = rankdata(scores)[fresh].sum()
+    return float((rank_sum - count * (count + 1) / 2) / (count * (len(labels) - count)))
+
+
+def _stratified_resamples(labels: np.ndarray, seed: int) -> np.ndarray:
+    draw = generator(seed, "shortcut resamples")
+    parts = []
+    for value in (0, 1):
+        rows = np.flatnonzero(labels == value)
+        parts.append(rows[draw.integers(0, len(rows), (_RESAMPLES, len(rows)))])
+    return np.concatenate(parts, axis=1)
+
+
+def _centre(images: np.ndarray, width: float) -> np.ndarray:
+    if not 0 < width < 0.5:
+        raise ValueError(f"width must be in (0, 0.5), got {width=}")
+    height, across = images.shape[1:3]
+    down, side = max(1, round(width * height)), max(1, round(width * across))
+    inner = np.zeros((height, across), bool)
+    inner[down : height - down, side : across - side] = True
+    return inner
+
+
+def _cover(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Covers `mask` (H, W) with each poster's mean colour outside of it: nothing of what is covered leaks."""
+    colours = np.rint(images[:, ~mask].mean(axis=1)).astype(np.uint8)[:, None, None]
+    return np.where(mask[None, ..., None], colours, images)

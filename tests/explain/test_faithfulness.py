@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.explain.bootstrap import mean_interval
+from poster_ml.explain.controls import centre_maps, control_maps, edge_maps, random_maps
+from poster_ml.explain.faithfulness import measure_faithfulness, probability_function
+from poster_ml.explain.maps import explain_images
+from poster_ml.explain.randomisation import copy_model, map_similarity, randomisation_check, spearman
+
+
+def red_block_posters(count: int = 12, height: int = 24, width: int = 16) -> np.ndarray:
+    """Grey noise with one red (even rows) or green (odd rows) block off the centre."""
+    images = (
+        np.random.default_rng(3)
+        .integers(90, 110, (count, height, width, 1), dtype=np.uint8)
+        .repeat(3, axis=-1)
+    )
+    places = np.random.default_rng(4)
+    for row, image in enumerate(images):
+        top, left = int(places.integers(0, 5)), int(places.integers(0, 11))
+        image[top : top + 6, left : left + 5] = (255, 0, 0) if row % 2 == 0 else (0, 255, 0)
+    return images
+
+
+def strong(nets) -> keras.Model:
+    model = nets.red_against_green(height=24, width=16)
+    model.get_layer("logit").set_weights([np.array([[30.0], [-30.0]], np.float32), np.array([0], np.float32)])
+    return model
+
+
+def test_map_of_a_known_cause_beats_every_control(nets) -> None:
+    result = measure_faithfulness(strong(nets), red_block_posters(), seed=1, steps=6)
+    json.dumps(result)
+    assert result["settings"]["method"] == "cam"
+    assert result["settings"]["posters"] == 12
+    assert result["zero_maps"] == 0
+    for control in ("random", "edge", "centre"):
+        for score in ("deletion", "insertion", "road"):
+            assert result["against"][control][score]["ci_low"] > 0, (control, score)
+    random_road = result["scores"]["random"]["road"]
+    assert random_road["ci_low"] < 0.05
+    assert abs(random_road["mean"]) < result["scores"]["model"]["road"]["mean"] / 3
+    curve = result["curves"]["model"]["deletion"]
+    assert curve[0] > 0.7
+    assert curve[2] < 0.6 < curve[0]  # the block is an eighth of the poster
+    assert len(curve) == len(result["curves"]["shares"]) == 7
+
+
+def test_map_turned_round_is_found_out(nets, monkeypatch: pytest.MonkeyPatch) -> None:
+    from poster_ml.explain import faithfulness
+
+    original = faithfulness.Explainer.explain
+    monkeypatch.setattr(faithfulness.Explainer, "explain", lambda *a, **k: -original(*a, **k))
+    result = measure_faithfulness(strong(nets), red_block_posters(), seed=1, steps=6)
+    for score in ("deletion", "insertion", "road"):
+        assert result["against"]["random"][score]["ci_high"] < 0, score
+
+
+def test_same_seed_same_numbers_and_counted_passes_are_true(nets, monkeypatch: pytest.MonkeyPatch) -> None:
+    from poster_ml.explain import faithfulness
+
+    images = red_block_posters(3)
+    seen = []
+
+    def counting(model: keras.Model, batch_size: int):
+        predict = probability_function(model, batch_size)
+
+        def count(pictures: np.ndarray) -> np.ndarray:
+            seen.append(len(pictures))
+            return predict(pictures)
+
+        return count
+
+    first = measure_faithfulness(strong(nets), images, seed=5, steps=3)
+    monkeypatch.setattr(faithfulness, "probability_function", counting)
+    assert measure_faithfulness(strong(nets), images, seed=5, steps=3) == first
+    assert sum(seen) == 3 * first["settings"]["forward_passes_per_poster"]
+    assert measure_faithfulness(strong(nets), images, seed=6, steps=3)["scores"] != first["scores"]
+
+
+def test_randomisation_tells_a_map_of_the_model_from_one_that_ignores_it(nets) -> None:
+    model, images = nets.branching(24, 16), nets.noise(6, 24, 16)
+    before = [weight.copy() for weight in model.get_weights()]
+    ignoring = randomisation_check(model, images, lambda _, pictures: edge_maps(pictures), seed=0)
+    following = randomisation_check(model, images, explain_images, seed=0)
+    for stage in ignoring:
+        assert stage["spearman"]["mean"] == pytest.approx(1)
+        assert stage["ssim"]["mean"] == pytest.approx(1)
+    last = following[-1]
+    assert (last["layers"], last["lowest_layer"]) == (5, "left")
+    assert abs(last["spearman"]["mean"]) < 0.5
+    assert last["ssim"]["mean"] < 0.6
+    assert [stage["layers"] for stage in following] == sorted({stage["layers"] for stage in following})
+    for weight, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, now)
+
+
+def test_copy_answers_the_same_and_shares_nothing(nets) -> None:
+    model, images = nets.branching(), nets.noise(2)
+    copy = copy_model(model)
+    np.testing.assert_allclose(copy.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-6)
+    assert not {id(layer) for layer in copy.layers} & {id(layer) for layer in model.layers}
+
+
+def test_controls_are_maps_that_know_only_the_poster() -> None:
+    images = np.zeros((2, 40, 24, 3), np.uint8)
+    images[:, 10:, 6:] = 200
+    for name, maps in control_maps(images, seed=0).items():
+        assert maps.shape == (2, 40, 24), name
+        assert maps.dtype == np.float32
+        assert maps.min() >= 0
+        np.testing.assert_allclose(maps.max(axis=(1, 2)), 1, rtol=1e-6)
+    edges = edge_maps(images)[0]
+    assert edges[10, 15] > 10 * edges[30, 18]
+    assert edges[25, 6] > 10 * edges[30, 18]
+    centre = centre_maps(images)[0]
+    assert np.unravel_index(centre.argmax(), centre.shape) in {(19, 11), (19, 12), (20, 11), (20, 12)}
+    np.testing.assert_array_equal(random_maps(images, 3), random_maps(images, 3))
+    assert np.abs(random_maps(images, 3) - random_maps(images, 4)).max() > 0.1
+    np.testing.assert_array_equal(edge_maps(images * 0), 0)
+    assert control_maps(images[:0], seed=0)["random"].shape == (0, 40, 24)
+
+
+def test_similarities_of_known_pairs() -> None:
+    one = np.random.default_rng(0).uniform(-1, 1, (12, 8))
+    assert spearman(one, one**3) == pytest.approx(1)
+    assert spearman(one, -one) == pytest.approx(-1)
+    assert spearman(one, one * 0) == 0
+    assert map_similarity(one, one) == pytest.approx(1)
+    assert map_similarity(one[:2, :2], -one[:2, :2]) == 0
+
+
+def test_interval_holds_the_mean_and_needs_values() -> None:
+    values = np.random.default_rng(0).normal(2, 1, 400)
+    result = mean_interval(values, 0, "test")
+    assert result["ci_low"] < result["mean"] < result["ci_high"]
+    assert result["ci_high"] - result["ci_low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    with pytest.raises(ValueError, match=r"values.shape=\(0,\)"):
+        mean_interval(values[:0], 0, "test")
+
+
+def test_refusals(nets) -> None:
+    images = red_block_posters(1)
+    with pytest.raises(ValueError, match="steps=1"):
+        measure_faithfulness(strong(nets), images, steps=1)
+    with pytest.raises(ValueError, match="at least one image"):
+        measure_faithfulness(strong(nets), images[:0])
+    with pytest.raises(ValueError, match="stages=0"):
+        randomisation_check(strong(nets), images, lambda _, pictures: edge_maps(pictures), seed=0, stages=0)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from poster_ml.explain.perturbations import (
+    PERTURBATIONS,
+    blur,
+    greyscale,
+    mask_border,
+    mask_boxes,
+    mask_centre,
+    mirror,
+    rank_auc,
+    shortcut_table,
+)
+
+
+def posters(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Noise; Fresh posters carry a red stripe on the left border: the planted shortcut."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(60, 120, (count, 30, 20, 3), dtype=np.uint8)
+    labels = draw.permutation(np.arange(count) % 2)
+    images[labels == 1, :, :2] = (250, 20, 20)
+    return images, labels
+
+
+def border_reader(images: np.ndarray) -> np.ndarray:
+    """A model that reads the shortcut only: how red the left border is."""
+    border = images[:, :, :2].astype(float).mean(axis=(1, 2))
+    return 1 / (1 + np.exp(-(border[:, 0] - border[:, 1] - 50) / 20))
+
+
+def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it() -> None:
+    images, labels = posters()
+    table = shortcut_table(border_reader, images, labels).set_index("perturbation")
+    assert list(table.index) == ["none", *PERTURBATIONS]
+    assert table.loc["none", "roc_auc"] == table.loc["none", "accuracy"] == 1
+    assert table.loc["none", "roc_auc_change"] == table.loc["none", "accuracy_change_ci_high"] == 0
+    for touched in ("border masked", "greyscale", "mirror"):
+        assert table.loc[touched, "accuracy"] < 0.6, touched
+        assert table.loc[touched, "accuracy_change_ci_high"] < -0.25, touched
+        assert table.loc[touched, "accuracy_change_ci_low"] <= table.loc[touched, "accuracy_change"]
+    assert table.loc["mirror", "roc_auc_change_ci_high"] < -0.1
+    for untouched in ("blur", "centre masked"):
+        assert table.loc[untouched, "roc_auc_change"] == 0, untouched
+
+
+def test_perturbations_keep_shape_and_type_and_leave_the_input() -> None:
+    images, _ = posters(3)
+    before = images.copy()
+    for name, perturb in PERTURBATIONS.items():
+        changed = perturb(images)
+        assert changed.shape == images.shape, name
+        assert changed.dtype == np.uint8, name
+        assert (changed != images).any(), name
+    np.testing.assert_array_equal(images, before)
+
+
+def test_each_perturbation_does_what_its_name_says() -> None:
+    images, _ = posters(2)
+    np.testing.assert_array_equal(mirror(mirror(images)), images)
+    np.testing.assert_array_equal(mirror(images)[0, :, 0], images[0, :, -1])
+    grey = greyscale(images)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    assert blur(images)[:, :, 8:].std() < images[:, :, 8:].std()
+    border, centre = mask_border(images), mask_centre(images, 0.1)
+    np.testing.assert_array_equal(border[:, 3:-3, 2:-2], images[:, 3:-3, 2:-2])
+    np.testing.assert_allclose(border[0, 0, 0], images[0, 3:-3, 2:-2].mean(axis=(0, 1)), atol=0.51)
+    assert np.ptp(border[0, :, 0], axis=0).max() == 0
+    np.testing.assert_array_equal(centre[:, :3], images[:, :3])
+    assert np.ptp(centre[0, 3:-3, 2:-2].reshape(-1, 3), axis=0).max() == 0
+
+
+def test_boxes_are_removed_and_nothing_else() -> None:
+    images = np.full((2, 30, 20, 3), 100, np.uint8)
+    images[0, 5:10, 4:16] = 255
+    changed = mask_boxes(images, [[(4, 5, 16, 10)], []])
+    assert np.abs(changed[0].astype(int) - 100).max() < 15
+    np.testing.assert_array_equal(changed[1], images[1])
+    np.testing.assert_array_equal(changed[0, 10:], images[0, 10:])
+    with pytest.raises(ValueError, match=r"len\(images\)=2, len\(boxes\)=1"):
+        mask_boxes(images, [[]])
+
+
+def test_area_under_the_curve_is_that_of_scikit_learn() -> None:
+    draw = np.random.default_rng(0)
+    labels, scores = draw.integers(0, 2, 200), draw.integers(0, 20, 200) / 20  # many ties
+    assert rank_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_refusals() -> None:
+    images, labels = posters(4)
+    with pytest.raises(ValueError, match="labels must be"):
+        shortcut_table(border_reader, images, labels * 0)
+    with pytest.raises(ValueError, match="perturbation 'cut' must keep shape"):
+        shortcut_table(border_reader, images, labels, {"cut": lambda pictures: pictures[:, 1:]})
+    with pytest.raises(ValueError, match="sigma=0"):
+        blur(images, 0)
+    with pytest.raises(ValueError, match=r"width=0\.5"):
+        mask_border(images, 0.5)

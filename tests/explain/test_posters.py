@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poster_ml.errors import PosterMLError, UnknownLayerError
+from poster_ml.explain.posters import choose_posters, explain_files, write_explanation
+
+
+def decode(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_files_are_explained_in_sheets_of_eight(nets, tmp_path: Path) -> None:
+    paths = []
+    for number, image in enumerate(nets.noise(9)):
+        folder = tmp_path / ("a" if number < 8 else "b")
+        folder.mkdir(exist_ok=True)
+        path = folder / f"poster{number % 8}.png"
+        Image.fromarray(image).save(path)
+        paths.append(path)
+    written = explain_files(nets.red_against_green(), paths, tmp_path / "out", decode=decode)
+    names = [str(path.relative_to(tmp_path / "out")) for path in written]
+    assert names[:3] == ["maps_1.png", "maps_2.png", "poster0/activations_colour_conv.png"]
+    assert names[-1] == "poster0_2/activations_colour_conv.png"
+    assert len(names) == 2 + 9
+    assert all(path.is_file() for path in written)
+
+
+def test_refusals_write_nothing(nets, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(PosterMLError, match="no poster to explain; name at least one image file"):
+        explain_files(nets.red_against_green(), [], out, decode=decode)
+    with pytest.raises(UnknownLayerError, match="no layer 'mixed8'"):
+        explain_files(nets.red_against_green(), [tmp_path / "x.png"], out, layer_name="mixed8", decode=decode)
+    assert not out.exists()
+
+
+def test_surest_and_worst_are_chosen_in_order() -> None:
+    labels = np.array([1, 0, 1, 0, 1])
+    probabilities = np.array([0.9, 0.8, 0.1, 0.2, 0.5])
+    chosen = {name: rows.tolist() for name, (_, rows) in choose_posters(labels, probabilities).items()}
+    assert chosen == {
+        "cam_fresh_top8": [0, 1, 4, 3, 2],
+        "cam_rotten_top8": [2, 3, 4, 1, 0],
+        "cam_false_fresh_worst8": [1],
+        "cam_false_rotten_worst8": [2],
+    }
+    many = choose_posters(np.zeros(20, int), np.linspace(0.5, 1, 20))
+    assert many["cam_false_fresh_worst8"][1].tolist() == list(range(19, 11, -1))
+    assert many["cam_false_rotten_worst8"][1].tolist() == []
+
+
+def test_sheets_of_a_split_have_the_names_of_the_interface(nets, tmp_path: Path) -> None:
+    images = nets.noise(3)
+    written = write_explanation(
+        nets.red_against_green(),
+        images,
+        np.array([1, 0, 1]),
+        np.array([0.9, 0.4, 0.6]),
+        ["a", None, "c"],
+        tmp_path,
+    )
+    assert [path.name for path in written] == [
+        "cam_fresh_top8.png",
+        "cam_rotten_top8.png",
+        "cam_false_fresh_worst8.png",
+        "cam_false_rotten_worst8.png",
+        "activations_colour_conv.png",
+    ]
+    with pytest.raises(ValueError, match=r"len\(titles\)=0"):
+        write_explanation(nets.red_against_green(), images, np.ones(3), np.ones(3), [], tmp_path)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+
+from poster_ml.explain.removal import blurred, impute, mean_grey, rank_places, replace, top_mask
+
+
+def test_highest_places_go_first_and_ties_are_shuffled() -> None:
+    saliency = np.zeros((6, 4))
+    saliency[5, 3], saliency[0, 1] = 2, 1
+    ranks = rank_places(saliency, seed=0)
+    assert ranks[5, 3] == 0
+    assert ranks[0, 1] == 1
+    assert sorted(ranks.ravel()) == list(range(24))
+    flat = rank_places(np.zeros((20, 20)), seed=0)
+    assert 0.3 < top_mask(flat, 0.5)[:10].mean() < 0.7  # not simply the upper half
+    assert top_mask(ranks, 0).sum() == 0
+    assert top_mask(ranks, 0.25).sum() == 6
+    assert top_mask(ranks, 1).all()
+
+
+def test_imputation_continues_the_surroundings_and_forgets_what_was_there() -> None:
+    ramp = (
+        np.repeat(np.linspace(0, 200, 90).round()[:, None, None], 60, axis=1)
+        .repeat(3, axis=2)
+        .astype(np.uint8)
+    )
+    mask = np.zeros((90, 60), bool)
+    mask[30:60, 20:40] = True
+    spoiled = ramp.copy()
+    spoiled[mask] = (255, 0, 255)
+    filled = impute(spoiled, mask, seed=0)
+    assert filled.dtype == np.uint8
+    np.testing.assert_array_equal(filled[~mask], ramp[~mask])
+    error = filled[mask].astype(float) - ramp[mask]
+    assert np.abs(error.mean(axis=0)).max() < 3
+    assert np.abs(error).max() < 25
+    np.testing.assert_array_equal(impute(spoiled, mask, seed=0), filled)
+    assert (impute(spoiled, mask, seed=1) != filled).any()
+
+
+def test_imputation_of_nothing_and_of_everything() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(impute(image, np.zeros((30, 20), bool), seed=0), image)
+    gone = impute(image, np.ones((30, 20), bool), seed=0)
+    assert gone.std(axis=(0, 1)).max() < 4
+    np.testing.assert_allclose(gone.mean(axis=(0, 1)), image.mean(), atol=6)
+    scattered = np.random.default_rng(1).random((30, 20)) < 0.97
+    assert impute(image, scattered, seed=0).shape == (30, 20, 3)
+
+
+def test_fillings_and_replacing() -> None:
+    image = np.zeros((30, 20, 3), np.uint8)
+    image[:15] = 100
+    assert (mean_grey(image) == 50).all()
+    soft = blurred(image)
+    assert 20 < soft[15, 10, 0] < 80
+    mask = np.zeros((30, 20), bool)
+    mask[0, 19] = True
+    changed = replace(image, mask, mean_grey(image))
+    assert (changed[0, 19] == 50).all()
+    assert (changed != image).any(axis=-1).sum() == 1

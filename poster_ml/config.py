@@ -7,6 +7,7 @@ does not fit (unknown key, wrong type, value out of range) is collected and repo
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -310,8 +311,7 @@ def _build(kind: type[Section], values: Any, prefix: str, faults: list[str]) -> 
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else str(key)
         if key not in fields:
-            hint = nearest(str(key), fields) or _elsewhere(str(key))
-            faults.append(f"{name} is no known key{hint}")
+            faults.append(f"{name} is no known key{_nearest_key(name, prefix)}")
         elif dataclasses.is_dataclass(hints[key]):
             arguments[key] = _build(typing.cast(Any, hints[key]), value, name, faults)
         else:
@@ -324,12 +324,16 @@ def _build(kind: type[Section], values: Any, prefix: str, faults: list[str]) -> 
     return kind(**arguments)
 
 
-def _elsewhere(key: str) -> str:
-    """Points at the section that has the key, where another one does."""
-    hints = typing.get_type_hints(ExperimentConfig)
-    for section, kind in hints.items():
-        if dataclasses.is_dataclass(kind) and key in {item.name for item in dataclasses.fields(kind)}:
-            return f" (did you mean '{section}.{key}'?)"
+def _nearest_key(name: str, section: str) -> str:
+    """Points at the dotted key that was probably meant: in the same section first, then anywhere."""
+    keys = list(flatten(ExperimentConfig()))
+    last = name.rsplit(".", 1)[-1]
+    within = [key for key in keys if key.rpartition(".")[0] == section]
+    for candidates in (within, keys):
+        by_last = {key.rsplit(".", 1)[-1]: key for key in candidates}
+        close = difflib.get_close_matches(last, by_last, n=1, cutoff=0.6)
+        if close:
+            return f" (did you mean {by_last[close[0]]!r}?)"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,13 @@ class RunLogger:
         items = [Metric(key, float(value), now, step) for key, value in metrics.items()]
         for start in range(0, len(items), 500):
             self._client.log_batch(self.run_id, metrics=items[start : start + 500])
+
+    def fill_epochs(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Logs the epochs (from 1) that a killed process had finished but not logged."""
+        logged = {item.step for item in self._client.get_metric_history(self.run_id, "val_auc")}
+        for epoch, metrics in enumerate(history, start=1):
+            if epoch not in logged:
+                self.log_metrics(metrics, step=epoch)
 
     def log_config(self, config: ExperimentConfig) -> None:
         """Logs the resolved configuration: flat parameters and `experiment.yaml`."""

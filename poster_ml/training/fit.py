@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def fit(
     seed: int,
     folder: Path,
     identity: str = "",
+    scorer: Any = None,
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
     """Trains a network in place and leaves the kept epoch's weights in it.
@@ -64,6 +66,8 @@ def fit(
         seed: of batch order, augmentation and dropout; 0 is a seed like any other.
         folder: for checkpoints. Where it holds some of the same `identity`, training goes on from there.
         identity: a digest of everything the result depends on.
+        scorer: the network that scores `validation`, where it is not `model`: the part above a frozen
+            prefix, sharing the layers of `model`, while `validation` holds the prefix's output.
         on_epoch: called after every new epoch with its number (from 1) and metrics; a `StopTraining`
             that it raises goes through to the caller after the epoch was saved.
 
@@ -90,7 +94,13 @@ def fit(
             checkpoint.restore_state(model, stored[0])
         elif stored is not None and resumed_from == start and start > 0:
             checkpoint.restore_weights(model, stored[0])
-        conductor = _Conductor(model, train, validation, settings, seed, folder, identity, history, on_epoch)
+        conductor = _Conductor(
+            Batches(train, settings.batch_size, seed),
+            partial(validation_metrics, scorer or model, validation, settings.batch_size),
+            settings,
+            seed,
+            _Records(folder, identity, history, on_epoch),
+        )
         model.fit(
             conductor.batches,
             initial_epoch=max(start, resumed_from),
@@ -147,40 +157,43 @@ def _compile(model: Any, settings: TrainConfig, steps: int, epochs: int) -> None
     )
 
 
+@dataclass(frozen=True)
+class _Records:
+    """Where the conductor writes: checkpoints, the history, and whoever listens."""
+
+    folder: Path
+    identity: str
+    history: list[dict[str, float]]
+    on_epoch: OnEpoch | None
+
+
 class _Conductor(keras.callbacks.Callback):
     """Everything that happens around an epoch, in one visible order."""
 
     def __init__(
         self,
-        model: Any,
-        train: Samples,
-        validation: Samples,
+        batches: Batches,
+        score: Callable[[], dict[str, float]],
         settings: TrainConfig,
         seed: int,
-        folder: Path,
-        identity: str,
-        history: list[dict[str, float]],
-        on_epoch: OnEpoch | None,
+        records: _Records,
     ) -> None:
         super().__init__()
-        self.batches = Batches(train, settings.batch_size, seed)
-        self.validation = validation
+        self.batches = batches
+        self.score = score
         self.settings = settings
         self.seed = seed
-        self.folder = folder
-        self.identity = identity
-        self.history = history
-        self.on_epoch = on_epoch
+        self.records = records
         self.bar: Any = None
         self.started = 0.0
-        self.batches.set_epoch(len(history))
+        self.batches.set_epoch(len(records.history))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Draws and rates that depend on (seed, epoch) alone."""
         self.started = time.perf_counter()
         reset_draws(self.model, self.seed, epoch)
         if self.settings.schedule == "plateau":
-            losses = [past["val_loss"] for past in self.history]
+            losses = [past["val_loss"] for past in self.records.history]
             self.model.optimizer.learning_rate = plateau_rate(self.settings, losses)
         description = f"epoch {epoch + 1}/{self.settings.epochs}"
         self.bar = tqdm(total=len(self.batches), desc=description, disable=None, leave=False)
@@ -198,20 +211,21 @@ class _Conductor(keras.callbacks.Callback):
         metrics["epoch_seconds"] = seconds
         metrics["images_per_second"] = len(self.batches.samples) / seconds
         raw = self._average_weights()
-        metrics |= validation_metrics(self.model, self.validation, self.settings.batch_size)
-        self.history.append(metrics)
-        best = selection.best_epoch(self.history, self.settings.monitor)
-        if not self.settings.keep_best or best == epoch or not (self.folder / checkpoint.BEST).exists():
-            checkpoint.save_best(self.folder, self.model, epoch + 1)
+        metrics |= self.score()
+        folder, history = self.records.folder, self.records.history
+        history.append(metrics)
+        best = selection.best_epoch(history, self.settings.monitor)
+        if not self.settings.keep_best or best == epoch or not (folder / checkpoint.BEST).exists():
+            checkpoint.save_best(folder, self.model, epoch + 1)
         for variable, value in raw:
             variable.assign(value)
-        checkpoint.save_state(self.folder, self.model, self.history, self.identity)
+        checkpoint.save_state(folder, self.model, history, self.records.identity)
         self._tell(epoch, metrics)
         self.batches.set_epoch(epoch + 1)
-        if selection.should_stop(self.history, self.settings.monitor, self.settings.patience):
+        if selection.should_stop(history, self.settings.monitor, self.settings.patience):
             self.model.stop_training = True
-        if self.on_epoch is not None:
-            self.on_epoch(epoch + 1, metrics)
+        if self.records.on_epoch is not None:
+            self.records.on_epoch(epoch + 1, metrics)
 
     def _average_weights(self) -> list[tuple[Any, np.ndarray]]:
         """Puts the averaged weights into the network, where asked for; returns those they replace."""

@@ -79,7 +79,7 @@ def _layerwise(kind: type) -> type:
     Scaling gradients instead would do nothing: RMSprop and Adam divide by their size.
     """
 
-    class LayerwiseOptimizer(kind):  # type: ignore[valid-type]
+    class LayerwiseOptimizer(kind):
         def __init__(self, rates: Mapping[str, float], **arguments: Any) -> None:
             super().__init__(**arguments)
             self._rates = dict(rates)

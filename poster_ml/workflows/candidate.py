@@ -1,0 +1,237 @@
+"""From a configuration and a prepared dataset to a trained network: used by train, suite and tune alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from poster_ml.augment.build import build_augmentation
+from poster_ml.config import ExperimentConfig, to_mapping
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.models.build import build_model
+from poster_ml.models.surgery import frozen_cut, split_at
+from poster_ml.training.batches import Samples, predict_logits
+from poster_ml.training.features import cached_features
+from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
+from poster_ml.training.precision import precision_scope, resolve_precision
+
+logger = logging.getLogger(__name__)
+
+WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained network and how it came to be.
+
+    Args:
+        model: the whole network in float32, from uint8 posters to one logit, with the kept epoch's weights.
+        fit: history, kept epoch, epochs taken from a checkpoint.
+        precision: the dtype policy it was trained under.
+        validation_rows: (n,) positions in the dataset.
+        validation_logits: (n,) float64, computed by `model`.
+    """
+
+    model: Any
+    fit: FitResult
+    precision: str
+    validation_rows: np.ndarray
+    validation_logits: np.ndarray
+
+
+def train_candidate(
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    *,
+    folder: Path,
+    cache_folder: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Candidate:
+    """Builds, trains and scores one network.
+
+    Args:
+        config: the experiment.
+        dataset: posters with splits; `train` is learned from, `val` selects the epoch.
+        folder: for checkpoints; training goes on from what it holds for the same configuration.
+        cache_folder: of frozen features; default: `feature_cache_folder()`.
+        on_epoch: called after every new epoch with its number (from 1) and its metrics.
+
+    Returns: the network and its history.
+
+    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError; `StopTraining` when `on_epoch` asks.
+    """
+    if config.train.deterministic:
+        _be_deterministic()
+    keras.utils.set_random_seed(config.seed)
+    precision = resolve_precision(config.train.precision)
+    with precision_scope(precision):
+        network = build_network(config, dataset.size, weights=config.model.weights)
+    samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
+    about = {"dataset": dataset.fingerprint, "precision": precision, "size": dataset.size}
+    model, train, scorer, validation = _shorten(
+        network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
+    )
+    result = fit(
+        model,
+        train,
+        validation,
+        config.train,
+        seed=config.seed,
+        folder=folder,
+        identity=identity(config, dataset),
+        scorer=scorer,
+        on_epoch=on_epoch,
+    )
+    whole = as_float32(network, config, dataset.size)
+    logits = predict_logits(whole, samples["val"])
+    return Candidate(whole, result, precision, samples["val"].rows, logits)
+
+
+def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
+    """Builds the network of a configuration for square posters of `size` pixels."""
+    model, augment = config.model, config.augment
+    layers = build_augmentation(
+        strength=augment.strength,
+        rotation=augment.rotation,
+        zoom=augment.zoom,
+        shift=augment.shift,
+        shear=augment.shear,
+        horizontal_flip=augment.horizontal_flip,
+        fill=augment.fill,
+        brightness=augment.brightness,
+        contrast=augment.contrast,
+        saturation=augment.saturation,
+        erasing=augment.erasing,
+        seed=config.seed,
+    )
+    return build_model(
+        model.family,
+        input_shape=(size, size, 3),
+        augmentation=layers,
+        preprocessing=model.preprocessing,
+        weights=weights,
+        cut=model.cut,
+        pooling=model.pooling,
+        filters=model.filters,
+        dense=model.dense,
+        dropout=model.dropout,
+        unfreeze=model.unfreeze,
+        batch_norm=model.batch_norm,
+        seed=config.seed,
+    )
+
+
+def as_float32(network: Any, config: ExperimentConfig, size: int) -> Any:
+    """Returns the same network in float32: exact to explain, and fast on every machine that serves it."""
+    with precision_scope("float32"):
+        twin = build_network(config, size, weights="none")
+    twin.set_weights(network.get_weights())
+    return twin
+
+
+def feature_cache_folder() -> Path:
+    """Where frozen features are kept: POSTER_ML_CACHE, or `.poster-ml/features` in the current folder."""
+    return Path(os.environ.get("POSTER_ML_CACHE", WORKPLACE / "features"))
+
+
+def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
+    """Digest of all that the weights depend on.
+
+    The number of epochs is left out where it changes nothing but the end, so a run can be made longer.
+    """
+    mapping = to_mapping(config)
+    if config.train.schedule != "cosine":
+        del mapping["train"]["epochs"]
+    del mapping["evaluate"], mapping["explain"]
+    text = json.dumps([mapping, dataset.fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _samples(dataset: PreparedDataset, split: str, config: ExperimentConfig) -> Samples:
+    rows = dataset.rows(split, config.limit, config.seed)
+    return Samples(dataset.images, rows, dataset.labels(rows))
+
+
+def _shorten(
+    network: Any,
+    train: Samples,
+    validation: Samples,
+    config: ExperimentConfig,
+    about: dict[str, Any],
+    cache: Path,
+) -> tuple[Any, Samples, Any, Samples]:
+    """Replaces the frozen lower part of a network by its output, computed once.
+
+    Returns: the model to train, its samples, the model that scores, and its samples. Training keeps the
+    whole network where posters are augmented anew in every epoch; scoring never needs to.
+    """
+    cut = frozen_cut(network) if config.train.feature_cache else None
+    if cut is None or not _fits(network, cut, len(train) + len(validation), cache):
+        return network, train, network, validation
+    prefix, suffix = split_at(network, cut)
+    scored = cached_features(prefix, validation, about=about, folder=cache)
+    validation = Samples(scored, np.arange(len(validation)), validation.labels)
+    if not config.augment.active:
+        learned = cached_features(prefix, train, about=about, folder=cache)
+        return suffix, Samples(learned, np.arange(len(train)), train.labels), suffix, validation
+    if config.train.augmented_views == 0:
+        return network, train, suffix, validation
+    views = config.train.augmented_views
+    about = {**about, "augment": to_mapping(config)["augment"], "seed": config.seed}
+    learned = cached_features(
+        prefix, train, about=about, folder=cache, augment=_augmenter(network, config.seed), views=views
+    )
+    rows = np.arange(len(train))
+    return suffix, Samples(learned, rows, train.labels, views, len(train)), suffix, validation
+
+
+def _augmenter(network: Any, seed: int) -> Any:
+    """Makes augmented posters outside the network, draws depending on (seed, position) alone."""
+    layers = [layer for layer in network.layers if type(layer).__module__.startswith("poster_ml.augment.")]
+    inputs = keras.Input(network.input_shape[1:], dtype="uint8")
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    changer = keras.Model(inputs, outputs)
+
+    def augment(posters: np.ndarray, position: int) -> np.ndarray:
+        reset_draws(changer, seed, position)
+        changed = keras.ops.convert_to_numpy(changer(posters, training=True))
+        return np.asarray(np.clip(np.rint(changed), 0, 255).astype("uint8"))
+
+    return augment
+
+
+def _fits(network: Any, cut: str, count: int, cache: Path) -> bool:
+    """Whether the features take less than half of the free disk."""
+    needed = count * 4 * int(np.prod(network.get_layer(cut).output.shape[1:]))
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed > free / 2:
+        logger.warning(
+            f"frozen features would take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free: not kept"
+        )
+        return False
+    return True
+
+
+def _be_deterministic() -> None:
+    """Same seed, same numbers: slower kernels without races on TensorFlow and PyTorch; JAX is so already."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True, warn_only=True)

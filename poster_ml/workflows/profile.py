@@ -1,0 +1,147 @@
+"""What is trained on what: the dataset that was named, `data/prepared`, or the demo profile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
+from poster_ml.data.prepared import PreparedDataset, prepare
+from poster_ml.data.synthetic import write_posters
+from poster_ml.data.image_files import match_images
+from poster_ml.data.tables import read_table
+from poster_ml.errors import ConfigError, WeightsError
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.models.weights import build_weighted_backbone
+from poster_ml.workflows.candidate import WORKPLACE
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DATA = Path("data/prepared")
+DEMO_SIZE = 80  # pixels; InceptionV3 and InceptionResNetV2 need 75
+DEMO_POSTERS = 1500
+DEMO_ACCURACY = 0.9
+DEMO_SEED = 42
+
+
+@dataclass(frozen=True)
+class Task:
+    """A configuration, the prepared dataset it is trained on, and the profile: `full` or `demo`."""
+
+    config: ExperimentConfig
+    data: Path
+    profile: str
+
+
+def resolve_task(
+    model: str,
+    data: Path | None,
+    experiment: Path | None = None,
+    overrides: Sequence[str] = (),
+    protocol: str = "sound",
+) -> Task:
+    """Decides what is trained on what, and says so where it is the demo.
+
+    Args:
+        model: a variant; may be empty where `experiment` is given.
+        data: a prepared dataset; None takes `data/prepared`, and the demo profile where that is missing.
+        experiment: a YAML file instead of the variant's own.
+        overrides: "key=value" each; in the demo profile they win over the demo's settings.
+        protocol: which of the variant's two files, `sound` or `study`.
+
+    Raises: ConfigError, DatasetError.
+    """
+    if not model and experiment is None:
+        raise ConfigError(["no model was named: give --model NAME or --experiment FILE"])
+    path = experiment or experiment_path(model, protocol)
+    config = load_experiment(path, tuple(overrides))
+    if model and config.variant != model:
+        raise ConfigError(
+            [f"{path} describes {config.variant!r}, but --model says {model!r}: give one of them"]
+        )
+    profile, folder = resolve_data(data)
+    dataset = PreparedDataset.open(folder)
+    if profile == "demo":
+        explicit = {override.partition("=")[0].strip() for override in overrides}
+        config = demo_config(config, explicit)
+    split = dataset.manifest["options"]["split"]
+    if config.protocol == "study" and split != "study":
+        logger.warning(
+            f"the study protocol on a {split!r} split: for the study's own, prepare with --split study"
+        )
+    return Task(config, folder, profile)
+
+
+def resolve_data(data: Path | None) -> tuple[str, Path]:
+    """Returns (profile, prepared dataset); makes the demo's dataset where it is needed and missing.
+
+    Raises: DatasetError where a named dataset is not there.
+    """
+    if data is not None:
+        return "full", PreparedDataset.open(data).folder
+    if (DEFAULT_DATA / "manifest.json").is_file():
+        return "full", DEFAULT_DATA
+    logger.warning(
+        f"demo profile: no dataset was named and {DEFAULT_DATA} does not exist, so this runs on "
+        f"{DEMO_POSTERS} synthetic posters of {DEMO_SIZE}x{DEMO_SIZE} pixels, for few epochs"
+    )
+    return "demo", demo_dataset(WORKPLACE / "demo")
+
+
+def demo_dataset(folder: Path) -> Path:
+    """Makes the demo's synthetic posters and their prepared dataset, once; returns the dataset's folder."""
+    prepared = folder / "prepared"
+    if (prepared / "manifest.json").is_file():
+        return prepared
+    synthetic = folder / "synthetic"
+    logger.info(f"drawing {DEMO_POSTERS} synthetic posters")
+    write_posters(synthetic, count=DEMO_POSTERS, seed=DEMO_SEED, bayes_accuracy=DEMO_ACCURACY)
+    table = read_table(synthetic / "movies.csv")
+    movies, unmatched = match_images(table.movies, synthetic / "posters")
+    prepare(
+        movies, unmatched, prepared, size=DEMO_SIZE, fit="squash", split="grouped", seed=DEMO_SEED,
+        source={"table": "synthetic", "bayes_accuracy": DEMO_ACCURACY},
+    )  # fmt: skip
+    return prepared
+
+
+def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfig:
+    """Adapts an experiment to the demo: few epochs, and random weights where ImageNet's can't be had.
+
+    Args:
+        config: as resolved from YAML and overrides.
+        explicit: dotted keys that the user set, which stay as they are.
+    """
+    family = FAMILIES[config.model.family]
+    settings: dict[str, Any] = {
+        "train.epochs": 8,
+        "evaluate.bootstrap": 500,
+        "explain.faithfulness_posters": 16,
+    }
+    if family.has_backbone:
+        settings["train.epochs"] = 3
+        if config.model.weights == "imagenet" and not imagenet_available(config.model.family):
+            logger.warning(f"no ImageNet weights for {family.name} here: random initial weights instead")
+            settings |= {
+                "model.weights": "none",
+                "model.unfreeze": "all",
+                "model.batch_norm": "train",
+                "train.optimizer": "adam",
+                "train.learning_rate": 1e-4,
+                "train.head_warmup_epochs": 0,
+                "train.schedule": "constant",
+            }
+    return replace(config, **{key: value for key, value in settings.items() if key not in explicit})
+
+
+def imagenet_available(family: str) -> bool:
+    """Whether Keras has, or can download, the ImageNet weights of a family; a download is kept."""
+    chosen = FAMILIES[family]
+    try:
+        build_weighted_backbone(chosen, (chosen.smallest_size, chosen.smallest_size, 3), "imagenet")
+    except WeightsError:
+        return False
+    return True

@@ -1,0 +1,188 @@
+"""`poster-ml train`: one run, from a configuration to a logged, evaluated, explained model."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import yaml
+
+from poster_ml.config import ExperimentConfig, from_mapping
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import TrackingError
+from poster_ml.evaluation.curves import draw_training_curves
+from poster_ml.serving.log import log_poster_model
+from poster_ml.tracking.runs import RunLogger, fetch_artifact, find_run, open_run
+from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
+from poster_ml.workflows.judging import Judgement, Operating, fit_operating, judge
+from poster_ml.workflows.profile import Task, resolve_task
+from poster_ml.workflows.report import write_report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns: where the run is, and its validation metrics."""
+
+    run_id: str
+    variant: str
+    profile: str
+    kept_epoch: int
+    epochs: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+def run_train(
+    *,
+    model: str = "",
+    data: Path | None = None,
+    experiment: Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: str = "",
+    protocol: str = "sound",
+) -> TrainResult:
+    """Trains one variant and logs everything about it.
+
+    Args:
+        model: a variant, as under `experiments/`.
+        data: a prepared dataset; None takes `data/prepared`, or the demo profile where that is missing.
+        experiment: a YAML file instead of the variant's own.
+        overrides: "key=value" each.
+        resume: the id of a run to go on with; its own configuration and data are used.
+        protocol: which of the variant's two files, `sound` or `study`.
+
+    Returns: the run's id and its validation metrics.
+
+    Raises: ConfigError, DatasetError, WeightsError, TrackingError.
+    """
+    task = _resume_task(resume) if resume else resolve_task(model, data, experiment, overrides, protocol)
+    return train_task(task, run_id=resume or None)
+
+
+def train_task(
+    task: Task, run_id: str | None = None, name: str = "", parent_run_id: str | None = None
+) -> TrainResult:
+    """Runs one task: training, validation, model, report; all of it in one MLflow run.
+
+    Args:
+        task: configuration, dataset and profile.
+        run_id: a run to go on with.
+        name: of a new run; default: the variant.
+        parent_run_id: the run it is shown under.
+    """
+    config, dataset = task.config, PreparedDataset.open(task.data)
+    started = time.perf_counter()
+    with open_run(
+        name or config.variant, tags=_tags(task, dataset), run_id=run_id, parent_run_id=parent_run_id
+    ) as run:
+        run.log_config(config)
+        run.log_params({"data": str(task.data)})
+        run.log_dataset(dataset.index, task.data, dataset.fingerprint, "training")
+        checkpoints = WORKPLACE / "checkpoints" / run.run_id
+        candidate = train_candidate(config, dataset, folder=checkpoints, on_epoch=_epoch_logger(run))
+        run.set_tags({"precision": candidate.precision})
+        run.fill_epochs(candidate.fit.history)
+        with tempfile.TemporaryDirectory() as temporary:
+            judgement = finish(run, task, dataset, candidate, Path(temporary))
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return TrainResult(
+        run_id=run.run_id,
+        variant=config.variant,
+        profile=task.profile,
+        kept_epoch=candidate.fit.kept_epoch,
+        epochs=len(candidate.fit.history),
+        seconds=time.perf_counter() - started,
+        metrics=judgement.metrics(),
+    )
+
+
+def finish(
+    run: RunLogger, task: Task, dataset: PreparedDataset, candidate: Candidate, folder: Path
+) -> Judgement:
+    """Judges a trained network on validation and logs curves, evaluation, explanation, model and report."""
+    config = task.config
+    labels = dataset.labels(candidate.validation_rows)
+    operating = fit_operating(candidate.validation_logits, labels, config.evaluate)
+    log_network(run, task, dataset, candidate, operating)
+    majority = max(labels.mean(), 1 - labels.mean())
+    draw_training_curves(
+        folder / "curves" / "accuracy_loss.png",
+        candidate.fit.history,
+        kept_epoch=candidate.fit.kept_epoch,
+        majority_accuracy=float(majority),
+        title=config.variant,
+    )
+    known = {"val": candidate.validation_logits}
+    judgement = judge(candidate.model, dataset, "val", config, operating, folder, known)
+    run.log_metrics(judgement.metrics())
+    write_report(folder, run.run_id, [judgement], config, dataset, task.profile)
+    run.log_folder(folder)
+    return judgement
+
+
+def log_network(
+    run: RunLogger, task: Task, dataset: PreparedDataset, candidate: Candidate, operating: Operating
+) -> None:
+    """Logs the model that is served, and the numbers that go with it."""
+    config = task.config
+    run.log_metrics(
+        {
+            "kept_epoch": candidate.fit.kept_epoch,
+            "temperature": operating.temperature,
+            "threshold": operating.threshold,
+            "parameters": candidate.model.count_params(),
+        }
+    )
+    logger.info("logging the model")
+    log_poster_model(
+        candidate.model,
+        size=dataset.size,
+        fit=dataset.manifest["options"]["fit"],
+        threshold=operating.threshold,
+        temperature=operating.temperature,
+        variant=config.variant,
+        family=config.model.family,
+        explain_method=config.explain.method,
+        explain_layer=config.explain.layer,
+    )
+
+
+def _tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
+    config = task.config
+    return {
+        "variant": config.variant,
+        "family": config.model.family,
+        "protocol": config.protocol,
+        "profile": task.profile,
+        "dataset.fingerprint": dataset.fingerprint,
+        "weights": config.model.weights,
+        "backend": keras.backend.backend(),
+        "precision": config.train.precision,
+        "split": str(dataset.manifest["options"]["split"]),
+    }
+
+
+def _epoch_logger(run: RunLogger):  # type: ignore[no-untyped-def]
+    def log(epoch: int, metrics: dict[str, float]) -> None:
+        run.log_metrics({**metrics}, step=epoch)
+
+    return log
+
+
+def _resume_task(run_id: str) -> Task:
+    """Finds the configuration and data that a run was started with."""
+    record = find_run(run_id)
+    if record.status == "FINISHED":
+        raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
+    with tempfile.TemporaryDirectory() as folder:
+        text = fetch_artifact(run_id, "experiment.yaml", Path(folder)).read_text(encoding="utf-8")
+    config: ExperimentConfig = from_mapping(yaml.safe_load(text), f"run {run_id}")
+    return Task(config, Path(record.params["data"]), record.tags.get("profile", "full"))

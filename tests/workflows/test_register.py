@@ -1,0 +1,150 @@
+"""Register, promote, roll back: through the workflows, in a store of each test's own."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
+    import mlflow
+    import mlflow.pyfunc
+
+from poster_ml.errors import EvaluationError, RegistryError
+from poster_ml.workflows.promote import run_promote, run_roll_back
+from poster_ml.workflows.register import run_register
+
+NAME = "poster-cnn"
+LABELS = np.random.default_rng(5).integers(0, 2, 300)
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """A function that writes a finished run with a model and predictions that separate the labels by `strength`."""
+    import keras
+
+    from poster_ml.serving.log import log_poster_model
+
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
+    mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'store.db'}")
+    mlflow.create_experiment("poster-ml", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+    inputs = keras.Input((32, 32, 3), dtype="uint8")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+
+    def write(score, strength, *, labels=LABELS, fingerprint="aaaa", predictions=True):
+        noise = np.random.default_rng(int(score * 1000)).normal(size=len(labels))
+        table = pd.DataFrame(
+            {"movie_id": [f"tt{number:04d}" for number in range(len(labels))], "label": labels}
+        )
+        table["probability"] = 1 / (1 + np.exp(-(strength * (labels - 0.5) + noise)))
+        with mlflow.start_run() as run:
+            mlflow.log_param("model.family", "cnn")
+            mlflow.set_tags({"variant": "basic_cnn", "dataset.fingerprint": fingerprint, "profile": "full"})
+            mlflow.log_metric("val_roc_auc", score)
+            if predictions:
+                table.to_csv(tmp_path / "predictions.csv", index=False)
+                mlflow.log_artifact(str(tmp_path / "predictions.csv"), "evaluation/val")
+            log_poster_model(network, size=32, variant="basic_cnn", family="cnn")
+        return run.info.run_id
+
+    yield write
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+def aliases():
+    return {
+        key: int(value) for key, value in mlflow.MlflowClient().get_registered_model(NAME).aliases.items()
+    }
+
+
+def tags(number):
+    return mlflow.MlflowClient().get_model_version(NAME, str(number)).tags
+
+
+def test_a_better_challenger_becomes_champion_and_can_be_rolled_back(write_run):
+    first = write_run(0.6, 0.3)
+    assert run_register("cnn").text() == f"poster-cnn version 1 (champion): run {first}, val_roc_auc 0.6000"
+    second = write_run(0.9, 3.0)
+    assert (
+        run_register("cnn").text() == f"poster-cnn version 2 (challenger): run {second}, val_roc_auc 0.9000"
+    )
+    assert run_register("cnn").text().endswith("0.9000, registered before")
+    verdict = run_promote("cnn")
+    assert verdict.promoted
+    assert (verdict.champion, verdict.challenger, verdict.posters, verdict.split) == (1, 2, 300, "val")
+    assert 0 < verdict.low < verdict.difference < verdict.high
+    assert verdict.p_value < 0.001
+    assert aliases() == {"champion": 2, "previous_champion": 1}
+    assert tags(2)["promotion_verdict"] == "promoted"
+    assert tags(2)["promotion_against"] == "1"
+    assert tags(2)["promotion_auc_difference"] == (
+        f"{verdict.difference:+.4f} [{verdict.low:+.4f}, {verdict.high:+.4f}]"
+    )
+    assert verdict.text().startswith("poster-cnn version 2 is champion now; ROC AUC +0.")
+    assert run_roll_back("cnn").text() == f"poster-cnn version 1 (champion): run {first}"
+    assert aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_a_challenger_that_is_worse_or_no_different_stays_one(write_run):
+    write_run(0.6, 1.0)
+    run_register("cnn")
+    write_run(0.7, 1.0)
+    run_register("cnn")
+    same = run_promote("cnn")
+    assert not same.promoted
+    assert same.low < 0 < same.high
+    write_run(0.8, -1.0)
+    run_register("cnn")
+    worse = run_promote("cnn")
+    assert (worse.challenger, worse.promoted) == (3, False)
+    assert worse.high < 0
+    assert worse.p_value < 0.001
+    assert "stays challenger: not clearly better; ROC AUC -0." in worse.text()
+    assert aliases() == {"champion": 1, "challenger": 3}
+    assert tags(3)["promotion_verdict"] == tags(2)["promotion_verdict"] == "not promoted"
+
+
+def test_what_lacks_is_named_with_the_command(write_run):
+    with pytest.raises(
+        RegistryError, match=r"nothing is registered yet: run `poster-ml register --model cnn`$"
+    ):
+        run_promote("cnn")
+    champion = write_run(0.6, 1.0, predictions=False)
+    run_register("cnn")
+    with pytest.raises(RegistryError) as caught:
+        run_promote("cnn")
+    assert str(caught.value) == (
+        "poster-cnn has no alias 'challenger'; it has @champion (version 1): run `poster-ml register --model cnn` first"
+    )
+    write_run(0.7, 1.0)
+    run_register("cnn")
+    with pytest.raises(RegistryError) as caught:
+        run_promote("cnn")
+    assert str(caught.value) == (
+        "version 1 of poster-cnn has no evaluation/val/predictions.csv in its run: "
+        f"run `poster-ml evaluate --run {champion} --split val` first"
+    )
+    assert aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_other_data_or_other_labels_are_not_compared(write_run):
+    write_run(0.6, 1.0)
+    run_register("cnn")
+    write_run(0.7, 1.0, fingerprint="bbbb")
+    run_register("cnn")
+    with pytest.raises(
+        RegistryError, match=r"were trained on different datasets \(aaaa, bbbb\): train both on one"
+    ):
+        run_promote("cnn")
+    write_run(0.8, 1.0, labels=1 - LABELS)
+    run_register("cnn", dataset_fingerprint="aaaa")
+    with pytest.raises(EvaluationError, match="300 posters have other labels"):
+        run_promote("cnn")
+    assert aliases() == {"champion": 1, "challenger": 3}

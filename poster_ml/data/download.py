@@ -46,6 +46,20 @@ class DownloadReport:
     seconds: float
     reasons: dict[str, int] = field(default_factory=dict)
 
+    def text(self) -> str:
+        """Returns the report for people to read."""
+        lines = [
+            f"{self.counts['saved']} posters saved ({self.bytes / 1e6:.1f} MB in {self.seconds:.1f} s), "
+            f"{self.counts['present']} were there, in {self.folder}"
+        ]
+        missing = sum(self.counts[name] for name in ("rejected", "failed", "unreachable"))
+        if missing:
+            lines.append(f"{missing} movies without poster, see {self.record}:")
+            lines += [f"  {number:>6}  {reason}" for reason, number in list(self.reasons.items())[:10]]
+        if self.counts["unreachable"]:
+            lines.append(f"the same command asks again for {self.counts['unreachable']} of them")
+        return "\n".join(lines)
+
 
 def download_posters(
     movies: pd.DataFrame,

@@ -149,6 +149,8 @@ def check_poster(content: bytes) -> str:
             image.load()
     except ValueError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueError("far too many pixels for a poster") from error
     except Exception as error:  # Pillow raises whatever a broken file leads it to
         if "truncated" in str(error).lower():
             raise EOFError("a picture cut short") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ class PreprocessResult:
         reasons: rows per kind of reason, the most frequent first.
         fingerprint: of the dataset's content.
         seconds: how long it took.
-        dataset: the prepared dataset, opened.
     """
 
     folder: Path
@@ -43,7 +42,19 @@ class PreprocessResult:
     reasons: dict[str, int]
     fingerprint: str
     seconds: float
-    dataset: PreparedDataset = field(repr=False)
+
+    def text(self) -> str:
+        """Returns the result for people to read."""
+        splits = ", ".join(f"{name} {number}" for name, number in self.counts.items())
+        lines = [
+            f"{sum(self.counts.values())} posters in {self.folder}: {splits} ({self.seconds:.1f} s)",
+            f"table dialect {self.dialect}, labels from {self.label_rule}",
+            f"fingerprint {self.fingerprint}",
+        ]
+        if self.rejected:
+            lines.append(f"{self.rejected} rows rejected, see {self.folder / 'rejected.csv'}:")
+            lines += [f"  {number:>6}  {kind}" for kind, number in self.reasons.items()]
+        return "\n".join(lines)
 
 
 def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
@@ -104,7 +115,6 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         reasons=reasons,
         fingerprint=dataset.fingerprint,
         seconds=time.monotonic() - started,
-        dataset=dataset,
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError, PosterMLError, TableError
 from poster_ml.workflows.preprocess import run_preprocess
 
@@ -59,13 +60,25 @@ def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_
     assert list(index["label"]) == [int(row % 3 != 1) for row in index["row"]]
     assert list(index["year"]) == [1949 + row for row in index["row"]]
     assert set(index["genres"]) == {"Drama|Comedy"}
-    assert result.fingerprint == result.dataset.fingerprint
-    assert result.dataset.manifest["source"]["table"] == "table.csv"
+    dataset = PreparedDataset.open(result.folder)
+    assert result.fingerprint == dataset.fingerprint
+    assert dataset.manifest["source"]["table"] == "table.csv"
+    lines = result.text().splitlines()
+    assert lines[0].startswith(f"39 posters in {tmp_path / 'data'}: train ")
+    assert lines[1:3] == [
+        "table dialect movie_link, labels from tomatometer_status",
+        f"fingerprint {result.fingerprint}",
+    ]
+    assert lines[3:] == [
+        f"2 rows rejected, see {tmp_path / 'data' / 'rejected.csv'}:",
+        "       1  no label",
+        "       1  missing file",
+    ]
 
 
 def test_posters_belong_to_their_rows(table: Path, tmp_path: Path):
     posters = write_posters(tmp_path / "posters")
-    dataset = prepare(table, tmp_path).dataset
+    dataset = PreparedDataset.open(prepare(table, tmp_path).folder)
     for position, movie_id in enumerate(dataset.index["movie_id"]):
         with Image.open(posters / f"{movie_id}.jpg") as image:
             colour = np.asarray(image.convert("RGB")).mean((0, 1))
@@ -83,10 +96,11 @@ def test_options_reach_the_reading_of_the_table(table: Path, tmp_path: Path):
     write_posters(tmp_path / "posters")
     result = prepare(table, tmp_path, score_threshold=20)
     assert result.label_rule == "tomatometer_rating >= 20"
-    assert list(result.dataset.index["label"]) == [int(row > 20) for row in result.dataset.index["row"]]
+    index = PreparedDataset.open(result.folder).index
+    assert list(index["label"]) == [int(row > 20) for row in index["row"]]
     told = prepare(table, tmp_path, columns=["genres=movie_name"], limit=30, split="stratified")
     assert sum(told.counts.values()) == 30
-    assert told.dataset.index["genres"].str.startswith("Film").all()
+    assert PreparedDataset.open(told.folder).index["genres"].str.startswith("Film").all()
 
 
 def test_posters_in_folders_below(table: Path, tmp_path: Path):

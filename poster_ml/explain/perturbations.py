@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,35 @@ def mask_boxes(images: np.ndarray, boxes: Sequence[Sequence[Box]], seed: int = 0
             mask = box_mask(poster_boxes, height, width)
             changed[row] = impute(images[row], mask, derive_seed(seed, "mask", row))
     return changed
+
+
+def box_perturbations(
+    boxes: Mapping[str, Sequence[Sequence[Box]]], height: int, width: int, seed: int = 0
+) -> dict[str, Perturbation]:
+    """Makes perturbations of what was found on one set of posters, each with its control.
+
+    Args:
+        boxes: what ("text", "faces") -> for each poster its boxes in pixels.
+        height, width: of the posters.
+        seed: of noise and places.
+
+    Returns: for each name "<name> masked" and "<name> control": boxes of the same sizes at random places,
+        since hiding as much of anything costs something too. They fit the posters of `boxes` only, in that
+        order.
+    """
+    made: dict[str, Perturbation] = {}
+    for name, found in boxes.items():
+        draw = generator(seed, "elsewhere", name)
+        moved = [[_elsewhere(box, height, width, draw) for box in one] for one in found]
+        made[f"{name} masked"] = partial(mask_boxes, boxes=found, seed=seed)
+        made[f"{name} control"] = partial(mask_boxes, boxes=moved, seed=seed)
+    return made
+
+
+def _elsewhere(box: Box, height: int, width: int, draw: np.random.Generator) -> Box:
+    across, down = min(box[2] - box[0], width), min(box[3] - box[1], height)
+    left, top = draw.uniform(0, width - across), draw.uniform(0, height - down)
+    return (left, top, left + across, top + down)
 
 
 PERTURBATIONS: Mapping[str, Perturbation] = {

@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 from poster_ml.explain.perturbations import (
     PERTURBATIONS,
     blur,
+    box_perturbations,
     greyscale,
     mask_border,
     mask_boxes,
@@ -100,3 +101,18 @@ def test_refusals() -> None:
         blur(images, 0)
     with pytest.raises(ValueError, match=r"width=0\.5"):
         mask_border(images, 0.5)
+
+
+def test_boxes_come_with_a_control_of_the_same_size_elsewhere() -> None:
+    images = np.full((2, 30, 20, 3), 100, np.uint8)
+    images[0, 5:10, 4:16] = 255
+    made = box_perturbations({"text": [[(4, 5, 16, 10)], []]}, 30, 20, seed=1)
+    assert list(made) == ["text masked", "text control"]
+    masked, control = (made[name](images) for name in made)
+    assert masked[0].max() < 120
+    assert (control[0, 5:10, 4:16] == 255).any()
+    touched = (control[0] != images[0]).any(axis=-1)
+    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
+    assert 5 <= np.ptp(rows) + 1 <= 6
+    assert 12 <= np.ptp(columns) + 1 <= 13
+    np.testing.assert_array_equal(control[1], images[1])

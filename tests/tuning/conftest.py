@@ -111,7 +111,9 @@ def _postgres_binaries() -> Path | None:
     found = shutil.which("initdb")
     if found:
         return Path(found).parent
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.split(".")[0]))
+    folders = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.split(".")[0])
+    )
     return folders[-1] if folders and (folders[-1] / "initdb").exists() else None
 
 
@@ -124,22 +126,24 @@ def postgres() -> Iterator[str]:
         pytest.skip("no PostgreSQL server here: install your distribution's package 'postgresql'")
     user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="poster-ml-postgres-"))
-    options: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder}
+    options: dict[str, Any] = {"capture_output": True, "cwd": folder}
     if user:
         shutil.chown(folder, user)
         options["user"] = user
         options["env"] = {**os.environ, "HOME": str(folder)}
     data, port = folder / "data", _free_port()
     subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "tuner", "--auth=trust", "--no-sync", "-E", "UTF8"], **options
+        [binaries / "initdb", "-D", data, "-U", "tuner", "--auth=trust", "--no-sync", "-E", "UTF8"],
+        check=True,
+        **options,
     )
     server = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
     control = [binaries / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", server, "-l", folder / "log", "start"], **options)
+    subprocess.run([*control, "-o", server, "-l", folder / "log", "start"], check=True, **options)
     try:
         yield f"postgresql://tuner@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **options)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -24,7 +24,9 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def kill_one_worker(process: subprocess.Popen[str], find_workers: Any, ledger_count: int, command: Any) -> None:
+def kill_one_worker(
+    process: subprocess.Popen[str], find_workers: Any, ledger_count: int, command: Any
+) -> None:
     command.wait_for("begin", ledger_count)
     find_workers(process)[0].kill()
 
@@ -110,7 +112,9 @@ def test_a_broken_objective_ends_with_its_error(spec: StudySpec, space: SearchSp
     with pytest.raises(TuningError) as caught:
         run_workers(job, open_study(spec), 1)
     text = str(caught.value)
-    assert text.startswith("3 trials in a row failed (0, 1, 2), the last with: RuntimeError: the objective is broken")
+    assert text.startswith(
+        "3 trials in a row failed (0, 1, 2), the last with: RuntimeError: the objective is broken"
+    )
     assert text.endswith("mend it and repeat the command to go on")
     mended = Job(spec, space, SurrogateObjective(2), 2, tmp_path / "work", since=3)
     opened = open_study(spec)

@@ -1,0 +1,161 @@
+"""Records, importance and figures of studies whose truth is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from poster_ml.errors import TuningError
+from poster_ml.tuning.figures import draw_all
+from poster_ml.tuning.importance import importances
+from poster_ml.tuning.records import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    PRUNED,
+    best_so_far,
+    epochs_run,
+    read_records,
+    to_csv,
+    top,
+)
+from poster_ml.tuning.space import SearchSpace, suggest
+from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.tuning.surrogates import BEST_AUC, OPTIMUM, curve, landscape
+
+
+def fill(opened: Any, space: SearchSpace, count: int, only: str = "") -> None:
+    """Random trials; with `only`, their value depends on that dimension alone."""
+    opened.study.sampler = optuna.samplers.RandomSampler(seed=3)
+    for number in range(count):
+        trial = opened.study.ask()
+        overrides = suggest(trial, space)
+        trial.set_user_attr("seed", number)
+        for epoch, value in enumerate(curve(overrides, 3, number), start=1):
+            trial.report(value, epoch)
+        opened.study.tell(trial, trial.params[only] if only else landscape(overrides))
+
+
+@pytest.fixture
+def mixed(spec: StudySpec, space: SearchSpace) -> Any:
+    """Trials 0..2 finished (.5, .7, .6), 3 pruned, 4 failed, 5 interrupted, 6 surplus, 7 running."""
+    opened = open_study(spec)
+    drawn = {"model.dropout": 0.1, "model.unfreeze": 2, "augment.strength": 0.5, "train.learning_rate": 1e-3}
+    distributions = {
+        "model.dropout": optuna.distributions.FloatDistribution(0.0, 0.8),
+        "model.unfreeze": optuna.distributions.IntDistribution(0, 12),
+        "augment.strength": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "train.learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e-1, log=True),
+    }
+    rows: list[tuple[TrialState, float | None, dict[str, Any]]] = [
+        (TrialState.COMPLETE, 0.5, {}),
+        (TrialState.COMPLETE, 0.7, {}),
+        (TrialState.COMPLETE, 0.6, {}),
+        (TrialState.PRUNED, 0.9, {}),
+        (TrialState.FAIL, None, {"reason": "error", "error": "it broke"}),
+        (TrialState.FAIL, None, {"reason": "interrupted"}),
+        (TrialState.FAIL, None, {"reason": "surplus"}),
+        (TrialState.RUNNING, None, {}),
+    ]
+    for number, (state, value, notes) in enumerate(rows):
+        params = drawn | {"model.dropout": 0.1 * min(number, 2)}
+        opened.study.add_trial(
+            create_trial(
+                state=state,
+                value=value,
+                params=params,
+                distributions=distributions,
+                user_attrs=notes,
+                intermediate_values={1: 0.5, 2: 0.6},
+            )
+        )
+    return opened
+
+
+def test_records_tell_the_true_state(mixed: Any, space: SearchSpace) -> None:
+    records = read_records(mixed, space)
+    assert [record.number for record in records] == [0, 1, 2, 3, 4, 5, 7]
+    assert [record.state for record in records] == [FINISHED] * 3 + [PRUNED, FAILED, INTERRUPTED, "running"]
+    assert [record.counted for record in records] == [True] * 4 + [False] * 3
+    assert records[4].error == "it broke"
+    assert records[0].curve == ((1, 0.5), (2, 0.6))
+    assert epochs_run(records) == 8
+
+
+def test_a_pruned_trial_is_never_the_best(mixed: Any, space: SearchSpace) -> None:
+    records = read_records(mixed, space)
+    assert best_so_far(records) == [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.7)]
+    assert [record.number for record in top(records, 2)] == [1, 2]
+    assert [record.number for record in top(records, 9)] == [1, 2, 0]
+
+
+def test_the_table_holds_every_trial_and_dimension(mixed: Any, space: SearchSpace) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(read_records(mixed, space)))))
+    assert len(rows) == 7
+    assert rows[1]["state"] == "finished"
+    assert float(rows[1]["val_auc"]) == 0.7
+    assert float(rows[1]["model.dropout"]) == pytest.approx(0.1)
+    assert rows[4]["error"] == "it broke"
+    assert rows[5]["val_auc"] == ""
+
+
+@pytest.mark.parametrize("method", ["fanova", "ped_anova"])
+def test_what_alone_decides_is_most_important(spec: StudySpec, space: SearchSpace, method: str) -> None:
+    opened = open_study(spec)
+    fill(opened, space, 40, only="augment.strength")
+    shares = importances(opened, method, repeats=6)
+    assert shares[0].name == "augment.strength"
+    assert {share.name for share in shares} == {dimension.name for dimension in space.dimensions()}
+    assert shares[0].low > max(share.high for share in shares[1:])
+    assert all(0 <= share.low <= share.mean <= share.high <= 1 for share in shares)
+    assert sum(share.mean for share in shares) == pytest.approx(1)
+
+
+def test_few_trials_leave_a_wider_interval(spec: StudySpec, space: SearchSpace) -> None:
+    opened = open_study(spec)
+    fill(opened, space, 8)
+    few = {share.name: share.high - share.low for share in importances(opened, repeats=6)}
+    fill(opened, space, 42)
+    many = {share.name: share.high - share.low for share in importances(opened, repeats=6)}
+    assert sum(few.values()) > 1.5 * sum(many.values())
+
+
+def test_importance_of_too_few_trials_is_refused(mixed: Any) -> None:
+    with pytest.raises(TuningError) as caught:
+        importances(mixed)
+    assert str(caught.value) == (
+        "importance needs at least 5 finished trials with different values, got 3; run more trials or prune less"
+    )
+
+
+def test_figures_are_drawn_of_any_study(
+    mixed: Any, space: SearchSpace, spec: StudySpec, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    empty = read_records(open_study(replace(spec, name="empty")), space)
+    assert [path.name for path in draw_all(empty, space, [], tmp_path / "empty")] == ["history.png"]
+    paths = draw_all(read_records(mixed, space), space, [], tmp_path / "mixed")
+    assert [path.name for path in paths] == ["history.png", "slices.png", "parallel_coordinates.png"]
+    full = open_study(replace(spec, name="full"))
+    fill(full, space, 12)
+    shares = importances(full, repeats=3)
+    paths = draw_all(read_records(full, space), space, shares, tmp_path / "full")
+    assert len(paths) == 4
+    assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_the_surrogate_is_best_where_it_says() -> None:
+    assert landscape(OPTIMUM) == BEST_AUC
+    for key, value in OPTIMUM.items():
+        assert landscape(OPTIMUM | {key: value * 1.5}) < BEST_AUC
+    line = curve(OPTIMUM, 30, seed=1, noise=0.0)
+    assert line == sorted(line)
+    assert line[-1] == pytest.approx(BEST_AUC, abs=1e-3)
+    assert curve(OPTIMUM, 5, seed=1) == curve(OPTIMUM, 5, seed=1) != curve(OPTIMUM, 5, seed=2)

@@ -34,14 +34,14 @@ def apply_unfreeze(
     """
     if batch_norm not in ("inference", "train"):
         raise ValueError(f"batch_norm must be 'inference' or 'train'; received {batch_norm=}")
+    has_backbone = find_family(model.name).has_backbone
+    chosen = _chosen(model, unfreeze) if has_backbone else set()  # may refuse: before anything is changed
     for layer in model.layers:
         layer.trainable = True
-    if not find_family(model.name).has_backbone:
+    if not has_backbone:
         return
-    backbone = backbone_layers(model)
-    chosen = _chosen(model, unfreeze)
     inputs_of = graph.parents(model)
-    for name in backbone:
+    for name in backbone_layers(model):
         layer = model.get_layer(name)
         if isinstance(layer, keras.layers.BatchNormalization):
             trained = name in chosen or _convolution_before(model, inputs_of, name) in chosen

@@ -1,0 +1,196 @@
+"""What every family of networks must satisfy, on every backend."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.augment.build import build_augmentation
+from poster_ml.models.build import build_model
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.models.freezing import CONVOLUTIONS, apply_unfreeze, backbone_layers, convolution_layers
+from poster_ml.models.surgery import frozen_cut, split_at
+
+HEIGHT, WIDTH = 96, 112
+POSTERS = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("uint8")
+# A block near the top of each family, and one layer under it.
+BLOCKS = {
+    "vgg16": ("block5", "block4_conv3"),
+    "inception_v3": ("mixed10", "conv2d_84"),
+    "inception_resnet_v2": ("conv_7b", "block8_9_conv"),
+    "mobilenet_v2": ("Conv_1", "block_16_project"),
+}
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def model(request) -> keras.Model:
+    """One network per family, shared by all tests; whoever freezes says how first."""
+    augmentation = build_augmentation(rotation=20.0, horizontal_flip=True, brightness=0.2)
+    return build_model(
+        request.param,
+        input_shape=(HEIGHT, WIDTH, 3),
+        augmentation=augmentation,
+        weights="none",
+        pooling="average",
+        filters=(4, 8),
+        dense=(8,),
+        dropout=0.3,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def logits(model: keras.Model) -> np.ndarray:
+    return ops.convert_to_numpy(model(POSTERS, training=False))
+
+
+def trained(model: keras.Model) -> set[str]:
+    return {layer.name for layer in model.layers if layer.trainable_weights}
+
+
+def with_weights(model: keras.Model, names: list[str]) -> set[str]:
+    return {name for name in names if model.get_layer(name).weights}
+
+
+def test_every_family_is_covered() -> None:
+    assert list(FAMILIES) == ["cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2"]
+    assert set(BLOCKS) == {name for name, family in FAMILIES.items() if family.has_backbone}
+    assert all(name == family.name for name, family in FAMILIES.items())
+
+
+def test_takes_bytes_and_ends_in_one_float32_logit(model: keras.Model, logits: np.ndarray) -> None:
+    assert (model.input.name, model.input.dtype, model.input.shape) == (
+        "poster",
+        "uint8",
+        (None, HEIGHT, WIDTH, 3),
+    )
+    assert model.layers[-1].name == "logit"
+    assert model.layers[-1].activation is keras.activations.linear
+    assert (logits.shape, logits.dtype) == ((2, 1), np.float32)
+
+
+def test_random_weights_neither_vanish_nor_explode(model: keras.Model, logits: np.ndarray) -> None:
+    features = keras.Model(model.input, model.get_layer("average_pool").output)(POSTERS, training=False)
+    size = np.sqrt((ops.convert_to_numpy(features) ** 2).mean())
+    assert 0.01 < size < 30
+    assert np.abs(logits[0] - logits[1]) > 1e-6
+
+
+def test_the_backbones_layers_are_the_models_own(model: keras.Model) -> None:
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    family = FAMILIES[model.name]
+    convolutions = convolution_layers(model)
+    assert convolutions[0] == family.first_convolution
+    assert convolutions[-1] == family.last_convolution or model.name in ("cnn", "inception_v3")
+    assert family.last_convolution in [*convolutions, ""]
+    assert set(convolutions) <= set(backbone_layers(model))
+    deep = keras.Model(model.input, model.get_layer(convolutions[-1]).output)
+    assert len(deep(POSTERS, training=False).shape) == 4
+
+
+def test_names_do_not_depend_on_what_was_built_before(model: keras.Model) -> None:
+    if model.name == "inception_resnet_v2":
+        return  # seven seconds more for the same code as inception_v3
+    again = build_model(model.name, input_shape=(HEIGHT, WIDTH, 3), weights="none", filters=(4, 8))
+    assert backbone_layers(again) == backbone_layers(model)
+
+
+def test_the_blocks_ends_exist(model: keras.Model) -> None:
+    for _, end in FAMILIES[model.name].blocks:
+        assert end in backbone_layers(model)
+
+
+def test_saving_and_loading_keeps_output_and_freezing(
+    model: keras.Model, logits: np.ndarray, tmp_path
+) -> None:
+    apply_unfreeze(model, "none")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(loaded(POSTERS, training=False)), logits, rtol=1e-5, atol=1e-6
+    )
+    assert trained(loaded) == trained(model)
+    assert frozen_cut(loaded) == frozen_cut(model)
+
+
+def test_split_at_the_frozen_cut_computes_the_same(model: keras.Model, logits: np.ndarray) -> None:
+    apply_unfreeze(model, "none")
+    cut = frozen_cut(model)
+    if not FAMILIES[model.name].has_backbone:
+        assert cut is None
+        return
+    assert cut == "average_pool"
+    prefix, suffix = split_at(model, cut)
+    features = prefix(POSTERS, training=False)
+    np.testing.assert_array_equal(ops.convert_to_numpy(suffix(features, training=False)), logits)
+    assert not prefix.trainable_weights
+    assert {id(value) for value in suffix.trainable_weights} == {
+        id(value) for value in model.trainable_weights
+    }
+
+
+def test_split_under_a_released_block_computes_the_same(model: keras.Model, logits: np.ndarray) -> None:
+    if not FAMILIES[model.name].has_backbone:
+        return
+    block, _ = BLOCKS[model.name]
+    apply_unfreeze(model, [block])
+    names = [name for name, _ in FAMILIES[model.name].blocks]
+    before = dict(FAMILIES[model.name].blocks)[names[names.index(block) - 1]]
+    assert frozen_cut(model) == before
+    prefix, suffix = split_at(model, before)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(suffix(prefix(POSTERS, training=False), training=False)), logits
+    )
+    assert not prefix.trainable_weights
+
+
+def test_unfreezing_trains_what_was_named_and_the_head(model: keras.Model) -> None:
+    head = {"dense_1", "logit"}
+    if not FAMILIES[model.name].has_backbone:
+        apply_unfreeze(model, "none")
+        assert trained(model) == head | {"conv_1", "conv_2"}
+        return
+    convolutions = convolution_layers(model)
+    apply_unfreeze(model, "none")
+    assert trained(model) == head
+    apply_unfreeze(model, "all")
+    batch_norms = {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert trained(model) == head | set(convolutions)
+    apply_unfreeze(model, "all", batch_norm="train")
+    assert trained(model) == head | set(convolutions) | batch_norms
+    apply_unfreeze(model, 2)
+    assert trained(model) == head | set(convolutions[-2:])
+    block, layer = BLOCKS[model.name]
+    apply_unfreeze(model, [block, layer])
+    assert layer in trained(model)
+    assert len(trained(model)) > 3
+    assert convolutions[0] not in trained(model)
+
+
+def test_training_moves_exactly_what_was_released(model: keras.Model) -> None:
+    """One step of plain descent; BatchNorm's statistics stay where they are."""
+    apply_unfreeze(model, [BLOCKS[model.name][0]] if FAMILIES[model.name].has_backbone else "none")
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    released = trained(model)
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        run_eagerly=keras.backend.backend() == "tensorflow",  # tracing costs more than the step
+    )
+    model.fit(POSTERS, np.float32([[0], [1]]), batch_size=2, epochs=1, verbose=0)
+    moved = {
+        layer.name
+        for layer in model.layers
+        if not layer.name.startswith("augment")
+        and any(
+            not np.array_equal(a, b) for a, b in zip(before[layer.name], layer.get_weights(), strict=True)
+        )
+    }
+    for name, values in before.items():
+        model.get_layer(name).set_weights(values)
+    assert moved <= released
+    assert {"logit", "dense_1"} <= moved
+    # Every released convolution gets a gradient.
+    assert {name for name in released if isinstance(model.get_layer(name), CONVOLUTIONS)} <= moved

@@ -1,0 +1,150 @@
+"""The whole network: the study's parameter counts, options, seeds and refusals."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.errors import DatasetError, UnknownFamilyError, UnknownLayerError
+from poster_ml.models.build import build_model
+
+POSTERS = np.random.default_rng(0).integers(0, 256, (2, 40, 52, 3)).astype("uint8")
+
+
+def small(family: str = "cnn", **options) -> keras.Model:
+    return build_model(family, **{"input_shape": (40, 52, 3), "weights": "none", "dense": (6,), **options})
+
+
+def output(model: keras.Model) -> np.ndarray:
+    return ops.convert_to_numpy(model(POSTERS, training=False))
+
+
+def test_basic_cnn_has_the_studys_parameters() -> None:
+    assert build_model("cnn", input_shape=(224, 224, 3)).count_params() == 44_386_945
+
+
+def test_vgg16_has_the_studys_features_and_parameters() -> None:
+    model = build_model("vgg16", input_shape=(224, 224, 3), weights="none", dense=(512, 512), dropout=0.3)
+    assert model.get_layer("flatten").output.shape == (None, 25_088)
+    assert model.count_params() == 27_823_425
+
+
+def test_inception_resnet_v2_has_the_studys_parameters() -> None:
+    model = build_model("inception_resnet_v2", input_shape=(224, 224, 3), weights="none")
+    assert model.count_params() == 73_998_561
+
+
+def test_layers_of_the_regularized_cnn() -> None:
+    model = build_model("cnn", input_shape=(64, 64, 3), filters=(4, 8, 8), dense=(6, 5), dropout=0.3)
+    assert [layer.name for layer in model.layers] == [
+        *("poster", "preprocessing", "conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3", "flatten"),
+        *("dense_1", "dropout_1", "dense_2", "dropout_2", "logit"),
+    ]
+    assert model.get_layer("conv_1").output.shape == (None, 62, 62, 4)
+    assert model.get_layer("dropout_2").rate == 0.3
+
+
+def test_no_dense_layers_leave_a_linear_head() -> None:
+    model = small(dense=(), pooling="average", dropout=0.3)
+    assert [layer.name for layer in model.layers][-2:] == ["average_pool", "logit"]
+
+
+def test_the_seed_repeats_the_weights_and_the_dropout() -> None:
+    first, same, other = (small(dropout=0.5, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(output(first), output(same))
+    assert np.abs(output(first) - output(other)).max() > 1e-6
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(first(POSTERS, training=True)),
+        ops.convert_to_numpy(same(POSTERS, training=True)),
+    )
+
+
+def test_the_seed_repeats_a_backbones_weights() -> None:
+    first, same, other = (small("mobilenet_v2", seed=seed, pooling="average") for seed in (0, 0, 1))
+    np.testing.assert_array_equal(output(first), output(same))
+    assert np.abs(output(first) - output(other)).max() > 1e-6
+
+
+def test_preprocessing_follows_the_backbone_or_divides_by_255() -> None:
+    assert small("vgg16", pooling="average").get_layer("preprocessing").scale == "caffe"
+    assert small("vgg16", pooling="average", preprocessing="unit").get_layer("preprocessing").scale == "unit"
+    assert small("cnn").get_layer("preprocessing").scale == "unit"
+
+
+def test_logit_and_preprocessing_stay_float32_in_mixed_precision() -> None:
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = small("vgg16", pooling="average", dropout=0.1)
+        assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
+        assert model.get_layer("block1_conv1").variable_dtype == "float32"
+        assert keras.backend.standardize_dtype(model.get_layer("preprocessing").output.dtype) == "float32"
+        assert keras.backend.standardize_dtype(model(POSTERS).dtype) == "float32"
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    np.testing.assert_allclose(output(model), output(small("vgg16", pooling="average")), atol=0.05)
+
+
+def test_cut_ends_the_backbone_there() -> None:
+    model = small("vgg16", cut="block3_pool", pooling="average")
+    assert model.get_layer("average_pool").input.shape == (None, 5, 6, 256)
+    assert "block4_conv1" not in [layer.name for layer in model.layers]
+
+
+def test_a_cut_that_does_not_exist_gets_the_nearest() -> None:
+    with pytest.raises(UnknownLayerError) as caught:
+        small("vgg16", cut="block3pool")
+    assert str(caught.value) == (
+        "vgg16 has no layer 'block3pool' to cut at (did you mean 'block3_pool'?): give a layer name, for example "
+        "one of the blocks' ends block1_pool, block2_pool, block3_pool, block4_pool, block5_pool"
+    )
+
+
+def test_cnn_cannot_be_cut() -> None:
+    with pytest.raises(
+        UnknownLayerError, match=r"^cnn has no backbone to cut at 'conv_1': leave 'cut' empty$"
+    ):
+        small(cut="conv_1")
+
+
+def test_posters_too_small_for_a_backbone() -> None:
+    with pytest.raises(DatasetError) as caught:
+        build_model("inception_v3", input_shape=(74, 90, 3), weights="none")
+    assert str(caught.value) == (
+        "inception_v3 needs posters of at least 75x75 pixels, got 74x90: prepare the dataset with --size 75 or more"
+    )
+
+
+def test_posters_too_small_for_so_many_convolutions() -> None:
+    build_model("cnn", input_shape=(22, 22, 3), filters=(1, 1, 1), dense=())
+    with pytest.raises(DatasetError) as caught:
+        build_model("cnn", input_shape=(21, 30, 3), filters=(1, 1, 1), dense=())
+    assert str(caught.value) == (
+        "cnn with 3 convolutions needs posters of at least 22x22 pixels, got 21x30: "
+        "prepare the dataset with --size 22 or more, or give fewer filters"
+    )
+
+
+def test_an_unknown_family() -> None:
+    with pytest.raises(UnknownFamilyError, match="did you mean 'vgg16'"):
+        small("vgg61")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "max"}, "pooling must be one of flatten, average; received pooling='max'"),
+        ({"preprocessing": "tf"}, "preprocessing must be 'backbone' or 'unit'; received preprocessing='tf'"),
+        ({"dropout": 1.0}, "dropout must be in [0, 1); received dropout=1.0"),
+        (
+            {"input_shape": (40, 40, 1)},
+            "input_shape must be (height, width, 3); received input_shape=(40, 40, 1)",
+        ),
+    ],
+)
+def test_programming_errors_echo_the_value(options: dict, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        small(**options)
+    assert str(caught.value) == message

@@ -1,0 +1,128 @@
+"""What is trained, and what is refused."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.errors import UnknownLayerError
+from poster_ml.models.build import build_model
+from poster_ml.models.freezing import apply_unfreeze, blocks, convolution_layers, trainable_summary
+
+
+@pytest.fixture(scope="module")
+def vgg() -> keras.Model:
+    return build_model("vgg16", input_shape=(32, 48, 3), weights="none", pooling="average", dense=(4,))
+
+
+@pytest.fixture(scope="module")
+def mobile() -> keras.Model:
+    return build_model("mobilenet_v2", input_shape=(32, 48, 3), weights="none", pooling="average", dense=())
+
+
+def trained(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if layer.trainable_weights]
+
+
+def test_blocks_of_vgg16(vgg: keras.Model) -> None:
+    assert list(blocks(vgg)) == ["block1", "block2", "block3", "block4", "block5"]
+    assert blocks(vgg)["block4"] == ["block4_conv1", "block4_conv2", "block4_conv3", "block4_pool"]
+
+
+def test_the_studys_two_blocks(vgg: keras.Model) -> None:
+    apply_unfreeze(vgg, ("block4", "block5"))
+    convolutions = [f"block{block}_conv{number}" for block in (4, 5) for number in (1, 2, 3)]
+    assert trained(vgg) == [*convolutions, "dense_1", "logit"]
+
+
+def test_a_single_name_and_a_single_layer(vgg: keras.Model) -> None:
+    apply_unfreeze(vgg, "block5")
+    assert len(trained(vgg)) == 5
+    apply_unfreeze(vgg, ["block3_conv2"])
+    assert trained(vgg) == ["block3_conv2", "dense_1", "logit"]
+
+
+@pytest.mark.parametrize(("depth", "count"), [(0, 0), (1, 1), (13, 13)])
+def test_depth_counts_convolutions_from_the_top(vgg: keras.Model, depth: int, count: int) -> None:
+    apply_unfreeze(vgg, depth)
+    assert trainable_summary(vgg)["trainable_convolutions"] == count
+    assert trained(vgg)[:count] == convolution_layers(vgg)[13 - count :]
+
+
+def test_depth_counts_depthwise_convolutions(mobile: keras.Model) -> None:
+    apply_unfreeze(mobile, 3)
+    assert trained(mobile) == ["block_16_depthwise", "block_16_project", "Conv_1", "logit"]
+    assert len(convolution_layers(mobile)) == 52
+
+
+def test_too_deep_is_refused_with_the_greatest_depth(vgg: keras.Model) -> None:
+    with pytest.raises(UnknownLayerError) as caught:
+        apply_unfreeze(vgg, 14)
+    assert str(caught.value) == (
+        "vgg16 has 13 convolutions, cannot unfreeze the topmost 14: give a number from 0 to 13"
+    )
+
+
+def test_an_unknown_name_is_refused_with_the_blocks(vgg: keras.Model) -> None:
+    with pytest.raises(UnknownLayerError) as caught:
+        apply_unfreeze(vgg, ["block5", "blok4"])
+    assert str(caught.value) == (
+        "vgg16 has no block or layer 'blok4' to unfreeze (did you mean 'block4'?): give none, all, a number of "
+        "convolutions, layer names or blocks out of block1, block2, block3, block4, block5"
+    )
+
+
+def test_a_refusal_leaves_the_model_as_it_was(vgg: keras.Model) -> None:
+    apply_unfreeze(vgg, 1)
+    before = trained(vgg)
+    with pytest.raises(UnknownLayerError):
+        apply_unfreeze(vgg, "nothing")
+    assert trained(vgg) == before
+
+
+def test_an_unknown_batch_norm_mode_is_a_programming_error(vgg: keras.Model) -> None:
+    with pytest.raises(
+        ValueError, match=r"batch_norm must be 'inference' or 'train'; received batch_norm='eval'"
+    ):
+        apply_unfreeze(vgg, "none", batch_norm="eval")
+
+
+def test_summary_counts(vgg: keras.Model) -> None:
+    apply_unfreeze(vgg, "block5")
+    assert trainable_summary(vgg) == {
+        "parameters": 14_714_688 + 512 * 4 + 4 + 4 + 1,
+        "trainable_parameters": 3 * (3 * 3 * 512 * 512 + 512) + 512 * 4 + 4 + 4 + 1,
+        "convolutions": 13,
+        "trainable_convolutions": 3,
+        "layers": 15,
+        "trainable_layers": 5,
+    }
+
+
+def test_batch_norm_in_inference_mode_ignores_the_batch(mobile: keras.Model) -> None:
+    posters = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3)).astype("uint8")
+    still = ops.convert_to_numpy(mobile(posters, training=False))
+    apply_unfreeze(mobile, "all")
+    np.testing.assert_allclose(ops.convert_to_numpy(mobile(posters, training=True)), still, rtol=1e-4)
+    apply_unfreeze(mobile, "all", batch_norm="train")
+    statistics = mobile.get_layer("bn_Conv1").get_weights()
+    assert np.abs(ops.convert_to_numpy(mobile(posters, training=True)) - still).max() > 1e-3
+    mobile.get_layer("bn_Conv1").set_weights(statistics)
+
+
+def test_batch_norm_follows_its_convolution_when_trained(mobile: keras.Model) -> None:
+    apply_unfreeze(mobile, 1, batch_norm="train")
+    assert trained(mobile) == ["Conv_1", "Conv_1_bn", "logit"]
+
+
+def test_blocks_of_a_cut_network_end_at_the_cut() -> None:
+    model = build_model(
+        "vgg16", input_shape=(32, 32, 3), weights="none", cut="block3_conv2", pooling="average"
+    )
+    assert blocks(model) == {
+        "block1": ["block1_conv1", "block1_conv2", "block1_pool"],
+        "block2": ["block2_conv1", "block2_conv2", "block2_pool"],
+        "block3": ["block3_conv1", "block3_conv2"],
+    }

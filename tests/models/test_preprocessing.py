@@ -1,0 +1,45 @@
+"""Pixels as each family's weights expect them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.models.preprocessing import PosterPreprocessing
+
+POSTERS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("uint8")
+APPLICATIONS = {
+    "vgg16": keras.applications.vgg16,
+    "inception_v3": keras.applications.inception_v3,
+    "inception_resnet_v2": keras.applications.inception_resnet_v2,
+    "mobilenet_v2": keras.applications.mobilenet_v2,
+}
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_does_what_keras_does_for_the_family(name: str) -> None:
+    expected = APPLICATIONS[name].preprocess_input(POSTERS.astype("float32"))
+    ours = ops.convert_to_numpy(PosterPreprocessing(FAMILIES[name].scale)(POSTERS))
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+    assert ours.dtype == np.float32
+
+
+def test_unit_divides_by_255_and_takes_floats() -> None:
+    layer = PosterPreprocessing("unit")
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS)), POSTERS / 255.0, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS + 0.5)), (POSTERS + 0.5) / 255.0, atol=1e-6)
+
+
+def test_configuration_survives_a_round_trip() -> None:
+    layer = PosterPreprocessing("caffe", name="preprocessing")
+    assert PosterPreprocessing.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_refuses_an_unknown_scale() -> None:
+    with pytest.raises(
+        ValueError, match=r"^scale must be one of unit, symmetric, caffe; received scale='bgr'$"
+    ):
+        PosterPreprocessing("bgr")

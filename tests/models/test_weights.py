@@ -1,0 +1,165 @@
+"""Weights from files and by download."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.errors import WeightsError
+from poster_ml.models.build import build_model
+from poster_ml.models.catalogue import FAMILIES
+
+SHAPE = (32, 48, 3)
+POSTERS = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def mobile() -> keras.Model:
+    """A headless MobileNetV2 with random weights, BatchNorm's statistics among them."""
+    keras.utils.set_random_seed(0)
+    backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    generator = np.random.default_rng(0)
+    for layer in backbone.layers:
+        layer.set_weights([generator.uniform(0.1, 0.5, value.shape) for value in layer.get_weights()])
+    return backbone
+
+
+def features(model: keras.Model, posters: np.ndarray) -> np.ndarray:
+    inner = keras.Model(model.input, model.get_layer("flatten").input)
+    return ops.convert_to_numpy(inner(posters, training=False))
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_both_formats_load_to_the_backbones_output(mobile: keras.Model, tmp_path, suffix: str) -> None:
+    path = tmp_path / f"mobile{suffix}"
+    (mobile.save if suffix == ".h5" else mobile.save_weights)(path)
+    model = build_model("mobilenet_v2", input_shape=(32, 32, 3), weights=str(path), dense=())
+    posters = POSTERS[:, :, :32]
+    expected = mobile(posters / 127.5 - 1.0, training=False)
+    np.testing.assert_allclose(features(model, posters), ops.convert_to_numpy(expected), rtol=1e-4)
+
+
+def test_a_missing_file_names_the_right_one(tmp_path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        build_model("vgg16", input_shape=SHAPE, weights=str(tmp_path / "nowhere.h5"))
+    assert str(caught.value) == (
+        f"no weights file {tmp_path}/nowhere.h5: give 'imagenet', 'none' or an existing file "
+        "(for vgg16: vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5)"
+    )
+
+
+def test_another_familys_file_says_what_it_holds(mobile: keras.Model, tmp_path) -> None:
+    path = tmp_path / "mobile.weights.h5"
+    mobile.save_weights(path)
+    with pytest.raises(WeightsError) as caught:
+        build_model("vgg16", input_shape=SHAPE, weights=str(path))
+    assert str(caught.value) == (
+        f"weights file {path} does not fit vgg16: it holds 52 convolutions and 2,257,984 parameters, as "
+        "mobilenet_v2 has; vgg16 without its top has 14,714,688: give the file "
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 or choose another model"
+    )
+
+
+def test_a_larger_file_that_does_not_fit_is_refused_too(tmp_path) -> None:
+    path = tmp_path / "vgg.weights.h5"
+    keras.applications.VGG16(include_top=False, weights=None, input_shape=SHAPE).save_weights(path)
+    with pytest.raises(
+        WeightsError, match=r"does not fit mobilenet_v2: it holds 13 convolutions and 14,714,688"
+    ):
+        build_model("mobilenet_v2", input_shape=SHAPE, weights=str(path))
+
+
+def test_files_that_are_no_weights(tmp_path) -> None:
+    text = tmp_path / "weights.txt"
+    text.write_text("not weights")
+    with pytest.raises(
+        WeightsError, match=r"must end in \.weights\.h5 \(Keras 3\) or \.h5 \(older Keras\), got '\.txt'$"
+    ):
+        build_model("vgg16", input_shape=SHAPE, weights=str(text))
+    cut_short = tmp_path / "short.weights.h5"
+    cut_short.write_bytes(b"\x89HDF")
+    with pytest.raises(WeightsError, match=r"is not HDF5: it may be cut short, fetch it again$"):
+        build_model("vgg16", input_shape=SHAPE, weights=str(cut_short))
+
+
+def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys) -> None:
+    def fail(name, *_, **__):
+        print("Downloading data from somewhere")
+        raise Exception(f"URL fetch failure on {name}: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", fail)
+    with pytest.raises(WeightsError) as caught:
+        build_model("vgg16", input_shape=SHAPE)
+    name = FAMILIES["vgg16"].weights_file
+    assert str(caught.value) == (
+        f"ImageNet weights for vgg16 could not be downloaded (URL fetch failure on {name}: None -- [Errno -2] "
+        f"Name or service not known): get the file {name} on a machine with internet (Keras puts it into "
+        "~/.keras/models) and pass it with --weights FILE, or start from random weights with --weights none"
+    )
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16"])
+def test_a_downloaded_file_is_loaded(monkeypatch, tmp_path, name: str) -> None:
+    """The real loading code of Keras, with a file in the place of the download."""
+    keras.utils.set_random_seed(1)
+    family = FAMILIES[name]
+    backbone = family.build_backbone((64, 48, 3), None)
+    path = tmp_path / family.weights_file
+    backbone.save(path)
+    asked = []
+    monkeypatch.setattr(
+        "keras.src.utils.file_utils.get_file", lambda fname, *_, **__: asked.append(fname) or str(path)
+    )
+    model = build_model(name, input_shape=(64, 48, 3), dense=())
+    assert asked == [family.weights_file]
+    first = family.first_convolution
+    for ours, theirs in zip(
+        model.get_layer(first).get_weights(), backbone.get_layer(first).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "inception_resnet_v2"])
+def test_keras_downloads_the_file_that_we_name(name: str) -> None:
+    """Read off Keras' source: to ask for it, Keras would first build the network."""
+    source = inspect.getsource(importlib.import_module(f"keras.src.applications.{name}"))
+    spoken = "".join(re.findall(r'"([^"]*)"', source))  # the literals, joined where the source breaks them
+    assert FAMILIES[name].weights_file in spoken
+
+
+def test_cnn_has_nothing_to_load_into(tmp_path) -> None:
+    with pytest.raises(WeightsError, match=r"^cnn has no backbone to load /x\.h5 into"):
+        build_model("cnn", input_shape=SHAPE, weights="/x.h5")
+
+
+@pytest.mark.real
+def test_real_mobilenet_features_tell_posters_apart(real_weights) -> None:
+    path = real_weights / "mobilenet_v2_1.0_224_notop.weights.h5"
+    model = build_model("mobilenet_v2", input_shape=(96, 96, 3), weights=str(path), dense=())
+    posters = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("uint8")
+    posters[1] = np.linspace(0, 255, 96)[:, None, None]
+    backbone = keras.applications.MobileNetV2(include_top=False, weights=str(path), input_shape=(96, 96, 3))
+    expected = ops.convert_to_numpy(backbone(posters / 127.5 - 1.0, training=False))
+    ours = features(model, posters)
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+    noise, ramp = ours.mean(axis=(1, 2))
+    assert noise.std() > 0.1
+    assert np.corrcoef(noise, ramp)[0, 1] < 0.7
+
+
+@pytest.mark.real
+def test_real_partial_inception_is_cut_where_it_is_exact(real_weights) -> None:
+    path = real_weights / "inception_v3_2015_notop_partial.weights.h5"
+    model = build_model("inception_v3", input_shape=(96, 112, 3), weights=str(path), cut="mixed8", dense=())
+    posters = np.random.default_rng(0).integers(0, 256, (1, 96, 112, 3)).astype("uint8")
+    values = features(model, posters)
+    assert values.shape[-1] == 1280
+    assert (values.max(axis=(0, 1, 2)) > 0).mean() > 0.3
+    assert "mixed9" not in [layer.name for layer in model.layers]

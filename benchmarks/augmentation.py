@@ -106,9 +106,8 @@ def main() -> None:
             if turn:  # the first round compiles
                 seconds[name].append(time.perf_counter() - start)
     speed = {name: options.batch / statistics.median(values) for name, values in seconds.items()}
-    print(
-        f"backend {keras.backend.backend()}, batch {options.batch}, {options.size} pixels, {os.cpu_count()} cores"
-    )
+    backend = keras.backend.backend()
+    print(f"backend {backend}, batch {options.batch}, {options.size} pixels, {os.cpu_count()} cores")
     for name, value in speed.items():
         print(f"{name:<20} {value:9.0f} images/s   one pass is {speed['one pass'] / value:5.1f}x")
 

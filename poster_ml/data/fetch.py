@@ -251,11 +251,9 @@ class Fetcher:
 
     async def _await_turn(self, host: _Host) -> None:
         """Waits until the host may be asked again, and books the turn after."""
-        now = time.monotonic()
-        start = max(now, host.next_start)
-        host.next_start = start + self._options.delay
-        if start > now:
-            await asyncio.sleep(start - now)
+        while (now := time.monotonic()) < host.next_start:  # it may move on while we wait
+            await asyncio.sleep(host.next_start - now)
+        host.next_start = now + self._options.delay
 
     async def _receive(self, url: str) -> tuple[bytes, int]:
         """Reads one answer to its end, or as far as it is worth it."""

@@ -293,8 +293,8 @@ def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server: Server, tmp_
 
 @pytest.mark.parametrize("asked", ["1", "date"])
 def test_retry_after_is_waited_for_by_the_whole_host(server: Server, tmp_path: Path, asked: str):
-    one_by_one = FetchOptions(per_host=1, backoff=0.0, retries=1)
-    download_posters(movies(server, a=f"/wait/{asked}", b="/good"), tmp_path, one_by_one)
+    options = FetchOptions(per_host=2, backoff=0.0, retries=1, delay=0.3)
+    download_posters(movies(server, a=f"/wait/{asked}", b="/good"), tmp_path, options)
     assert posters(tmp_path) == ["a.jpg", "b.jpg"]
     assert server.times[1] - server.times[0] >= (0.95 if asked == "1" else 0.4)
 

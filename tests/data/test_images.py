@@ -254,6 +254,14 @@ def test_one_colour_is_refused_unless_asked_for() -> None:
     )
 
 
+def test_noise_and_a_speck_on_one_colour_are_still_one_colour() -> None:
+    pixels = np.random.default_rng(0).integers(86, 95, (64, 64, 3), np.uint8)
+    pixels[:4, :4] = 255
+    assert is_flat(pixels)
+    pixels[:4, :8] = 255
+    assert not is_flat(pixels)
+
+
 def test_a_white_poster_with_a_small_title_is_not_flat() -> None:
     image = Image.new("RGB", (200, 300), WHITE)
     image.paste((0, 0, 0), (80, 140, 120, 150))  # 0.7 % of the area

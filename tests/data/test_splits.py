@@ -52,6 +52,8 @@ def test_groups_stay_whole_and_shares_hold_within_a_point(seed: int) -> None:
     groups = np.where(random.random(6390) < 0.3, random.integers(0, 700, 6390), 10_000 + np.arange(6390))
     index = assign_splits(movies(6390, groups, seed), "grouped", seed=seed)
     assert index.groupby("duplicate_group")["split"].nunique().max() == 1
+    several = index[index["duplicate_group"].duplicated(keep=False)]
+    assert np.abs(shares(several) - [0.64, 0.16, 0.20]).max() < 0.03, "duplicates are on every side"
     assert np.abs(shares(index) - [0.64, 0.16, 0.20]).max() < 0.01
     assert np.abs(index.groupby("split")["label"].mean() - index["label"].mean()).max() < 0.01
 

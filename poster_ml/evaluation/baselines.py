@@ -52,7 +52,10 @@ class MetadataModel:
 
 def predict(classifier: Any, features: npt.NDArray[np.floating]) -> Floats:
     """Returns (N,) probabilities of class 1 from a fitted scikit-learn classifier."""
-    return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1, user_api="openmp"):
+        return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)
 
 
 def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None = None) -> float:
@@ -117,6 +120,7 @@ def fit_metadata(train: pandas.DataFrame, features: str, seed: int) -> MetadataM
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     lacks_year = features != "genre" and not has_years(train)
     lacks_genre = features != "year" and not has_genres(train)
@@ -138,7 +142,9 @@ def fit_metadata(train: pandas.DataFrame, features: str, seed: int) -> MetadataM
             early_stopping=False,
             random_state=derive_seed(seed, "baseline", features),
         )
-    classifier.fit(metadata_features(train, features, genres), labels)
+    # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
+    with threadpool_limits(1, user_api="openmp"):
+        classifier.fit(metadata_features(train, features, genres), labels)
     return MetadataModel(features, genres, classifier)
 
 

@@ -181,10 +181,22 @@ class Scorer:
         clipped = np.clip(self.probabilities, epsilon, 1.0 - epsilon)
         losses = -np.where(self.labels == 1, np.log(clipped), np.log(1.0 - clipped))
         residuals = self.labels - self.probabilities  # (N,)
-        members = np.zeros((len(residuals), ECE_BINS))
-        members[np.arange(len(residuals)), ece_bins(self.probabilities)] = residuals
         return {
             "log_loss": weights @ losses / total,
             "brier": weights @ residuals**2 / total,
-            "ece": np.abs(weights @ members).sum(axis=1) / total,
+            "ece": np.abs(self._gaps(weights, total)).sum(axis=1),
         }
+
+    def bin_gaps(self, weights: npt.NDArray[np.floating]) -> Floats:
+        """Returns (R, 15): each bin's share of posters times (share Fresh - mean probability).
+
+        ECE is the sum of their absolute values.
+        """
+        ordered = np.asarray(weights, dtype=np.float64)[:, self.order]
+        return self._gaps(ordered, ordered.sum(axis=1))
+
+    def _gaps(self, ordered: Floats, total: Floats) -> Floats:
+        residuals = self.labels - self.probabilities
+        members = np.zeros((len(residuals), ECE_BINS))
+        members[np.arange(len(residuals)), ece_bins(self.probabilities)] = residuals
+        return np.asarray(ordered @ members / total[:, None], dtype=np.float64)

@@ -40,9 +40,9 @@ def test_plain_resamples_change_the_class_counts_but_never_lose_a_class() -> Non
 
 
 def test_large_sets_come_in_chunks_that_add_up() -> None:
-    labels = np.tile([0, 1], 100_000)
-    sizes = [len(weights) for weights in bootstrap_weights(labels, 45, 0)]
-    assert sizes == [20, 20, 5]
+    labels = np.tile([0, 1], 15_000)
+    sizes = [len(weights) for weights in bootstrap_weights(labels, 7, 0)]
+    assert sizes == [3, 3, 1]
 
 
 def test_all_metrics_have_an_interval_around_the_estimate() -> None:
@@ -155,3 +155,21 @@ def test_text_and_excludes() -> None:
     assert interval.text(sign=True) == "+0.052 (+0.030 to +0.075)"
     assert interval.excludes(0.0)
     assert not interval.excludes(0.05)
+
+
+def test_a_calibrated_model_may_have_an_ece_of_zero_and_a_bad_one_not() -> None:
+    random = np.random.default_rng(1)
+    probabilities = random.random(1500)
+    labels = (random.random(1500) < probabilities).astype(int)
+
+    def ece(values: np.ndarray) -> Interval:
+        return metrics_with_intervals(labels, values, threshold=0.5, repeats=300, confidence=0.95, seed=0)[
+            "ece"
+        ]
+
+    good, bad = ece(probabilities), ece(probabilities**3)
+    assert good.estimate > 0
+    assert good.low == 0.0
+    # E|p - p^3| over a uniform p is 1/4.
+    assert bad.low < 0.25 < bad.high
+    assert bad.low > 0.2

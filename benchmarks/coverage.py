@@ -1,0 +1,99 @@
+"""Do the 95 % intervals contain the truth 95 % of the time? Simulated posters, where the truth is known.
+
+Run: python benchmarks/coverage.py [--simulations 2000] [--posters 1300] (about 10 minutes on one core).
+
+Fresh and Rotten posters have normal logits, so far apart that ROC AUC is .66 as on real posters. The
+probabilities are too sure (true temperature 1.5), so that the true ECE is not 0, or calibrated, where it
+is. The truth is each metric on four million posters. Two designs draw the samples: `fixed` keeps the class
+counts, as a stratified split does; `random` draws them too. Two methods make the intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from poster_ml.evaluation.intervals import delong_difference, metrics_with_intervals
+from poster_ml.evaluation.metrics import METRIC_NAMES, score
+from poster_ml.progress import progress
+from poster_ml.seeding import generator
+
+SHARE_FRESH = 0.588
+SEPARATION = 0.58  # of the two normal distributions: AUC = Phi(separation / sqrt 2) = .659
+CONFIDENCE = 0.95
+
+
+def draw(
+    count: int, random: np.random.Generator, *, fixed: bool, temperature: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws labels (N,), the model's probabilities (N,), and those of a second, noisier model (N,)."""
+    fresh = round(SHARE_FRESH * count) if fixed else int(random.binomial(count, SHARE_FRESH))
+    labels = np.r_[np.ones(fresh, int), np.zeros(count - fresh, int)]
+    evidence = SEPARATION * (labels - 0.5) + random.normal(size=count)
+    # The true log odds of two normal distributions with the same spread are linear in the evidence.
+    logits = temperature * (SEPARATION * evidence + np.log(SHARE_FRESH / (1 - SHARE_FRESH)))
+    noisier = logits + 0.5 * random.normal(size=count)
+    return labels, 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(-noisier))
+
+
+def true_values(temperature: float) -> tuple[dict[str, float], float]:
+    """Returns every metric and the AUC difference of the two models on four million posters."""
+    labels, first, second = draw(4_000_000, generator(0, "truth"), fixed=True, temperature=temperature)
+    return score(labels, first), score(labels, first)["roc_auc"] - score(labels, second)["roc_auc"]
+
+
+def coverage(
+    simulations: int, posters: int, repeats: int, *, fixed: bool, stratified: bool, temperature: float
+) -> dict[str, float]:
+    """Returns the share of simulations whose interval contains the truth, for each metric."""
+    truth, true_difference = true_values(temperature)
+    hits = dict.fromkeys([*METRIC_NAMES, "AUC difference"], 0)
+    for number in progress(range(simulations), "simulating"):
+        random = generator(1, "sample", number)
+        labels, first, second = draw(posters, random, fixed=fixed, temperature=temperature)
+        found = metrics_with_intervals(
+            labels,
+            first,
+            threshold=0.5,
+            repeats=repeats,
+            confidence=CONFIDENCE,
+            seed=number,
+            stratified=stratified,
+        )
+        for name, interval in found.items():
+            hits[name] += not interval.excludes(truth[name])
+        difference, _ = delong_difference(labels, first, second, CONFIDENCE)
+        hits["AUC difference"] += not difference.excludes(true_difference)
+    return {name: count / simulations for name, count in hits.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Coverage of the confidence intervals.")
+    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--posters", type=int, default=1300)
+    parser.add_argument("--repeats", type=int, default=400)
+    arguments = parser.parse_args()
+    cases = {
+        "fixed, stratified": {"fixed": True, "stratified": True, "temperature": 1.5},
+        "random, stratified": {"fixed": False, "stratified": True, "temperature": 1.5},
+        "random, plain": {"fixed": False, "stratified": False, "temperature": 1.5},
+        "calibrated: fixed, stratified": {"fixed": True, "stratified": True, "temperature": 1.0},
+    }
+    found = {
+        name: coverage(arguments.simulations, arguments.posters, arguments.repeats, **case)
+        for name, case in cases.items()
+    }
+    error = np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / arguments.simulations)
+    print(
+        f"{arguments.simulations} simulations of {arguments.posters} posters, {arguments.repeats} resamples; "
+        f"standard error of a share {error:.3f}"
+    )
+    print(f"| metric | {' | '.join(cases)} |")
+    print(f"|---|{'---|' * len(cases)}")
+    for metric in [*METRIC_NAMES, "AUC difference"]:
+        print(f"| {metric} | {' | '.join(f'{found[case][metric]:.3f}' for case in cases)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What the numbers say, in sentences: written from the numbers alone, so that they cannot promise more."""
+
+from __future__ import annotations
+
+from poster_ml.evaluation.report_files import EvaluationResult
+
+
+def verdict_sentences(result: EvaluationResult) -> list[str]:
+    """Says in plain words what an evaluation found.
+
+    Returns: one sentence each on: better than chance, better than always naming the majority, better or worse
+        than year + genres, what the poster adds to them, calibration, and the worst slices; those that could
+        not be measured are left out.
+    """
+    sentences = [_against_chance(result), _against_majority(result)]
+    sentences += _against_metadata(result) + _gain(result) + [_calibration(result)] + _worst(result)
+    return sentences
+
+
+def _against_chance(result: EvaluationResult) -> str:
+    auc = result.intervals["roc_auc"]
+    if auc.low > 0.5:
+        return (
+            "The poster tells something about the reviews: of one Fresh and one Rotten poster the model puts "
+            f"the Fresh one first in {auc.estimate:.0%} of the cases, and the interval of ROC AUC, "
+            f"{auc.low:.3f} to {auc.high:.3f}, lies above chance."
+        )
+    if auc.high < 0.5:
+        return (
+            f"The model ranks posters worse than chance: the interval of ROC AUC, {auc.low:.3f} to "
+            f"{auc.high:.3f}, lies below .5; look for swapped labels."
+        )
+    return (
+        f"It is not shown that the model does better than chance: the interval of ROC AUC, {auc.low:.3f} to "
+        f"{auc.high:.3f}, includes .5."
+    )
+
+
+def _against_majority(result: EvaluationResult) -> str:
+    accuracy, majority = result.intervals["accuracy"], result.majority_accuracy
+    start = f"Its accuracy of {accuracy.estimate:.3f}"
+    if accuracy.low > majority:
+        return f"{start} is above the {majority:.3f} of always naming the majority, interval and all."
+    if accuracy.high < majority:
+        return f"{start} is below the {majority:.3f} that always naming the majority reaches."
+    return f"{start} cannot be told apart from the {majority:.3f} of always naming the majority."
+
+
+def _against_metadata(result: EvaluationResult) -> list[str]:
+    if "year_genre" not in result.baselines:
+        return []
+    auc, metadata = result.intervals["roc_auc"], result.baselines["year_genre"].roc_auc
+    names = f"year and genres alone, without any poster (ROC AUC {metadata.estimate:.3f})"
+    # Two intervals that overlap prove nothing: then nothing is claimed.
+    if auc.low > metadata.high:
+        return [f"It beats {names}."]
+    if auc.high < metadata.low:
+        return [f"It knows less than {names}."]
+    return [f"It is not clearly better or worse than {names}: the intervals overlap."]
+
+
+def _gain(result: EvaluationResult) -> list[str]:
+    if result.gain is None:
+        return []
+    gain = result.gain.gain
+    if gain.low > 0:
+        return [f"The poster adds to year and genres: together ROC AUC rises by {gain.text(sign=True)}."]
+    return [
+        "It is not shown that the poster adds anything to year and genres: ROC AUC changes by "
+        f"{gain.text(sign=True)}."
+    ]
+
+
+def _calibration(result: EvaluationResult) -> str:
+    error = result.intervals["ece"]
+    start = f"Its probabilities are off by {error.estimate:.3f} on average (ECE"
+    if error.low == 0.0:
+        return f"{start}), no more than a calibrated model would show on as few posters."
+    return f"{start}, interval {error.low:.3f} to {error.high:.3f})."
+
+
+def _worst(result: EvaluationResult) -> list[str]:
+    named = [
+        f"{item.kind} {item.name} (n = {item.count:,}, ROC AUC {item.roc_auc.text(2)})"
+        for item in result.worst
+        if item.roc_auc is not None
+    ]
+    return [f"It is weakest on: {'; '.join(named)}."] if named else []

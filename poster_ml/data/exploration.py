@@ -155,7 +155,11 @@ def _grid(
 
 def _canvas(rows: int, columns: int, tallest: float, width: float = 1.45) -> tuple[Any, Any]:
     """A figure whose cells are as high as the tallest poster at this width in inches."""
-    return new_figure(max(3.0, width * columns + 0.3), 0.55 + rows * (width * tallest + 0.12), rows, columns)
+    figure, axes = new_figure(
+        max(3.0, width * columns + 0.3), 0.5 + rows * (0.93 * width * tallest + 0.08), rows, columns
+    )
+    figure.get_layout_engine().set(hspace=0.01, wspace=0.01, h_pad=0.03, w_pad=0.03)
+    return figure, axes
 
 
 def _tallest(specimens: Sequence[Specimen]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from poster_ml.errors import UnknownLayerError, nearest
+from poster_ml.models.graph import dominators, parents
 
 # 4-D layers that only pass on, shrink or rearrange what a convolution found.
 _PASSING_LAYERS = (
@@ -73,14 +74,21 @@ def convolutions(model: keras.Model) -> list[keras.layers.Layer]:
 def default_layer(model: keras.Model) -> str:
     """Names the last convolution-like layer: where the picture still has places and the meaning is highest.
 
-    That is the last layer with 4-D output that is no pooling, padding or dropout and has more than one
-    place: `block5_conv3` of VGG-16, `mixed10` of InceptionV3, `out_relu` of MobileNetV2.
+    That is the last layer with 4-D output that is no pooling, padding or dropout, has more than one place,
+    and that no branch goes around (where there is one): `block5_conv3` of VGG-16, `mixed10` of InceptionV3,
+    `out_relu` of MobileNetV2.
 
     Raises: UnknownLayerError where the network has no such layer.
     """
-    for layer in reversed(picture_layers(model)):
-        if not isinstance(layer, _PASSING_LAYERS) and _output_shape(layer)[1:3] != (1, 1):
-            return str(layer.name)
+    candidates = [
+        str(layer.name)
+        for layer in picture_layers(model)
+        if not isinstance(layer, _PASSING_LAYERS) and _output_shape(layer)[1:3] != (1, 1)
+    ]
+    on_every_path = set(dominators(parents(model)))
+    whole = [name for name in candidates if name in on_every_path]
+    if candidates:
+        return (whole or candidates)[-1]
     raise UnknownLayerError(
         "the model has no convolution-like layer with 4-D output, so there is no place a map could show"
     )

@@ -1,0 +1,71 @@
+"""The maps on the package's own families, with random weights."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.explain.activations import default_activation_layers
+from poster_ml.explain.maps import Explainer
+from poster_ml.explain.randomisation import copy_model
+from poster_ml.models.build import build_model
+
+FAMILIES = [
+    # family, pooling, dense, size, method, layer, shown layers
+    ("cnn", "flatten", (8,), (40, 32), "hirescam", None, None),
+    (
+        "vgg16",
+        "flatten",
+        (8,),
+        (40, 32),
+        "hirescam",
+        "block5_conv3",
+        ["block1_conv1", "block2_conv2", "block4_conv2"],
+    ),
+    ("mobilenet_v2", "average", (), (40, 32), "cam", "out_relu", None),
+    ("mobilenet_v2", "average", (8,), (40, 32), "gradcam", "out_relu", None),
+    (
+        "inception_v3",
+        "average",
+        (8,),
+        (80, 75),
+        "gradcam",
+        "mixed7",
+        None,
+    ),  # from mixed8 on there is one place only
+]
+
+
+@pytest.mark.parametrize(("family", "pooling", "dense", "size", "method", "layer", "shown"), FAMILIES)
+def test_every_family_has_a_map_and_layers_to_show(
+    family, pooling, dense, size, method, layer, shown, nets
+) -> None:
+    keras.utils.set_random_seed(0)
+    model = build_model(family, input_shape=(*size, 3), weights="none", pooling=pooling, dense=dense)
+    explainer = Explainer(model)
+    assert explainer.method == method
+    if layer:
+        assert explainer.layer_name == layer
+    names = default_activation_layers(model)
+    assert len(names) == len(set(names)) >= 1
+    if shown:
+        assert names == shown
+    if family in {"inception_v3"}:
+        assert len(names) == 6  # three convolutions, each with the ReLU after its batch normalisation
+        return
+    images = nets.noise(2, *size)
+    drawn = explainer.explain(images)
+    assert drawn.shape == (2, *size)
+    assert np.isfinite(drawn).all()
+    np.testing.assert_allclose(np.abs(drawn).max(axis=(1, 2)), 1, rtol=1e-5)
+
+
+def test_cam_grad_cam_and_hirescam_are_one_on_a_pooled_linear_head(nets) -> None:
+    model = build_model("mobilenet_v2", input_shape=(64, 96, 3), weights="none", pooling="average", dense=())
+    images = nets.noise(2, 64, 96)
+    cam = Explainer(model, method="cam").explain(images)
+    for method in ("gradcam", "hirescam"):
+        np.testing.assert_allclose(Explainer(model, method=method).explain(images), cam, atol=1e-3)
+    copy = copy_model(model)
+    np.testing.assert_allclose(Explainer(copy).explain(images), cam, atol=1e-4)

@@ -27,17 +27,13 @@ def draw_decades(table: pd.DataFrame, overall: float) -> Any:
     places = np.arange(len(table))
     _intervals(upper, places, table, overall, vertical=True)
     upper.axhline(overall, color=NEUTRAL, linestyle="--", linewidth=1)
-    upper.annotate(
-        f"all posters {overall:.0%}",
-        (0, overall),
-        (3, -10),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        color=NEUTRAL,
-        fontsize=8,
-    )
     upper.set(ylim=(0, 1.02), ylabel="share Fresh (95 % interval)", xticks=places)
-    upper.set_title("Class balance by decade of release", loc="left", fontsize=11, color=INK)
+    upper.set_title(
+        f"Class balance by decade of release (dashed: all posters, {overall:.0%}; grey: interval holds it)",
+        loc="left",
+        fontsize=10,
+        color=INK,
+    )
     upper.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     lower.bar(places, table["rotten"], color=ROTTEN, width=0.7, label="Rotten")
     lower.bar(places, table["fresh"], bottom=table["rotten"], color=FRESH, width=0.7, label="Fresh")

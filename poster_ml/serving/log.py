@@ -17,19 +17,8 @@ from poster_ml.errors import TrackingError
 from poster_ml.serving.load import quiet_unless_watched
 from poster_ml.serving.settings import NETWORK_FILE, SETTINGS_FILE, ServingSettings
 
-# What the served code imports: decoding, the network, tables, and figures' colours for the maps.
-REQUIREMENTS = (
-    "mlflow",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "pandas",
-    "pillow",
-    "scipy",
-    "matplotlib",
-    "tqdm",
-    "pyyaml",
-)
+# What the served code imports: the network, tables, decoding, and the colours of the maps.
+REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "matplotlib")
 
 
 def log_poster_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,20 +47,28 @@ def tiny_network(seed: int = 0) -> Any:
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
 
 
-def use_store(folder: Path) -> None:
+def use_store(folder: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, folder / "store.db")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'store.db'}")
     mlflow.set_registry_uri(f"sqlite:///{folder / 'store.db'}")
-    if mlflow.get_experiment_by_name("poster-ml") is None:
-        mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
     mlflow.set_experiment("poster-ml")
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
     """An MLflow store of its own; the one before is put back."""
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     folder = tmp_path_factory.mktemp("store")
-    use_store(folder)
+    use_store(folder, empty_database)
     yield folder
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(registry)
@@ -89,9 +98,9 @@ def make_network() -> Any:
 
 
 @pytest.fixture
-def make_store() -> Iterator[Any]:
-    """The function `use_store`; the store before is put back after the test."""
+def make_store(empty_database: Path) -> Iterator[Any]:
+    """A function that opens a store in a folder; the store before is put back after the test."""
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    yield use_store
+    yield lambda folder: use_store(folder, empty_database)
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(registry)

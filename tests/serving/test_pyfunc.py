@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import RegistryError, TrackingError
 from poster_ml.serving.load import load_keras_model, load_poster_model, model_folder
-from poster_ml.serving.log import log_poster_model
+from poster_ml.serving.log import REQUIREMENTS, log_poster_model
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings, read_settings
 
@@ -163,6 +164,32 @@ def test_settings_survive_and_broken_ones_are_refused(tmp_path):
             RegistryError, match=r"^settings\.json of the model cannot be read .*: log the model again$"
         ):
             read_settings(path)
+
+
+def test_the_requirements_cover_what_the_served_code_imports(project):
+    """Followed statically from the entry and from the packages whose layers a network may hold."""
+    package = project / "poster_ml"
+    left = [package / "serving" / "entry.py", *package.glob("augment/*.py"), *package.glob("models/*.py")]
+    seen, outside = set(), set()
+    while left:
+        path = left.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in names:
+                if name.startswith("poster_ml"):
+                    left.append(project / (name.replace(".", "/") + ".py"))
+                else:
+                    outside.add(name.split(".")[0])
+    assert len(seen) > 20
+    optional = {"jax", "torch"}  # other backends; h5py comes with keras
+    needed = {
+        {"PIL": "pillow"}.get(name, name) for name in outside - optional - {"h5py"} - sys.stdlib_module_names
+    }
+    assert needed == set(REQUIREMENTS)
 
 
 def test_the_model_loads_where_the_package_is_not_installed(logged, make_picture, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import numpy as np
@@ -21,14 +22,23 @@ NAME = "poster-cnn"
 LABELS = np.random.default_rng(5).integers(0, 2, 300)
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def write_run(tmp_path):
+def write_run(tmp_path, empty_database):
     """A function that writes a finished run with a model and predictions that separate the labels by `strength`."""
     import keras
 
     from poster_ml.serving.log import log_poster_model
 
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    shutil.copy(empty_database, tmp_path / "store.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
     mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'store.db'}")
     mlflow.create_experiment("poster-ml", artifact_location=(tmp_path / "artifacts").as_uri())

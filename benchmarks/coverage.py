@@ -80,19 +80,17 @@ def main() -> None:
         "random, plain": {"fixed": False, "stratified": False, "temperature": 1.5},
         "calibrated: fixed, stratified": {"fixed": True, "stratified": True, "temperature": 1.0},
     }
-    found = {
-        name: coverage(arguments.simulations, arguments.posters, arguments.repeats, **case)
-        for name, case in cases.items()
-    }
     error = np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / arguments.simulations)
     print(
         f"{arguments.simulations} simulations of {arguments.posters} posters, {arguments.repeats} resamples; "
-        f"standard error of a share {error:.3f}"
+        f"standard error of a share {error:.3f}\n"
     )
-    print(f"| metric | {' | '.join(cases)} |")
-    print(f"|---|{'---|' * len(cases)}")
-    for metric in [*METRIC_NAMES, "AUC difference"]:
-        print(f"| {metric} | {' | '.join(f'{found[case][metric]:.3f}' for case in cases)} |")
+    names = [*METRIC_NAMES, "AUC difference"]
+    print(f"| posters, bootstrap | {' | '.join(names)} |")
+    print(f"|---|{'---|' * len(names)}")
+    for case, options in cases.items():
+        found = coverage(arguments.simulations, arguments.posters, arguments.repeats, **options)
+        print(f"| {case} | {' | '.join(f'{found[name]:.3f}' for name in names)} |", flush=True)
 
 
 if __name__ == "__main__":

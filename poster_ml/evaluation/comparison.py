@@ -156,8 +156,8 @@ class ComparisonTable:
             verdict = f"real in {' and '.join(real)}" if real else "not told apart"
             lines.append(
                 f"{pair.first} - {pair.second}: ROC AUC {pair.auc_difference.text(sign=True)} "
-                f"p={_p_text(pair.auc_p_holm)}, accuracy {pair.accuracy_difference.text(sign=True)} "
-                f"p={_p_text(pair.accuracy_p_holm)}: {verdict}"
+                f"{_p_text(pair.auc_p_holm)}, accuracy {pair.accuracy_difference.text(sign=True)} "
+                f"{_p_text(pair.accuracy_p_holm)}: {verdict}"
             )
         count = sum(bool(self.real(pair)) for pair in self.pairs)
         lines += ["", f"{count} of {len(self.pairs)} pairs really differ."]
@@ -169,7 +169,7 @@ class ComparisonTable:
             ForestRow(
                 f"{pair.first} - {pair.second}",
                 pair.auc_difference,
-                f"p = {_p_text(pair.auc_p_holm)}",
+                _p_text(pair.auc_p_holm),
                 "ROC AUC" in self.real(pair),
             )
             for pair in self.pairs
@@ -361,4 +361,4 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _p_text(p_value: float) -> str:
-    return "<.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return "p<.001" if p_value < 0.001 else f"p={p_value:.3f}"

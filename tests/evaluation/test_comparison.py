@@ -40,6 +40,7 @@ def test_a_clear_winner_is_real_and_two_equals_are_not() -> None:
     assert table.real(by_pair[frozenset(("weak", "weak again"))]) == []
     text = table.text()
     assert "2 of 3 pairs really differ." in text
+    assert "p<.001" in text
     assert "not told apart" in text
     assert "real in ROC AUC and accuracy" in text
 

@@ -110,10 +110,10 @@ def _new_sheet(count: int, picture_size: tuple[int, int], heading: str) -> tuple
 
 def _legend(head: Any) -> None:
     """The colour scale, with what its ends mean."""
-    axis = head.add_axes((0.16, 0.22, 0.3, 0.16))
+    axis = head.add_axes((0.22, 0.22, 0.24, 0.16))
     picture_axis(axis)
     axis.imshow(np.linspace(-1, 1, 256)[None], aspect="auto", cmap=diverging_colormap())
-    head.text(0.15, 0.3, "speaks for Rotten", ha="right", va="center", fontsize=9, color=ROTTEN)
+    head.text(0.21, 0.3, "speaks for Rotten", ha="right", va="center", fontsize=9, color=ROTTEN)
     head.text(0.47, 0.3, "speaks for Fresh", ha="left", va="center", fontsize=9, color=FRESH)
     head.text(0.98, 0.3, "poster  ·  map  ·  overlay", ha="right", va="center", fontsize=9, color=NEUTRAL)
 

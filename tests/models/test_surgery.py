@@ -23,7 +23,7 @@ def vgg() -> keras.Model:
         input_shape=(32, 48, 3),
         augmentation=build_augmentation(horizontal_flip=True, rotation=30.0),
         weights="none",
-        dense=(4,),
+        dense=(16,),
         dropout=0.5,
     )
 

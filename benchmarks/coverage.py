@@ -1,6 +1,7 @@
 """Do the 95 % intervals contain the truth 95 % of the time? Simulated posters, where the truth is known.
 
-Run: python benchmarks/coverage.py [--simulations 2000] [--posters 1300] (about 10 minutes on one core).
+Run: python benchmarks/coverage.py [--simulations 2000] [--posters 1300]
+(about 10 minutes on one core).
 
 Fresh and Rotten posters have normal logits, so far apart that ROC AUC is .66 as on real posters. The
 probabilities are too sure (true temperature 1.5), so that the true ECE is not 0, or calibrated, where it

@@ -11,7 +11,7 @@ import numpy as np
 
 from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN, diverging_colormap, new_figure, save_figure
 from poster_ml.tuning.importance import Importance
-from poster_ml.tuning.records import FAILED, FINISHED, PRUNED, TrialRecord, best_so_far
+from poster_ml.tuning.records import FAILED, FINISHED, PRUNED, TrialRecord, best_so_far, by_end
 from poster_ml.tuning.space import Dimension, SearchSpace
 
 VALUE_LABEL = "validation ROC AUC"
@@ -37,7 +37,7 @@ def draw_history(records: Sequence[TrialRecord], path: Path) -> Path:
     """Draws each counted trial's value and the best so far, in the order of the budget."""
     figure, axes = new_figure(7.0, 4.0)
     axis = axes[0, 0]
-    counted = [record for record in records if record.counted]
+    counted = by_end([record for record in records if record.counted])
     for state, colour, label in ((FINISHED, ROTTEN, "finished"), (PRUNED, NEUTRAL, "pruned, last value")):
         points = [
             (position, record.value)

@@ -38,6 +38,7 @@ class TrialRecord:
         seed: the trial's seed, None where it never began.
         origin: "own setting ...", "repeat of ...", "sampler" or KerasTuner's words.
         seconds: from begin to end, None while it runs.
+        ended: when it ended.
         notes: everything else that was stored with the trial.
     """
 
@@ -52,6 +53,7 @@ class TrialRecord:
     origin: str
     error: str
     seconds: float | None
+    ended: datetime | None
     notes: dict[str, Any]
 
     @property
@@ -85,12 +87,17 @@ def best_so_far(records: Sequence[TrialRecord]) -> list[tuple[int, float]]:
     """
     line: list[tuple[int, float]] = []
     best = float("-inf")
-    for position, record in enumerate((record for record in records if record.counted), start=1):
+    for position, record in enumerate(by_end([record for record in records if record.counted]), start=1):
         if record.state == FINISHED and record.value is not None:
             best = max(best, record.value)
         if best > float("-inf"):
             line.append((position, best))
     return line
+
+
+def by_end(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Returns the records in the order in which they ended, so that a later end moves no earlier one."""
+    return sorted(records, key=lambda record: (record.ended or datetime.max, record.number))
 
 
 def epochs_run(records: Sequence[TrialRecord]) -> int:
@@ -134,6 +141,7 @@ def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
         origin=str(notes.get("origin", "")),
         error=str(notes.get("error", "")) if trial.state == TrialState.FAIL else "",
         seconds=_seconds(trial.datetime_start, trial.datetime_complete),
+        ended=trial.datetime_complete,
         notes=notes,
     )
 

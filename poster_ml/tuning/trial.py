@@ -19,8 +19,8 @@ class TrialLostError(Exception):
     """
 
 
-class WorkerStopped(BaseException):
-    """Raised inside a worker that was told to stop; a BaseException, so that objectives let it through."""
+class WorkerStopped(SystemExit):
+    """Raised inside a worker that was told to stop; no Exception, so that objectives let it through."""
 
 
 @dataclass(frozen=True)

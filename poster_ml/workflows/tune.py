@@ -1,0 +1,299 @@
+"""`poster-ml tune`: a hyperparameter search in one MLflow run, continued by the name of its study."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace, to_yaml
+from poster_ml.errors import TuningError, nearest
+from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRecord, top
+from poster_ml.tuning.space import Fidelity, Primitive, SearchSpace, default_points
+from poster_ml.tuning.space_file import load_space, space_path
+from poster_ml.tuning.storage import JOURNAL_NAME, check_storage, shown
+from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
+from poster_ml.tuning.work import LATE, Job
+
+if TYPE_CHECKING:
+    from poster_ml.workflows.profile import Task
+    from poster_ml.workflows.tune_log import ParentLog
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("optuna", "keras-tuner")
+WORK_FOLDER = Path(".poster-ml") / "tuning"
+# The demo shows that the search works, in minutes on two CPU cores.
+DEMO_FIDELITY = Fidelity(limit=300, epochs=2, promote=1, seeds=2)
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How a search is run; names as on the command line.
+
+    Attributes:
+        trials: counted trials the study is to have in all, at least 1.
+        engine: "optuna" or "keras-tuner".
+        workers: processes, at least 1; KerasTuner has one.
+        storage: path of a journal file or database URL; empty: a journal beside the MLflow store.
+        study: its name; empty: variant and dataset.
+        timeout: minutes after which no trial is begun; 0: none.
+        sampler, pruner: names, as in `tuning.study`.
+        seed: of the study, at least 0.
+        own_settings: try the variant's own settings and the study's first.
+        ending: train the best settings in full afterwards, compare, evaluate, register.
+    """
+
+    trials: int
+    engine: str = "optuna"
+    workers: int = 1
+    storage: str = ""
+    study: str = ""
+    timeout: float = 0.0
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    own_settings: bool = True
+    ending: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks everything that can be checked before anything is imported or started."""
+        for name, value in (("trials", self.trials), ("workers", self.workers)):
+            if value < 1:
+                raise TuningError(f"--{name} must be at least 1, got {value}")
+        if self.timeout < 0:
+            raise TuningError(f"--timeout must be 0 (none) or minutes above it, got {self.timeout:g}")
+        if self.engine not in ENGINES:
+            hint = nearest(self.engine, ENGINES)
+            raise TuningError(f"unknown engine {self.engine!r}{hint}: choose one of {', '.join(ENGINES)}")
+        if self.engine == "keras-tuner" and self.workers > 1:
+            raise TuningError(
+                f"the engine keras-tuner runs with one worker, got --workers {self.workers}: "
+                "leave it out, or use --engine optuna"
+            )
+        if self.storage:
+            check_storage(self.storage, self.workers)
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search found."""
+
+    study: str
+    storage: str
+    run_id: str
+    finished: int
+    pruned: int
+    failed: int
+    interrupted: int
+    best_number: int | None
+    best_value: float | None
+    best_overrides: dict[str, object]
+    late: bool
+    summary: str
+
+    def text(self) -> str:
+        """Returns the result in a few lines."""
+        counts = (
+            f"{self.finished + self.pruned} counted trials ({self.finished} finished, {self.pruned} pruned)"
+        )
+        more = f", {self.failed} failed, {self.interrupted} interrupted and run again"
+        return (
+            f"study {self.study} in {shown(self.storage)}: {counts}{more}; run {self.run_id}\n{self.summary}"
+        )
+
+
+def run_tune(
+    *,
+    model: str,
+    options: TuneOptions,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> TuneResult:
+    """Searches hyperparameters of a variant, or goes on with a study of the same name.
+
+    Args:
+        model: a variant with a search space under `experiments/tune/`.
+        options: how.
+        data: a prepared dataset; None takes `data/prepared`, or the demo profile where that is missing.
+        overrides: "key=value" each, for all trials; keys that are searched cannot be set.
+
+    Raises: ConfigError, TuningError, DatasetError, WeightsError; KeyboardInterrupt with what finished kept.
+    """
+    space = load_space(space_path(model))
+    _check_overrides(space, overrides)
+    # Workers and this process share a GPU: nobody may take all of its memory at once.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    from poster_ml.data.prepared import PreparedDataset
+    from poster_ml.tracking.runs import open_run
+    from poster_ml.tracking.store import connect, journal_folder
+    from poster_ml.workflows.profile import resolve_task
+    from poster_ml.workflows.tune_log import ParentLog, describe_best, find_parent
+
+    task = resolve_task(model, data, None, overrides)
+    dataset = PreparedDataset.open(task.data)
+    fidelity = DEMO_FIDELITY if task.profile == "demo" else space.fidelity
+    space = SearchSpace(space.variant, space.parameters, fidelity, space.source)
+    config = trial_config(task.config, fidelity)
+    connect()
+    storage = options.storage or str(journal_folder() / JOURNAL_NAME)
+    name = options.study or _default_name(model, dataset.fingerprint, options.engine)
+    spec = StudySpec(name, storage, options.sampler, options.pruner, options.seed, config.train.epochs)
+    opened = open_study(spec, _identity(space, config, dataset.fingerprint, options))
+    tags = study_tags(task) | {
+        "kind": "study",
+        "study": name,
+        "storage": shown(storage),
+        "engine": options.engine,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "search_space": space.fingerprint(),
+        "trials": str(options.trials),
+        "workers": str(options.workers),
+    }
+    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, shown(storage))) as run:
+        run.log_config(config)
+        log = ParentLog(run, opened, space)
+        log.settle_children()
+        job = _job(task, config, space, options, opened, run.run_id)
+        try:
+            ended = _search(job, opened, options, log)
+        finally:
+            records = log.finish()
+        summary = describe_best(records)
+        if ended == LATE:
+            summary += "\nthe time is up; repeat the command to go on"
+        elif options.ending:
+            from poster_ml.workflows.tune_ending import run_ending
+
+            summary += "\n" + run_ending(task, space, records, run).text()
+    return _result(opened, run.run_id, records, ended == LATE, summary)
+
+
+def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConfig:
+    """Returns the experiment as trials run it: fewer posters, no more epochs than it has."""
+    epochs = min(fidelity.epochs or config.train.epochs, config.train.epochs)
+    limit = fidelity.limit if config.limit == 0 else min(config.limit, fidelity.limit or config.limit)
+    return replace(config, **{"limit": limit, "train.epochs": epochs})
+
+
+def own_points(model: str, config: ExperimentConfig, space: SearchSpace) -> list[dict[str, Primitive]]:
+    """Returns the variant's own settings and the study's, as far as the space can express them."""
+    return default_points(space, config, load_experiment(experiment_path(model, "study")))
+
+
+def _search(job: Job, opened: OpenStudy, options: TuneOptions, log: ParentLog) -> str:
+    """Runs the engine; returns how it ended."""
+    if options.engine == "keras-tuner":
+        from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
+
+        return run_keras_tuner(job, opened, after_trial=log.after_trial)
+    from poster_ml.tuning.workers import run_workers
+
+    return run_workers(job, opened, options.workers, log.after_trial)
+
+
+def _job(
+    task: Task,
+    config: ExperimentConfig,
+    space: SearchSpace,
+    options: TuneOptions,
+    opened: OpenStudy,
+    parent_run_id: str,
+) -> Job:
+    from poster_ml.workflows.tune_objective import TrainingObjective
+
+    objective = TrainingObjective(
+        config=config,
+        data=task.data.resolve(),
+        study=opened.spec.name,
+        tags=study_tags(task),
+        parent_run_id=parent_run_id,
+        keep=options.engine == "keras-tuner",
+    )
+    return Job(
+        spec=opened.spec,
+        space=space,
+        objective=objective,
+        trials=options.trials,
+        folder=(WORK_FOLDER / opened.spec.name).resolve(),
+        points=tuple(own_points(space.variant, config, space)) if options.own_settings else (),
+        deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
+        since=len(opened.trials()),
+    )
+
+
+def study_tags(task: Task) -> dict[str, str]:
+    """Returns the tags that a study's run and its trials share with every other run."""
+    import keras
+
+    from poster_ml.data.prepared import PreparedDataset
+
+    config, dataset = task.config, PreparedDataset.open(task.data)
+    return {
+        "variant": config.variant,
+        "family": config.model.family,
+        "protocol": config.protocol,
+        "profile": task.profile,
+        "dataset.fingerprint": dataset.fingerprint,
+        "weights": config.model.weights,
+        "backend": keras.backend.backend(),
+        "precision": config.train.precision,
+    }
+
+
+def _check_overrides(space: SearchSpace, overrides: Sequence[str]) -> None:
+    """Refuses to set what is searched: the search would overwrite it."""
+    searched = {parameter.key: parameter.role for parameter in space.parameters}
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in searched:
+            raise TuningError(
+                f"--set {override}: {key} is {searched[key]} in {space.source}, so trials set it; "
+                "change it there"
+            )
+
+
+def _default_name(model: str, fingerprint: str, engine: str) -> str:
+    return f"{model}-{fingerprint[:8]}" + ("-keras-tuner" if engine == "keras-tuner" else "")
+
+
+def _identity(
+    space: SearchSpace, config: ExperimentConfig, fingerprint: str, options: TuneOptions
+) -> dict[str, str]:
+    """Returns what all trials of a study must have in common."""
+    return {
+        "variant": space.variant,
+        "search space": space.fingerprint(),
+        "experiment": hashlib.sha256(to_yaml(config).encode()).hexdigest()[:12],
+        "dataset": fingerprint[:12],
+        "engine": options.engine,
+        "seed": str(options.seed),
+    }
+
+
+def _result(
+    opened: OpenStudy, run_id: str, records: Sequence[TrialRecord], late: bool, summary: str
+) -> TuneResult:
+    count = Counter(record.state for record in records)
+    best = top(records, 1)
+    return TuneResult(
+        study=opened.spec.name,
+        storage=shown(opened.spec.storage),
+        run_id=run_id,
+        finished=count[FINISHED],
+        pruned=count[PRUNED],
+        failed=count[FAILED],
+        interrupted=count[INTERRUPTED],
+        best_number=best[0].number if best else None,
+        best_value=best[0].value if best else None,
+        best_overrides=best[0].overrides if best else {},
+        late=late,
+        summary=summary,
+    )

@@ -1,0 +1,146 @@
+"""A study in MLflow: the parent run with its figures, and children whose states are made true."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from poster_ml.errors import TuningError
+from poster_ml.tracking.runs import RunLogger, RunRecord, search_runs
+from poster_ml.tuning.figures import draw_all
+from poster_ml.tuning.importance import Importance, importances
+from poster_ml.tuning.records import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    PRUNED,
+    RUNNING,
+    TrialRecord,
+    best_so_far,
+    by_end,
+    epochs_run,
+    read_records,
+    to_csv,
+    top,
+)
+from poster_ml.tuning.space import SearchSpace
+from poster_ml.tuning.study import OpenStudy
+
+STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED: "FAILED"}
+
+
+def find_parent(study: str, storage: str) -> str | None:
+    """Finds the run of a study, the oldest where two machines began at once; None where there is none."""
+    found = search_runs(f"tags.kind = 'study' and tags.study = '{study}'")
+    same = [run for run in found if run.tags.get("storage") == storage]
+    return same[-1].run_id if same else None
+
+
+def children(parent_run_id: str) -> list[RunRecord]:
+    """Lists the runs under a parent, the newest first."""
+    return search_runs(f"tags.`mlflow.parentRunId` = '{parent_run_id}'", limit=5000)
+
+
+@dataclass
+class ParentLog:
+    """Writes a study's progress to its parent run."""
+
+    run: RunLogger
+    opened: OpenStudy
+    space: SearchSpace
+
+    def after_trial(self) -> None:
+        """Logs the value of each counted trial and the best so far; steps are their order of ending."""
+        records = read_records(self.opened, self.space)
+        best = dict(best_so_far(records))
+        counted = by_end([record for record in records if record.counted])
+        rows = []
+        for position, record in enumerate(counted, start=1):
+            row = {"val_auc": record.value if record.value is not None else float("nan")}
+            if position in best:
+                row["best_val_auc"] = best[position]
+            rows.append(row)
+        self.run.fill_epochs(rows)
+
+    def settle_children(self) -> None:
+        """Gives the child runs of killed workers their true state: what the study says, it is."""
+        records = {str(record.number): record for record in read_records(self.opened, self.space)}
+        repeats = {record.retry_of: record.number for record in records.values()}
+        for child in children(self.run.run_id):
+            record = records.get(child.tags.get("trial.number", ""))
+            if record is None or record.state == RUNNING or child.status == STATUS[record.state]:
+                continue
+            logger = RunLogger(child.run_id)
+            tags = {"trial.state": record.state}
+            if record.state == INTERRUPTED:
+                again = repeats.get(record.number)
+                tags["error"] = "the worker died" + ("" if again is None else f"; run again as trial {again}")
+            logger.set_tags(tags)
+            logger.end(STATUS[record.state])
+
+    def finish(self) -> list[TrialRecord]:
+        """Logs table, figures, importance and best settings; returns the records."""
+        self.after_trial()
+        self.settle_children()
+        records = read_records(self.opened, self.space)
+        counts = {state: sum(record.state == state for record in records) for state in STATUS}
+        self.run.log_metrics(
+            {f"trials_{state}": count for state, count in counts.items()}
+            | {"epochs_run": epochs_run(records)}
+        )
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            shares = self._shares(folder)
+            draw_all(records, self.space, shares, folder)
+            (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
+            best = top(records, 1)
+            if best:
+                text = yaml.safe_dump(_nested(best[0].overrides), sort_keys=False)
+                note = (
+                    f"# Trial {best[0].number}: validation AUC {best[0].value:.4f} at the trials' fidelity\n"
+                )
+                (folder / "best_parameters.yaml").write_text(note + text, encoding="utf-8")
+                self.run.log_metrics({"best_trial": best[0].number})
+            self.run.log_folder(folder, "study")
+        return records
+
+    def _shares(self, folder: Path) -> list[Importance]:
+        """Computes and writes the importances; none where too few trials finished."""
+        try:
+            shares = importances(self.opened)
+        except TuningError as error:
+            (folder / "importance.txt").write_text(f"{error}\n", encoding="utf-8")
+            return []
+        rows = [asdict(share) for share in shares]
+        (folder / "importance.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        return shares
+
+
+def describe_best(records: Sequence[TrialRecord]) -> str:
+    """Says in one line what the best trial is."""
+    best = top(records, 1)
+    if not best:
+        return "no trial finished"
+    drawn = ", ".join(f"{name} {_short(value)}" for name, value in best[0].drawn.items())
+    return f"best: trial {best[0].number}, validation AUC {best[0].value:.4f} ({drawn})"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _nested(overrides: dict[str, object]) -> dict[str, object]:
+    """Turns dotted keys into sections, as an experiment file has them."""
+    nested: dict[str, object] = {}
+    for key, value in overrides.items():
+        *sections, last = key.split(".")
+        node = nested
+        for section in sections:
+            node = node.setdefault(section, {})  # type: ignore[assignment]
+        node[last] = list(value) if isinstance(value, tuple) else value
+    return nested

@@ -63,8 +63,6 @@ class RandomAffine(RandomPosterLayer):
         self.fill = fill
         self.strength = strength
         self.active = strength > 0 and (horizontal_flip or max(rotation, zoom, shift, shear) > 0)
-        if keras.backend.backend() == "tensorflow":
-            self.supports_jit = False  # TensorFlow's resampling has no XLA kernel
 
     def transform(self, images: Any) -> Any:
         """Resamples each picture under its own map."""

@@ -92,7 +92,7 @@ def test_a_tall_picture_moves_like_its_place_in_a_square_one(seed: int) -> None:
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_both_ways_of_resampling_agree_with_scipy_beyond_the_edges(fill: str) -> None:
+def test_compiled_or_not_it_agrees_with_scipy_beyond_the_edges(fill: str) -> None:
     image = picture(20, 33)
     maps = maps_of(20, 33, True, rotation=40.0, shift_x=0.3, shift_y=-0.2, shear=10.0, zoom_x=1.9, zoom_y=1.4)
     a, b, c, d, e, f = maps[0].astype(float)

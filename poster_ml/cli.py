@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,6 +86,11 @@ Weights = Annotated[
     str, typer.Option(help="imagenet, none, or a file of weights; default: as the variant says.")
 ]
 Epochs = Annotated[int, typer.Option(min=0, help="Epochs; 0: as the variant says.")]
+Column = Annotated[list[str] | None, typer.Option(help="role=column for an unknown table; repeat.")]
+Dialect = Annotated[str, typer.Option(help="Dialect of the table; default: recognised by its columns.")]
+ScoreThreshold = Annotated[
+    float | None, typer.Option(help="Fresh from this score on, instead of the status.")
+]
 ModelUri = Annotated[str, typer.Option(help="models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.")]
 
 
@@ -94,13 +100,16 @@ def settings(
     quiet: Annotated[bool, typer.Option("--quiet", help="Results and errors only, no progress.")] = False,
 ) -> None:
     """Does a poster tell whether critics will like the movie, and what in it does?"""
-    del debug  # read from the arguments, so that it works for errors in parsing too
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("poster_ml")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
+    for library in ("mlflow", "alembic", "tensorflow", "absl", "optuna"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    if not debug:
+        warnings.filterwarnings("ignore")
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
 
@@ -111,6 +120,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
 
     Example: poster-ml demo
     """
+    _load_keras()
     from poster_ml.workflows.demo import run_demo
 
     _show(run_demo(out), as_json=False)
@@ -138,7 +148,11 @@ def download(
     table: Annotated[Path, typer.Argument(help="Table with a poster URL per movie.")],
     out: Annotated[Path, typer.Option(help="Folder for the posters.")],
     workers: Annotated[int, typer.Option(min=1, max=256, help="Connections at a time.")] = 8,
-    column: Annotated[list[str] | None, typer.Option(help="role=column for an unknown table.")] = None,
+    per_host: Annotated[int, typer.Option(min=1, help="Connections at a time to one host.")] = 4,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds between two requests to one host.")] = 0.0,
+    column: Column = None,
+    dialect: Dialect = "",
+    score_threshold: ScoreThreshold = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try known failures again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +162,17 @@ def download(
     """
     from poster_ml.workflows.download import run_download
 
-    result = run_download(table, out, workers=workers, columns=column or (), retry_failed=retry_failed)
+    result = run_download(
+        table,
+        out,
+        workers=workers,
+        per_host=per_host,
+        delay=delay,
+        columns=column or (),
+        dialect=dialect or None,
+        score_threshold=score_threshold,
+        retry_failed=retry_failed,
+    )
     _show(result, as_json)
 
 
@@ -162,8 +186,10 @@ def preprocess(
     split: Annotated[SplitKind, typer.Option(help="How posters are split.")] = SplitKind.grouped,
     seed: Seed = 42,
     limit: Limit = 0,
-    column: Annotated[list[str] | None, typer.Option(help="role=column for an unknown table.")] = None,
-    score_threshold: Annotated[float | None, typer.Option(help="Fresh from this score on.")] = None,
+    column: Column = None,
+    dialect: Dialect = "",
+    score_threshold: ScoreThreshold = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also look in folders below.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -183,7 +209,9 @@ def preprocess(
         seed=seed,
         limit=limit,
         columns=column or (),
+        dialect=dialect or None,
         score_threshold=score_threshold,
+        recursive=recursive,
         workers=workers or None,
     )
     _show(result, as_json)
@@ -227,6 +255,7 @@ def train(
 
     Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
     """
+    _load_keras()
     from poster_ml.workflows.train import run_train
 
     result = run_train(
@@ -248,6 +277,7 @@ def suite(
     weights: Weights = "",
     epochs: Epochs = 0,
     limit: Limit = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per variant, with different seeds.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("reports/suite"),
     as_json: AsJson = False,
 ) -> None:
@@ -255,6 +285,7 @@ def suite(
 
     Example: poster-ml suite --data data/prepared --protocol study --only basic_cnn --only mobilenet_v2
     """
+    _load_keras()
     from poster_ml.workflows.suite import run_suite
 
     result = run_suite(
@@ -262,6 +293,7 @@ def suite(
         protocol=protocol.value,
         only=_names(only),
         overrides=_overrides(None, weights=weights, epochs=epochs, limit=limit),
+        seeds=seeds,
         out=out,
     )
     _show(result, as_json)
@@ -286,6 +318,7 @@ def tune(
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
+    _load_keras()
     from poster_ml.workflows.tune import run_tune
 
     result = run_tune(
@@ -314,6 +347,7 @@ def evaluate(
 
     Example: poster-ml evaluate --run 0a1b2c3d --split test
     """
+    _load_keras()
     from poster_ml.workflows.evaluate import run_evaluate
 
     _show(run_evaluate(run=run, model_uri=model_uri, data=_path(data), split=split.value), as_json)
@@ -347,6 +381,7 @@ def explain(
 
     Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
     """
+    _load_keras()
     from poster_ml.workflows.explain import run_explain
 
     _show(run_explain(model_uri, posters, out, layer=layer), as_json)
@@ -363,6 +398,7 @@ def predict(
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
+    _load_keras()
     from poster_ml.workflows.predict import run_predict
 
     run_predict(model_uri, posters, format=output_format.value, out=_path(out))
@@ -418,6 +454,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     Example: poster-ml doctor
     """
+    _load_keras()
     from poster_ml.workflows.doctor import run_doctor
 
     _show(run_doctor(), as_json)
@@ -436,7 +473,7 @@ def run(arguments: list[str]) -> int:
 
     Returns: 0 done, 1 a bug, 2 the user's mistake, 130 interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     flags = [flag for flag in GLOBAL_FLAGS if flag in arguments]
     rest = [argument for argument in arguments if argument not in GLOBAL_FLAGS]
     debug = "--debug" in flags
@@ -461,6 +498,26 @@ def run(arguments: list[str]) -> int:
         hint = "" if debug else "; run again with --debug for the traceback"
         print(f"bug: {type(error).__name__}: {_one_line(error)}{hint}", file=sys.stderr)
         return 1
+
+
+def _load_keras() -> None:
+    """Imports Keras and its backend without the notes that TensorFlow's C++ side writes to stderr.
+
+    They come before its log level is read, so nothing but the file descriptor itself can hold them back.
+    """
+    if "keras" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        import keras
+
+        keras.ops.zeros(1)  # the first operation looks for devices
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
 
 
 def _one_line(error: BaseException) -> str:

@@ -131,7 +131,6 @@ class ExplainConfig:
 
     method: str = option("auto", choices=("auto", "cam", "gradcam", "hirescam"))
     layer: str = ""  # empty: the last convolution
-    top: int = option(8, low=1, high=64)
     faithfulness_posters: int = option(32, low=0, high=5000)  # 0: not measured
 
 

@@ -8,6 +8,7 @@ PosterMLError                 the user's mistake: exit code 2, no traceback
 ├── WeightsError              weights that can't be had or do not fit the network
 ├── UnknownFamilyError        a model family that is not in the catalogue
 ├── UnknownLayerError         a layer name that the network does not have
+├── ExplanationError          a map or measure that is not defined for the network
 ├── EvaluationError           predictions that cannot be evaluated
 ├── TrackingError             a run, experiment or store that cannot be used
 ├── RegistryError             a registered model, version or alias that cannot be used
@@ -65,6 +66,10 @@ class UnknownFamilyError(PosterMLError):
 
 class UnknownLayerError(PosterMLError):
     """A layer name that the network does not have."""
+
+
+class ExplanationError(PosterMLError):
+    """A map or measure that is not defined for the network, or lacks what it needs."""
 
 
 class EvaluationError(PosterMLError):

@@ -30,14 +30,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Gives a temporary folder to fill; puts it in the place of `folder` when the block ends well.
 
-    An older `folder` is moved aside first and removed after. A kill leaves the older one, the newer one,
-    or none, never a mixture; what a kill left behind is removed by the next call.
+    An older `folder` is moved aside first and removed after. A kill leaves the older one or the newer one,
+    never a mixture; in the moment between the two renames the older one lies beside under a hidden name, and
+    the next call puts it back. What killed processes left behind is removed by the next call.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.old.tmp"
+    _clean_up(folder)
+    mark = f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary, aside = folder.parent / f"{mark}.tmp", folder.parent / f"{mark}.old"
     temporary.mkdir()
     try:
         yield temporary
@@ -52,3 +52,25 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clean_up(folder: Path) -> None:
+    """Removes what dead processes left of `folder`; an older one that was set aside comes back."""
+    for leftover in sorted(folder.parent.glob(f".{folder.name}.*-*.*")):
+        process = leftover.name.removeprefix(f".{folder.name}.").partition("-")[0]
+        if not process.isdigit() or _is_alive(int(process)):
+            continue
+        if leftover.suffix == ".old" and not folder.exists():
+            leftover.rename(folder)
+        elif leftover.suffix in (".old", ".tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -52,7 +52,7 @@ class MetadataModel:
 
 def predict(classifier: Any, features: npt.NDArray[np.floating]) -> Floats:
     """Returns (N,) probabilities of class 1 from a fitted scikit-learn classifier."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="openmp"):
         return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)

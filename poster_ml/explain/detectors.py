@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from poster_ml.errors import PosterMLError
+from poster_ml.errors import ExplanationError
 from poster_ml.explain.graph import check_images
 from poster_ml.explain.pointing import Box
 from poster_ml.progress import progress
@@ -30,7 +30,7 @@ def find_text(images: np.ndarray) -> list[list[Box]]:
 
     Returns: for each poster its boxes (left, top, right, bottom) in pixels, right and bottom exclusive,
         within the picture; an empty list where nothing was found.
-    Raises: PosterMLError where the extra is not installed; ValueError with the shape received.
+    Raises: ExplanationError where the extra is not installed; ValueError with the shape received.
     """
     check_images(images)
     reader = _optional("rapidocr", "text").RapidOCR(params={"Global.log_level": "critical"})
@@ -82,7 +82,7 @@ def _optional(package: str, what: str) -> Any:
     try:
         return import_module(package)
     except ImportError as fault:
-        raise PosterMLError(
+        raise ExplanationError(
             f"finding {what} needs the package {package!r}, which cannot be imported here ({fault}); "
             "install it with: pip install 'poster-ml[detect]'"
         ) from fault

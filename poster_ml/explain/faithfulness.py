@@ -61,7 +61,7 @@ def measure_faithfulness(
         `against[control][score]`: the paired advantage of the model's map, positive where it is better;
         `curves[map]`: the mean deletion and insertion curves over `shares`; `randomisation`: one entry per
         stage.
-    Raises: ValueError with what was received; UnknownLayerError; PosterMLError for an unknown method.
+    Raises: ValueError with what was received; UnknownLayerError; ExplanationError for an unknown method.
     """
     check_images(images)
     if len(images) == 0 or steps < 2:

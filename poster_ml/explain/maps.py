@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from poster_ml.errors import PosterMLError
+from poster_ml.errors import ExplanationError
 from poster_ml.explain.gradients import LogitAndGradient, logit_and_gradient, padded_batches
 from poster_ml.explain.graph import (
     LinearHead,
@@ -41,13 +41,13 @@ class Explainer:
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
     Attributes: `method` and `layer_name`, as resolved.
-    Raises: UnknownLayerError, listing the layers with 4-D output; PosterMLError for an unknown
+    Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown
         method, or for "cam" where the head has none.
     """
 
     def __init__(self, model: keras.Model, *, method: str = "auto", layer_name: str = "") -> None:
         if method not in METHODS:
-            raise PosterMLError(f"unknown map method {method!r}; use one of {', '.join(METHODS)}")
+            raise ExplanationError(f"unknown map method {method!r}; use one of {', '.join(METHODS)}")
         if layer_name:
             find_layer(model, layer_name)
         head = linear_head(model)
@@ -124,7 +124,7 @@ def explain_images(
 
     Returns: (B, H, W) float32; signed maps in [-1, 1], unsigned in [0, 1], each divided by its own maximum
         (of the absolute values); an all-zero map stays zero.
-    Raises: UnknownLayerError, listing the layers with 4-D output; PosterMLError for an unknown method, or for
+    Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown method, or for
         "cam" where the head has no CAM; ValueError with the shape received.
     """
     explainer = Explainer(model, method=method, layer_name=layer_name)
@@ -154,11 +154,11 @@ def _resolve(model: keras.Model, method: str, layer_name: str, head: LinearHead 
     cam_fits = head is not None and layer_name in ("", cam_layer)
     if method == "cam" and not cam_fits:
         if head is None:
-            raise PosterMLError(
+            raise ExplanationError(
                 "method 'cam' needs a head of global average pooling and one linear unit, which this model "
                 "does not have; use 'gradcam' or 'hirescam'"
             )
-        raise PosterMLError(
+        raise ExplanationError(
             f"method 'cam' is defined at layer {cam_layer!r} only, got {layer_name!r}; "
             "leave the layer out, or use 'gradcam' or 'hirescam'"
         )

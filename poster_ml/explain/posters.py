@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from poster_ml.errors import PosterMLError
+from poster_ml.errors import ExplanationError
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import probability_function
 from poster_ml.explain.maps import Explainer
@@ -44,7 +44,7 @@ def explain_files(
     Raises: PosterMLError without a poster; UnknownLayerError; what `decode` raises. Nothing is written then.
     """
     if not posters:
-        raise PosterMLError("no poster to explain; name at least one image file")
+        raise ExplanationError("no poster to explain; name at least one image file")
     explainer = Explainer(model, method=method, layer_name=layer_name)
     images = np.stack([decode(path) for path in progress(posters, "decoding posters")])
     probabilities = probability_function(model, batch_size)(images)

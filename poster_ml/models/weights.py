@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 
 from poster_ml.errors import WeightsError
 from poster_ml.models.catalogue import FAMILIES

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.utils.time import get_current_time_millis
 
 from poster_ml.config import REPOSITORY, ExperimentConfig, flatten, to_yaml
@@ -86,7 +86,9 @@ class RunLogger:
             name=folder.resolve().name,
             digest=fingerprint[:32],
         )
-        mlflow.log_input(dataset, context=context)
+        entity = Dataset(**{key: value for key, value in dataset.to_dict().items() if value is not None})
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
 
     def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
         """Logs every file of a folder."""
@@ -130,7 +132,7 @@ def open_run(
     if outer and run_id is None and parent_run_id is None:
         run_id = outer if _experiment_of(outer) == experiment else None
         outer = None if run_id else outer
-    all_tags = {**tags, "git_commit": git_commit()}
+    all_tags = {**tags, "git_commit": git_commit(), "mlflow.runName": name}
     if parent_run_id:
         all_tags["mlflow.parentRunId"] = parent_run_id
     mlflow.set_system_metrics_sampling_interval(5)
@@ -142,7 +144,7 @@ def open_run(
         nested=mlflow.active_run() is not None,
     )
     logger = RunLogger(active.info.run_id)
-    logger.set_tags({**all_tags, "mlflow.runName": name})
+    logger.set_tags(all_tags)
     if outer:
         _point_to(outer, logger.run_id)
     try:
@@ -170,6 +172,24 @@ def find_run(run_id: str) -> RunRecord:
             f"no run {run_id!r} in {mlflow.get_tracking_uri()}: give the id of a run, newest: {newest}"
         ) from error
     return _record(run)
+
+
+def run_of_model(model_uri: str) -> str:
+    """Returns the id of the run that made a model.
+
+    Raises: TrackingError where the model cannot be found or names no run.
+    """
+    connect()
+    try:
+        run_id = mlflow.models.get_model_info(model_uri).run_id
+    except (mlflow.MlflowException, OSError, ValueError) as error:
+        detail = " ".join(str(error).split())
+        raise TrackingError(
+            f"no model at {model_uri!r} ({detail}): give models:/NAME@ALIAS, runs:/RUN_ID/model or a folder"
+        ) from error
+    if not run_id:
+        raise TrackingError(f"the model {model_uri!r} names no run: evaluate its run with --run RUN_ID")
+    return str(run_id)
 
 
 def search_runs(query: str = "", *, limit: int = 1000) -> list[RunRecord]:

@@ -20,8 +20,7 @@ def connect() -> str:
     # Creating the database logs one line per migration.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not mlflow.is_tracking_uri_set():
-        mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    mlflow.set_tracking_uri(tracking_uri())
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
@@ -36,6 +35,13 @@ def connect() -> str:
         if again is None:
             raise
         return str(again.experiment_id)
+
+
+def tracking_uri() -> str:
+    """Returns the store in use: one that was set, MLFLOW_TRACKING_URI, or `mlflow.db` in this folder."""
+    if os.environ.get("MLFLOW_TRACKING_URI") or mlflow.is_tracking_uri_set():
+        return str(mlflow.get_tracking_uri())
+    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def journal_folder() -> Path:

@@ -95,7 +95,8 @@ def digest(model: Any) -> str:
     """Digest of a network's structure and weights; equal networks give equal digests."""
     fingerprint = hashlib.sha256()
     for layer in model.layers:
-        config = {name: value for name, value in layer.get_config().items() if name != "seed"}
+        # Names are numbered by what was built before in the process, seeds do not change a frozen layer.
+        config = {key: value for key, value in layer.get_config().items() if key not in ("name", "seed")}
         fingerprint.update(json.dumps(config, sort_keys=True, default=str).encode())
         for variable in layer.weights:
             if "seed" not in variable.path:

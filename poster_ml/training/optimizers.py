@@ -84,8 +84,13 @@ def _layerwise(kind: type) -> type:
             super().__init__(**arguments)
             self._rates = dict(rates)
 
+        def build(self, variables: Sequence[Any]) -> None:
+            self._factors = [self._rates.get(variable.path, 1.0) for variable in variables]
+            super().build(variables)
+
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
-            factor = self._rates.get(variable.path, 1.0)
+            # TensorFlow hands over its own variable, which has no path: Keras knows it by its index.
+            factor = self._factors[self._get_variable_index(variable)]
             return super().update_step(gradient, variable, learning_rate * factor)
 
     LayerwiseOptimizer.__name__ = f"Layerwise{kind.__name__}"

@@ -16,7 +16,7 @@ from poster_ml.seeding import derive_seed
 from poster_ml.tuning.storage import OpenStorage, open_storage, shown
 
 SAMPLERS = ("tpe", "random", "qmc")
-PRUNERS = ("median", "hyperband", "halving", "none")
+PRUNERS = ("median", "third", "hyperband", "halving", "none")
 IDENTITY = "identity"
 
 
@@ -31,7 +31,8 @@ class StudySpec:
         pruner: one of `PRUNERS`.
         seed: of the study, at least 0; samplers and trials derive theirs from it.
         epochs: the most epochs a trial can have; Hyperband plans with it.
-        startup: finished trials before the sampler learns and the median pruner judges.
+        startup: counted trials before the sampler learns.
+        prune_after: finished trials before the median and third pruners judge.
         heartbeat: seconds between signs of life (databases only).
         grace: seconds without one after which a trial is given to another worker (databases only).
     """
@@ -43,6 +44,7 @@ class StudySpec:
     seed: int = 0
     epochs: int = 15
     startup: int = 8
+    prune_after: int = 3
     heartbeat: int = 10
     grace: int = 60
 
@@ -98,7 +100,7 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
         study_name=spec.name,
         storage=storage.optuna,
         sampler=make_sampler(spec.sampler, spec.seed, spec.startup, spec.seed),
-        pruner=make_pruner(spec.pruner, spec.epochs, spec.startup),
+        pruner=make_pruner(spec.pruner, spec.epochs, spec.prune_after),
         direction="maximize",
         load_if_exists=True,
     )
@@ -125,15 +127,18 @@ def make_sampler(name: str, seed: int, startup: int, study_seed: int) -> BaseSam
         )
 
 
-def make_pruner(name: str, epochs: int, startup: int) -> BasePruner:
-    """Creates a pruner by name; steps are epochs, from 1 on.
+def make_pruner(name: str, epochs: int, prune_after: int) -> BasePruner:
+    """Creates a pruner by name; steps are epochs, from 1 on; median and third spare the first.
 
-    median: after `startup` finished trials, stops a trial whose best AUC so far is below the median of the
-    others at the same epoch (Golovin et al. 2017). hyperband and halving: keep one of three at epochs 1, 3,
-    9, ... (Li et al. 2018), Hyperband with several such schedules at once.
+    median: after `prune_after` finished trials, stops a trial whose best AUC so far is below the median of
+    the others at the same epoch (Golovin et al. 2017). third: the same, where it is not in the upper third.
+    hyperband and halving: keep one of three at epochs 1, 3, 9, ... (Li et al. 2018), Hyperband with several
+    such schedules at once. What each saves and costs: `benchmarks/tuning.py`.
     """
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=1)
+        return optuna.pruners.MedianPruner(n_startup_trials=prune_after, n_warmup_steps=1)
+    if name == "third":
+        return optuna.pruners.PercentilePruner(100 / 3, n_startup_trials=prune_after, n_warmup_steps=1)
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "halving":

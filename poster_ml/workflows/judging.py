@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from poster_ml import seeding
 from poster_ml.config import EvaluateConfig, ExperimentConfig, ExplainConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import fit_temperature, sigmoid
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.thresholds import choose_threshold
-from poster_ml.explain.activations import dead_channels, default_activation_layers, write_activation_grids
+from poster_ml.explain.activations import dead_channels, default_activation_layers
 from poster_ml.explain.faithfulness import measure_faithfulness
-from poster_ml.explain.maps import explain_images
-from poster_ml.explain.sheets import write_sheet
+from poster_ml.explain.posters import write_explanation
 from poster_ml.files import atomic_path
 from poster_ml.training.batches import Samples, predict_logits
 
@@ -37,6 +37,27 @@ class Operating:
 
     temperature: float
     threshold: float
+
+
+@dataclass(frozen=True)
+class RowsView:
+    """Some rows of a memory map, read one at a time: `view[i]` is `images[rows[i]]`."""
+
+    images: Any
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        """Returns one poster (H, W, 3) uint8."""
+        return np.asarray(self.images[self.rows[position]])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, H, W, 3)."""
+        return (len(self.rows), *self.images.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -121,9 +142,8 @@ def judge(
     )
     logger.info(f"explaining {split}")
     place = folder / "explain" / split
-    faithfulness = explain_split(
-        model, dataset, rows[split], probabilities, posters, config.explain, config.seed, place
-    )
+    images = RowsView(dataset.images, rows[split])
+    faithfulness = explain_split(model, images, posters, probabilities, config.explain, config.seed, place)
     return Judgement(split, result, faithfulness, folder)
 
 
@@ -136,10 +156,9 @@ def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:
 
 def explain_split(
     model: Any,
-    dataset: PreparedDataset,
-    rows: np.ndarray,
-    probabilities: np.ndarray,
+    images: RowsView,
     posters: pd.DataFrame,
+    probabilities: np.ndarray,
     settings: ExplainConfig,
     seed: int,
     folder: Path,
@@ -148,9 +167,9 @@ def explain_split(
 
     Args:
         model: the whole network.
-        dataset, rows: the posters of the split.
+        images: the posters of the split (n, H, W, 3) uint8.
+        posters: their index rows.
         probabilities: (n,) of Fresh.
-        posters: the index rows of the same posters.
         settings: method, layer, how many posters.
         seed: of the posters that faithfulness is measured on.
         folder: `explain/<split>`; created.
@@ -158,54 +177,22 @@ def explain_split(
     Returns: the faithfulness measures, or None where none were asked for.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    titles = [None if pd.isna(title) else str(title) for title in posters["title"]]
     labels = posters["label"].to_numpy()
-    for name, chosen, heading in sheets(probabilities, labels, settings.top):
-        images = np.asarray(dataset.images[rows[chosen]])
-        maps = _maps(model, images, settings)
-        titles = [None if pd.isna(title) else str(title) for title in posters["title"].iloc[chosen]]
-        write_sheet(folder / name, images, maps, titles, labels[chosen], probabilities[chosen], heading)
-    surest = np.asarray(dataset.images[rows[int(np.argmax(probabilities))]])
-    write_activation_grids(model, surest, folder)
-    sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[: settings.faithfulness_posters])
-    images = np.asarray(dataset.images[rows[sample]])
-    if len(images) == 0:
+    method, layer = settings.method, settings.layer
+    write_explanation(model, images, labels, probabilities, titles, folder, method=method, layer_name=layer)  # type: ignore[arg-type]
+    count = min(settings.faithfulness_posters, len(images))
+    if count == 0:
         return None
-    measured = measure_faithfulness(
-        model, images, method=settings.method, layer_name=settings.layer, seed=seed
-    )
+    chosen = np.sort(seeding.generator(seed, "faithfulness").permutation(len(images))[:count])
+    sample = np.stack([images[row] for row in chosen])
+    measured = measure_faithfulness(model, sample, method=method, layer_name=layer, seed=seed)
     measured["dead_channels"] = {
-        layer: int(dead_channels(model, images, layer).sum()) for layer in default_activation_layers(model)
+        name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)
     }
     with atomic_path(folder / "faithfulness.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1))
     return measured
-
-
-def sheets(probabilities: np.ndarray, labels: np.ndarray, top: int) -> list[tuple[str, np.ndarray, str]]:
-    """Chooses the posters of each sheet.
-
-    Args:
-        probabilities: (n,) of Fresh.
-        labels: (n,) 0 or 1.
-        top: posters per sheet.
-
-    Returns: (file name, positions, heading) for the surest of each class and the worst errors of each kind.
-    """
-    order = np.argsort(probabilities, kind="stable")
-    falling = order[::-1]
-    count = min(top, len(order) // 2)
-    return [
-        (f"cam_fresh_top{top}.png", falling[:count], "Most surely Fresh"),
-        (f"cam_rotten_top{top}.png", order[:count], "Most surely Rotten"),
-        ("errors_called_fresh.png", falling[labels[falling] == 0][:count], "Called Fresh, truly Rotten"),
-        ("errors_called_rotten.png", order[labels[order] == 1][:count], "Called Rotten, truly Fresh"),
-    ]
-
-
-def _maps(model: Any, images: np.ndarray, settings: ExplainConfig) -> np.ndarray:
-    if len(images) == 0:
-        return np.zeros(images.shape[:3], dtype="float32")
-    return explain_images(model, images, method=settings.method, layer_name=settings.layer, signed=True)
 
 
 def _samples(dataset: PreparedDataset, rows: np.ndarray) -> Samples:

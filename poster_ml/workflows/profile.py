@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
+from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.synthetic import write_posters
-from poster_ml.data.image_files import match_images
 from poster_ml.data.tables import read_table
 from poster_ml.errors import ConfigError, WeightsError
 from poster_ml.models.catalogue import FAMILIES

@@ -6,22 +6,22 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import yaml
 
-from poster_ml.config import ExperimentConfig, from_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
 from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.serving.log import log_poster_model
-from poster_ml.tracking.runs import RunLogger, fetch_artifact, find_run, open_run
+from poster_ml.tracking.runs import RunLogger, find_run, open_run
+from poster_ml.training.fit import OnEpoch
 from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
 from poster_ml.workflows.judging import Judgement, Operating, fit_operating, judge
 from poster_ml.workflows.profile import Task, resolve_task
+from poster_ml.workflows.recorded import recorded_config, recorded_dataset
 from poster_ml.workflows.report import write_report
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,19 @@ class TrainResult:
     epochs: int
     seconds: float
     metrics: dict[str, float]
+
+    def text(self) -> str:
+        """Returns the numbers that matter, with their intervals."""
+        lines = [
+            f"{self.variant} ({self.profile}): run {self.run_id}, "
+            f"epoch {self.kept_epoch} of {self.epochs} kept, {self.seconds:.0f} s"
+        ]
+        for name in ("val_accuracy", "val_roc_auc", "val_log_loss"):
+            low, high = self.metrics[f"{name}_ci_low"], self.metrics[f"{name}_ci_high"]
+            lines.append(f"  {name:<24}{self.metrics[name]:.4f}  ({low:.4f} to {high:.4f})")
+        lines.append(f"  {'val_majority_accuracy':<24}{self.metrics['val_majority_accuracy']:.4f}")
+        lines.append(f"next: poster-ml evaluate --run {self.run_id}")
+        return "\n".join(lines)
 
 
 def run_train(
@@ -68,7 +81,12 @@ def run_train(
 
 
 def train_task(
-    task: Task, run_id: str | None = None, name: str = "", parent_run_id: str | None = None
+    task: Task,
+    *,
+    run_id: str | None = None,
+    name: str = "",
+    parent_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> TrainResult:
     """Runs one task: training, validation, model, report; all of it in one MLflow run.
 
@@ -77,12 +95,12 @@ def train_task(
         run_id: a run to go on with.
         name: of a new run; default: the variant.
         parent_run_id: the run it is shown under.
+        tags: more tags for the run.
     """
     config, dataset = task.config, PreparedDataset.open(task.data)
     started = time.perf_counter()
-    with open_run(
-        name or config.variant, tags=_tags(task, dataset), run_id=run_id, parent_run_id=parent_run_id
-    ) as run:
+    all_tags = _tags(task, dataset) | dict(tags or {})
+    with open_run(name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id) as run:
         run.log_config(config)
         run.log_params({"data": str(task.data)})
         run.log_dataset(dataset.index, task.data, dataset.fingerprint, "training")
@@ -123,7 +141,7 @@ def finish(
     known = {"val": candidate.validation_logits}
     judgement = judge(candidate.model, dataset, "val", config, operating, folder, known)
     run.log_metrics(judgement.metrics())
-    write_report(folder, run.run_id, [judgement], config, dataset, task.profile)
+    write_report(folder, run.run_id, judgement, config, dataset, task.profile)
     run.log_folder(folder)
     return judgement
 
@@ -133,8 +151,10 @@ def log_network(
 ) -> None:
     """Logs the model that is served, and the numbers that go with it."""
     config = task.config
+    kept = candidate.fit.history[candidate.fit.kept_epoch - 1]
     run.log_metrics(
         {
+            "kept_accuracy": kept["accuracy"],
             "kept_epoch": candidate.fit.kept_epoch,
             "temperature": operating.temperature,
             "threshold": operating.threshold,
@@ -170,9 +190,9 @@ def _tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
     }
 
 
-def _epoch_logger(run: RunLogger):  # type: ignore[no-untyped-def]
+def _epoch_logger(run: RunLogger) -> OnEpoch:
     def log(epoch: int, metrics: dict[str, float]) -> None:
-        run.log_metrics({**metrics}, step=epoch)
+        run.log_metrics(metrics, step=epoch)
 
     return log
 
@@ -182,7 +202,7 @@ def _resume_task(run_id: str) -> Task:
     record = find_run(run_id)
     if record.status == "FINISHED":
         raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
-    with tempfile.TemporaryDirectory() as folder:
-        text = fetch_artifact(run_id, "experiment.yaml", Path(folder)).read_text(encoding="utf-8")
-    config: ExperimentConfig = from_mapping(yaml.safe_load(text), f"run {run_id}")
-    return Task(config, Path(record.params["data"]), record.tags.get("profile", "full"))
+    if "data" not in record.params:
+        raise TrackingError(f"run {run_id} is no training run: give the id of one that `train` started")
+    config = recorded_config(record)
+    return Task(config, recorded_dataset(record).folder, record.tags.get("profile", "full"))

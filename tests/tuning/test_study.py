@@ -20,7 +20,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(TuningError) as caught:
         StudySpec("s", "x.log", pruner="medium")
     assert str(caught.value) == (
-        "unknown pruner 'medium' (did you mean 'median'?): choose one of median, hyperband, halving, none"
+        "unknown pruner 'medium' (did you mean 'median'?): choose one of median, third, hyperband, halving, none"
     )
 
 
@@ -123,7 +123,7 @@ def test_presence_knows_the_living_the_gone_and_the_dead(tmp_path: Path) -> None
     assert not theirs.alive("me")
 
 
-@pytest.mark.parametrize("name", ["median", "hyperband", "halving"])
+@pytest.mark.parametrize("name", ["median", "third", "hyperband", "halving"])
 def test_pruners_stop_the_worse_and_spare_the_better(name: str) -> None:
     study = optuna.create_study(direction="maximize", pruner=make_pruner(name, 9, 3))
     for value in (0.60, 0.61, 0.62, 0.63, 0.64, 0.65, 0.66, 0.67, 0.68):

@@ -1,0 +1,129 @@
+"""`poster-ml doctor`: what this machine can do, and what to mend."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from poster_ml import __version__
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import PosterMLError
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "mlflow", "optuna", "keras-tuner")
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """Facts by name, and what to mend."""
+
+    facts: dict[str, str]
+    advice: list[str]
+
+    def text(self) -> str:
+        """Returns one fact per line, then the advice."""
+        lines = [f"{name:<18}{value}" for name, value in self.facts.items()]
+        mend = [f"to mend: {line}" for line in self.advice] or ["nothing to mend"]
+        return "\n".join([*lines, "", *mend])
+
+
+def run_doctor() -> DoctorResult:
+    """Looks at backend, devices, precision, weights, stores, versions, disk and programs."""
+    import keras
+
+    from poster_ml.training.precision import resolve_precision
+
+    advice: list[str] = []
+    facts = {
+        "poster-ml": __version__,
+        "python": sys.version.split()[0],
+        **{name: _version(name) for name in PACKAGES},
+        "backend": keras.backend.backend(),
+        "devices": _devices(),
+        "cores": str(os.cpu_count()),
+        "precision auto": resolve_precision("auto"),
+        "ImageNet weights": _weights(advice),
+        "store": _store(advice),
+        "dataset": _dataset(advice),
+        "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
+        "mlflow run with": _managers(advice),
+        "text detector": "found" if _has("rapidocr") else "not installed (optional: text masks)",
+    }
+    return DoctorResult(facts, advice)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _devices() -> str:
+    import keras
+
+    names = keras.distribution.list_devices()
+    return ", ".join(names) if names else "cpu"
+
+
+def _weights(advice: list[str]) -> str:
+    from poster_ml.models.catalogue import FAMILIES
+
+    folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    found = [
+        family.name
+        for family in FAMILIES.values()
+        if family.has_backbone and (folder / family.weights_file).is_file()
+    ]
+    missing = [
+        family.name for family in FAMILIES.values() if family.has_backbone and family.name not in found
+    ]
+    if missing:
+        advice.append(
+            f"no ImageNet weights yet for {', '.join(missing)}: they are downloaded when first needed; "
+            f"without internet put the files into {folder} or pass --weights FILE"
+        )
+    return ", ".join(found) or f"none in {folder}"
+
+
+def _store(advice: list[str]) -> str:
+    from poster_ml.tracking.runs import search_runs
+    from poster_ml.tracking.store import tracking_uri
+
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        return f"{uri}, not there yet"
+    try:
+        return f"{uri}, {len(search_runs())} runs"
+    except Exception as error:  # whatever a broken store raises is what the user needs to read
+        advice.append(f"the store {uri} cannot be read: {' '.join(str(error).split())[:200]}")
+        return f"{uri}, cannot be read"
+
+
+def _dataset(advice: list[str]) -> str:
+    from poster_ml.workflows.profile import DEFAULT_DATA
+
+    try:
+        dataset = PreparedDataset.open(DEFAULT_DATA)
+    except PosterMLError:
+        advice.append(
+            f"no dataset at {DEFAULT_DATA}: call `poster-ml preprocess --table FILE --posters DIR`; "
+            "until then train, tune and suite run the demo profile"
+        )
+        return f"none at {DEFAULT_DATA}"
+    return f"{DEFAULT_DATA}, {len(dataset.index)} posters of {dataset.size} pixels"
+
+
+def _managers(advice: list[str]) -> str:
+    found = [name for name in ("conda", "virtualenv", "uv") if shutil.which(name)]
+    if "conda" not in found:
+        advice.append("no conda: add --env-manager uv, virtualenv or local to `mlflow run`")
+    return ", ".join([*found, "local"])

@@ -1,0 +1,83 @@
+"""`poster-ml evaluate`: the full evaluation of one model, added to the run that made it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from poster_ml.errors import ConfigError, DatasetError
+from poster_ml.evaluation.verdicts import verdict_sentences
+from poster_ml.serving.load import load_keras_model
+from poster_ml.tracking.runs import RunLogger, find_run, run_of_model
+from poster_ml.workflows.judging import Operating, judge
+from poster_ml.workflows.recorded import copy_artifact, recorded_config, recorded_dataset, recorded_logits
+from poster_ml.workflows.report import write_report
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What `evaluate` found."""
+
+    run_id: str
+    variant: str
+    split: str
+    posters: int
+    metrics: dict[str, float]
+    verdicts: list[str]
+
+    def text(self) -> str:
+        """Returns the numbers with their intervals, then the verdicts."""
+        lines = [f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"]
+        for name, value in self.metrics.items():
+            if name.endswith(("_ci_low", "_ci_high")):
+                continue
+            low, high = self.metrics.get(f"{name}_ci_low"), self.metrics.get(f"{name}_ci_high")
+            interval = "" if low is None or high is None else f"  ({low:.4f} to {high:.4f})"
+            lines.append(f"  {name:<36}{value:>8.4f}{interval}")
+        return "\n".join(lines + self.verdicts)
+
+
+def run_evaluate(
+    *, run: str = "", model_uri: str = "", data: Path | None = None, split: str = "test"
+) -> EvaluateResult:
+    """Evaluates the model of a run, or of a URI, on one split and logs it to the run that made the model.
+
+    Args:
+        run: id of a training run.
+        model_uri: instead of `run`.
+        data: a prepared dataset; None takes the one the run was trained on.
+        split: train, val or test.
+
+    Raises: ConfigError, TrackingError, RegistryError, DatasetError.
+    """
+    if bool(run) == bool(model_uri):
+        raise ConfigError(["give one of --run RUN_ID and --model-uri URI"])
+    record = find_run(run or run_of_model(model_uri))
+    config, dataset = recorded_config(record), recorded_dataset(record, data)
+    model, settings = load_keras_model(model_uri or f"runs:/{record.run_id}/model")
+    if settings.size != dataset.size:
+        raise DatasetError(
+            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
+            f"prepare the data with --size {settings.size}"
+        )
+    operating = Operating(settings.temperature, settings.threshold)
+    known = recorded_logits(record, dataset, config)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        judgement = judge(model, dataset, split, config, operating, folder, known)
+        copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
+        write_report(folder, record.run_id, judgement, config, dataset, record.tags.get("profile", "full"))
+        # The run keeps its state: an evaluation that fails does not make a finished training a failed one.
+        logger = RunLogger(record.run_id)
+        logger.log_metrics(judgement.metrics())
+        logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, f"evaluation {split}")
+        logger.log_folder(folder)
+    return EvaluateResult(
+        run_id=record.run_id,
+        variant=record.variant,
+        split=split,
+        posters=judgement.result.posters,
+        metrics=judgement.metrics(),
+        verdicts=verdict_sentences(judgement.result),
+    )

@@ -1,0 +1,71 @@
+"""What every experiment file must satisfy."""
+
+from __future__ import annotations
+
+import pytest
+
+from poster_ml.config import REPOSITORY, load_experiment
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.workflows.suite import VARIANTS
+
+FOLDER = REPOSITORY / "experiments"
+FILES = sorted([*FOLDER.glob("*.yaml"), *(FOLDER / "study").glob("*.yaml")])
+
+
+def test_both_protocols_have_the_nine_variants():
+    for folder in (FOLDER, FOLDER / "study"):
+        assert set(VARIANTS) <= {file.stem for file in folder.glob("*.yaml")}
+    assert len(FILES) >= 18
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+class TestEveryExperiment:
+    def test_is_called_what_its_file_is_called_and_opens_with_its_command(self, path):
+        config = load_experiment(path)
+        assert config.variant == path.stem
+        text = path.read_text()
+        assert text.startswith("# ")
+        assert f"poster-ml train --model {path.stem}" in text
+
+    def test_names_a_family_and_its_protocol(self, path):
+        config = load_experiment(path)
+        assert config.model.family in FAMILIES
+        assert config.protocol == ("study" if path.parent.name == "study" else "sound")
+
+    def test_the_sound_protocol_selects_on_validation_and_scales_pixels_for_the_backbone(self, path):
+        config = load_experiment(path)
+        if config.protocol == "sound":
+            assert config.train.monitor.startswith("val_")
+            assert config.train.keep_best
+            assert config.model.preprocessing == ("unit" if config.model.family == "cnn" else "backbone")
+            assert not config.augment.horizontal_flip
+        else:
+            assert config.train.monitor == "accuracy"
+            assert config.model.preprocessing == "unit"
+
+
+def study(name):
+    return load_experiment(FOLDER / "study" / f"{name}.yaml")
+
+
+def test_the_study_files_say_what_the_study_says():
+    rates = {name: study(name).train.learning_rate for name in VARIANTS}
+    assert rates == {
+        "basic_cnn": 1e-3,
+        "regularized_cnn": 1e-3,
+        "augmented_cnn": 1e-4,
+        "vgg16_features": 1e-4,
+        "vgg16_features_augmented": 2e-5,
+        "vgg16": 1e-6,
+        "inception_resnet_v2": 2e-5,
+        "inception_v3": 1e-6,
+        "mobilenet_v2": 1e-3,
+    }
+    augment = study("vgg16").augment
+    assert (augment.rotation, augment.zoom, augment.shift, augment.shear) == (50, 0.3, 0.2, 0.2)
+    assert augment.horizontal_flip
+    assert augment.fill == "nearest"
+    assert study("vgg16").model.unfreeze == ("block4", "block5")
+    assert study("vgg16").train.patience == 5
+    assert study("inception_v3").train.optimizer == "adam"
+    assert {study(name).train.batch_size for name in VARIANTS} == {32}

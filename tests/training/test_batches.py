@@ -1,0 +1,76 @@
+"""Batches: every sample once, in an order of seed and epoch."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from poster_ml.training.batches import Batches, Samples, iterate, predict_logits, sigmoid
+
+IMAGES = np.arange(40, dtype="float32").reshape(20, 2)
+
+
+def samples(**options):
+    rows = np.array([3, 1, 4, 15, 9, 2, 6])
+    return Samples(IMAGES, rows, np.array([0, 1, 0, 1, 0, 1, 0]), **options)
+
+
+def seen(batches):
+    return [
+        (int(image[0]) // 2, int(label))
+        for images, labels in iterate(batches)
+        for image, label in zip(images, labels[:, 0], strict=True)
+    ]
+
+
+PAIRS = [(3, 0), (1, 1), (4, 0), (15, 1), (9, 0), (2, 1), (6, 0)]
+
+
+def test_without_a_seed_samples_come_in_their_own_order():
+    assert seen(Batches(samples(), 3)) == PAIRS
+
+
+def test_with_a_seed_every_sample_comes_once_with_its_own_label():
+    batches = Batches(samples(), 3, seed=1)
+    assert len(batches) == 3
+    assert sorted(seen(batches)) == sorted(PAIRS)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        batches = Batches(samples(), 2, seed)
+        batches.set_epoch(epoch)
+        return seen(batches)
+
+    assert order(1, 4) == order(1, 4)
+    assert order(1, 4) != order(1, 5)
+    assert order(1, 4) != order(2, 4)
+
+
+def test_every_epoch_takes_one_of_the_views_of_each_sample():
+    stacked = np.concatenate([IMAGES, IMAGES + 1000])
+    several = Samples(stacked, np.arange(20), np.zeros(20), views=2, stride=20)
+    batches = Batches(several, 20, seed=0)
+    images, _ = batches[0]
+    originals = np.sort(images[:, 0] % 1000)
+    np.testing.assert_array_equal(originals, IMAGES[:, 0])
+    assert 0 < (images[:, 0] >= 1000).sum() < 20
+
+
+def test_labels_are_a_column_of_floats():
+    images, labels = Batches(samples(), 4)[1]
+    assert images.shape == (3, 2)
+    assert labels.shape == (3, 1)
+    assert labels.dtype == np.float32
+
+
+def test_logits_come_in_the_order_of_the_rows():
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="logit")
+    model = keras.Model(inputs, layer(inputs))
+    expected = IMAGES[samples().rows].sum(axis=1)
+    np.testing.assert_allclose(predict_logits(model, samples(), batch_size=3), expected)
+
+
+def test_probabilities_do_not_overflow():
+    np.testing.assert_allclose(sigmoid(np.array([-1e9, 0.0, 1e9])), [0.0, 0.5, 1.0], atol=1e-300)

@@ -1,0 +1,137 @@
+"""The frozen prefix: run once, kept, checked, shared, taken up after a kill."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.training import features
+from poster_ml.training.batches import Samples
+from poster_ml.training.features import cached_features, clear_entries, digest, list_entries
+
+POSTERS = np.random.default_rng(0).integers(0, 256, size=(300, 6, 5, 3), dtype=np.uint8)
+
+
+def prefix(seed=0):
+    inputs = keras.Input((6, 5, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(inputs)
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    return keras.Model(inputs, keras.layers.Conv2D(2, 3, kernel_initializer=initializer)(scaled))
+
+
+class Counting:
+    """Counts the posters that go through a prefix."""
+
+    def __init__(self, model, stop_after=None):
+        self.model, self.count, self.stop_after = model, 0, stop_after
+        self.layers, self.output = model.layers, model.output
+
+    def predict_on_batch(self, batch):
+        if self.stop_after is not None and self.count >= self.stop_after:
+            raise KeyboardInterrupt
+        self.count += len(batch)
+        return self.model.predict_on_batch(batch)
+
+
+def samples(rows=None):
+    rows = np.arange(5, 295) if rows is None else rows
+    return Samples(POSTERS, rows, np.zeros(len(rows), int))
+
+
+def compute(tmp_path, model, which=None, about=None, **options):
+    return cached_features(
+        model, which or samples(), about=about or {"dataset": "d"}, folder=tmp_path, **options
+    )
+
+
+def test_features_are_those_of_the_prefix_in_the_order_of_the_rows(tmp_path):
+    model = prefix()
+    found = compute(tmp_path, model, samples(np.array([7, 3, 299])))
+    expected = keras.ops.convert_to_numpy(model.predict_on_batch(POSTERS[[7, 3, 299]]))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert isinstance(found, np.memmap)
+    assert not found.flags.writeable
+
+
+def test_the_second_call_computes_nothing(tmp_path):
+    model = Counting(prefix())
+    first = np.array(compute(tmp_path, model))
+    assert model.count == 290
+    np.testing.assert_array_equal(compute(tmp_path, model), first)
+    assert model.count == 290
+
+
+def test_everything_that_features_depend_on_is_part_of_the_key(tmp_path):
+    compute(tmp_path, prefix(seed=0))
+    compute(tmp_path, prefix(seed=1))
+    compute(tmp_path, prefix(seed=0), samples(np.arange(10)))
+    compute(tmp_path, prefix(seed=0), about={"dataset": "other"})
+    assert len(list_entries(tmp_path)) == 4
+
+
+def test_an_entry_that_was_damaged_is_computed_again(tmp_path):
+    model = Counting(prefix())
+    good = np.array(compute(tmp_path, model))
+    (entry,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    file = entry / "features.npy"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 0xFF
+    file.write_bytes(content)
+    np.testing.assert_array_equal(compute(tmp_path, model), good)
+    assert model.count == 580
+
+
+def test_after_an_interruption_only_the_rest_is_computed(tmp_path):
+    whole = np.array(compute(tmp_path / "whole", prefix()))
+    with pytest.raises(KeyboardInterrupt):
+        compute(tmp_path / "cut", Counting(prefix(), stop_after=features.CHUNK))
+    (unfinished,) = list_entries(tmp_path / "cut")
+    assert unfinished.about == {"unfinished": True}
+    rest = Counting(prefix())
+    np.testing.assert_array_equal(compute(tmp_path / "cut", rest), whole)
+    assert rest.count == 290 - features.CHUNK
+
+
+def test_views_stand_one_after_another_and_are_augmented_by_position(tmp_path):
+    positions = []
+
+    def augment(batch, position):
+        positions.append(position)
+        return batch if position < 4 else 255 - batch
+
+    which = samples(np.arange(4))
+    found = compute(tmp_path, prefix(), which, augment=augment, views=2, batch_size=4)
+    model = prefix()
+    np.testing.assert_allclose(found[:4], model.predict_on_batch(POSTERS[:4]), atol=1e-6)
+    np.testing.assert_allclose(found[4:], model.predict_on_batch(255 - POSTERS[:4]), atol=1e-6)
+    assert positions == [0, 4]
+
+
+def test_entries_are_listed_and_cleared(tmp_path):
+    compute(tmp_path, prefix())
+    (entry,) = list_entries(tmp_path)
+    assert entry.about["shape"] == [290, 4, 3, 2]
+    assert entry.megabytes == pytest.approx(290 * 4 * 3 * 2 * 4 / 1e6, rel=0.02)
+    assert clear_entries(tmp_path) == pytest.approx(entry.megabytes)
+    assert list_entries(tmp_path) == []
+    assert list_entries(tmp_path / "nowhere") == []
+
+
+def test_a_digest_knows_weights_and_structure():
+    assert digest(prefix(0)) != digest(prefix(1))
+    model = prefix(0)
+    before = digest(model)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel, bias + 1e-6])
+    assert digest(model) != before
+
+
+def test_the_entry_says_what_it_is(tmp_path):
+    compute(tmp_path, prefix(), about={"dataset": "abc", "precision": "float32"})
+    (file,) = tmp_path.glob("*/entry.json")
+    about = json.loads(file.read_text())
+    assert about["dataset"] == "abc"
+    assert about["shape"] == [290, 4, 3, 2]

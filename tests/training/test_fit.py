@@ -1,0 +1,206 @@
+"""Fitting: what is learned, kept, stopped, and taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from poster_ml.config import TrainConfig
+from poster_ml.errors import TrackingError
+from poster_ml.training import checkpoint
+from poster_ml.training.batches import predict_logits
+from poster_ml.training.fit import StopTraining, class_weights, fit, is_head, reset_draws
+from tests.training.networks import tiny_network
+
+SETTINGS = TrainConfig(epochs=6, batch_size=16, optimizer="adam", learning_rate=0.02)
+
+
+def run(
+    folder, task, settings=SETTINGS, *, network=None, dropout=0.0, on_epoch=None, identity="same", seed=5
+):
+    model = network or tiny_network(dropout)
+    result = fit(model, *task, settings, seed=seed, folder=folder, identity=identity, on_epoch=on_epoch)
+    return model, result
+
+
+def without_clock(history):
+    return [
+        {k: v for k, v in epoch.items() if k not in ("epoch_seconds", "images_per_second")}
+        for epoch in history
+    ]
+
+
+def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
+    seen = []
+    _, result = run(tmp_path, task, on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)))
+    assert result.history[-1]["val_auc"] > 0.9
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert set(result.history[0]) == {
+        "accuracy", "loss", "auc", "val_accuracy", "val_loss", "val_auc",
+        "learning_rate", "epoch_seconds", "images_per_second",
+    }  # fmt: skip
+
+
+def test_validation_metrics_are_exact(tmp_path, task):
+    settings = dataclasses.replace(SETTINGS, keep_best=False)
+    model, result = run(tmp_path, task, settings)
+    logits, labels = predict_logits(model, task[1]), task[1].labels
+    probabilities = 1 / (1 + np.exp(-logits))
+    pairs = (logits[labels == 1][:, None] > logits[labels == 0][None, :]).mean()
+    loss = -np.mean(np.where(labels == 1, np.log(probabilities), np.log(1 - probabilities)))
+    assert result.history[-1]["val_auc"] == pytest.approx(pairs, abs=1e-9)
+    assert result.history[-1]["val_loss"] == pytest.approx(loss, abs=1e-6)
+    assert result.history[-1]["val_accuracy"] == np.mean((probabilities > 0.5) == labels)
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, task):
+    settings = dataclasses.replace(SETTINGS, learning_rate=3.0, epochs=8)  # wild: the last is not the best
+    model, result = run(tmp_path, task, settings)
+    best = max(range(8), key=lambda epoch: result.history[epoch]["val_auc"])
+    assert result.kept_epoch == best + 1
+    assert result.kept_epoch < 8
+    logits = predict_logits(model, task[1])
+    assert roc_auc_score(task[1].labels, logits) == pytest.approx(result.history[best]["val_auc"], abs=1e-6)
+
+
+def test_it_stops_when_patience_is_at_its_end(tmp_path, task):
+    settings = dataclasses.replace(
+        SETTINGS, epochs=50, learning_rate=1e-9, patience=2, monitor="val_accuracy"
+    )
+    _, result = run(tmp_path, task, settings)
+    assert len(result.history) == 3
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5},
+        {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01},
+        {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1},
+        {"head_warmup_epochs": 3},
+    ],
+    ids=["plain", "plateau", "cosine", "ema", "head warm-up"],
+)
+def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_path, task, after, extra):
+    settings = dataclasses.replace(SETTINGS, **extra)
+    network = two_part_network if "head_warmup_epochs" in extra else lambda: tiny_network(0.3)
+    whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
+
+    def stop(epoch, metrics):
+        if epoch == after:
+            raise StopTraining
+
+    with pytest.raises(StopTraining):
+        run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
+    model, resumed = run(tmp_path / "stopped", task, settings, network=network())
+    assert resumed.resumed_from == after
+    assert without_clock(resumed.history) == without_clock(whole.history)
+    assert resumed.kept_epoch == whole.kept_epoch
+    for one, other in zip(model.get_weights(), whole_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def two_part_network():
+    initializer = [keras.initializers.GlorotUniform(seed=offset) for offset in range(3)]
+    inputs = keras.Input((4,))
+    values = keras.layers.Dense(8, activation="relu", kernel_initializer=initializer[0], name="backbone")(
+        inputs
+    )
+    values = keras.layers.Dense(8, activation="relu", kernel_initializer=initializer[1], name="dense_1")(
+        values
+    )
+    return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer=initializer[2], name="logit")(values))
+
+
+def test_the_backbone_stands_still_while_the_head_warms_up(tmp_path, task):
+    model = two_part_network()
+    before = model.get_layer("backbone").get_weights()[0].copy()
+    kernels = []
+    run(
+        tmp_path, task, dataclasses.replace(SETTINGS, head_warmup_epochs=2), network=model,
+        on_epoch=lambda *_: kernels.append(model.get_layer("backbone").get_weights()[0].copy()),
+    )  # fmt: skip
+    np.testing.assert_array_equal(kernels[0], before)
+    np.testing.assert_array_equal(kernels[1], before)
+    assert np.abs(kernels[2] - before).max() > 1e-4
+    assert model.get_layer("backbone").trainable
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, task):
+    model, first = run(tmp_path, task)
+    again, second = run(tmp_path, task, on_epoch=lambda *_: pytest.fail("trained again"))
+    assert second.resumed_from == 6
+    assert second.history == first.history
+    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+
+
+def test_same_seed_same_numbers_and_another_seed_others(tmp_path, task):
+    histories = [
+        without_clock(run(tmp_path / name, task, dropout=0.3, seed=seed)[1].history)
+        for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    ]
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, task):
+    run(tmp_path, task, identity="one")
+    with pytest.raises(TrackingError, match="belongs to another configuration or dataset"):
+        run(tmp_path, task, identity="two")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path, task):
+    run(tmp_path, task)
+    (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(TrackingError, match=r"is damaged .*; delete it to start anew"):
+        run(tmp_path, task)
+
+
+def test_averaged_weights_are_what_is_scored_and_kept(tmp_path, task):
+    settings = dataclasses.replace(SETTINGS, ema_momentum=0.99, epochs=2, keep_best=False)
+    averaged, result = run(tmp_path / "ema", task, settings)
+    plain, _ = run(tmp_path / "plain", task, dataclasses.replace(settings, ema_momentum=0.0))
+    start = tiny_network().get_weights()[0]
+    moved = [np.abs(model.get_weights()[0] - start).mean() for model in (averaged, plain)]
+    assert moved[0] < 0.5 * moved[1]
+    logits = predict_logits(averaged, task[1])
+    assert result.history[-1]["val_accuracy"] == np.mean((logits > 0) == task[1].labels)
+
+
+def test_balanced_class_weights_give_both_classes_the_same_total():
+    weights = class_weights(np.array([1, 1, 1, 0]))
+    assert weights[0] * 1 == pytest.approx(weights[1] * 3)
+    assert (weights[0] * 1 + weights[1] * 3) / 4 == pytest.approx(1.0)
+
+
+def test_the_head_is_known_by_its_names():
+    names = {layer.name: is_head(layer) for layer in two_part_network().layers}
+    assert {name for name, head in names.items() if head} == {"dense_1", "logit"}
+
+
+def test_draws_depend_on_seed_and_epoch_alone():
+    model = tiny_network(0.5)
+    inputs = np.ones((64, 4), "float32")
+
+    def draw(seed, epoch):
+        reset_draws(model, seed, epoch)
+        return np.asarray(keras.ops.convert_to_numpy(model(inputs, training=True)))
+
+    first = draw(1, 0)
+    np.testing.assert_array_equal(draw(1, 0), first)
+    assert not np.array_equal(draw(1, 1), first)
+    assert not np.array_equal(draw(2, 0), first)
+
+
+def test_a_network_that_blows_up_is_reported_and_not_hidden(tmp_path, task):
+    model = tiny_network()
+    model.get_layer("logit").set_weights([np.full((8, 1), np.nan), np.zeros(1)])
+    _, result = run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1), network=model)
+    assert np.isnan(result.history[0]["val_auc"])

@@ -1,0 +1,106 @@
+"""Rates, stops and choices are functions of the past alone."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.config import TrainConfig
+from poster_ml.training.optimizers import build_optimizer, layer_rates, plateau_rate
+from poster_ml.training.precision import precision_scope, resolve_precision
+from poster_ml.training.selection import best_epoch, should_stop
+from tests.training.networks import tiny_network
+
+NAN = float("nan")
+
+
+def history(*values, name="val_auc"):
+    return [{name: value} for value in values]
+
+
+def test_the_first_of_equally_good_epochs_is_kept():
+    assert best_epoch(history(0.5, 0.7, 0.7, 0.6), "val_auc") == 1
+
+
+def test_losses_are_better_when_lower():
+    assert best_epoch(history(0.5, 0.3, 0.4, name="val_loss"), "val_loss") == 1
+
+
+def test_what_is_no_number_never_wins():
+    assert best_epoch(history(NAN, 0.4, NAN), "val_auc") == 1
+    assert best_epoch(history(NAN, NAN), "val_auc") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "stop"),
+    [((0.5, 0.6, 0.6), 2, False), ((0.6, 0.5, 0.6), 2, True), ((0.6, 0.5, 0.5), 0, False), ((), 1, False)],
+)
+def test_it_stops_after_patience_epochs_without_a_rise(values, patience, stop):
+    assert should_stop(history(*values), "val_auc", patience) is stop
+
+
+def test_the_rate_falls_when_the_loss_has_not_fallen_and_waits_anew():
+    settings = TrainConfig(learning_rate=1.0, schedule="plateau", plateau_patience=2, plateau_factor=0.1)
+    losses = [1.0, 0.9, 0.95, 0.9, 0.91, 0.92, 0.5]
+    rates = [plateau_rate(settings, losses[:count]) for count in range(len(losses) + 1)]
+    np.testing.assert_allclose(rates, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_cosine_rises_to_the_rate_and_falls_to_nothing():
+    settings = TrainConfig(learning_rate=0.1, schedule="cosine", warmup_epochs=2)
+    optimizer = build_optimizer(settings, tiny_network(), steps_per_epoch=10, epochs=6)
+    rate = optimizer._learning_rate
+    values = [float(keras.ops.convert_to_numpy(rate(step))) for step in (0, 10, 20, 40, 60)]
+    np.testing.assert_allclose(values, [0.0, 0.05, 0.1, 0.05, 0.0], atol=1e-6)
+
+
+def test_clipping_decay_and_averaging_reach_the_optimizer():
+    settings = TrainConfig(optimizer="adamw", weight_decay=0.02, clip_norm=0.5, ema_momentum=0.9)
+    optimizer = build_optimizer(settings, tiny_network(), 10, 2)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.02, 0.5)
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+
+
+def convolutional():
+    inputs = keras.Input((8, 8, 1))
+    values = keras.layers.Conv2D(1, 3, name="low")(inputs)
+    values = keras.layers.Conv2D(1, 3, name="high")(values)
+    values = keras.layers.Flatten()(values)
+    return keras.Model(inputs, keras.layers.Dense(1, name="logit")(values))
+
+
+def test_every_convolution_below_learns_more_slowly():
+    model = convolutional()
+    rates = layer_rates(model, 0.5)
+    by_layer = {path.split("/")[0]: rate for path, rate in rates.items()}
+    assert by_layer == {"low": 0.25, "high": 0.5, "logit": 1.0}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_rates_per_layer_scale_the_steps_themselves(name):
+    def kernels_after_a_step(decay):
+        keras.utils.set_random_seed(0)
+        model = convolutional()
+        settings = TrainConfig(optimizer=name, learning_rate=0.01, layer_rate_decay=decay)
+        model.compile(build_optimizer(settings, model, 1, 1), loss="mse")
+        before = {layer.name: layer.get_weights()[0] for layer in model.layers if layer.get_weights()}
+        model.train_on_batch(np.ones((2, 8, 8, 1), "float32"), np.ones((2, 1), "float32"))
+        return {name: model.get_layer(name).get_weights()[0] - kernel for name, kernel in before.items()}
+
+    full, scaled = kernels_after_a_step(1.0), kernels_after_a_step(0.5)
+    np.testing.assert_allclose(scaled["logit"], full["logit"], rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(scaled["high"], 0.5 * full["high"], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(scaled["low"], 0.25 * full["low"], rtol=1e-3, atol=1e-7)
+
+
+def test_auto_precision_is_one_that_this_machine_computes():
+    assert resolve_precision("auto") in ("float32", "mixed_bfloat16")
+    assert resolve_precision("mixed_float16") == "mixed_float16"
+
+
+def test_the_precision_scope_puts_the_old_policy_back():
+    before = keras.mixed_precision.dtype_policy().name
+    with precision_scope("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+    assert keras.mixed_precision.dtype_policy().name == before

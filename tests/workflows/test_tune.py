@@ -1,0 +1,278 @@
+"""`tune` on synthetic posters: refusals, the objective, a killed search, the ending."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.prepared import PreparedDataset, prepare
+from poster_ml.data.synthetic import write_posters
+from poster_ml.errors import ConfigError, TuningError
+from poster_ml.tuning.space import Fidelity
+from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config
+
+SPACE = """
+variant: basic_cnn
+fidelity: {limit: 100, epochs: 2, promote: 1, seeds: 2}
+parameters:
+  model.filters: {role: fixed, value: [4, 4]}
+  model.dense: {role: fixed, value: [8]}
+  model.dropout: {role: scientific, type: float, low: 0.0, high: 0.5}
+  train.learning_rate: {role: nuisance, type: log, low: 1e-4, high: 1e-2}
+"""
+
+COMMAND = """
+import sys
+from pathlib import Path
+from poster_ml.workflows.tune import TuneOptions, run_tune
+if __name__ == "__main__":
+    options = TuneOptions(trials=int(sys.argv[1]), workers=2, study="study", ending=False, pruner="none")
+    print(run_tune(model="basic_cnn", options=options, data=Path("prepared"), overrides=["train.epochs=2"]).text())
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
+    """A folder with experiments, a tiny search space and a prepared dataset of synthetic posters."""
+    folder = tmp_path_factory.mktemp("tune")
+    for kind in (".", "study"):
+        (folder / "experiments" / kind).mkdir(parents=True, exist_ok=True)
+        text = (project / "experiments" / kind / "basic_cnn.yaml").read_text()
+        (folder / "experiments" / kind / "basic_cnn.yaml").write_text(text)
+    (folder / "experiments" / "tune").mkdir()
+    (folder / "experiments" / "tune" / "basic_cnn.yaml").write_text(SPACE)
+    write_posters(folder / "raw", count=160, seed=3, bayes_accuracy=0.95, width=64, height=96)
+    table = pd.read_csv(folder / "raw" / "movies.csv")
+    table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
+    table["image"] = [str(folder / "raw" / "posters" / f"{name}.jpg") for name in table["movie_id"]]
+    rejected = pd.DataFrame(columns=["row", "movie_id", "reason"])
+    prepare(
+        table, rejected, folder / "prepared", size=24, fit="squash", split="stratified", seed=1, workers=1
+    )
+    (folder / "command.py").write_text(COMMAND)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"trials": 0}, "--trials must be at least 1, got 0"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"timeout": -1}, "--timeout must be 0 (none) or minutes above it, got -1"),
+        (
+            {"engine": "optna"},
+            "unknown engine 'optna' (did you mean 'optuna'?): choose one of optuna, keras-tuner",
+        ),
+        (
+            {"engine": "keras-tuner", "workers": 2},
+            "the engine keras-tuner runs with one worker, got --workers 2: leave it out, or use --engine optuna",
+        ),
+        (
+            {"storage": "sqlite:///x.db", "workers": 2},
+            "--storage sqlite:///x.db with 2 workers: SQLite serves one worker only; leave --storage out (a journal "
+            "file) or give a PostgreSQL or MySQL URL",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_door(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(TuningError) as caught:
+        TuneOptions(**{"trials": 3, **changes})
+    assert str(caught.value) == text
+
+
+def test_a_searched_key_cannot_be_set(here: Path) -> None:
+    with pytest.raises(TuningError) as caught:
+        run_tune(model="basic_cnn", options=TuneOptions(1), data=here, overrides=["model.dropout=0.1"])
+    assert str(caught.value) == (
+        f"--set model.dropout=0.1: model.dropout is scientific in {here}/experiments/tune/basic_cnn.yaml, so trials "
+        "set it; change it there"
+    )
+
+
+def test_a_model_without_a_space_names_those_with_one(here: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no search space for model 'vgg16': choose one of basic_cnn, or write"
+    ):
+        run_tune(model="vgg16", options=TuneOptions(1))
+
+
+def test_trials_are_never_longer_than_the_experiment() -> None:
+    config = replace(ExperimentConfig(), **{"train.epochs": 15})
+    assert trial_config(config, Fidelity(limit=100, epochs=5)).train.epochs == 5
+    assert trial_config(config, Fidelity(limit=100, epochs=50)).train.epochs == 15
+    assert trial_config(config, Fidelity(limit=0, epochs=0)) == config
+    assert trial_config(config, Fidelity(limit=100)).limit == 100
+    assert trial_config(replace(config, limit=50), Fidelity(limit=100)).limit == 50
+    assert trial_config(replace(config, limit=50), Fidelity(limit=0)).limit == 50
+
+
+def test_trials_see_the_same_posters_whatever_their_seeds(here: Path) -> None:
+    from poster_ml.workflows.tune_objective import TrialDataset
+
+    opened = PreparedDataset.open(here / "prepared")
+    parts = (opened.folder, opened.images, opened.index, opened.manifest)
+    first, other = TrialDataset(*parts, 5), TrialDataset(*parts, 6)
+    assert (
+        list(first.rows("train", 60, 1))
+        == list(first.rows("train", 60, 2))
+        == list(opened.rows("train", 60, 5))
+    )
+    assert list(first.rows("train", 60, 1)) != list(other.rows("train", 60, 1))
+
+
+def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    found = psutil.Process(process.pid).children()
+    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 120.0) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"waited {timeout} s until {what}"
+        time.sleep(0.1)
+
+
+def trial_runs(place: Path) -> dict[str, Any]:
+    """Child runs by trial number, straight from the store."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("poster-ml")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    return {run.data.tags.get("trial.number", run.data.tags.get("kind", "")): run for run in runs}
+
+
+def test_a_killed_search_goes_on_with_parent_and_children_right(here: Path) -> None:
+    """One worker is killed, then everything; the repeated command ends with exactly the trials asked for."""
+    import mlflow
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "command.py", "4"], cwd=here, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{here / 'mlflow.db'}"},
+        )  # fmt: skip
+
+    process = start()
+    wait_until(lambda: (here / "mlflow.db").exists() and "0" in trial_runs(here), "the first trial has begun")
+    children_of(process)[0].kill()
+    wait_until(
+        lambda: any(run.info.status == "FINISHED" for run in trial_runs(here).values()), "one has finished"
+    )
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    process = start()
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert "4 counted trials (4 finished, 0 pruned)" in out
+
+    runs = trial_runs(here)
+    parent = runs.pop("study")
+    assert parent.info.status == "FINISHED"
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    finished = {number: run for number, run in runs.items() if run.info.status == "FINISHED"}
+    interrupted = {number: run for number, run in runs.items() if run.info.status == "FAILED"}
+    assert len(finished) == 4
+    assert len(finished) + len(interrupted) == len(runs)
+    for run in interrupted.values():
+        assert run.data.tags["trial.state"] == "interrupted"
+        assert run.data.tags["error"].startswith("the worker died; run again as trial ")
+    assert len({run.data.tags["trial.seed"] for run in finished.values()}) == 4
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
+    for run in finished.values():
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_auc")] == [1, 2]
+    best = client.get_metric_history(parent.info.run_id, "best_val_auc")
+    assert [point.step for point in best] == [1, 2, 3, 4]
+    values = [point.value for point in best]
+    assert values == sorted(values)
+    assert values[-1] == max(run.data.metrics["trial_val_auc"] for run in finished.values())
+    names = {file.path for file in client.list_artifacts(parent.info.run_id, "study")}
+    assert names >= {
+        "study/trials.csv",
+        "study/history.png",
+        "study/slices.png",
+        "study/best_parameters.yaml",
+    }
+
+
+def test_pruned_and_failed_trials_are_logged_as_what_they_are(here: Path, tmp_path: Path) -> None:
+    """The objective in this process, with a pruner that says yes and a setting that cannot be built."""
+    import mlflow
+
+    from poster_ml.errors import DatasetError
+    from poster_ml.tracking.runs import find_run, open_run
+    from poster_ml.tuning.trial import PrunedError, TrialContext
+    from poster_ml.workflows.tune_objective import TrainingObjective
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    base = replace(
+        ExperimentConfig(),
+        **{"model.filters": [4], "model.dense": [8], "train.epochs": 3, "model.weights": "none"},
+    )
+    notes: dict[str, Any] = {}
+    seen: list[int] = []
+
+    def report(epoch: int, value: float) -> bool:
+        seen.append(epoch)
+        return epoch == 2
+
+    context = TrialContext(0, 0, 0, {"model.dropout": 0.2}, 7, tmp_path / "t", report, notes.__setitem__)
+    try:
+        with open_run("study", tags={}) as parent:
+            objective = TrainingObjective(base, here / "prepared", "s", {}, parent.run_id)
+            with pytest.raises(PrunedError):
+                objective(context)
+            pruned = find_run(notes["run_id"])
+            with pytest.raises(DatasetError):
+                objective(changed(context, number=1, overrides={"model.filters": [4] * 6}))
+            failed = find_run(notes["run_id"])
+        assert seen == [1, 2]
+        assert (pruned.status, pruned.tags["trial.state"]) == ("KILLED", "pruned")
+        assert pruned.metrics["epochs"] == 2
+        assert pruned.params["model.dropout"] == "0.2"
+        assert pruned.params["seed"] == "7"
+        assert failed.status == "FAILED"
+        assert failed.tags["error"].startswith(
+            "DatasetError: cnn with 6 convolutions needs posters of at least"
+        )
+        assert {pruned.tags["mlflow.parentRunId"], failed.tags["mlflow.parentRunId"]} == {parent.run_id}
+        assert not (tmp_path / "t").exists(), "checkpoints of ended trials are removed"
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def test_the_interval_over_seeds_is_the_t_interval() -> None:
+    from poster_ml.workflows.tune_ending import interval
+
+    mean, low, high = interval([0.6, 0.62, 0.64])
+    assert mean == pytest.approx(0.62)
+    assert high - mean == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
+    assert mean - low == pytest.approx(high - mean)
+    assert interval([0.6]) == (0.6, 0.6, 0.6)
+
+
+def test_the_best_parameters_file_reads_as_an_experiment_section() -> None:
+    from poster_ml.workflows.tune_log import nested
+
+    assert yaml.safe_dump(
+        nested({"model.dropout": 0.1, "model.dense": (8, 8), "seed": 1}), sort_keys=False
+    ) == ("model:\n  dropout: 0.1\n  dense:\n  - 8\n  - 8\nseed: 1\n")

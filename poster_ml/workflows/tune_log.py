@@ -100,7 +100,7 @@ class ParentLog:
             (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
             best = top(records, 1)
             if best:
-                text = yaml.safe_dump(_nested(best[0].overrides), sort_keys=False)
+                text = yaml.safe_dump(nested(best[0].overrides), sort_keys=False)
                 note = (
                     f"# Trial {best[0].number}: validation AUC {best[0].value:.4f} at the trials' fidelity\n"
                 )
@@ -134,7 +134,7 @@ def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _nested(overrides: dict[str, object]) -> dict[str, object]:
+def nested(overrides: dict[str, object]) -> dict[str, object]:
     """Turns dotted keys into sections, as an experiment file has them."""
     nested: dict[str, object] = {}
     for key, value in overrides.items():

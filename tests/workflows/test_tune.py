@@ -173,7 +173,8 @@ def test_a_killed_search_goes_on_with_parent_and_children_right(here: Path) -> N
         )  # fmt: skip
 
     process = start()
-    wait_until(lambda: (here / "mlflow.db").exists() and "0" in trial_runs(here), "the first trial has begun")
+    begun = here / ".poster-ml" / "tuning" / "study" / "trial-0000"
+    wait_until(begun.exists, "the first trial has begun")  # the store is made by then: not looked at before
     children_of(process)[0].kill()
     wait_until(
         lambda: any(run.info.status == "FINISHED" for run in trial_runs(here).values()), "one has finished"

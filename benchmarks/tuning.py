@@ -81,7 +81,7 @@ def compare_pruners(repeats: int, trials: int, epochs: int) -> None:
         print(f"  {pruner:<10}saved {saved.mean():.1%} (+-{half:.1%})   regret {middle(regret)}")
 
 
-def compare_with_naive_loop(data: Path, model: str, trials: int, naive_trials: int) -> None:
+def compare_with_naive_loop(data: Path, model: str, weights: str, trials: int, naive_trials: int) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
     import os
 
@@ -91,7 +91,8 @@ def compare_with_naive_loop(data: Path, model: str, trials: int, naive_trials: i
     from poster_ml.workflows.candidate import train_candidate
     from poster_ml.workflows.tune import TuneOptions, run_tune
 
-    config = load_experiment(experiment_path(model))
+    given = [f"model.weights={weights}"] if weights else []
+    config = load_experiment(experiment_path(model), tuple(given))
     space, dataset = load_space(space_path(model)), PreparedDataset.open(data)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     began = time.perf_counter()
@@ -105,7 +106,7 @@ def compare_with_naive_loop(data: Path, model: str, trials: int, naive_trials: i
         os.environ["POSTER_ML_CACHE"] = f"{folder}/features"
         began = time.perf_counter()
         options = TuneOptions(trials=trials, storage=f"{folder}/journal.log", ending=False)
-        result = run_tune(model=model, options=options, data=data)
+        result = run_tune(model=model, options=options, data=data, overrides=given)
         tuned = 3600 * trials / (time.perf_counter() - began)
     print(f"Trials per hour, {model}, {len(dataset.index)} posters (caches empty at the start)")
     print(f"  naive loop (full fidelity, no cache, no pruning): {naive:.1f}, from {naive_trials} trials")
@@ -115,15 +116,21 @@ def compare_with_naive_loop(data: Path, model: str, trials: int, naive_trials: i
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=40, help="of the surrogate searches; 0: none")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--posters", type=Path, help="a prepared dataset: measures trials per hour as well")
     parser.add_argument("--model", default="mobilenet_v2")
+    parser.add_argument(
+        "--weights", default="", help="a weights file, or none; default: as in the experiment"
+    )
     parser.add_argument("--naive-trials", type=int, default=2)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    compare_searches(options.repeats, options.trials, options.epochs)
-    compare_pruners(options.repeats, options.trials, options.epochs)
+    if options.repeats:
+        compare_searches(options.repeats, options.trials, options.epochs)
+        compare_pruners(options.repeats, options.trials, options.epochs)
     if options.posters:
-        compare_with_naive_loop(options.posters, options.model, options.trials, options.naive_trials)
+        compare_with_naive_loop(
+            options.posters, options.model, options.weights, options.trials, options.naive_trials
+        )

@@ -191,7 +191,10 @@ def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[
     for config in configs:
         point: dict[str, Primitive] = {}
         for parameter in space.parameters:
-            point.update(_express(parameter, _config_value(config, parameter.key)))
+            value = _config_value(config, parameter.key)
+            if parameter.key == "augment.strength" and not config.augment.active:
+                value = 0.0  # the space may fix ranges that the experiment does not have
+            point.update(_express(parameter, value))
         if point and point not in points:
             points.append(point)
     return points

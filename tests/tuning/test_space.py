@@ -93,6 +93,14 @@ def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler
     assert not any(name.startswith("model.filters") for name in point)
 
 
+def test_an_experiment_without_augmentation_is_strength_zero() -> None:
+    entry = {"role": "scientific", "type": "float", "low": 0.0, "high": 1.0}
+    space = parse_space({"variant": "x", "parameters": {"augment.strength": entry}}, "")
+    plain = ExperimentConfig()
+    turned = replace(plain, **{"augment.rotation": 5.0, "augment.strength": 0.5})
+    assert default_points(space, plain, turned) == [{"augment.strength": 0.0}, {"augment.strength": 0.5}]
+
+
 def test_all_faults_are_told_at_once() -> None:
     broken = {
         "variant": 3,
@@ -179,6 +187,9 @@ def test_every_space_of_the_project_fits_its_experiment(project: Path) -> None:
         assert space.variant == file.stem
         config = load_experiment(project / "experiments" / f"{file.stem}.yaml")
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-        replace(config, **suggest(study.ask(), space))
+        trial = replace(config, **suggest(study.ask(), space))
+        if "augment.strength" in space.keys("scientific"):
+            trial = replace(trial, **{"augment.strength": 1.0})
+            assert trial.augment.active, f"{file.stem}: the strength multiplies ranges that are all 0"
         assert default_points(space, config), f"{file.stem}: none of its own settings lies in its space"
         assert len(space.keys("scientific")) >= 1

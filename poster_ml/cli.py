@@ -29,6 +29,7 @@ app = typer.Typer(
 
 # Typer carries its own copy of click; its classes are reached through a public name.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+INTERRUPTED = 130
 GLOBAL_FLAGS = ("--debug", "--quiet")
 
 
@@ -393,6 +394,7 @@ def predict(
     model_uri: ModelUri,
     output_format: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.table,
     out: Annotated[str, typer.Option(help="CSV or Parquet file to write, resumable; default: stdout.")] = "",
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
     """Probabilities for files or folders.
 
@@ -401,13 +403,16 @@ def predict(
     _load_keras()
     from poster_ml.workflows.predict import run_predict
 
-    run_predict(model_uri, posters, format=output_format.value, out=_path(out))
+    run_predict(model_uri, posters, format=output_format.value, out=_path(out), resume=not no_resume)
 
 
 @app.command()
 def register(
     model: Annotated[str, typer.Option(help="Model family, for example vgg16.")] = "vgg16",
     allow_demo: Annotated[bool, typer.Option("--allow-demo", help="Also runs of the demo profile.")] = False,
+    dataset: Annotated[
+        str, typer.Option(help="Fingerprint of the dataset to compare runs on; default: the newest run's.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Register the best finished run of a family, chosen by validation.
@@ -416,12 +421,13 @@ def register(
     """
     from poster_ml.workflows.register import run_register
 
-    _show(run_register(model, allow_demo=allow_demo), as_json)
+    _show(run_register(model, allow_demo=allow_demo, dataset_fingerprint=dataset or None), as_json)
 
 
 @app.command()
 def promote(
     model: Annotated[str, typer.Option(help="Model family, for example vgg16.")] = "vgg16",
+    split: Annotated[Split, typer.Option(help="Which posters decide.")] = Split.val,
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Bring the champion before back.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -431,7 +437,7 @@ def promote(
     """
     from poster_ml.workflows.promote import run_promote, run_roll_back
 
-    _show(run_roll_back(model) if roll_back else run_promote(model), as_json)
+    _show(run_roll_back(model) if roll_back else run_promote(model, split=split.value), as_json)
 
 
 @app.command()
@@ -479,6 +485,9 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in flags
     try:
         code = app(args=[*flags, *rest], prog_name="poster-ml", standalone_mode=False)
+        # Typer turns an interrupt into this code by itself.
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (PosterMLError, UsageError) as error:
         if debug:
@@ -487,7 +496,7 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted: what was done is kept", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.progress import progress
 from poster_ml.workflows.prediction_files import FORMATS, Row, check_out, open_writer
+from poster_ml.workflows.prediction_record import check_same_model, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +66,13 @@ def run_predict(
             are scored whatever they are called, in folders only what has the ending of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout; "parquet" needs `out`.
         out: a .csv or .parquet file (its ending decides), written as the work goes on; a path that is
-            scored already is not scored again. Posters are known by the path as given.
-        resume: False starts `out` afresh.
+            scored already is not scored again. Posters are known by the path as given. Beside it stands
+            `<out>.json`, which says which model made the rows.
+        resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
 
-    Raises: DatasetError for what is missing, has no image or cannot be written; RegistryError for the model.
+    Raises: DatasetError for what is missing, has no image, cannot be written or holds the rows of
+        another model; RegistryError for the model.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
@@ -77,6 +80,7 @@ def run_predict(
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
     check_posters(posters)
     check_out(format, out)
+    from poster_ml.serving.identity import identify
     from poster_ml.serving.load import load_poster_model
     from poster_ml.tracking.store import connect
 
@@ -84,6 +88,12 @@ def run_predict(
     model = load_poster_model(model_uri)
     writer, known = open_writer(format, out, resume)
     with writer:
+        if out is not None:
+            identity = identify(model, model_uri)
+            if known:
+                check_same_model(out, identity)
+            else:
+                write_record(out, identity)
         left = (path for path in walk_posters(posters) if str(path) not in known)
         scored = failed = 0
         for rows in score_files(model, progress(left, "scoring"), batch_size):

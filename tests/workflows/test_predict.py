@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 from poster_ml.errors import DatasetError
+from poster_ml.serving.identity import ModelIdentity, identify
 from poster_ml.workflows import predict as module
 from poster_ml.workflows import prediction_files
 from poster_ml.workflows.predict import run_predict, score_files, walk_posters
+from poster_ml.workflows.prediction_record import record_path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
@@ -58,8 +60,13 @@ def fake(monkeypatch):
     """No MLflow, no network: what is tested is the way of files to rows."""
     model = Fake()
     monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: model)
+    monkeypatch.setattr("poster_ml.serving.identity.identify", lambda model, uri: who(uri))
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
     return model
+
+
+def who(uri, version=""):
+    return ModelIdentity(f"m-{uri}", uri, version, "run1", {"size": 32, "threshold": 0.5})
 
 
 def fill(folder, count):
@@ -98,7 +105,13 @@ def test_csv_and_parquet_hold_every_file_once_in_order(fake, tmp_path):
     assert list(table["poster"]) == list(wanted)
     assert table["error"][3] == 'no image, "really"'
     assert np.isnan(table["probability_fresh"][3])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.csv", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in",
+        "out.csv",
+        "out.csv.json",
+        "out.parquet",
+        "out.parquet.json",
+    ]
     assert result.text() == f"200 posters, 1 of them could not be scored: {tmp_path / 'out.parquet'}"
 
 
@@ -148,6 +161,8 @@ load, store = types.ModuleType("load"), types.ModuleType("store")
 load.load_poster_model = lambda uri: Fake(0.02)
 store.connect = lambda: "0"
 sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
+from poster_ml.serving import identity
+identity.identify = lambda model, uri: identity.ModelIdentity("m-1", uri, "", "", {{}})
 tracking = types.ModuleType("tracking")
 tracking.__path__ = []
 sys.modules["poster_ml.tracking"] = tracking
@@ -302,6 +317,71 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
         assert str(caught.value).startswith(message)
     with pytest.raises(ValueError, match="got batch_size=0"):
         run_predict("m", [folder], batch_size=0)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch, ending):
+    folder, out = fill(tmp_path / "in", 4), tmp_path / f"out.{ending}"
+    run_predict("first", [folder / "tt00001.jpg"], out=out)
+    assert json.loads(record_path(out).read_text()) == {
+        "model_id": "m-first",
+        "model_uri": "first",
+        "version": "",
+        "run_id": "run1",
+        "settings": {"size": 32, "threshold": 0.5},
+    }
+    before = out.read_bytes()
+    remedy = "give another --out, or start it afresh with --no-resume"
+    monkeypatch.setattr(
+        "poster_ml.serving.identity.identify", lambda model, uri: who(uri, "poster-vgg16 version 4")
+    )
+    with pytest.raises(DatasetError) as caught:
+        run_predict("second", [folder], out=out)
+    assert (
+        str(caught.value)
+        == f"--out {out} holds rows of m-first, not of poster-vgg16 version 4 (m-second): {remedy}"
+    )
+    assert out.read_bytes() == before
+    assert run_predict("first", [folder], out=out).resumed == 1
+    assert run_predict("second", [folder], out=out, resume=False).scored == 4
+    with pytest.raises(DatasetError, match=r"holds rows of poster-vgg16 version 4 \(m-second\), not of "):
+        run_predict("first", [folder], out=out)
+    record_path(out).unlink()
+    with pytest.raises(DatasetError) as caught:
+        run_predict("second", [folder], out=out)
+    assert str(caught.value) == (
+        f"--out {out} has rows, and no {out.name}.json beside it says which model wrote them: {remedy}"
+    )
+
+
+def test_a_json_file_of_somebody_else_is_left_alone(fake, tmp_path):
+    folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
+    record_path(out).write_text("[1, 2]")
+    with pytest.raises(DatasetError, match=r"out\.csv\.json exists and is no record of predictions"):
+        run_predict("m", [folder], out=out)
+    assert record_path(out).read_text() == "[1, 2]"
+
+
+def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch):
+    from types import SimpleNamespace
+
+    metadata = SimpleNamespace(
+        model_id="m-7", model_uuid="m-7", run_id="r7", metadata={"settings": {"threshold": 0.4}}
+    )
+    client = SimpleNamespace(
+        get_model_version_by_alias=lambda name, alias: SimpleNamespace(name=name, version=f"3-{alias}")
+    )
+    monkeypatch.setattr("mlflow.MlflowClient", lambda: client)
+    model = SimpleNamespace(metadata=metadata)
+    versions = {
+        "models:/poster-cnn@champion": "poster-cnn version 3-champion",
+        "models:/poster-cnn/12": "poster-cnn version 12",
+        "models:/m-7": "",
+        "runs:/r7/model": "",
+        "some/folder": "",
+    }
+    for uri, version in versions.items():
+        assert identify(model, uri) == ModelIdentity("m-7", uri, version, "r7", {"threshold": 0.4})
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"notes", b"\0\n", b'"', b"\n"])

@@ -87,6 +87,9 @@ Weights = Annotated[
     str, typer.Option(help="imagenet, none, or a file of weights; default: as the variant says.")
 ]
 Epochs = Annotated[int, typer.Option(min=0, help="Epochs; 0: as the variant says.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value; several: repeat, or separate by ';'.")
+]
 Column = Annotated[list[str] | None, typer.Option(help="role=column for an unknown table; repeat.")]
 Dialect = Annotated[str, typer.Option(help="Dialect of the table; default: recognised by its columns.")]
 ScoreThreshold = Annotated[
@@ -239,9 +242,7 @@ def train(
     model: Annotated[str, typer.Option(help="Variant, a name under experiments/.")] = "",
     data: Data = "",
     experiment: Annotated[str, typer.Option(help="YAML file instead of the variant's own.")] = "",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value; several: repeat, or ';'.")
-    ] = None,
+    overrides: Overrides = None,
     weights: Weights = "",
     epochs: Epochs = 0,
     limit: Limit = 0,
@@ -278,6 +279,7 @@ def suite(
     weights: Weights = "",
     epochs: Epochs = 0,
     limit: Limit = 0,
+    overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per variant, with different seeds.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("reports/suite"),
     as_json: AsJson = False,
@@ -293,7 +295,7 @@ def suite(
         data=_path(data),
         protocol=protocol.value,
         only=_names(only),
-        overrides=_overrides(None, weights=weights, epochs=epochs, limit=limit),
+        overrides=_overrides(overrides, weights=weights, epochs=epochs, limit=limit),
         seeds=seeds,
         out=out,
     )
@@ -312,28 +314,39 @@ def tune(
     ] = "",
     study: Annotated[str, typer.Option(help="Study name; the same name goes on.")] = "",
     timeout: Annotated[float, typer.Option(min=0, help="Minutes; 0: no limit.")] = 0,
+    sampler: Annotated[str, typer.Option(help="tpe, random or qmc (Optuna).")] = "tpe",
+    pruner: Annotated[
+        str, typer.Option(help="median, third, hyperband, halving or none (Optuna).")
+    ] = "median",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the study.")] = 0,
+    overrides: Overrides = None,
     weights: Weights = "",
+    search_only: Annotated[
+        bool, typer.Option("--search-only", help="No training in full of the best settings afterwards.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search hyperparameters; a study of the same name is continued.
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
-    _load_keras()
-    from poster_ml.workflows.tune import run_tune
+    from poster_ml.workflows.tune import TuneOptions, run_tune
 
-    result = run_tune(
-        model=model,
-        data=_path(data),
+    options = TuneOptions(
         trials=trials,
         engine=engine.value,
         workers=workers,
         storage=storage,
         study=study,
         timeout=timeout,
-        weights=weights,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        ending=not search_only,
     )
-    _show(result, as_json)
+    _load_keras()
+    given = _overrides(overrides, weights=weights)
+    _show(run_tune(model=model, options=options, data=_path(data), overrides=given), as_json)
 
 
 @app.command()
@@ -438,6 +451,24 @@ def promote(
     from poster_ml.workflows.promote import run_promote, run_roll_back
 
     _show(run_roll_back(model) if roll_back else run_promote(model, split=split.value), as_json)
+
+
+@app.command()
+def drift(
+    log: Annotated[Path, typer.Option(help="Prediction log of the service.")],
+    data: Annotated[Path, typer.Option(help="Prepared dataset that the model was trained on.")],
+    model_uri: Annotated[str, typer.Option(help="Also compare the probabilities of this model.")] = "",
+    since: Annotated[str, typer.Option(help="First day or time of the period, UTC.")] = "",
+    until: Annotated[str, typer.Option(help="Day or time where the period ends.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the posters that were scored in a period with those of training.
+
+    Example: poster-ml drift --log predictions.jsonl --data data/prepared --since 2026-01-01
+    """
+    from poster_ml.workflows.drift import run_drift
+
+    _show(run_drift(log, data, model_uri=model_uri, since=since, until=until), as_json)
 
 
 @app.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,47 @@ def real_weights() -> Path:
     if not any(folder.glob("*.h5")):
         pytest.skip(f"no ImageNet weights at {folder}; set POSTER_ML_SHARED to their parent folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_template: Path) -> Iterator[Path]:
+    """An empty folder to work in, with the default store of a project folder; the one before comes back."""
+    import mlflow
+
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    shutil.copy(store_template, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield tmp_path
+    while mlflow.active_run() is not None:
+        mlflow.end_run("FAILED")
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
+    from poster_ml.data.image_files import match_images
+    from poster_ml.data.prepared import prepare
+    from poster_ml.data.synthetic import write_posters
+    from poster_ml.data.tables import read_table
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_posters(folder / "synthetic", count=160, seed=1, bayes_accuracy=1.0)
+    table = read_table(folder / "synthetic" / "movies.csv")
+    movies, rejected = match_images(table.movies, folder / "synthetic" / "posters")
+    options = {"size": 40, "fit": "squash", "split": "stratified", "seed": 1, "workers": 1}
+    prepare(movies, rejected, folder / "prepared", **options)
+    return folder / "prepared"

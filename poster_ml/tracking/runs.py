@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,16 +80,19 @@ class RunLogger:
     def log_dataset(self, index: pd.DataFrame, folder: Path, fingerprint: str, context: str) -> None:
         """Logs the prepared dataset as input; its digest is the fingerprint."""
         plain = index.astype({name: "string" for name in index.columns if index[name].dtype == object})
-        dataset = mlflow.data.from_pandas(
-            _without_missing_integers(plain),
-            source=str(folder.resolve()),
-            targets="label",
-            name=folder.resolve().name,
-            digest=fingerprint[:32],
-        )
-        entity = Dataset(**{key: value for key, value in dataset.to_dict().items() if value is not None})
+        with warnings.catch_warnings():
+            # MLflow warns that a folder is a local folder, and that whole numbers cannot be missing.
+            warnings.simplefilter("ignore", UserWarning)
+            dataset = mlflow.data.from_pandas(
+                _without_missing_integers(plain),
+                source=str(folder.resolve()),
+                targets="label",
+                name=folder.resolve().name,
+                digest=fingerprint[:32],
+            )
+            fields = {key: value for key, value in dataset.to_dict().items() if value is not None}
         tags = [InputTag("mlflow.data.context", context)]
-        self._client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
+        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**fields), tags)])
 
     def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
         """Logs every file of a folder."""

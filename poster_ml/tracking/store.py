@@ -20,7 +20,8 @@ def connect() -> str:
     # Creating the database logs one line per migration.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(tracking_uri())
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(tracking_uri())
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:

@@ -18,6 +18,7 @@ from poster_ml.errors import DatasetError
 from poster_ml.figures import save_figure
 from poster_ml.progress import progress
 from poster_ml.seeding import derive_seed, generator
+from poster_ml.workflows.dataset_run import log_exploration
 
 # The study's augmentation (ImageDataGenerator's units): what its figure shows.
 STUDY_AUGMENTATION: dict[str, Any] = {
@@ -39,9 +40,17 @@ class ExploreResult:
     folder: Path
     files: tuple[Path, ...]
     audit: AuditResult
+    run_id: str
+
+    def text(self) -> str:
+        """Returns what was found, and where the figures are."""
+        lines = [*self.audit.findings, "", f"{len(self.files)} files in {self.folder}"]
+        return "\n".join([*lines, f"logged to run {self.run_id}"] if self.run_id else lines)
 
 
-def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, count: int = 4) -> ExploreResult:
+def run_explore(
+    data: Path, out: Path | None = None, *, seed: int = 42, count: int = 4, track: bool = True
+) -> ExploreResult:
     """Writes all exploration figures and the audit of a prepared dataset.
 
     Args:
@@ -49,6 +58,7 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, count: i
         out: where to; None: `exploration` inside `data`.
         seed: which training posters are shown, and how they are augmented; an int >= 0.
         count: posters per figure, 2 to 12, half of them Fresh.
+        track: add the files to the MLflow run of the dataset.
 
     Raises: DatasetError where the dataset is missing or broken, or the folder cannot be written.
     """
@@ -79,7 +89,9 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, count: i
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError(f"cannot write {folder}: {reason}; name a folder that you may write") from error
-    return ExploreResult(folder, (*files, *audit.files), audit)
+    written = (*files, *audit.files)
+    run_id = log_exploration(dataset, written, audit.findings) if track else ""
+    return ExploreResult(folder, written, audit, run_id)
 
 
 def pick_specimens(dataset: PreparedDataset, count: int, seed: int) -> list[Specimen]:

@@ -31,6 +31,7 @@ class PreprocessResult:
         rejected: rows of the table that are not in the dataset; `rejected.csv` says why.
         reasons: rows per kind of reason, the most frequent first.
         fingerprint: of the dataset's content.
+        run_id: of the MLflow run that describes it; empty where none was asked for.
         seconds: how long it took.
     """
 
@@ -41,6 +42,7 @@ class PreprocessResult:
     rejected: int
     reasons: dict[str, int]
     fingerprint: str
+    run_id: str
     seconds: float
 
     def text(self) -> str:
@@ -72,6 +74,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
     score_threshold: float | None = None,
     recursive: bool = False,
     workers: int | None = None,
+    track: bool = True,
 ) -> PreprocessResult:
     """Reads the table, finds every movie's poster, and writes the prepared dataset.
 
@@ -85,6 +88,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         size, fit, split, seed, limit, workers: as for `prepared.prepare`.
         columns: "role=name" each, see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
+        track: log a run that training runs can be traced to.
 
     Raises: TableError, DatasetError: the user's mistake, in one line.
     """
@@ -106,6 +110,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         source=_source(table, posters, movies),
     )
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
+    run_id = _log(dataset, movies) if track else ""
     return PreprocessResult(
         folder=out,
         dialect=movies.dialect,
@@ -114,8 +119,16 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         rejected=sum(reasons.values()),
         reasons=reasons,
         fingerprint=dataset.fingerprint,
+        run_id=run_id,
         seconds=time.monotonic() - started,
     )
+
+
+def _log(dataset: PreparedDataset, movies: MovieTable) -> str:
+    from poster_ml.workflows.dataset_run import log_dataset_run
+
+    read = {"dialect": movies.dialect, "label_rule": movies.layout.label_rule}
+    return log_dataset_run(dataset, {**dataset.manifest["options"], **dataset.manifest["source"], **read})
 
 
 def _prepare(matched: Any, rejected: Any, out: Path, **options: Any) -> PreparedDataset:

@@ -19,6 +19,7 @@ from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training.fit import OnEpoch
 from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
+from poster_ml.workflows.dataset_run import find_dataset_run
 from poster_ml.workflows.judging import Judgement, Operating, fit_operating, judge
 from poster_ml.workflows.profile import Task, resolve_task
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset
@@ -187,6 +188,7 @@ def _tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
         "backend": keras.backend.backend(),
         "precision": config.train.precision,
         "split": str(dataset.manifest["options"]["split"]),
+        "preprocess_run_id": find_dataset_run(dataset.fingerprint),
     }
 
 

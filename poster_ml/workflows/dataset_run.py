@@ -1,0 +1,61 @@
+"""The MLflow run of a dataset: made by preprocess, completed by explore, pointed at by training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.tracking.runs import RunLogger, open_run, search_runs
+
+FILES = ("manifest.json", "rejected.csv", "duplicates.csv")  # the index names films, the array shows them
+
+
+def log_dataset_run(dataset: PreparedDataset, options: dict[str, Any]) -> str:
+    """Logs what a dataset is and how it was made; a dataset that has a run keeps that one.
+
+    Args:
+        dataset: as prepared.
+        options: of the command, logged as parameters.
+
+    Returns: the run's id.
+    """
+    known = find_dataset_run(dataset.fingerprint)
+    if known:
+        return known
+    tags = {"kind": "preprocess", "dataset.fingerprint": dataset.fingerprint}
+    name = f"preprocess {dataset.folder.name}"
+    with open_run(name, tags=tags, system_metrics=False) as run:
+        run.log_params(options)
+        run.log_metrics(_numbers(dataset.manifest))
+        run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "preprocess")
+        for file in FILES:
+            if (dataset.folder / file).is_file():
+                run.log_file(dataset.folder / file)
+        return run.run_id
+
+
+def log_exploration(dataset: PreparedDataset, files: Sequence[Path], findings: Sequence[str]) -> str:
+    """Adds figures and the audit to the dataset's run, which is made where it is missing; returns its id."""
+    run_id = log_dataset_run(dataset, dict(dataset.manifest["options"]))
+    run = RunLogger(run_id)
+    for file in files:
+        run.log_file(file, "exploration")
+    run.set_tags({"mlflow.note.content": "\n\n".join(findings)})
+    return run_id
+
+
+def find_dataset_run(fingerprint: str) -> str:
+    """Returns the id of the run that logged a dataset, or an empty text."""
+    query = f"tags.kind = 'preprocess' and tags.`dataset.fingerprint` = '{fingerprint}'"
+    found = [run for run in search_runs(query, limit=10) if run.status == "FINISHED"]
+    return found[0].run_id if found else ""
+
+
+def _numbers(manifest: dict[str, Any]) -> dict[str, float]:
+    numbers = {f"rows_{name}": count for name, count in manifest["counts"].items()}
+    for split, balance in manifest["class_balance"].items():
+        numbers[f"{split}_posters"] = balance["posters"]
+        numbers[f"{split}_fresh_share"] = balance["fresh_share"]
+    return numbers | dict(manifest["duplicates"])

@@ -1,0 +1,263 @@
+"""The command line: help, exit codes, and the one line that refused input gets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poster_ml import cli
+from poster_ml.errors import DatasetError
+
+COMMANDS = (
+    "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
+    "explain", "predict", "register", "promote", "doctor",
+)  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder to work in, with a store of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return tmp_path
+
+
+@pytest.fixture
+def table(place):
+    """A folder of five good posters and a table that fits them."""
+    (place / "posters").mkdir()
+    numbers = np.random.default_rng(0)
+    rows = ["movie_id,title,year,genres,tomatometer_rating,tomatometer_status"]
+    for number in range(5):
+        pixels = numbers.integers(0, 256, (90, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / "posters" / f"tt{number}.jpg")
+        rows.append(
+            f"tt{number},Film {number},200{number},Drama,{50 + number},{('Rotten', 'Fresh')[number % 2]}"
+        )
+    path = place / "movies.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def refused(capsys, *arguments):
+    """Runs a command that must be refused and returns its one line."""
+    code = cli.run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line]
+    assert code == 2, captured.err
+    assert captured.out == ""
+    assert lines[-1].startswith("error: ")
+    assert not any("Traceback" in line for line in lines)
+    return lines[-1].removeprefix("error: ")
+
+
+def test_every_command_of_the_interface_has_a_help_with_an_example(capsys):
+    for command in COMMANDS:
+        assert cli.run([command, "--help"]) == 0
+        assert f"Example: poster-ml {command}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_help_does_not_wait_for_tensorflow():
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "poster_ml", "train", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert time.perf_counter() - started < 30  # a hung import, not a measure of speed
+    for heavy in ("tensorflow", "keras", "mlflow", "pandas", "sklearn"):
+        assert f"| {heavy}\n" not in done.stderr.replace(" " * 2, "")
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert (
+        refused(capsys, "trian") == "No such command 'trian'. Did you mean 'train'?; see 'poster-ml --help'"
+    )
+
+
+def test_an_unknown_option_names_the_nearest(capsys):
+    assert "No such option: --cout" in refused(capsys, "synth", "x", "--cout", "3")
+
+
+class TestPreprocess:
+    def call(self, capsys, table, *more):
+        return refused(capsys, "preprocess", "--table", table, "--posters", "posters", *more)
+
+    def test_a_missing_table(self, capsys, place):
+        (place / "posters").mkdir()
+        message = self.call(capsys, "nothing.csv")
+        assert message.startswith("no table nothing.csv") or "nothing.csv" in message
+
+    def test_a_missing_folder(self, capsys, table, place):
+        (place / "posters").rename(place / "elsewhere")
+        assert "posters" in self.call(capsys, table)
+
+    def test_an_empty_folder(self, capsys, table, place):
+        for file in (place / "posters").iterdir():
+            file.unlink()
+        assert "has no image files" in self.call(capsys, table) or "no image" in self.call(capsys, table)
+
+    def test_a_table_without_a_label_column_names_the_columns_and_the_option(self, capsys, table):
+        table.write_text(
+            table.read_text().replace("tomatometer_status", "verdict").replace("tomatometer_rating", "x")
+        )
+        message = self.call(capsys, table)
+        assert "verdict" in message
+        assert "--column label=" in message
+
+    def test_a_label_column_with_other_values_names_them(self, capsys, table):
+        table.write_text(table.read_text().replace("Rotten", "bad").replace("Fresh", "good"))
+        message = self.call(capsys, table)
+        assert "good" in message
+        assert "Fresh" in message
+
+    def test_corrupt_images_end_in_one_line_with_the_reason(self, capsys, table, place):
+        for file in (place / "posters").iterdir():
+            file.write_bytes(b"\xff\xd8 not an image")
+        assert "5" in self.call(capsys, table)
+
+    def test_a_nonsense_size_and_split(self, capsys, table):
+        assert "size must be between 16 and 2048 pixels, got 3" in self.call(capsys, table, "--size", "3")
+        assert "'sideways' is not one of" in self.call(capsys, table, "--split", "sideways")
+
+
+class TestTrain:
+    def test_no_model(self, capsys, place):
+        assert refused(capsys, "train") == "no model was named: give --model NAME or --experiment FILE"
+
+    def test_an_unknown_model(self, capsys, place):
+        message = refused(capsys, "train", "--model", "vgg61")
+        assert message.startswith(
+            "unknown model 'vgg61' (did you mean 'vgg16'?): choose one of augmented_cnn"
+        )
+
+    def test_a_dataset_that_was_named_and_is_missing(self, capsys, place):
+        message = refused(capsys, "train", "--model", "vgg16", "--data", "nowhere")
+        assert "nowhere" in message
+        assert "poster-ml preprocess" in message
+
+    def test_a_nonsense_override(self, capsys, place):
+        message = refused(capsys, "train", "--model", "vgg16", "--set", "train.epoch=three")
+        assert "train.epoch is no known key (did you mean 'train.epochs'?)" in message
+
+    def test_a_missing_experiment_file(self, capsys, place):
+        message = refused(capsys, "train", "--experiment", "mine.yaml")
+        assert message == "cannot read mine.yaml: No such file or directory; give an existing YAML file"
+
+    def test_a_model_and_an_experiment_that_contradict(self, capsys, place, project):
+        file = project / "experiments" / "vgg16.yaml"
+        message = refused(capsys, "train", "--model", "basic_cnn", "--experiment", file)
+        assert message == f"{file} describes 'vgg16', but --model says 'basic_cnn': give one of them"
+
+    def test_an_unknown_protocol(self, capsys, place):
+        message = refused(capsys, "train", "--model", "vgg16", "--protocol", "lazy")
+        assert "'lazy' is not one of sound, study" in message
+
+    def test_a_run_that_does_not_exist(self, capsys, place):
+        message = refused(capsys, "train", "--resume", "0123")
+        assert message.startswith("no run '0123' in sqlite:///")
+        assert message.endswith("give the id of a run, newest: none yet")
+
+
+def test_weights_that_are_not_there_or_no_weights(capsys, place, tiny_dataset):
+    arguments = ("train", "--model", "mobilenet_v2", "--data", tiny_dataset, "--weights")
+    assert "no weights file none.h5" in refused(capsys, *arguments, "none.h5")
+    (place / "broken.h5").write_bytes(b"nothing")
+    assert "weights file broken.h5 is not HDF5" in refused(capsys, *arguments, "broken.h5")
+
+
+def test_suite_with_an_unknown_variant(capsys, place, tiny_dataset):
+    message = refused(capsys, "suite", "--data", tiny_dataset, "--only", "basic_cn")
+    assert message.startswith("unknown variant 'basic_cn' (did you mean 'basic_cnn'?): choose of basic_cnn")
+
+
+def test_evaluate_wants_one_of_run_and_uri(capsys, place):
+    assert refused(capsys, "evaluate") == "give one of --run RUN_ID and --model-uri URI"
+    assert "give one of" in refused(capsys, "evaluate", "--run", "1", "--model-uri", "models:/x@y")
+    assert refused(capsys, "evaluate", "--run", "1").startswith("no run '1'")
+    assert "models:/x@y" in refused(capsys, "evaluate", "--model-uri", "models:/x@y")
+
+
+def test_compare_wants_two_runs_that_exist(capsys, place):
+    assert refused(capsys, "compare", "1") == "compare needs at least two different runs, got 1"
+    assert refused(capsys, "compare", "1", "2").startswith("no run '1'")
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_predict_and_explain_refuse_missing_files_empty_folders_and_models(capsys, place, command):
+    more = ["--out", "maps"] if command == "explain" else []
+    arguments = [command, "--model-uri", "models:/nothing@champion", *more]
+    assert "no file or folder nothing.jpg" in refused(capsys, *arguments, "nothing.jpg")
+    (place / "empty").mkdir()
+    assert "the folder empty has no image" in refused(capsys, *arguments, "empty")
+    Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
+    assert "models:/nothing@champion" in refused(capsys, *arguments, "poster.jpg")
+
+
+def test_register_and_promote_say_what_is_missing(capsys, place):
+    assert "vgg16" in refused(capsys, "register", "--model", "vgg16")
+    assert "poster-vgg16" in refused(capsys, "promote", "--model", "vgg16")
+
+
+def test_synth_refuses_nonsense(capsys, place):
+    assert "19" in refused(capsys, "synth", "x", "--count", "19")
+    assert "0.2" in refused(capsys, "synth", "x", "--bayes-accuracy", "0.2")
+
+
+def test_explore_refuses_a_missing_dataset(capsys, place):
+    assert "nowhere" in refused(capsys, "explore", "--data", "nowhere")
+
+
+def test_tune_refuses_nonsense(capsys, place):
+    assert "unknown" in refused(capsys, "tune", "--model", "nothing", "--trials", "2")
+    assert "--trials" in refused(capsys, "tune", "--model", "vgg16", "--trials", "0")
+    assert "'grid' is not one of" in refused(capsys, "tune", "--model", "vgg16", "--engine", "grid")
+
+
+def test_download_refuses_a_table_without_urls(capsys, table):
+    assert "url" in refused(capsys, "download", table, "--out", "new").lower()
+
+
+class TestExitCodes:
+    def patched(self, monkeypatch, error):
+        def fail(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+        return cli.run(["synth", "out"])
+
+    def test_a_bug_is_1_with_a_hint(self, monkeypatch, capsys):
+        assert self.patched(monkeypatch, RuntimeError("broken\nin two lines")) == 1
+        assert capsys.readouterr().err == (
+            "bug: RuntimeError: broken in two lines; run again with --debug for the traceback\n"
+        )
+
+    def test_interrupted_is_130(self, monkeypatch, capsys):
+        assert self.patched(monkeypatch, KeyboardInterrupt()) == 130
+        assert capsys.readouterr().err == "interrupted: what was done is kept\n"
+
+    def test_a_mistake_is_2_in_one_line(self, monkeypatch, capsys):
+        assert self.patched(monkeypatch, DatasetError("first\nsecond")) == 2
+        assert capsys.readouterr().err == "error: first second\n"
+
+    def test_debug_shows_the_traceback_wherever_it_stands(self, monkeypatch, capsys):
+        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", lambda *a, **k: 1 / 0)
+        assert cli.run(["synth", "out", "--debug"]) == 1
+        assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsys):
+    assert cli.run(["synth", "out", "--count", "20", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["count"] == 20
+    assert captured.err == ""
+
+
+def test_options_that_stand_for_a_key_become_overrides():
+    overrides = cli._overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
+    assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "limit=5"]

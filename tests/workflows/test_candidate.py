@@ -1,0 +1,111 @@
+"""A candidate trained with and without the feature cache, with views, in two precisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.training.features import list_entries
+from poster_ml.workflows.candidate import as_float32, build_network, identity, train_candidate
+
+VGG = {
+    "model.family": "vgg16",
+    "model.weights": "none",
+    "model.pooling": "average",
+    "model.dense": [8],
+    "train.epochs": 2,
+    "train.batch_size": 32,
+    "train.optimizer": "adam",
+    "train.precision": "float32",
+    "train.deterministic": True,
+    "limit": 60,
+}
+
+
+def vgg(**changes):
+    return replace(ExperimentConfig(), **{**VGG, **changes})
+
+
+@pytest.fixture
+def dataset(tiny_dataset):
+    return PreparedDataset.open(tiny_dataset)
+
+
+def losses(candidate):
+    return [epoch["val_loss"] for epoch in candidate.fit.history]
+
+
+def run(config, dataset, tmp_path, name):
+    return train_candidate(config, dataset, folder=tmp_path / name, cache_folder=tmp_path / "cache")
+
+
+def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path):
+    cached = run(vgg(), dataset, tmp_path, "cached")
+    assert [entry.about["shape"][1:] for entry in list_entries(tmp_path / "cache")] == [[512], [512]]
+    plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
+    np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
+    np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
+
+
+def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_trained_stays_out(
+    dataset, tmp_path
+):
+    config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block5"], "train.epochs": 1})
+    candidate = run(config, dataset, tmp_path, "augmented")
+    (entry,) = list_entries(tmp_path / "cache")
+    assert entry.about["shape"] == [len(candidate.validation_rows), 2, 2, 512]
+    before = build_network(config, dataset.size, "none")
+    changed = {
+        layer.name: bool(
+            np.abs(layer.get_weights()[0] - before.get_layer(layer.name).get_weights()[0]).max() > 0
+        )
+        for layer in candidate.model.layers
+        if layer.get_weights() and "conv" in layer.name
+    }
+    assert {name for name, moved in changed.items() if moved} == {
+        "block5_conv1",
+        "block5_conv2",
+        "block5_conv3",
+    }
+
+
+def test_views_are_augmented_once_and_kept(dataset, tmp_path):
+    config = vgg(**{"augment.rotation": 20, "train.augmented_views": 3, "train.epochs": 1})
+    run(config, dataset, tmp_path, "views")
+    shapes = sorted(entry.about["shape"] for entry in list_entries(tmp_path / "cache"))
+    count = len(dataset.rows("train", 60, 42))
+    assert shapes[-1] == [3 * count, 512]
+    views = [np.load(path) for path in (tmp_path / "cache").glob("*/features.npy")]
+    several = max(views, key=len)
+    assert np.abs(several[:count] - several[count : 2 * count]).max() > 1e-4
+
+
+def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(dataset, tmp_path):
+    candidate = run(
+        vgg(**{"train.precision": "mixed_bfloat16", "train.epochs": 1}), dataset, tmp_path, "bf16"
+    )
+    assert candidate.precision == "mixed_bfloat16"
+    assert {layer.compute_dtype for layer in candidate.model.layers} <= {"float32", "uint8"}
+    assert candidate.model.input_shape == (None, 40, 40, 3)
+    rows = dataset.rows("val", 60, 42)
+    logits = candidate.model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
+    np.testing.assert_allclose(logits, candidate.validation_logits, atol=1e-5)
+
+
+def test_a_float32_twin_has_the_same_weights(dataset):
+    network = build_network(vgg(), dataset.size, "none")
+    twin = as_float32(network, vgg(seed=7), dataset.size)
+    for one, other in zip(network.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_identity_knows_what_weights_depend_on(dataset):
+    base = identity(vgg(), dataset)
+    assert identity(vgg(**{"train.epochs": 9}), dataset) == base
+    assert identity(vgg(**{"evaluate.bootstrap": 200, "explain.method": "cam"}), dataset) == base
+    assert identity(vgg(seed=1), dataset) != base
+    assert identity(vgg(**{"train.learning_rate": 0.5}), dataset) != base
+    cosine = vgg(**{"train.schedule": "cosine"})
+    assert identity(cosine, dataset) != identity(replace(cosine, **{"train.epochs": 9}), dataset)

@@ -1,0 +1,227 @@
+"""Shortcut tests, pointing game and claims, wired to a dataset whose cause is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.image_files import match_images
+from poster_ml.data.prepared import PreparedDataset, prepare
+from poster_ml.data.synthetic import score_regions, write_posters
+from poster_ml.data.tables import read_table
+from poster_ml.errors import ExplanationError
+from poster_ml.workflows import poster_boxes
+from poster_ml.workflows.evidence import TRAINING_POSTERS, Evidence, Subject, gather_evidence
+from poster_ml.workflows.poster_boxes import PosterBoxes, find_boxes
+from poster_ml.workflows.report_evidence import evidence_sections, pointing_section
+
+CONFIG = replace(
+    ExperimentConfig(),
+    **{"explain.shortcut_posters": 80, "explain.detect_posters": 260, "evaluate.appearance_posters": 260},
+)
+
+
+def prepared(folder: Path, table: str = "synthetic") -> PreparedDataset:
+    synthetic = folder / "synthetic"
+    if not synthetic.exists():
+        write_posters(synthetic, count=400, seed=1, bayes_accuracy=0.95, width=90, height=120)
+    movies, unmatched = match_images(read_table(synthetic / "movies.csv").movies, synthetic / "posters")
+    out = folder / f"prepared_{table}"
+    prepare(movies, unmatched, out, size=48, fit="squash", split="grouped", seed=42, source={"table": table})
+    return PreparedDataset.open(out)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepared(tmp_path_factory.mktemp("evidence"))
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((48, 48, 3), dtype="uint8")
+    tensor = keras.layers.Rescaling(1 / 255)(image)
+    tensor = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(tensor)
+    tensor = keras.layers.GlobalAveragePooling2D()(tensor)
+    return keras.Model(image, keras.layers.Dense(1, name="logit")(tensor))
+
+
+def subject_of(dataset: PreparedDataset, network: keras.Model, split: str = "train") -> Subject:
+    """A model that knows the rule where it is asked for probabilities, and sees redness where it looks."""
+    rows = dataset.rows(split, 0, 42)
+    posters = dataset.index.iloc[rows].reset_index(drop=True)
+    regions = pd.read_csv(dataset.folder.parent / "synthetic" / "regions.csv")
+    score = score_regions(regions, 90, 120).loc[posters["movie_id"]].to_numpy()
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        means = images.astype(float).mean(axis=(1, 2))
+        return 1 / (1 + np.exp(-(means[:, 0] - means[:, 2]) / 20))
+
+    return Subject(network, predict, 0.5, dataset, rows, posters, 1 / (1 + np.exp(-4 * score)))
+
+
+@pytest.fixture(scope="module")
+def complete(dataset, network, tmp_path_factory) -> tuple[Evidence, Path]:
+    folder = tmp_path_factory.mktemp("complete")
+    return gather_evidence(subject_of(dataset, network), CONFIG, folder, complete=True), folder
+
+
+def test_the_planted_claims_are_found_in_the_truth_and_in_a_model_that_knows_them(complete):
+    evidence, folder = complete
+    assert evidence.appearance is not None
+    titles, crowds, _ = evidence.appearance.claims
+    assert titles.feature == "title_largest_share"
+    assert crowds.feature == "figures_count"
+    for claim in (titles, crowds):
+        assert claim.verdicts == {"truth": "supported", "model": "supported"}
+    assert titles.effects["truth"].low > 5
+    assert crowds.effects["truth"].high < -5
+    table = pd.read_csv(folder / "appearance.csv").set_index("feature")
+    assert table.loc["figures_count", "posters"] == len(subject_rows(evidence))
+    assert not {"title_count", "corner_top_left"} & set(table.index)
+    assert (folder / "appearance.png").stat().st_size > 5000
+
+
+def subject_rows(evidence: Evidence) -> range:
+    assert evidence.appearance is not None
+    return range(int(evidence.appearance.table["posters"].max()))
+
+
+def test_what_was_drawn_is_hidden_too_each_with_a_control(complete):
+    evidence, folder = complete
+    table = pd.read_csv(folder / "shortcuts.csv")
+    expected = ["none", "blur", "greyscale", "mirror", "border masked", "centre masked"]
+    expected += ["title masked", "title control", "figures masked", "figures control"]
+    assert table["perturbation"].tolist() == expected
+    assert (table["posters"] == 80).all()
+    # The model reads the mean colour: a mirror changes nothing, grey takes all of it away.
+    rows = table.set_index("perturbation")
+    assert rows.loc["mirror", "roc_auc_change"] == 0
+    assert rows.loc["greyscale", "roc_auc"] == 0.5
+    metrics = evidence.metrics()
+    assert metrics["shortcut_mirror_auc_change"] == 0
+    change = rows.loc["title masked", "roc_auc_change"]
+    assert metrics["shortcut_title_masked_auc_change"] == pytest.approx(change, abs=1e-5)
+    assert {f"shortcut_title_masked_auc_change_ci_{end}" for end in ("low", "high")} <= set(metrics)
+    assert not any("none" in name for name in metrics)
+
+
+def test_the_pointing_game_is_played_where_the_cause_is_known(complete):
+    evidence, folder = complete
+    assert set(evidence.pointing) == {"title", "figures"}
+    assert evidence.pointing["title"]["posters"] == 128
+    assert (folder / "pointing.json").is_file()
+    section = pointing_section(evidence.pointing)
+    assert [row[0] for row in section.rows] == [
+        "Fresh map points at the title",
+        "Rotten map points at the figures",
+    ]
+    assert "pointing_title_over_centre_ci_low" in evidence.metrics()
+
+
+def test_the_report_says_what_was_found(complete):
+    evidence, folder = complete
+    shortcuts, appearance = evidence_sections(folder, evidence)
+    assert shortcuts.title == "Does it lean on shortcuts?"
+    assert len(shortcuts.rows) == 10
+    assert shortcuts.rows[0][3] == ""
+    assert "controls" in shortcuts.text[0] or "control" in shortcuts.text[0]
+    assert appearance.text[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
+    assert all(figure.path.is_file() for section in (shortcuts, appearance) for figure in section.figures)
+
+
+def test_after_training_only_few_posters_and_no_boxes(dataset, network, tmp_path):
+    evidence = gather_evidence(subject_of(dataset, network), CONFIG, tmp_path, complete=False)
+    assert evidence.shortcuts is not None
+    assert (evidence.shortcuts["posters"] == TRAINING_POSTERS).all()
+    assert evidence.shortcuts["perturbation"].iloc[-1] == "centre masked"
+    assert evidence.appearance is None
+    assert evidence.pointing == {}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["shortcuts.csv", "shortcuts.png"]
+
+
+def test_nothing_is_done_where_nothing_is_asked(dataset, network, tmp_path):
+    keys = ("explain.shortcut_posters", "explain.detect_posters", "evaluate.appearance_posters")
+    config = replace(CONFIG, **dict.fromkeys(keys, 0))
+    evidence = gather_evidence(subject_of(dataset, network), config, tmp_path, complete=True)
+    assert evidence == Evidence()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_posters_of_one_class_are_said_to_be_untestable(dataset, network, tmp_path):
+    subject = subject_of(dataset, network)
+    fresh = np.flatnonzero(subject.posters["label"] == 1)
+    posters = subject.posters.iloc[fresh].reset_index(drop=True)
+    few = Subject(
+        network, subject.predict, 0.5, dataset, subject.rows[fresh], posters, subject.probabilities[fresh]
+    )
+    evidence = gather_evidence(few, CONFIG, tmp_path, complete=False)
+    assert evidence.shortcuts is None
+    assert evidence.notes == ["No shortcut tests: the 64 posters drawn for them are of one class."]
+    assert evidence_sections(tmp_path, evidence)[0].text == evidence.notes
+
+
+def test_drawn_boxes_are_scaled_to_the_prepared_posters(dataset):
+    rows = dataset.rows("test", 0, 42)
+    found = find_boxes(dataset, rows, np.array([3, 1]))
+    assert found.drawn
+    regions = pd.read_csv(dataset.folder.parent / "synthetic" / "regions.csv")
+    movie = dataset.index["movie_id"].iloc[rows[3]]
+    box = regions[(regions["movie_id"] == movie) & (regions["kind"] == "title")].iloc[0]
+    expected = (
+        box["left"] * 48 / 90,
+        box["top"] * 48 / 120,
+        box["right"] * 48 / 90,
+        box["bottom"] * 48 / 120,
+    )
+    assert found.boxes["title"][0] == [pytest.approx(expected)]
+    assert found.first(1).positions.tolist() == [3]
+
+
+def test_detectors_are_asked_once_per_poster_and_their_absence_is_said(tmp_path, monkeypatch, dataset):
+    real = prepared(dataset.folder.parent, "movies.csv")  # not called synthetic: nobody knows its boxes
+    asked: list[int] = []
+
+    def text_detector():
+        def detect(image: np.ndarray) -> list[tuple[float, float, float, float]]:
+            asked.append(1)
+            return [(0.0, 0.0, 24.0, 12.0), (0.0, 24.04, 48.0, 48.0)]
+
+        return detect
+
+    def missing():
+        raise ExplanationError("finding faces needs the package 'mtcnn'")
+
+    monkeypatch.setenv("POSTER_ML_CACHE", str(tmp_path))
+    monkeypatch.setattr(poster_boxes, "DETECTORS", {"text": text_detector, "faces": missing})
+    rows = real.rows("test", 0, 42)
+    first = find_boxes(real, rows, np.array([0, 2]))
+    assert first.notes == ["Not looked for: faces, since finding faces needs the package 'mtcnn'."]
+    assert not first.drawn
+    second = find_boxes(real, rows, np.array([2, 0, 5]))
+    assert len(asked) == 3  # two, then only the new one
+    assert second.boxes["text"][0] == first.boxes["text"][1]
+    features = second.features(len(rows), 48)
+    assert features["text_share"].iloc[[0, 2, 5]].tolist() == pytest.approx([0.625] * 3)
+    assert features["text_count"].notna().sum() == 3
+    from poster_ml.training.features import list_entries
+
+    assert [entry.about["shape"] for entry in list_entries(tmp_path)] == ["boxes of text and faces"]
+
+
+def test_no_posters_to_search_is_no_search(dataset, monkeypatch):
+    def explode():
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(poster_boxes, "DETECTORS", {"text": explode})
+    other = SimpleNamespace(
+        folder=Path("/nowhere"), manifest={"options": {"fit": "squash"}}, index=dataset.index
+    )
+    found = find_boxes(other, np.arange(5), np.array([], int))
+    assert found == PosterBoxes(found.positions)

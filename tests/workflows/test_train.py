@@ -1,0 +1,236 @@
+"""One run from configuration to logged model: everything the interface promises, on tiny posters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import DatasetError, TrackingError
+from poster_ml.serving.load import load_keras_model
+from poster_ml.tracking.runs import find_run, open_run, search_runs
+from poster_ml.workflows import train as train_module
+from poster_ml.workflows.compare import run_compare
+from poster_ml.workflows.evaluate import run_evaluate
+from poster_ml.workflows.judging import RowsView
+from poster_ml.workflows.profile import Task
+from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
+from poster_ml.workflows.train import run_train, train_task
+
+TINY = {
+    "model.weights": "none",
+    "model.preprocessing": "unit",
+    "model.filters": [4, 8],
+    "model.dense": [16],
+    "train.epochs": 3,
+    "train.batch_size": 16,
+    "train.optimizer": "adam",
+    "train.deterministic": True,
+    "evaluate.bootstrap": 100,
+    "explain.faithfulness_posters": 4,
+    "augment.rotation": 3,
+    "model.dropout": 0.2,
+}
+
+
+def tiny(**changes) -> ExperimentConfig:
+    return replace(ExperimentConfig(), **{**TINY, **changes})
+
+
+@pytest.fixture
+def task(tiny_dataset, mlflow_place):
+    return Task(tiny(), tiny_dataset, "full")
+
+
+def artifacts(run_id, path=""):
+    client = mlflow.MlflowClient()
+    found = set()
+    for item in client.list_artifacts(run_id, path):
+        found |= artifacts(run_id, item.path) if item.is_dir else {item.path}
+    return found
+
+
+def test_a_run_logs_everything_that_the_interface_names(task):
+    result = train_task(task)
+    run = mlflow.MlflowClient().get_run(result.run_id)
+    assert mlflow.get_experiment(run.info.experiment_id).name == "poster-ml"
+    assert run.info.status == "FINISHED"
+    tags = run.data.tags
+    assert {key: tags[key] for key in ("variant", "protocol", "profile", "weights", "backend")} == {
+        "variant": "basic_cnn", "protocol": "sound", "profile": "full", "weights": "none", "backend": "tensorflow",
+    }  # fmt: skip
+    assert tags["dataset.fingerprint"] == PreparedDataset.open(task.data).fingerprint
+    assert tags["precision"] in ("float32", "mixed_bfloat16")
+    assert len(tags["git_commit"]) >= 7
+    assert run.data.params["model.filters"] == "4,8"
+    assert run.inputs.dataset_inputs[0].dataset.digest == tags["dataset.fingerprint"][:32]
+    steps = {metric.step for metric in mlflow.MlflowClient().get_metric_history(result.run_id, "val_auc")}
+    assert steps == {1, 2, 3}
+    per_epoch = (
+        "accuracy loss auc val_accuracy val_loss val_auc learning_rate epoch_seconds images_per_second"
+    )
+    names = "accuracy roc_auc balanced_accuracy average_precision f1 log_loss brier ece"
+    ends = [f"val_{name}{end}" for name in names.split() for end in ("", "_ci_low", "_ci_high")]
+    more = ["val_majority_accuracy", "val_baseline_year_genre_roc_auc", "val_poster_beyond_metadata_auc_gain"]
+    assert {*per_epoch.split(), *ends, *more} <= set(run.data.metrics)
+    evaluation = (
+        "roc.png precision_recall.png confusion_matrix.png calibration.png classification_report.txt "
+    )
+    evaluation += "classification_report.json predictions.csv slices.csv"
+    expected = {f"evaluation/val/{name}" for name in evaluation.split()}
+    expected |= {
+        f"explain/val/{name}" for name in ("cam_fresh_top8.png", "cam_rotten_top8.png", "faithfulness.json")
+    }
+    expected |= {"experiment.yaml", "curves/accuracy_loss.png", "report.html", "model_card.md"}
+    logged = artifacts(result.run_id)
+    assert expected <= logged
+    assert any(name.startswith("explain/val/activations_") for name in logged)
+    assert run.outputs.model_outputs
+    # What was logged loads and gives the logged numbers.
+    model, settings = load_keras_model(f"runs:/{result.run_id}/model")
+    record = find_run(result.run_id)
+    dataset = recorded_dataset(record)
+    known = recorded_logits(record, dataset, task.config)["val"]
+    rows = dataset.rows("val")
+    again = model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
+    np.testing.assert_allclose(again, known, atol=1e-5)
+    assert settings.variant == "basic_cnn"
+    assert recorded_config(record) == task.config
+
+
+def test_evaluate_adds_the_split_to_the_same_run_and_leaves_its_state(task):
+    run_id = train_task(task).run_id
+    before = mlflow.MlflowClient().get_run(run_id)
+    result = run_evaluate(run=run_id, split="test")
+    after = mlflow.MlflowClient().get_run(run_id)
+    assert after.info.status == "FINISHED"
+    assert after.info.end_time == before.info.end_time
+    assert after.data.tags["git_commit"] == before.data.tags["git_commit"]
+    for name in ("test_accuracy", "test_majority_accuracy", "baseline_year_roc_auc", "baseline_genre_roc_auc",
+                 "baseline_year_genre_roc_auc", "poster_beyond_metadata_auc_gain"):  # fmt: skip
+        assert name in after.data.metrics
+        assert result.metrics[name] == after.data.metrics[name]
+    assert after.data.metrics["val_accuracy"] == before.data.metrics["val_accuracy"]
+    assert "evaluation/test/predictions.csv" in artifacts(run_id)
+    again = run_evaluate(model_uri=f"runs:/{run_id}/model", split="test")
+    assert again.metrics == pytest.approx(result.metrics, nan_ok=True)
+
+
+def test_evaluating_validation_gives_the_numbers_of_train(task):
+    trained = train_task(task)
+    assert run_evaluate(run=trained.run_id, split="val").metrics == pytest.approx(
+        trained.metrics, nan_ok=True
+    )
+
+
+def test_a_dataset_that_changed_since_the_run_is_not_used_unless_named(task, tiny_dataset, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    run_id = train_task(Task(task.config, copy, "full")).run_id
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}))
+    with pytest.raises(DatasetError, match="has changed since run"):
+        run_evaluate(run=run_id)
+    assert run_evaluate(run=run_id, data=copy).posters == 32
+
+
+def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, monkeypatch):
+    whole = train_task(task)
+
+    def epochs_then_interrupt(run):
+        def log(epoch, metrics):
+            if epoch == 2:
+                raise KeyboardInterrupt  # after the epoch was saved, before it was logged
+            run.log_metrics(metrics, step=epoch)
+
+        return log
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_epoch_logger", epochs_then_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_task(task)
+    (stopped,) = search_runs("attributes.status = 'KILLED'")
+    assert stopped.run_id != whole.run_id
+    resumed = run_train(resume=stopped.run_id)
+    assert resumed.run_id == stopped.run_id
+    assert resumed.metrics == pytest.approx(whole.metrics, nan_ok=True)
+    client = mlflow.MlflowClient()
+    assert client.get_run(stopped.run_id).info.status == "FINISHED"
+    for name in ("val_auc", "loss"):
+        histories = [
+            [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
+            for run_id in (whole.run_id, resumed.run_id)
+        ]
+        assert sorted(histories[0]) == sorted(histories[1])
+    with pytest.raises(TrackingError, match="is finished: nothing to resume"):
+        run_train(resume=resumed.run_id)
+
+
+def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
+    def fail(*arguments, **options):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr(train_module, "train_candidate", fail)
+    with pytest.raises(ValueError, match="no luck"):
+        train_task(task)
+    (failed,) = search_runs()
+    assert failed.status == "FAILED"
+    assert failed.tags["error"] == "ValueError: no luck"
+
+
+def test_runs_are_compared_on_the_posters_that_both_scored(task):
+    runs = [train_task(Task(tiny(seed=seed), task.data, "full")).run_id for seed in (1, 2)]
+    table = run_compare(runs, split="val", out=task.data.parent / "comparison")
+    assert table.posters == len(PreparedDataset.open(task.data).rows("val"))
+    assert [spread.runs for spread in table.spreads] == [2]
+    assert (task.data.parent / "comparison" / "pairs.png").is_file()
+    with pytest.raises(TrackingError, match=r"has no predictions of test: call `poster-ml evaluate --run"):
+        run_compare(runs, split="test")
+
+
+def test_under_mlflow_run_the_run_of_another_experiment_points_to_ours(mlflow_place, monkeypatch):
+    with mlflow.start_run() as outer:
+        pass
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
+    with open_run("mine", tags={}, system_metrics=False) as run:
+        pass
+    assert run.run_id != outer.info.run_id
+    assert mlflow.MlflowClient().get_run(outer.info.run_id).data.tags["poster_ml.run_id"] == run.run_id
+
+
+def test_under_mlflow_run_a_run_of_our_experiment_is_used(mlflow_place, monkeypatch):
+    with open_run("first", tags={}, system_metrics=False) as first:
+        pass
+    monkeypatch.setenv("MLFLOW_RUN_ID", first.run_id)
+    with open_run("second", tags={}, system_metrics=False) as second:
+        pass
+    assert second.run_id == first.run_id
+
+
+def test_a_run_keeps_the_state_that_was_set_inside(mlflow_place):
+    with open_run("pruned", tags={}, system_metrics=False) as run:
+        run.end("KILLED")
+    assert find_run(run.run_id).status == "KILLED"
+
+
+def test_a_view_of_rows_reads_single_posters():
+    images = np.arange(2 * 2 * 3 * 5, dtype=np.uint8).reshape(5, 2, 2, 3)
+    view = RowsView(images, np.array([4, 0]))
+    assert (len(view), view.shape) == (2, (2, 2, 2, 3))
+    np.testing.assert_array_equal(view[0], images[4])
+
+
+def test_predictions_of_a_run_carry_their_logits(task):
+    run_id = train_task(task).run_id
+    place = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="evaluation/val/predictions.csv")
+    table = pd.read_csv(place)
+    temperature = find_run(run_id).metrics["temperature"]
+    np.testing.assert_allclose(
+        table["probability"], 1 / (1 + np.exp(-table["logit"] / temperature)), atol=1e-6
+    )

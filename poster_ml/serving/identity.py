@@ -59,3 +59,15 @@ def _version(model_uri: str) -> str:
         return f"{found.name} version {found.version}"
     by_number = re.fullmatch(r"models:/+([^/@]+)/(\d+)", model_uri)
     return f"{by_number[1]} version {by_number[2]}" if by_number else ""
+
+
+def model_id_of(model_uri: str) -> str:
+    """Returns the id of the logged model behind a URI, "" where the model has none.
+
+    Raises: RegistryError where there is no such model.
+    """
+    from mlflow.models import Model
+
+    from poster_ml.serving.load import model_folder
+
+    return str(Model.load(str(model_folder(model_uri))).model_id or "")

@@ -10,8 +10,9 @@ import base64
 import io
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,20 @@ from PIL import Image
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells
 from poster_ml.serving.settings import ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
 COLUMNS = ("probability_fresh", "label", "threshold", "error")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One image: pixels (S, S, 3) uint8, and what the prediction log says of it."""
+
+    pixels: np.ndarray
+    facts: dict[str, Any]
 
 
 class PosterModel(PythonModel):
@@ -42,13 +52,19 @@ class PosterModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the network and the settings, and runs the network once so that no request pays for it."""
+        from mlflow.models import Model
+
         from poster_ml.serving.load import read_network
 
+        network = Path(context.artifacts["network"])
         settings = read_settings(Path(context.artifacts["settings"]))
-        self.prepare(read_network(Path(context.artifacts["network"])), settings)
+        # <model>/artifacts/network.keras: the model's own description lies beside the artifacts.
+        model_id = Model.load(str(network.parent.parent)).model_id
+        self.prepare(read_network(network), settings, model_id or "")
 
-    def prepare(self, network: Any, settings: ServingSettings) -> None:
+    def prepare(self, network: Any, settings: ServingSettings, model_id: str = "") -> None:
         """Takes a network (uint8 (B, S, S, 3) to logit (B, 1)) that is in memory already, and warms it up."""
+        self.log = PredictionLog.from_environment(model_id)
         self.network = network
         self.settings = settings
         self.explainer: Any = None  # made by the first request that asks for a map
@@ -85,22 +101,28 @@ class PosterModel(PythonModel):
             output = self.network.predict_on_batch(pixels)
         return np.asarray(output, dtype=np.float64).reshape(-1)
 
-    def _score(self, cells: Sequence[Any], explain: bool) -> Iterator[dict[str, Any]]:
+    def _score(self, cells: Sequence[Any], explain: bool) -> list[dict[str, Any]]:
         decoded = list(self.decoders.map(self._decode, cells))
-        scored = [index for index, item in enumerate(decoded) if isinstance(item, np.ndarray)]
+        images = {index: item for index, item in enumerate(decoded) if isinstance(item, _Decoded)}
+        scored = list(images)
         probabilities = np.full(len(cells), np.nan)
         maps: dict[int, str] = {}
         if scored:
-            pixels = np.stack([decoded[index] for index in scored])  # (B, S, S, 3)
+            pixels = np.stack([item.pixels for item in images.values()])  # (B, S, S, 3)
             probabilities[scored] = _sigmoid(self.logits(pixels) / self.settings.temperature)
             if explain:
                 maps = dict(zip(scored, self._explain(pixels), strict=True))
-        for index, item in enumerate(decoded):
-            row = self._row(float(probabilities[index]), item if isinstance(item, str) else None)
-            yield {**row, "cam_png": maps.get(index)} if explain else row
+        rows = [
+            self._row(float(probabilities[index]), item if isinstance(item, str) else None)
+            for index, item in enumerate(decoded)
+        ]
+        if self.log is not None:
+            facts = [{} if isinstance(item, str) else item.facts for item in decoded]
+            self.log.write([log_entry(*pair) for pair in zip(facts, rows, strict=True)])
+        return [{**row, "cam_png": maps.get(index)} for index, row in enumerate(rows)] if explain else rows
 
-    def _decode(self, cell: Any) -> np.ndarray | str:
-        """Returns the pixels (S, S, 3) uint8, or the reason why there are none."""
+    def _decode(self, cell: Any) -> _Decoded | str:
+        """Returns the pixels, or the reason why there are none."""
         try:
             data = image_bytes(cell)
             poster = decode_poster(data, self.settings.size, self.settings.fit, max_pixels=MAX_PIXELS)
@@ -108,7 +130,8 @@ class PosterModel(PythonModel):
             return str(error)
         except Exception as error:  # one broken file must not fail its neighbours
             return f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
-        return np.asarray(poster.pixels, dtype=np.uint8)
+        pixels = np.asarray(poster.pixels, dtype=np.uint8)
+        return _Decoded(pixels, input_facts(data, poster.width, poster.height, pixels) if self.log else {})
 
     def _row(self, probability: float, error: str | None) -> dict[str, Any]:
         threshold = self.settings.threshold

@@ -1,0 +1,189 @@
+"""Has what comes in changed since training? Stability index and Kolmogorov-Smirnov distance, with intervals.
+
+Two samples of one number per poster are compared. The population stability index (PSI; Siddiqi 2006, "Credit
+Risk Scorecards", ch. 8: below .1 nothing to do, from .25 on a different population) says how much changed; a
+permutation test of it and the two-sample Kolmogorov-Smirnov test say whether chance alone could do that. The
+p-values of all features and both tests are corrected together by Holm's method, so that the chance of any
+false alarm stays below 1 - confidence.
+
+Both samples must be of different posters each: a poster scored a hundred times is one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.paired import holm
+from poster_ml.seeding import generator
+
+BINS = 10
+FEWEST = 50  # posters on each side: below that even PSI .25 is lost in noise
+MODERATE, MAJOR = 0.1, 0.25
+NONE, SLIGHT, MODERATE_DRIFT, MAJOR_DRIFT = "none seen", "slight", "moderate", "major"
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """One feature in the reference and in the period.
+
+    reference_posters, current_posters: how many had a value. reference_mean, current_mean: in the feature's
+    unit. psi: less what chance alone adds, with its bootstrap interval. ks: largest distance of the two
+    distribution functions, in [0, 1], with an interval by the Dvoretzky-Kiefer-Wolfowitz inequality.
+    psi_p, ks_p: corrected p-values. verdict: "none seen", "slight", "moderate" or "major".
+    """
+
+    name: str
+    reference_posters: int
+    current_posters: int
+    reference_mean: float
+    current_mean: float
+    psi: Interval
+    psi_p: float
+    ks: Interval
+    ks_p: float
+    verdict: str
+
+
+def compare_features(
+    reference: Mapping[str, npt.ArrayLike],
+    current: Mapping[str, npt.ArrayLike],
+    *,
+    confidence: float = 0.95,
+    repeats: int = 4000,
+    seed: int = 0,
+) -> list[FeatureDrift]:
+    """Compares every feature that both have.
+
+    Args:
+        reference, current: by name, one value per poster, (n,) and (m,); NaN where a poster has none.
+        confidence: of the intervals, and 1 - it the chance of any false alarm; in (0.5, 1).
+        repeats: permutations and bootstrap resamples, at least 100.
+        seed: an int >= 0.
+
+    Returns: one FeatureDrift per name, in the order of `reference`.
+    Raises: EvaluationError where they share no feature, or one has fewer than 50 posters on a side.
+    """
+    if not 0.5 < confidence < 1.0 or repeats < 100:
+        raise ValueError(f"confidence must lie in (0.5, 1), repeats at 100 or more; {confidence=} {repeats=}")
+    names = [name for name in reference if name in current]
+    if not names:
+        raise EvaluationError(f"nothing to compare: {', '.join(reference)} against {', '.join(current)}")
+    found = []
+    for name in names:
+        first, second = _clean(name, reference[name]), _clean(name, current[name])
+        found.append(_compare(name, first, second, confidence, repeats, seed))
+    corrected = holm([value for item in found for value in (item.psi_p, item.ks_p)])
+    alpha = 1.0 - confidence
+    return [
+        _judged(item, corrected[2 * place], corrected[2 * place + 1], alpha)
+        for place, item in enumerate(found)
+    ]
+
+
+def bin_edges(reference: Floats, bins: int = BINS) -> Floats:
+    """Returns the inner edges of bins of about equal numbers of reference values.
+
+    A value that fills a bin alone gets its own bin, so that leaving it is seen in either direction: posters
+    that all were 182 pixels wide have the bins below 182, 182, and above.
+    """
+    edges = np.unique(np.quantile(reference, np.arange(1, bins) / bins, method="inverted_cdf"))
+    heavy = [edge for edge in edges if np.mean(reference == edge) > 1.0 / bins]
+    below = np.nextafter(np.array(heavy, dtype=np.float64), -np.inf)
+    return np.unique(np.concatenate([edges, below]))
+
+
+def stability_index(reference: npt.NDArray[np.int64], current: npt.NDArray[np.int64]) -> Floats:
+    """Returns the population stability index of counts per bin: sum of (p - q) ln(p / q).
+
+    Args:
+        reference, current: (..., B) counts; half a poster is added to each bin, so that an empty one counts.
+
+    Returns: (...), each at least 0.
+    """
+    p, q = _shares(reference), _shares(current)
+    return np.asarray(((p - q) * np.log(p / q)).sum(axis=-1), dtype=np.float64)
+
+
+def _clean(name: str, values: npt.ArrayLike) -> Floats:
+    numbers = np.asarray(values, dtype=np.float64).reshape(-1)
+    numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) < FEWEST:
+        raise EvaluationError(
+            f"{name}: {len(numbers)} posters on one side, at least {FEWEST} are needed: take a longer period"
+        )
+    return numbers
+
+
+def _compare(
+    name: str, reference: Floats, current: Floats, confidence: float, repeats: int, seed: int
+) -> FeatureDrift:
+    from scipy.stats import ks_2samp
+
+    edges = bin_edges(reference)
+    counts = [
+        np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) for side in (reference, current)
+    ]
+    random = generator(seed, "drift", name)
+    index = float(stability_index(counts[0], counts[1]))
+    shuffled = _shuffled(counts[0], counts[1], repeats, random)
+    resampled = stability_index(
+        random.multinomial(len(reference), counts[0] / len(reference), size=repeats),
+        random.multinomial(len(current), counts[1] / len(current), size=repeats),
+    )
+    tail = (1.0 - confidence) / 2.0
+    # A resample is as far above its sample as the sample is above the truth: both are taken off.
+    high, low = 2.0 * index - np.quantile(resampled, [tail, 1.0 - tail])
+    estimate = max(0.0, index - float(shuffled.mean()))
+    test = ks_2samp(reference, current, method="asymp")
+    distance = float(test.statistic)
+    margin = _dkw(len(reference), tail) + _dkw(len(current), tail)
+    return FeatureDrift(
+        name=name,
+        reference_posters=len(reference),
+        current_posters=len(current),
+        reference_mean=float(reference.mean()),
+        current_mean=float(current.mean()),
+        psi=Interval(estimate, float(min(max(0.0, low), estimate)), float(max(high, estimate))),
+        psi_p=float((1 + np.sum(shuffled >= index - 1e-12)) / (1 + repeats)),
+        ks=Interval(distance, max(0.0, distance - margin), min(1.0, distance + margin)),
+        ks_p=float(test.pvalue),
+        verdict="",
+    )
+
+
+def _shuffled(
+    reference: npt.NDArray[np.int64],
+    current: npt.NDArray[np.int64],
+    repeats: int,
+    random: np.random.Generator,
+) -> Floats:
+    """Returns the index of random divisions of all posters into two groups of these sizes, (repeats,)."""
+    both = reference + current
+    first = random.multivariate_hypergeometric(both, int(reference.sum()), size=repeats, method="marginals")
+    return stability_index(first, both - first)
+
+
+def _shares(counts: npt.NDArray[np.int64]) -> Floats:
+    smoothed = counts + 0.5
+    return np.asarray(smoothed / smoothed.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def _dkw(count: int, tail: float) -> float:
+    """Half-width of a band that holds a distribution function with probability 1 - tail (Massart 1990)."""
+    return float(np.sqrt(np.log(2.0 / tail) / (2.0 * count)))
+
+
+def _judged(item: FeatureDrift, psi_p: float, ks_p: float, alpha: float) -> FeatureDrift:
+    verdict = NONE
+    if min(psi_p, ks_p) < alpha:
+        size = item.psi.estimate
+        verdict = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
+    return replace(item, psi_p=psi_p, ks_p=ks_p, verdict=verdict)

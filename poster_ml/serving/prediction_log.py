@@ -1,0 +1,190 @@
+"""An optional log of what was scored: numbers about each poster, never the poster itself.
+
+One JSON object per line and poster, appended under a lock that all worker processes share, so that lines of
+several workers never mix. The file is bounded: from a size on it is renamed to `<log>.1`, that one to
+`<log>.2`, and the oldest goes. A log that cannot be written costs a warning, never an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from poster_ml.errors import DatasetError, RegistryError
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process at a time may write
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+PATH_VARIABLE = "POSTER_ML_PREDICTION_LOG"
+SIZE_VARIABLE = "POSTER_ML_PREDICTION_LOG_MB"
+FILES_VARIABLE = "POSTER_ML_PREDICTION_LOG_FILES"
+DEFAULT_MEGABYTES, DEFAULT_FILES = 64, 5
+GRID = 32  # statistics are those of area averages, so that networks of different input sizes agree
+STATISTICS = ("brightness", "contrast", "saturation")
+KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
+_LONGEST_ERROR = 80
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def input_statistics(pixels: Pixels) -> dict[str, float]:
+    """Measures one poster as the network sees it, averaged to 32 x 32.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB.
+
+    Returns: brightness, the mean luma in [0, 1] (Rec. 601); contrast, its standard deviation, in [0, .5];
+        saturation, the mean of (max - min) / max over the channels, in [0, 1].
+    """
+    small = Image.fromarray(pixels).resize((GRID, GRID), Image.Resampling.BOX)
+    values = np.asarray(small, dtype=np.float32) / 255
+    luma = values @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    highest, lowest = values.max(axis=-1), values.min(axis=-1)
+    saturation = (highest - lowest) / np.maximum(highest, 1e-6)
+    measured = (luma.mean(), luma.std(), saturation.mean())
+    return {name: round(float(value), 5) for name, value in zip(STATISTICS, measured, strict=True)}
+
+
+class PredictionLog:
+    """Appends entries to a file that never grows beyond its bound.
+
+    Args:
+        path: the file; its folder is made. `<path>.lock` beside it is the lock.
+        max_bytes: of one file, at least 1; one write may exceed it by its own length.
+        files: how many are kept, the one being written included, at least 1.
+        model: id of the model, written with every entry.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, files: int, model: str = "") -> None:
+        if max_bytes < 1 or files < 1:
+            raise ValueError(f"max_bytes and files must be at least 1, got {max_bytes=} {files=}")
+        self.path, self.max_bytes, self.files, self.model = path, max_bytes, files, model
+        self.warned = False
+
+    @classmethod
+    def from_environment(cls, model: str = "") -> PredictionLog | None:
+        """Returns the log that the environment asks for, None where it asks for none.
+
+        Raises: RegistryError for a size or number of files that cannot be.
+        """
+        path = os.environ.get(PATH_VARIABLE, "").strip()
+        if not path:
+            return None
+        megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
+        return cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+
+    def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Appends the entries, each with the time and the model; a failure is warned of once."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        lines = [json.dumps({"time": now, "model": self.model, **entry}) + "\n" for entry in entries]
+        try:
+            self._append("".join(lines).encode())
+        except OSError as error:
+            if not self.warned:
+                reason = error.strerror or type(error).__name__
+                logger.warning(
+                    "the prediction log %s cannot be written (%s): scoring goes on", self.path, reason
+                )
+            self.warned = True
+
+    def _append(self, data: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(self.path.name + ".lock").open("ab") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a kill
+            if self.path.exists() and self.path.stat().st_size + len(data) > self.max_bytes:
+                self._rotate()
+            with self.path.open("a+b") as handle:
+                if handle.tell() and not _ends_line(handle):
+                    data = b"\n" + data  # a full disk cut a line off: it must not take the next with it
+                handle.write(data)
+
+    def _rotate(self) -> None:
+        oldest = _numbered(self.path, self.files - 1)
+        if self.files == 1:
+            self.path.unlink()
+            return
+        oldest.unlink(missing_ok=True)
+        for number in range(self.files - 2, -1, -1):
+            older = _numbered(self.path, number)
+            if older.exists():
+                older.rename(_numbered(self.path, number + 1))
+
+
+def input_facts(data: bytes, width: int, height: int, pixels: Pixels) -> dict[str, Any]:
+    """Returns what the log says about an image that was decoded.
+
+    Args:
+        data: its file. width, height: of the source, upright. pixels: (S, S, 3) uint8.
+    """
+    shape = {"file_bytes": len(data), "width": width, "height": height}
+    return {"poster": hashlib.sha256(data).hexdigest()[:KEY_DIGITS], **shape, **input_statistics(pixels)}
+
+
+def log_entry(facts: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entry of one row: the facts (none where it could not be decoded) and the answer.
+
+    Of an error only its kind is kept, none of what was sent.
+    """
+    error = row["error"]
+    kind = error if error is None else str(error).partition(":")[0][:_LONGEST_ERROR]
+    return {**facts, "probability": row["probability_fresh"], "error": kind}
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yields the entries of a log and of what was rotated away from it, oldest first; None for a broken line.
+
+    Raises: DatasetError where there is no such file or it cannot be read.
+    """
+    older = [found for found in path.parent.glob(path.name + ".*") if found.suffix[1:].isdigit()]
+    files = sorted(older, key=lambda found: -int(found.suffix[1:])) + [path] * path.exists()
+    if not files:
+        raise DatasetError(f"no prediction log at {path}: serve with {PATH_VARIABLE} set to a file")
+    for file in files:
+        try:
+            with file.open(encoding="utf-8", errors="replace") as handle:
+                for line in handle:
+                    if line.strip():
+                        yield _entry(line)
+        except OSError as error:
+            raise DatasetError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def _ends_line(handle: Any) -> bool:
+    handle.seek(-1, os.SEEK_END)
+    return bool(handle.read(1) == b"\n")
+
+
+def _whole_number(name: str, default: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdigit() or int(text) < 1:
+        raise RegistryError(f"{name} must be a whole number of at least 1, got {text!r}")
+    return int(text)

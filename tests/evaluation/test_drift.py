@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.drift import bin_edges, compare_features, stability_index
+
+
+def one(reference, current, **options):
+    (found,) = compare_features({"x": reference}, {"x": current}, **options)
+    return found
+
+
+def test_the_index_is_that_of_the_formula():
+    reference, current = np.array([500, 300, 200]), np.array([200, 300, 500])
+    p, q = (reference + 0.5) / 1001.5, (current + 0.5) / 1001.5
+    assert stability_index(reference, current) == pytest.approx(((p - q) * np.log(p / q)).sum())
+    assert stability_index(reference, reference) == 0
+    assert np.isfinite(stability_index(np.array([10, 0]), np.array([0, 10])))
+
+
+def test_a_value_that_many_posters_share_has_a_bin_of_its_own():
+    np.testing.assert_array_equal(bin_edges(np.full(100, 182.0)), [np.nextafter(182.0, 0), 182.0])
+    np.testing.assert_array_equal(bin_edges(np.arange(1.0, 101.0)), np.arange(10.0, 91.0, 10.0))
+
+
+@pytest.mark.parametrize("current", [170.0, 200.0])
+def test_leaving_the_only_value_is_seen_in_either_direction(current):
+    found = one(np.full(300, 182.0), np.full(200, current))
+    assert found.verdict == "major"
+    assert found.ks.estimate == 1.0
+    assert (found.reference_mean, found.current_mean) == (182.0, current)
+
+
+def test_the_same_single_value_is_no_drift():
+    found = one(np.full(300, 182.0), np.full(200, 182.0))
+    assert found.verdict == "none seen"
+    assert (found.ks.estimate, found.psi_p, found.ks_p) == (0.0, 1.0, 1.0)
+    assert found.psi.estimate == pytest.approx(0.0, abs=1e-9)
+
+
+def test_planted_drifts_are_called_by_their_size():
+    random = np.random.default_rng(0)
+    reference = random.normal(0, 1, 4000)
+    verdicts = {
+        shift: one(reference, random.normal(shift, 1, 2000)).verdict for shift in (0.0, 0.15, 0.4, 1.0)
+    }
+    assert verdicts == {0.0: "none seen", 0.15: "slight", 0.4: "moderate", 1.0: "major"}
+    wider = one(reference, random.normal(0, 2, 2000))  # the same mean
+    assert wider.verdict == "major"
+    # Two normals of one variance, shift d: the index of the densities is d^2; bins lose a little of it.
+    found = one(reference, random.normal(0.5, 1, 2000))
+    assert found.psi.estimate == pytest.approx(0.25, abs=0.06)
+
+
+def test_false_alarms_stay_rare():
+    """No drift: of 100 pairs of samples with six features, at most 5 % may raise any alarm."""
+    random = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(100):
+        names = "abcdef"
+        draw = {
+            "a": lambda n: random.normal(size=n),
+            "b": random.random,
+            "c": lambda n: random.choice([182.0, 182.0, 182.0, 300.0], n),
+            "d": lambda n: random.lognormal(size=n),
+            "e": lambda n: random.integers(0, 4, n).astype(float),
+            "f": lambda n: random.beta(2, 5, n),
+        }
+        reference, current = ({name: draw[name](n) for name in names} for n in (500, 120))
+        found = compare_features(reference, current, repeats=300)
+        alarms += any(item.verdict != "none seen" for item in found)
+    # 5 expected at most; 13 or more would happen once in 500 by chance.
+    assert alarms < 13, alarms
+
+
+def test_intervals_cover_the_truth():
+    """The index of two known distributions over the ten bins lies inside nearly always."""
+    random = np.random.default_rng(2)
+    p, q = np.full(10, 0.1), np.linspace(0.04, 0.16, 10)
+    truth = ((p - q) * np.log(p / q)).sum()
+    held = held_distance = 0
+    for _ in range(150):
+        reference = random.choice(10, 3000, p=p).astype(float)
+        current = random.choice(10, 400, p=q).astype(float)
+        found = one(reference, current, repeats=300)
+        held += found.psi.low <= truth <= found.psi.high
+        held_distance += found.ks.low <= np.abs(np.cumsum(p - q)).max() <= found.ks.high
+    assert held >= 132, held  # 142 expected at 95 %; below 132 once in 10,000
+    assert held_distance >= 142
+
+
+def test_chance_alone_adds_nothing_to_the_index():
+    random = np.random.default_rng(3)
+    estimates = [one(random.random(200), random.random(100), repeats=200).psi.estimate for _ in range(60)]
+    assert np.median(estimates) < 0.02  # the plain index would be about .13
+
+
+def test_posters_without_a_value_are_left_out():
+    reference = np.concatenate([np.arange(200.0), [np.nan] * 50])
+    found = one(reference, np.arange(100.0) * 2)
+    assert (found.reference_posters, found.current_posters) == (200, 100)
+
+
+def test_results_depend_on_the_seed_alone():
+    random = np.random.default_rng(4)
+    reference, current = random.random(300), random.random(200)
+    assert one(reference, current) == one(reference, current)
+    assert one(reference, current, seed=1).psi.high != one(reference, current).psi.high
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(EvaluationError) as caught:
+        one(np.arange(100.0), np.arange(49.0))
+    assert str(caught.value) == "x: 49 posters on one side, at least 50 are needed: take a longer period"
+    with pytest.raises(EvaluationError, match=r"^nothing to compare: a against b$"):
+        compare_features({"a": [1.0]}, {"b": [1.0]})
+    with pytest.raises(ValueError, match=r"confidence=1\.0"):
+        one(np.arange(100.0), np.arange(100.0), confidence=1.0)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.data.properties import measure_poster
+from poster_ml.errors import DatasetError, RegistryError
+from poster_ml.serving.prediction_log import PredictionLog, input_statistics, read_log
+from poster_ml.serving.pyfunc import PosterModel
+from poster_ml.serving.settings import ServingSettings
+
+
+def test_statistics_of_known_pictures():
+    white, red = np.full((40, 40, 3), 255, np.uint8), np.zeros((40, 40, 3), np.uint8)
+    red[..., 0] = 255
+    halves = white.copy()
+    halves[:20] = 0
+    assert input_statistics(white) == {"brightness": 1.0, "contrast": 0.0, "saturation": 0.0}
+    assert input_statistics(red) == {"brightness": 0.299, "contrast": 0.0, "saturation": 1.0}
+    # 32 rows do not divide 40: the row in the middle is a mixture.
+    assert input_statistics(halves)["brightness"] == pytest.approx(0.5, abs=0.01)
+    assert input_statistics(halves)["contrast"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_statistics_agree_over_input_sizes_and_with_the_audit():
+    random = np.random.default_rng(0)
+    blocks = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    small, large = (np.kron(blocks, np.ones((k, k, 1), np.uint8)) for k in (2, 7))
+    assert input_statistics(small) == input_statistics(large)
+    audited = measure_poster(large)
+    for name, value in input_statistics(large).items():
+        assert value == pytest.approx(audited[name], abs=1e-4), name
+
+
+def test_entries_come_back_in_order_with_time_and_model(tmp_path):
+    log = PredictionLog(tmp_path / "deep" / "log.jsonl", 10_000, 3, "m-1")
+    log.write([{"probability": 0.25}, {"probability": None}])
+    log.write([{"probability": 0.5}])
+    entries = list(read_log(tmp_path / "deep" / "log.jsonl"))
+    assert [entry["probability"] for entry in entries] == [0.25, None, 0.5]
+    assert {entry["model"] for entry in entries} == {"m-1"}
+    assert pd.to_datetime([entry["time"] for entry in entries]).tz is not None
+
+
+@pytest.mark.parametrize("files", [1, 2, 4])
+def test_the_size_is_bounded_and_the_newest_stay(tmp_path, files):
+    log = PredictionLog(tmp_path / "log.jsonl", 1_000, files)
+    for number in range(200):
+        log.write([{"number": number}])
+    kept = [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert len(kept) == files
+    assert sum(path.stat().st_size for path in kept) <= files * 1_000
+    numbers = [entry["number"] for entry in read_log(tmp_path / "log.jsonl")]
+    assert numbers == list(range(200 - len(numbers), 200))
+    assert len(numbers) >= 10 * (files - 1)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from poster_ml.serving.prediction_log import PredictionLog
+log = PredictionLog(Path(sys.argv[1]), 40_000, 50)
+for number in range(300):
+    log.write([{"worker": sys.argv[2], "number": number, "part": part, "filler": "x" * 50} for part in range(3)])
+"""
+
+
+def test_several_workers_lose_and_mix_nothing_while_files_rotate(tmp_path):
+    path = tmp_path / "log.jsonl"
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)]) for name in range(4)]
+    assert [worker.wait(120) for worker in workers] == [0] * 4
+    entries = list(read_log(path))
+    assert None not in entries
+    assert len(list(tmp_path.glob("log.jsonl.[0-9]*"))) >= 5, "nothing rotated: the test proves nothing"
+    wanted = {(str(name), number, part) for name in range(4) for number in range(300) for part in range(3)}
+    seen = [(entry["worker"], entry["number"], entry["part"]) for entry in entries]
+    assert len(seen) == len(wanted)
+    assert set(seen) == wanted
+    for name in range(4):
+        assert [row[1:] for row in seen if row[0] == str(name)] == sorted(
+            row[1:] for row in wanted if row[0] == str(name)
+        )
+
+
+def test_a_line_that_was_cut_costs_only_itself(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = PredictionLog(path, 10_000, 2)
+    log.write([{"number": 1}, {"number": 2}])
+    path.write_bytes(path.read_bytes()[:-10])
+    log.write([{"number": 3}])
+    entries = list(read_log(path))
+    assert [entry and entry["number"] for entry in entries] == [1, None, 3]
+
+
+def test_a_log_that_cannot_be_written_is_warned_of_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    log = PredictionLog(tmp_path / "file" / "log.jsonl", 10_000, 2)
+    for _ in range(3):
+        log.write([{"number": 1}])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the prediction log {tmp_path / 'file' / 'log.jsonl'} cannot be written (File exists): scoring goes on"
+    ]
+
+
+def test_the_environment_decides(tmp_path, monkeypatch):
+    for name in ("", "_MB", "_FILES"):
+        monkeypatch.delenv("POSTER_ML_PREDICTION_LOG" + name, raising=False)
+    assert PredictionLog.from_environment() is None
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(tmp_path / "log.jsonl"))
+    log = PredictionLog.from_environment("m-1")
+    assert (log.path, log.max_bytes, log.files, log.model) == (tmp_path / "log.jsonl", 64_000_000, 5, "m-1")
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG_MB", "2")
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG_FILES", "3")
+    log = PredictionLog.from_environment()
+    assert (log.max_bytes, log.files) == (2_000_000, 3)
+    for text in ("0", "-1", "many", "1.5"):
+        monkeypatch.setenv("POSTER_ML_PREDICTION_LOG_MB", text)
+        with pytest.raises(RegistryError) as caught:
+            PredictionLog.from_environment()
+        assert (
+            str(caught.value)
+            == f"POSTER_ML_PREDICTION_LOG_MB must be a whole number of at least 1, got {text!r}"
+        )
+
+
+def test_reading_a_log_that_is_not_there(tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        list(read_log(tmp_path / "no.jsonl"))
+    assert str(caught.value) == (
+        f"no prediction log at {tmp_path / 'no.jsonl'}: serve with POSTER_ML_PREDICTION_LOG set to a file"
+    )
+
+
+def test_the_model_logs_what_it_answers_and_no_picture(tmp_path, monkeypatch, make_network, make_picture):
+    path = tmp_path / "log.jsonl"
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(path))
+    model = PosterModel()
+    model.prepare(make_network(), ServingSettings(size=32), "m-7")
+    good = make_picture(width=60, height=90)
+    secret = "https://example.org/secret-token"
+    table = model.predict(None, pd.DataFrame({"image": [good, secret, good]}))
+    first, second, third = read_log(path)
+    assert set(first) == {
+        "time",
+        "model",
+        "poster",
+        "file_bytes",
+        "width",
+        "height",
+        "brightness",
+        "contrast",
+        "saturation",
+        "probability",
+        "error",
+    }
+    assert (first["width"], first["height"], first["file_bytes"]) == (60, 90, len(good))
+    assert first["probability"] == table["probability_fresh"][0]
+    assert (first["error"], first["model"]) == (None, "m-7")
+    assert first["poster"] == third["poster"]
+    assert second == {
+        "time": second["time"],
+        "model": "m-7",
+        "probability": None,
+        "error": "a URL is never opened",
+    }
+    assert "secret" not in path.read_text()
+    assert all(len(json.dumps(entry)) < 400 for entry in (first, second, third))
+
+
+def test_without_the_variable_nothing_is_written(tmp_path, monkeypatch, make_network, make_picture):
+    monkeypatch.delenv("POSTER_ML_PREDICTION_LOG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    model = PosterModel()
+    model.prepare(make_network(), ServingSettings(size=32))
+    assert list(model.predict(None, [make_picture()])["error"]) == [None]
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,17 @@ import numpy as np
 
 from poster_ml import seeding
 
+# Mapped pages are given back after so much was read. A system with large pages maps up to 2 MiB around each
+# poster of 150 KB, so what is mapped can be a dozen times as much.
+RELEASE_BYTES = 2**24
+
 
 @dataclass(frozen=True)
 class Samples:
     """What a network is fitted on or scored on.
 
     Args:
-        images: array-like (N, ...), usually a memory map; posters (H, W, 3) uint8 or features float32.
+        images: array-like (N, ...), usually a memory map; posters (H, W, 3) uint8 or features (floats).
         rows: (n,) int positions in `images`.
         labels: (n,) 0 or 1.
         views: how many versions of every sample `images` holds one after another, each `stride` apart:
@@ -48,6 +53,7 @@ class Batches(keras.utils.PyDataset):
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
+        self._unreleased = 0
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -55,17 +61,23 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(len(self.samples) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (batch, labels (B, 1) float32)."""
+        """Returns (batch, labels (B, 1) float32); the batch is the only copy that is made."""
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         rows = self.samples.rows[chosen] + self._view[chosen] * self.samples.stride
-        # Reading a memory map in rising order keeps the disk's head, or its page cache, going forward.
-        ascending = np.argsort(rows)
-        images = np.asarray(self.samples.images[rows[ascending]])
-        labels = self.samples.labels[chosen][ascending].astype("float32")[:, None]
-        if self.seed is None:
-            back = np.argsort(ascending)
-            return images[back], labels[back]
-        return images, labels
+        if self.seed is not None:
+            # Reading a memory map in rising order keeps the disk's head, or its page cache, going forward.
+            ascending = np.argsort(rows, kind="stable")
+            rows, chosen = rows[ascending], chosen[ascending]
+        images = np.asarray(self.samples.images[rows])
+        self._release(images.nbytes)
+        return images, self.samples.labels[chosen].astype("float32")[:, None]
+
+    def _release(self, count: int) -> None:
+        """Unmaps pages now and then: the process stays small, the system's page cache keeps them."""
+        self._unreleased += count
+        if self._unreleased >= RELEASE_BYTES:
+            release_pages(self.samples.images)
+            self._unreleased = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lays down the order, and the version of every sample, for one epoch."""
@@ -89,10 +101,38 @@ def predict_logits(model: Any, samples: Samples, batch_size: int = 64) -> np.nda
     Returns: (n,) float64 logits.
     """
     logits = [
-        keras.ops.convert_to_numpy(model.predict_on_batch(images))
+        predict_padded(model, images, batch_size if len(samples) > batch_size else len(images))
         for images, _ in iterate(Batches(samples, batch_size))
     ]
     return np.concatenate(logits)[:, 0].astype("float64")
+
+
+def predict_padded(model: Any, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Runs one batch; a short one is filled up, so that nothing is traced or compiled for its length.
+
+    Args:
+        model: Keras model with one output (B, ...), run in inference mode.
+        images: (n, ...) with 1 <= n <= batch_size.
+        batch_size: what the model always gets.
+
+    Returns: (n, ...) in the type that the model computes.
+    """
+    count = len(images)
+    if count < batch_size:
+        images = np.concatenate([images, np.repeat(images[-1:], batch_size - count, axis=0)])
+    return np.asarray(keras.ops.convert_to_numpy(model.predict_on_batch(images)))[:count]
+
+
+def release_pages(images: Any) -> None:
+    """Gives a memory map's pages back to the system; does nothing for other arrays.
+
+    Pages of a mapped file count as the process's own while they are mapped: without this, training on 16,000
+    posters would look 2.4 GB larger than on 100. They are read again from the page cache, or from disk.
+    """
+    mapping = getattr(images, "_mmap", None)
+    # A copy-on-write map would lose its changes.
+    if mapping is not None and getattr(images, "mode", "") in ("r", "r+"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def iterate(batches: Batches) -> Any:

@@ -1,10 +1,18 @@
-"""The state of a training run on disk: written whole after every epoch, read back by `--resume`."""
+"""The state of a training run on disk: written whole after every epoch, read back by `--resume`.
+
+A folder holds `state.npz` and `best-<epoch>.npz`, the weights to keep. The state names the best file that
+belongs to it, and an older one is removed only after the state was replaced: a kill between any two steps
+leaves a state and the best weights of the same history.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +23,41 @@ from poster_ml.errors import TrackingError
 from poster_ml.files import atomic_path
 
 STATE = "state.npz"
-BEST = "best.npz"
+
+Arrays = dict[str, np.ndarray]
 
 
-def save_state(folder: Path, model: Any, history: Sequence[dict[str, float]], identity: str) -> None:
+@dataclass(frozen=True)
+class State:
+    """What `save_state` wrote: arrays by name, and one dict of metrics per finished epoch."""
+
+    arrays: Arrays
+    history: list[dict[str, float]]
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's checkpoints; removes what killed ones left half written.
+
+    Raises: TrackingError where another process trains the same run now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        try:
+            # The operating system takes the lock back when the process dies, however it dies.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrackingError(
+                f"another process trains into {folder} now: wait for it to end, or start a new run"
+            ) from error
+        for leftover in folder.glob(".*.npz.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+def save_state(
+    folder: Path, model: Any, history: Sequence[dict[str, float]], identity: str, kept_epoch: int
+) -> None:
     """Writes weights, optimiser and history of a run in one atomic file.
 
     Args:
@@ -26,72 +65,122 @@ def save_state(folder: Path, model: Any, history: Sequence[dict[str, float]], id
         model: the compiled network as it stands after an epoch.
         history: one dict of metrics per finished epoch.
         identity: a digest of everything the run depends on; resuming checks it.
+        kept_epoch: the epoch, counted from 1, whose weights `save_best` wrote; the other ones go.
+
+    Raises: TrackingError where the file cannot be written; the state before it stays.
     """
-    arrays = _arrays("model", model.variables) | _arrays("optimizer", model.optimizer.variables)
-    _write(folder / STATE, arrays, {"history": list(history), "identity": identity})
+    optimizer = {
+        f"optimizer/{index}": value for index, value in enumerate(_values(model.optimizer.variables))
+    }
+    about = {"history": list(history), "identity": identity, "kept_epoch": kept_epoch}
+    _write(folder / STATE, _weights(model) | optimizer, about)
+    for file in folder.glob("best-*.npz"):
+        if file != _best(folder, kept_epoch):
+            file.unlink(missing_ok=True)
 
 
-def load_state(folder: Path, identity: str) -> tuple[dict[str, np.ndarray], list[dict[str, float]]] | None:
-    """Reads what `save_state` wrote.
-
-    Returns: (arrays, history), or None where nothing was saved yet.
+def load_state(folder: Path, identity: str) -> State | None:
+    """Reads what `save_state` wrote, or returns None where nothing was saved yet.
 
     Raises: TrackingError where the file is damaged or belongs to another configuration.
     """
     path = folder / STATE
     if not path.is_file():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        about = json.loads(arrays.pop("about").item())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise TrackingError(f"checkpoint {path} is damaged ({error}); delete it to start anew") from error
+    arrays, about = _read(path)
     if about["identity"] != identity:
         raise TrackingError(
             f"checkpoint {path} belongs to another configuration or dataset; "
             "resume with the one it was started with, or start a new run"
         )
-    return arrays, about["history"]
+    return State(arrays, about["history"])
 
 
-def restore_state(model: Any, arrays: dict[str, np.ndarray]) -> None:
+def restore_state(model: Any, arrays: Arrays) -> None:
     """Puts weights and optimiser state back into a compiled network."""
     model.optimizer.build(model.trainable_variables)
     restore_weights(model, arrays)
-    _assign(model.optimizer.variables, "optimizer", arrays)
+    for index, variable in enumerate(model.optimizer.variables):
+        _assign(variable, f"optimizer/{index}", arrays)
 
 
-def restore_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Puts the weights alone back: where the next phase begins with an optimiser of its own."""
-    _assign(model.variables, "model", arrays)
+def restore_weights(model: Any, arrays: Arrays) -> None:
+    """Puts the weights alone back: where the next phase begins with an optimiser of its own.
+
+    Layers are found by name. A frozen one that the checkpoint lacks keeps its weights: the part above a
+    cached prefix can be taken up by the whole network, and the other way round.
+    """
+    for layer in model.layers:
+        for index, variable in enumerate(layer.weights):
+            name = f"weights/{layer.name}/{index}"
+            if variable.trainable or name in arrays:
+                _assign(variable, name, arrays)
 
 
 def save_best(folder: Path, model: Any, epoch: int) -> None:
-    """Writes the weights alone, as those of the epoch to keep (counted from 1)."""
-    _write(folder / BEST, _arrays("model", model.variables), {"epoch": epoch})
+    """Writes the weights alone, as those of the epoch to keep (counted from 1).
+
+    Raises: TrackingError where the file cannot be written.
+    """
+    _write(_best(folder, epoch), _weights(model), {"epoch": epoch})
 
 
 def restore_best(folder: Path, model: Any) -> int:
-    """Puts the kept epoch's weights into the network and returns its number, counted from 1."""
-    with np.load(folder / BEST, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    about = json.loads(arrays.pop("about").item())
-    _assign(model.variables, "model", arrays)
+    """Puts the kept epoch's weights into the network and returns its number, counted from 1.
+
+    Raises: TrackingError where a file is missing or damaged.
+    """
+    _, state = _read(folder / STATE)
+    arrays, about = _read(_best(folder, state["kept_epoch"]))
+    restore_weights(model, arrays)
     return int(about["epoch"])
 
 
-def _arrays(prefix: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
-    values = (keras.ops.convert_to_numpy(variable) for variable in variables)
-    return {f"{prefix}.{index}": value for index, value in enumerate(values)}
+def _best(folder: Path, epoch: int) -> Path:
+    return folder / f"best-{epoch}.npz"
 
 
-def _assign(variables: Sequence[Any], prefix: str, arrays: dict[str, np.ndarray]) -> None:
-    for index, variable in enumerate(variables):
-        variable.assign(arrays[f"{prefix}.{index}"])
+def _values(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+def _weights(model: Any) -> Arrays:
+    """All weights by layer. Random layers' generators are no part: they are set anew for every epoch."""
+    return {
+        f"weights/{layer.name}/{index}": value
+        for layer in model.layers
+        for index, value in enumerate(_values(layer.weights))
+    }
+
+
+def _assign(variable: Any, name: str, arrays: Arrays) -> None:
+    stored = arrays.get(name)
+    if stored is None or stored.shape != tuple(variable.shape):
+        found = "nothing" if stored is None else f"shape {stored.shape}"
+        raise TrackingError(
+            f"the checkpoint does not fit the network: {name} should have shape {tuple(variable.shape)}, "
+            f"found {found}; it was written by another version: start a new run"
+        )
+    variable.assign(stored)
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return arrays, json.loads(arrays.pop("about").item())
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise TrackingError(f"checkpoint {path} is damaged ({error}); delete it to start anew") from error
+
+
+def _write(path: Path, arrays: Arrays, about: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+    except OSError as error:
+        megabytes = sum(value.nbytes for value in arrays.values()) / 1e6
+        raise TrackingError(
+            f"checkpoint {path} of {megabytes:.0f} MB could not be written ({error.strerror}): "
+            "free some disk and resume the run, its last epoch is kept"
+        ) from error

@@ -3,6 +3,8 @@
 A cache entry is a folder `<key>/` with `features.npy` and `entry.json` (what it is, its length and
 checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and the next
 call goes on from there. Processes that want the same entry wait for the one that computes it.
+Opening an entry reads it once for its checksum: a second per gigabyte or two, and training needs it in the
+page cache anyway.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -19,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 
+from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path
 from poster_ml.progress import progress
-from poster_ml.training.batches import Samples
+from poster_ml.training.batches import Samples, predict_padded, release_pages
 
 CHUNK = 128  # posters per stored step; what a kill can lose
 
@@ -58,15 +63,37 @@ def cached_features(
         augment: (batch uint8, first position) -> batch; None leaves the posters as they are.
         views: how many augmented versions are kept, at least 1.
 
-    Returns: read-only memory map (views * n, ...) float32; version v of sample i stands at v * n + i.
+    Returns: read-only memory map (views * n, ...) in the type that the prefix computes (float32, bfloat16 or
+        float16: nothing is lost, and half of the disk is saved); version v of sample i stands at v * n + i.
+
+    Raises: DatasetError where the disk cannot hold it.
     """
-    about = {**about, "prefix": digest(prefix), "rows": _digest_rows(samples), "views": views}
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+    about, place = _entry(prefix, samples, about, folder, augment is not None, views)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{key}.lock"):
-        if not _is_whole(folder / key):
-            _compute(prefix, samples, about, folder / key, batch_size, augment, views)
-    return np.load(folder / key / "features.npy", mmap_mode="r")
+    with _lock(folder / f".{place.name}.lock"):
+        if not _is_whole(place):
+            _compute(prefix, samples, about, place, batch_size, augment, views)
+        return _open(place / "features.npy", about["dtype"])
+
+
+def missing_bytes(
+    prefix: Any,
+    samples: Samples,
+    *,
+    about: dict[str, Any],
+    folder: Path,
+    augmented: bool = False,
+    views: int = 1,
+) -> int:
+    """Tells how much disk `cached_features` would take for the same arguments: 0 where it is there already.
+
+    What an interrupted call has reserved counts as taken.
+    """
+    _, place = _entry(prefix, samples, about, folder, augmented, views)
+    if place.exists() or place.with_name(place.name + ".partial").exists():
+        return 0
+    size = np.dtype(_storage(_dtype(prefix))).itemsize * int(np.prod(prefix.output.shape[1:]))
+    return size * views * len(samples)
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
@@ -75,9 +102,12 @@ def list_entries(folder: Path) -> list[CacheEntry]:
     for place in sorted(folder.glob("*")) if folder.is_dir() else []:
         if not place.is_dir():
             continue
-        size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
         file = place / "entry.json"
-        about = json.loads(file.read_text()) if file.is_file() else {"unfinished": True}
+        try:
+            size = sum(inner.stat().st_size for inner in place.iterdir()) / 1e6
+            about = json.loads(file.read_text()) if file.is_file() else {"unfinished": True}
+        except (OSError, ValueError):
+            continue  # another process finishes or removes it at this moment
         entries.append(CacheEntry(place.name, about, size))
     return sorted(entries, key=lambda entry: -entry.megabytes)
 
@@ -87,21 +117,57 @@ def clear_entries(folder: Path) -> float:
     entries = list_entries(folder)
     for entry in entries:
         with _lock(folder / f".{entry.key.removesuffix('.partial')}.lock"):
-            shutil.rmtree(folder / entry.key)
+            shutil.rmtree(folder / entry.key, ignore_errors=True)
     return sum(entry.megabytes for entry in entries)
 
 
-def digest(model: Any) -> str:
-    """Digest of a network's structure and weights; equal networks give equal digests."""
+def digest(model: Any, augmented: bool = True) -> str:
+    """Digest of a network's structure and weights; equal networks give equal digests.
+
+    Args:
+        model: Keras model.
+        augmented: False leaves out random layers, which do nothing to posters that are not augmented:
+            trials that differ in augmentation share the features of the posters as they are.
+    """
     fingerprint = hashlib.sha256()
     for layer in model.layers:
+        if not augmented and hasattr(layer, "seed_generator"):
+            continue
         # Names are numbered by what was built before in the process, seeds do not change a frozen layer.
         config = {key: value for key, value in layer.get_config().items() if key not in ("name", "seed")}
         fingerprint.update(json.dumps(config, sort_keys=True, default=str).encode())
         for variable in layer.weights:
-            if "seed" not in variable.path:
-                fingerprint.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+            fingerprint.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
     return fingerprint.hexdigest()[:24]
+
+
+def _entry(
+    prefix: Any, samples: Samples, about: dict[str, Any], folder: Path, augmented: bool, views: int
+) -> tuple[dict[str, Any], Path]:
+    """Returns all that an entry depends on, and its place."""
+    key = {
+        **about,
+        "prefix": digest(prefix, augmented),
+        "rows": _digest_rows(samples),
+        "views": views,
+        "dtype": _dtype(prefix),
+    }
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    return key, folder / name
+
+
+def _dtype(prefix: Any) -> str:
+    return str(keras.backend.standardize_dtype(prefix.output.dtype))
+
+
+def _storage(dtype: str) -> str:
+    """NumPy's file format has no bfloat16: its bits are kept as they are."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def _open(file: Path, dtype: str) -> np.ndarray:
+    features = np.load(file, mmap_mode="r")
+    return features.view(ml_dtypes.bfloat16) if dtype == "bfloat16" else features
 
 
 def _digest_rows(samples: Samples) -> str:
@@ -132,7 +198,8 @@ def _is_whole(place: Path) -> bool:
 def _checksum(features: np.ndarray) -> int:
     value = 0
     for start in range(0, len(features), CHUNK):
-        value = zlib.crc32(np.ascontiguousarray(features[start : start + CHUNK]).tobytes(), value)
+        value = zlib.crc32(np.ascontiguousarray(features[start : start + CHUNK]).data, value)
+    release_pages(features)
     return value
 
 
@@ -148,7 +215,8 @@ def _compute(
     partial = place.with_name(place.name + ".partial")
     count = len(samples)
     shape = (views * count, *prefix.output.shape[1:])
-    features, done = _open_partial(partial, shape)
+    storage = _storage(about["dtype"])
+    features, done = _open_partial(partial, shape, storage)
     starts = range(done, views * count, CHUNK)
     for start in progress(starts, "running the frozen layers", total=len(starts)):
         end = min(start + CHUNK, views * count)
@@ -158,9 +226,11 @@ def _compute(
             batch = np.asarray(samples.images[samples.rows[positions % count]])
             if augment is not None:
                 batch = augment(batch, int(low))
-            output = prefix.predict_on_batch(batch)
-            features[low:high] = keras.ops.convert_to_numpy(output).astype("float32")
+            output = predict_padded(prefix, batch, min(batch_size, CHUNK, views * count))
+            features[low:high] = output.view(storage) if storage == "uint16" else output
         features.flush()
+        release_pages(features)
+        release_pages(samples.images)
         with atomic_path(partial / "done.json") as temporary:
             temporary.write_text(json.dumps({"done": end, "shape": list(shape)}))
     entry = {**about, "shape": list(shape), "checksum": _checksum(features)}
@@ -168,7 +238,7 @@ def _compute(
     partial.rename(place)
 
 
-def _open_partial(partial: Path, shape: tuple[int, ...]) -> tuple[np.memmap, int]:
+def _open_partial(partial: Path, shape: tuple[int, ...], storage: str) -> tuple[np.memmap, int]:
     """Opens what an earlier process left unfinished, or a new file; returns it and the rows done."""
     try:
         done = json.loads((partial / "done.json").read_text())
@@ -179,4 +249,17 @@ def _open_partial(partial: Path, shape: tuple[int, ...]) -> tuple[np.memmap, int
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     file = partial / "features.npy"
-    return np.lib.format.open_memmap(file, mode="w+", dtype="float32", shape=shape), 0
+    features = np.lib.format.open_memmap(file, mode="w+", dtype=storage, shape=shape)
+    try:
+        # A full disk must be an error here: while a map is written to, it would be a deadly signal (SIGBUS).
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        del features
+        size = file.stat().st_size
+        shutil.rmtree(partial, ignore_errors=True)
+        raise DatasetError(
+            f"frozen features of {size / 1e9:.1f} GB do not fit into {partial.parent} ({error.strerror}): "
+            "free some disk, set POSTER_ML_CACHE to a folder with more, or --set train.feature_cache=false"
+        ) from error
+    return features, 0

@@ -73,46 +73,60 @@ def fit(
 
     Returns: the history, the kept epoch, and how much came from a checkpoint.
 
-    Raises: TrackingError where the checkpoint is damaged or of another identity.
+    Raises: TrackingError where the checkpoint is damaged, of another identity, in use by another process, or
+        cannot be written.
     """
-    stored = checkpoint.load_state(folder, identity)
-    history = list(stored[1]) if stored else []
-    resumed_from = len(history)
-    backbone = [layer for layer in model.layers if layer.trainable and not is_head(layer)]
-    # Phases of (first epoch, end, backbone trained): one, or a warm-up of the head before it.
-    head_only = min(settings.head_warmup_epochs, settings.epochs) if _has_own_head(model) else 0
-    phases = [(0, head_only, False), (head_only, settings.epochs, True)]
-    for start, end, whole in phases:
-        if start == end or resumed_from >= end:
-            continue
-        if selection.should_stop(history, settings.monitor, settings.patience):
-            break
+    with checkpoint.hold(folder):
+        stored = checkpoint.load_state(folder, identity)
+        history = list(stored.history) if stored else []
+        resumed_from = len(history)
+        backbone = [layer for layer in model.layers if layer.trainable and not is_head(layer)]
+        for phase in _phases(model, settings):
+            if resumed_from >= phase.end or _is_over(history, settings, phase):
+                continue
+            for layer in backbone:
+                layer.trainable = phase.whole
+            batches = Batches(train, settings.batch_size, seed)
+            _compile(model, settings, len(batches), phase.end - phase.start)
+            if stored is not None and phase.start < resumed_from:
+                checkpoint.restore_state(model, stored.arrays)
+            elif stored is not None and resumed_from == phase.start:
+                checkpoint.restore_weights(model, stored.arrays)
+            score = partial(validation_metrics, scorer or model, validation, settings.batch_size)
+            records = _Records(folder, identity, history, on_epoch)
+            model.fit(
+                batches,
+                initial_epoch=max(phase.start, resumed_from),
+                epochs=phase.end,
+                shuffle=False,
+                verbose=0,
+                callbacks=[_Conductor(batches, score, settings, seed, records, phase)],
+                class_weight=class_weights(train.labels) if settings.class_weight == "balanced" else None,
+            )
         for layer in backbone:
-            layer.trainable = whole
-        _compile(model, settings, len(Batches(train, settings.batch_size)), end - start)
-        if stored is not None and start < resumed_from < end:
-            checkpoint.restore_state(model, stored[0])
-        elif stored is not None and resumed_from == start and start > 0:
-            checkpoint.restore_weights(model, stored[0])
-        conductor = _Conductor(
-            Batches(train, settings.batch_size, seed),
-            partial(validation_metrics, scorer or model, validation, settings.batch_size),
-            settings,
-            seed,
-            _Records(folder, identity, history, on_epoch),
-        )
-        model.fit(
-            conductor.batches,
-            initial_epoch=max(start, resumed_from),
-            epochs=end,
-            shuffle=False,
-            verbose=0,
-            callbacks=[conductor],
-            class_weight=class_weights(train.labels) if settings.class_weight == "balanced" else None,
-        )
-    for layer in backbone:
-        layer.trainable = True
-    return FitResult(history, checkpoint.restore_best(folder, model), resumed_from)
+            layer.trainable = True
+        return FitResult(history, checkpoint.restore_best(folder, model), resumed_from)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Epochs start..end (from 0, end excluded) with one optimiser; `whole`: the backbone is trained too."""
+
+    start: int
+    end: int
+    whole: bool
+
+
+def _phases(model: Any, settings: TrainConfig) -> list[_Phase]:
+    """One phase, or a warm-up of the head before it."""
+    head_only = min(settings.head_warmup_epochs, settings.epochs) if _has_own_head(model) else 0
+    phases = [_Phase(0, head_only, False), _Phase(head_only, settings.epochs, True)]
+    return [phase for phase in phases if phase.start < phase.end]
+
+
+def _is_over(history: list[dict[str, float]], settings: TrainConfig, phase: _Phase) -> bool:
+    """Whether patience is at its end; never during the warm-up of the head."""
+    return phase.whole and selection.should_stop(history, settings.monitor, settings.patience, phase.start)
 
 
 def is_head(layer: Any) -> bool:
@@ -177,6 +191,7 @@ class _Conductor(keras.callbacks.Callback):
         settings: TrainConfig,
         seed: int,
         records: _Records,
+        phase: _Phase,
     ) -> None:
         super().__init__()
         self.batches = batches
@@ -184,6 +199,8 @@ class _Conductor(keras.callbacks.Callback):
         self.settings = settings
         self.seed = seed
         self.records = records
+        self.phase = phase
+        self.raw: list[tuple[Any, np.ndarray]] = []
         self.bar: Any = None
         self.started = 0.0
         self.batches.set_epoch(len(records.history))
@@ -210,30 +227,39 @@ class _Conductor(keras.callbacks.Callback):
         metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         metrics["epoch_seconds"] = seconds
         metrics["images_per_second"] = len(self.batches.samples) / seconds
-        raw = self._average_weights()
+        self.raw = self._average_weights()
         metrics |= self.score()
         folder, history = self.records.folder, self.records.history
         history.append(metrics)
-        best = selection.best_epoch(history, self.settings.monitor)
-        if not self.settings.keep_best or best == epoch or not (folder / checkpoint.BEST).exists():
+        best = selection.best_epoch(history, self.settings.monitor) if self.settings.keep_best else epoch
+        if best == epoch:
             checkpoint.save_best(folder, self.model, epoch + 1)
-        for variable, value in raw:
-            variable.assign(value)
-        checkpoint.save_state(folder, self.model, history, self.records.identity)
+        self._restore_raw()
+        checkpoint.save_state(folder, self.model, history, self.records.identity, best + 1)
         self._tell(epoch, metrics)
         self.batches.set_epoch(epoch + 1)
-        if selection.should_stop(history, self.settings.monitor, self.settings.patience):
-            self.model.stop_training = True
+        self.model.stop_training = _is_over(history, self.settings, self.phase)
         if self.records.on_epoch is not None:
             self.records.on_epoch(epoch + 1, metrics)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Undoes the averaging that Keras ends `fit` with: a resumed run would not start from there."""
+        self._restore_raw()
+
+    def _restore_raw(self) -> None:
+        for variable, value in self.raw:
+            variable.assign(value)
 
     def _average_weights(self) -> list[tuple[Any, np.ndarray]]:
         """Puts the averaged weights into the network, where asked for; returns those they replace."""
         if self.settings.ema_momentum == 0:
             return []
         trainable = self.model.trainable_variables
-        raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable in trainable]
+        raw = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in trainable]
         self.model.optimizer.finalize_variable_values(trainable)
+        for variable in trainable:
+            # On JAX the average and the weight are now one buffer, which the next step would give away twice.
+            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
         return raw
 
     def _tell(self, epoch: int, metrics: dict[str, float]) -> None:

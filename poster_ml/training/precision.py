@@ -34,6 +34,8 @@ def has_fast_bfloat16() -> bool:
     elif backend == "jax":
         import jax
 
+        if jax.default_backend() == "gpu":
+            return float(getattr(jax.devices()[0], "compute_capability", 0.0)) >= 8.0
         return bool(jax.default_backend() != "cpu")  # XLA's CPU convolutions know no bfloat16 kernels
     elif backend == "tensorflow":
         import tensorflow as tf

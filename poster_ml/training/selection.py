@@ -21,8 +21,12 @@ def best_epoch(history: History, monitor: str) -> int:
     return len(values) - 1 if highest == -math.inf else scores.index(highest)
 
 
-def should_stop(history: History, monitor: str, patience: int) -> bool:
-    """Whether the monitored value has not improved for `patience` epochs; never when patience is 0."""
+def should_stop(history: History, monitor: str, patience: int, warmup_epochs: int = 0) -> bool:
+    """Whether the monitored value has not improved for `patience` epochs; never when patience is 0.
+
+    Epochs of the head's warm-up are not counted: the backbone is not given up before it was released.
+    """
     if patience == 0 or not history:
         return False
-    return len(history) - 1 - best_epoch(history, monitor) >= patience
+    last_rise = max(best_epoch(history, monitor), warmup_epochs - 1)
+    return len(history) - 1 - last_rise >= patience

@@ -14,18 +14,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.models.build import build_model
 from poster_ml.models.surgery import frozen_cut, split_at
-from poster_ml.training.batches import Samples, predict_logits
-from poster_ml.training.features import cached_features
+from poster_ml.training.batches import Samples, predict_logits, predict_padded
+from poster_ml.training.features import cached_features, missing_bytes
 from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
 from poster_ml.training.precision import precision_scope, resolve_precision
+from poster_ml.training.statistics import set_statistics
 
 logger = logging.getLogger(__name__)
 
+# Off by default and younger than the first runs: left out of their identity, so that those go on.
+LATER_OPTIONS = ("taps", "standardize")
 WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
 
 
@@ -80,6 +84,7 @@ def train_candidate(
     model, train, scorer, validation = _shorten(
         network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
     )
+    set_statistics(model, train)
     result = fit(
         model,
         train,
@@ -120,7 +125,9 @@ def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
         preprocessing=model.preprocessing,
         weights=weights,
         cut=model.cut,
+        taps=model.taps,
         pooling=model.pooling,
+        standardize=model.standardize,
         filters=model.filters,
         dense=model.dense,
         dropout=model.dropout,
@@ -152,6 +159,9 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
     if config.train.schedule != "cosine":
         del mapping["train"]["epochs"]
     del mapping["evaluate"], mapping["explain"]
+    for name in LATER_OPTIONS:
+        if not mapping["model"][name]:
+            del mapping["model"][name]
     text = json.dumps([mapping, dataset.fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -175,50 +185,68 @@ def _shorten(
     whole network where posters are augmented anew in every epoch; scoring never needs to.
     """
     cut = frozen_cut(network) if config.train.feature_cache else None
-    if cut is None or not _fits(network, cut, len(train) + len(validation), cache):
+    if cut is None:
         return network, train, network, validation
     prefix, suffix = split_at(network, cut)
-    scored = cached_features(prefix, validation, about=about, folder=cache)
+    as_they_are: dict[str, Any] = {"about": about, "folder": cache}
+    views, active = config.train.augmented_views, config.augment.active
+    augmented: dict[str, Any] = {
+        "about": {**about, "augment": to_mapping(config)["augment"], "seed": config.seed},
+        "folder": cache,
+        "views": views,
+    }
+    needed = missing_bytes(prefix, validation, **as_they_are)
+    if not active:
+        needed += missing_bytes(prefix, train, **as_they_are)
+    elif views:
+        needed += missing_bytes(prefix, train, augmented=True, **augmented)
+    if not _fits(needed, cache):
+        return network, train, network, validation
+    scored = cached_features(prefix, validation, **as_they_are)
     validation = Samples(scored, np.arange(len(validation)), validation.labels)
-    if not config.augment.active:
-        learned = cached_features(prefix, train, about=about, folder=cache)
-        return suffix, Samples(learned, np.arange(len(train)), train.labels), suffix, validation
-    if config.train.augmented_views == 0:
-        return network, train, suffix, validation
-    views = config.train.augmented_views
-    about = {**about, "augment": to_mapping(config)["augment"], "seed": config.seed}
-    learned = cached_features(
-        prefix, train, about=about, folder=cache, augment=_augmenter(network, config.seed), views=views
-    )
     rows = np.arange(len(train))
+    if not active:
+        learned = cached_features(prefix, train, **as_they_are)
+        return suffix, Samples(learned, rows, train.labels), suffix, validation
+    if views == 0:
+        return network, train, suffix, validation
+    learned = cached_features(prefix, train, augment=_augmenter(network, config.seed), **augmented)
     return suffix, Samples(learned, rows, train.labels, views, len(train)), suffix, validation
+
+
+class _Augmenter(keras.Model):
+    """The augmentation layers of a network, acting also outside training."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.steps = [layer for layer in network.layers if isinstance(layer, RandomPosterLayer)]
+
+    def call(self, posters: Any) -> Any:
+        """Returns changed posters, (B, H, W, 3) uint8 like those that came."""
+        for layer in self.steps:
+            posters = layer(posters, training=True)
+        return keras.ops.cast(keras.ops.clip(keras.ops.round(posters), 0, 255), "uint8")
 
 
 def _augmenter(network: Any, seed: int) -> Any:
     """Makes augmented posters outside the network, draws depending on (seed, position) alone."""
-    layers = [layer for layer in network.layers if type(layer).__module__.startswith("poster_ml.augment.")]
-    inputs = keras.Input(network.input_shape[1:], dtype="uint8")
-    outputs = inputs
-    for layer in layers:
-        outputs = layer(outputs)
-    changer = keras.Model(inputs, outputs)
+    changer = _Augmenter(network)
 
     def augment(posters: np.ndarray, position: int) -> np.ndarray:
         reset_draws(changer, seed, position)
-        changed = keras.ops.convert_to_numpy(changer(posters, training=True))
-        return np.asarray(np.clip(np.rint(changed), 0, 255).astype("uint8"))
+        return predict_padded(changer, posters, len(posters))
 
     return augment
 
 
-def _fits(network: Any, cut: str, count: int, cache: Path) -> bool:
-    """Whether the features take less than half of the free disk."""
-    needed = count * 4 * int(np.prod(network.get_layer(cut).output.shape[1:]))
+def _fits(needed: int, cache: Path) -> bool:
+    """Whether features that are still missing take less than half of the free disk."""
     cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free
     if needed > free / 2:
         logger.warning(
-            f"frozen features would take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free: not kept"
+            f"frozen features would take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free in {cache}: not "
+            "kept, the frozen layers run in every epoch"
         )
         return False
     return True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
+from poster_ml.training import batches as batches_module
 from poster_ml.training.batches import Batches, Samples, iterate, predict_logits, sigmoid
 
 IMAGES = np.arange(40, dtype="float32").reshape(20, 2)
@@ -74,3 +77,37 @@ def test_logits_come_in_the_order_of_the_rows():
 
 def test_probabilities_do_not_overflow():
     np.testing.assert_allclose(sigmoid(np.array([-1e9, 0.0, 1e9])), [0.0, 0.5, 1.0], atol=1e-300)
+
+
+def test_a_short_batch_is_filled_up_and_the_filling_is_dropped():
+    lengths = []
+
+    class Model:
+        def predict_on_batch(self, images):
+            lengths.append(len(images))
+            return images.sum(axis=1, keepdims=True)
+
+    np.testing.assert_allclose(
+        predict_logits(Model(), samples(), batch_size=3), IMAGES[samples().rows].sum(1)
+    )
+    assert lengths == [3, 3, 3]
+    assert len(predict_logits(Model(), samples(), batch_size=64)) == 7
+    assert lengths[3:] == [7]
+
+
+def test_mapped_pages_are_given_back_and_nothing_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches_module, "RELEASE_BYTES", 2**20)
+    count = 2**10  # rows of 64 KiB, batches of 1 MiB
+    np.save(tmp_path / "images.npy", np.arange(count * 2**14, dtype="float32").reshape(count, 2**14))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    batches = Batches(Samples(mapped, np.arange(count), np.zeros(count)), 16, seed=0)
+    before, most = mapped_bytes(), 0
+    for images, _ in iterate(batches):
+        most = max(most, mapped_bytes() - before)
+        np.testing.assert_array_equal(images[:, 1], images[:, 0] + 1)
+    assert most < 2**24  # without it all of the 64 MiB
+
+
+def mapped_bytes():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line]
+    return int(line.split()[1]) * 1024

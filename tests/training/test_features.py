@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 
+from poster_ml.augment.brightness import RandomBrightness
+from poster_ml.errors import DatasetError
 from poster_ml.training import features
 from poster_ml.training.batches import Samples
 from poster_ml.training.features import cached_features, clear_entries, digest, list_entries
+from poster_ml.training.precision import precision_scope
 
 POSTERS = np.random.default_rng(0).integers(0, 256, size=(300, 6, 5, 3), dtype=np.uint8)
 
@@ -23,7 +28,7 @@ def prefix(seed=0):
 
 
 class Counting:
-    """Counts the posters that go through a prefix."""
+    """Counts the different posters that go through a prefix; a batch may be filled up with repeats."""
 
     def __init__(self, model, stop_after=None):
         self.model, self.count, self.stop_after = model, 0, stop_after
@@ -32,7 +37,7 @@ class Counting:
     def predict_on_batch(self, batch):
         if self.stop_after is not None and self.count >= self.stop_after:
             raise KeyboardInterrupt
-        self.count += len(batch)
+        self.count += len(np.unique(batch.reshape(len(batch), -1), axis=0))
         return self.model.predict_on_batch(batch)
 
 
@@ -118,6 +123,73 @@ def test_entries_are_listed_and_cleared(tmp_path):
     assert clear_entries(tmp_path) == pytest.approx(entry.megabytes)
     assert list_entries(tmp_path) == []
     assert list_entries(tmp_path / "nowhere") == []
+
+
+def test_the_type_that_the_prefix_computes_is_kept_and_nothing_is_lost(tmp_path):
+    with precision_scope("mixed_bfloat16"):
+        model = prefix()
+    found = compute(tmp_path, model, samples(np.arange(9)))
+    assert found.dtype == "bfloat16"
+    expected = keras.ops.convert_to_numpy(model.predict_on_batch(POSTERS[:9]))
+    np.testing.assert_array_equal(found.astype("float32"), expected.astype("float32"))
+    (file,) = tmp_path.glob("*/features.npy")
+    assert file.stat().st_size == pytest.approx(9 * 4 * 3 * 2 * 2, abs=128)  # two bytes each and a header
+
+
+def test_a_short_batch_is_filled_up_so_that_nothing_is_traced_for_its_length(tmp_path):
+    lengths = set()
+    model = prefix()
+
+    class Watching(Counting):
+        def predict_on_batch(self, batch):
+            lengths.add(len(batch))
+            return super().predict_on_batch(batch)
+
+    compute(tmp_path, Watching(model), batch_size=60)
+    assert lengths == {60}
+
+
+def test_posters_as_they_are_share_features_whatever_the_augmentation():
+    def with_augmentation(strength):
+        inputs = keras.Input((6, 5, 3), dtype="uint8")
+        images = RandomBrightness(strength, seed=3)(inputs)
+        initializer = keras.initializers.GlorotUniform(seed=0)
+        return keras.Model(inputs, keras.layers.Conv2D(2, 3, kernel_initializer=initializer)(images))
+
+    weak, strong = with_augmentation(0.1), with_augmentation(0.5)
+    assert digest(weak, augmented=False) == digest(strong, augmented=False)
+    assert digest(weak) != digest(strong)
+
+
+def test_what_is_missing_is_told_in_bytes_and_what_is_there_costs_nothing(tmp_path):
+    model, about = prefix(), {"dataset": "d"}
+    ask = partial(features.missing_bytes, model, samples(), about=about, folder=tmp_path)
+    assert ask() == 290 * 4 * 3 * 2 * 4
+    assert ask(views=3) == 3 * ask()
+    compute(tmp_path, model)
+    assert ask() == 0
+    assert ask(views=3) > 0
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features.os, "posix_fallocate", full)
+    model = Counting(prefix())
+    with pytest.raises(DatasetError, match=r"frozen features of 0\.0 GB do not fit into .* \(No space left"):
+        compute(tmp_path, model)
+    assert model.count == 0
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_processes_that_want_the_same_entry_compute_it_once(tmp_path):
+    model = Counting(prefix())
+    with ThreadPoolExecutor(4) as pool:  # a lock per open file: threads exclude each other like processes
+        found = list(pool.map(lambda _: np.array(compute(tmp_path, model)), range(4)))
+    assert model.count == 290
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 def test_a_digest_knows_weights_and_structure():

@@ -14,6 +14,7 @@ from poster_ml.errors import TrackingError
 from poster_ml.training import checkpoint
 from poster_ml.training.batches import predict_logits
 from poster_ml.training.fit import StopTraining, class_weights, fit, is_head, reset_draws
+from poster_ml.training.precision import precision_scope
 from tests.training.networks import tiny_network
 
 SETTINGS = TrainConfig(epochs=6, batch_size=16, optimizer="adam", learning_rate=0.02)
@@ -76,20 +77,30 @@ def test_it_stops_when_patience_is_at_its_end(tmp_path, task):
     assert len(result.history) == 3
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
+PLAIN: dict[str, object] = {}
+PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
+COSINE = {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01}
+AVERAGED = {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1}
+WARM_UP = {"head_warmup_epochs": 2, "ema_momentum": 0.9}
+RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop", "keep_best": False}
+
+
 @pytest.mark.parametrize(
-    "extra",
+    ("after", "extra"),
     [
-        {},
-        {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5},
-        {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01},
-        {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1},
-        {"head_warmup_epochs": 3},
+        (1, PLAIN),
+        (3, PLATEAU),
+        (2, COSINE),
+        (3, AVERAGED),
+        (1, WARM_UP),
+        (2, WARM_UP),
+        (3, WARM_UP),
+        (3, RATES),
     ],
-    ids=["plain", "plateau", "cosine", "ema", "head warm-up"],
+    ids=["plain", "plateau", "cosine", "averaged", "in warm-up", "at its end", "after it", "rates per layer"],
 )
 def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_path, task, after, extra):
-    settings = dataclasses.replace(SETTINGS, **extra)
+    settings = dataclasses.replace(SETTINGS, epochs=4, **extra)
     network = two_part_network if "head_warmup_epochs" in extra else lambda: tiny_network(0.3)
     whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
 
@@ -105,6 +116,130 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_pa
     assert resumed.kept_epoch == whole.kept_epoch
     for one, other in zip(model.get_weights(), whole_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "moment", ["before the best weights", "after the best weights", "before old ones go"]
+)
+def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
+    tmp_path, task, monkeypatch, moment
+):
+    _, whole = run(tmp_path / "whole", task)
+    place = {
+        "before the best weights": "save_best",
+        "after the best weights": "save_state",
+        "before old ones go": "_best",
+    }[moment]
+    original = getattr(checkpoint, place)
+    epochs = []
+
+    def killed(*arguments):
+        epochs.append(arguments)
+        if len(epochs) > 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, place, killed)
+        run(tmp_path / "killed", task)
+    _, resumed = run(tmp_path / "killed", task)
+    assert without_clock(resumed.history) == without_clock(whole.history)
+    assert resumed.kept_epoch == whole.kept_epoch
+    files = {path.name for path in (tmp_path / "killed").iterdir()}
+    assert files == {"state.npz", f"best-{whole.kept_epoch}.npz", ".lock"}
+
+
+def test_an_epoch_that_was_lost_leaves_no_best_weights_behind(tmp_path, task):
+    """Without determinism the lost epoch may not come again: what is kept must be of the history."""
+    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=2))
+    lost = tiny_network(seed=9)
+    checkpoint.save_best(tmp_path, lost, 99)
+    model, result = run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=2))
+    assert result.kept_epoch in (1, 2)
+    assert not np.array_equal(model.get_weights()[0], lost.get_weights()[0])
+
+
+def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path, task):
+    with (
+        checkpoint.hold(tmp_path),
+        pytest.raises(TrackingError, match=r"another process trains into .* now"),
+    ):
+        run(tmp_path, task)
+    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path, task):
+    half = tmp_path / ".state.npz.1234abcd.tmp"
+    half.write_bytes(b"half")
+    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
+    assert not half.exists()
+
+
+def test_a_full_disk_is_told_and_the_last_state_stays(tmp_path, task, monkeypatch):
+    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=2))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.np, "savez", full)
+        with pytest.raises(
+            TrackingError, match=r"could not be written \(No space left on device\): free some"
+        ):
+            run(tmp_path, task)
+    _, result = run(tmp_path, task)
+    assert result.resumed_from == 2
+
+
+def test_the_part_above_a_cached_prefix_can_be_taken_up_by_the_whole_network(tmp_path, task):
+    """The features may have been cleared, or the disk may have filled up, between two starts."""
+    settings = dataclasses.replace(SETTINGS, epochs=2)
+    whole = two_part_network()
+    whole.get_layer("backbone").trainable = False
+    suffix = keras.Model(whole.get_layer("backbone").output, whole.output)
+    features = keras.Model(whole.input, whole.get_layer("backbone").output).predict_on_batch(task[0].images)
+    above = [dataclasses.replace(part, images=features) for part in task]
+    run(tmp_path, above, settings, network=suffix)
+    other = two_part_network()
+    other.get_layer("backbone").trainable = False
+    _, result = run(tmp_path, task, dataclasses.replace(settings, epochs=3), network=other)
+    assert result.resumed_from == 2
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, task):
+    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
+    with pytest.raises(
+        TrackingError, match=r"does not fit the network: weights/backbone/0 should have shape"
+    ):
+        run(tmp_path, task, network=two_part_network())
+
+
+def test_patience_does_not_end_the_warm_up_of_the_head(tmp_path, task):
+    settings = dataclasses.replace(
+        SETTINGS, epochs=20, learning_rate=1e-9, patience=2, head_warmup_epochs=5, monitor="val_accuracy"
+    )
+    _, result = run(tmp_path, task, settings, network=two_part_network())
+    assert len(result.history) == 7  # five of warm-up, then two without a rise
+
+
+def test_half_precision_scales_the_loss_and_its_scale_is_resumed(tmp_path, task):
+    settings = dataclasses.replace(SETTINGS, ema_momentum=0.9, clip_norm=1.0)
+
+    def network():
+        with precision_scope("mixed_float16"):
+            return tiny_network(0.3)
+
+    def stop(epoch, metrics):
+        if epoch == 3:
+            raise StopTraining
+
+    model, whole = run(tmp_path / "whole", task, settings, network=network())
+    assert "LossScale" in type(model.optimizer).__name__
+    assert whole.history[-1]["val_auc"] > 0.9
+    with pytest.raises(StopTraining):
+        run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
+    _, resumed = run(tmp_path / "stopped", task, settings, network=network())
+    assert without_clock(resumed.history) == without_clock(whole.history)
 
 
 def two_part_network():

@@ -472,6 +472,22 @@ def drift(
 
 
 @app.command()
+def compact(
+    model_uri: ModelUri,
+    data: Annotated[str, typer.Option(help="Prepared dataset; default: the one it was trained on.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an 8-bit version for processors, offered where it is twice as fast within .005 AUC.
+
+    Example: poster-ml compact --model-uri models:/poster-mobilenet_v2@champion
+    """
+    _load_keras()
+    from poster_ml.workflows.compact import run_compact
+
+    _show(run_compact(model_uri, data=_path(data)), as_json)
+
+
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all entries.")] = False,
     as_json: AsJson = False,

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from poster_ml.errors import RegistryError, nearest
-from poster_ml.serving.settings import NETWORK_FILE, SETTINGS_FILE, ServingSettings, read_settings
+from poster_ml.serving.settings import (
+    COMPACT_FILE,
+    NETWORK_FILE,
+    SETTINGS_FILE,
+    ServingSettings,
+    read_settings,
+)
 
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-ID, runs:/RUN_ID/model or a folder"
 
@@ -26,6 +32,10 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
     Raises: RegistryError saying what exists.
     """
     artifacts = model_folder(model_uri) / "artifacts"
+    if (artifacts / COMPACT_FILE).is_file():
+        raise RegistryError(
+            f"{model_uri} is a compact model, which only scores: name the model that it was made from"
+        )
     if not (artifacts / SETTINGS_FILE).is_file() or not (artifacts / NETWORK_FILE).is_file():
         raise RegistryError(
             f"{model_uri} is no poster model (no {NETWORK_FILE}): name one that `train` logged"

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 
 import poster_ml
 from poster_ml.errors import TrackingError
+from poster_ml.serving.compact import runtime_requirements
 from poster_ml.serving.load import quiet_unless_watched
-from poster_ml.serving.settings import NETWORK_FILE, SETTINGS_FILE, ServingSettings
+from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
 
 # What the served code imports: the network, tables, decoding, and the colours of the maps.
 REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "matplotlib")
@@ -59,23 +61,51 @@ def log_poster_model(
     _check_shapes(keras_model, size)
     quiet_unless_watched()
     with tempfile.TemporaryDirectory() as folder:
-        network_path, settings_path = Path(folder) / NETWORK_FILE, Path(folder) / SETTINGS_FILE
+        network_path = Path(folder) / NETWORK_FILE
         save_without_optimizer(keras_model, network_path)
-        settings.write(settings_path)
-        return mlflow.pyfunc.log_model(
-            name=name,
-            python_model=str(Path(__file__).with_name("entry.py")),
-            artifacts={"network": str(network_path), "settings": str(settings_path)},
-            code_paths=[str(Path(poster_ml.__file__).parent)],
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-            signature=serving_signature(),
-            input_example=input_example(),
-            metadata={
-                "variant": variant,
-                "family": family,
-                "settings": json.loads(settings_path.read_text()),
-            },
-        )
+        return _log(network_path, settings, name, REQUIREMENTS)
+
+
+def log_compact_model(content: bytes, settings: ServingSettings, name: str = "compact") -> Any:
+    """Logs a quantised network as a pyfunc model of the active run; it needs no Keras where it is served.
+
+    Args:
+        content: as `compact.quantise` returns it.
+        settings: as of the model that it was made from; temperature and threshold may be its own.
+        name: of the logged model.
+
+    Returns, raises: as `log_poster_model`.
+    """
+    import mlflow
+
+    if mlflow.active_run() is None:
+        raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
+    quiet_unless_watched()
+    with tempfile.TemporaryDirectory() as folder:
+        network_path = Path(folder) / COMPACT_FILE
+        network_path.write_bytes(content)
+        return _log(network_path, settings, name, runtime_requirements())
+
+
+def _log(network_path: Path, settings: ServingSettings, name: str, requirements: Sequence[str]) -> Any:
+    import mlflow
+
+    settings_path = network_path.with_name(SETTINGS_FILE)
+    settings.write(settings_path)
+    return mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(Path(__file__).with_name("entry.py")),
+        artifacts={"network": str(network_path), "settings": str(settings_path)},
+        code_paths=[str(Path(poster_ml.__file__).parent)],
+        pip_requirements=[f"{package}=={version(package)}" for package in requirements],
+        signature=serving_signature(),
+        input_example=input_example(),
+        metadata={
+            "variant": settings.variant,
+            "family": settings.family,
+            "settings": json.loads(settings_path.read_text()),
+        },
+    )
 
 
 def save_without_optimizer(keras_model: Any, path: Path) -> None:

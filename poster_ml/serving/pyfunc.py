@@ -25,9 +25,10 @@ from PIL import Image
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.compact import CompactNetwork, read_compact
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells
-from poster_ml.serving.settings import ServingSettings, read_settings
+from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
 COLUMNS = ("probability_fresh", "label", "threshold", "error")
@@ -54,13 +55,11 @@ class PosterModel(PythonModel):
         """Loads the network and the settings, and runs the network once so that no request pays for it."""
         from mlflow.models import Model
 
-        from poster_ml.serving.load import read_network
-
         network = Path(context.artifacts["network"])
         settings = read_settings(Path(context.artifacts["settings"]))
         # <model>/artifacts/network.keras: the model's own description lies beside the artifacts.
         model_id = Model.load(str(network.parent.parent)).model_id
-        self.prepare(read_network(network), settings, model_id or "")
+        self.prepare(_read(network), settings, model_id or "")
 
     def prepare(self, network: Any, settings: ServingSettings, model_id: str = "") -> None:
         """Takes a network (uint8 (B, S, S, 3) to logit (B, 1)) that is in memory already, and warms it up."""
@@ -144,6 +143,8 @@ class PosterModel(PythonModel):
 
     def _explain(self, pixels: np.ndarray) -> list[str]:
         """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""
+        if isinstance(self.network, CompactNetwork):
+            raise RequestError("a compact model draws no maps: ask the model that it was made from")
         from poster_ml.explain.maps import Explainer
         from poster_ml.explain.overlays import overlay
 
@@ -154,6 +155,14 @@ class PosterModel(PythonModel):
                 )
             maps = self.explainer.explain(pixels, signed=True)
         return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
+
+
+def _read(network: Path) -> Any:
+    if network.name == COMPACT_FILE:
+        return read_compact(network)
+    from poster_ml.serving.load import read_network
+
+    return read_network(network)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

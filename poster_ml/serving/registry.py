@@ -12,6 +12,7 @@ from typing import Any
 from poster_ml.errors import RegistryError, nearest
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
+COMPACT = "compact"
 _FAMILY, _FINGERPRINT = "model.family", "dataset.fingerprint"
 
 
@@ -249,19 +250,51 @@ def _logged_model(client: Any, run: Any) -> Any | None:
     return max(found, key=lambda model: model.creation_timestamp) if found else None
 
 
-def _register(client: Any, name: str, run: Any, model: Any, metric: str) -> Version:
+def register_compact(
+    family: str, model_id: str, run_id: str, tags: dict[str, str], description: str
+) -> Version:
+    """Registers a compact model as a version of its family, under the alias `compact`.
+
+    It becomes neither champion nor challenger: who serves on processors asks for models:/NAME@compact.
+
+    Args:
+        family: as in `model.family`. model_id: of the logged model. run_id: of the run that made it.
+        tags, description: of the version.
+    """
     import mlflow
 
+    client, name = mlflow.MlflowClient(), registered_name(family)
+    _ensure_name(client, name)
+    created = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        tags=tags,
+        description=description,
+        model_id=model_id,
+    )
+    client.set_registered_model_alias(name, COMPACT, created.version)
+    return Version(name, int(created.version), COMPACT, run_id, created=True)
+
+
+def _ensure_name(client: Any, name: str) -> None:
+    import mlflow
+
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(
+            name, description="Is a movie's poster that of a movie that critics find Fresh?"
+        )
+    except mlflow.MlflowException:  # somebody else was faster
+        client.get_registered_model(name)
+
+
+def _register(client: Any, name: str, run: Any, model: Any, metric: str) -> Version:
     from poster_ml.serving.card import model_card, version_tags
 
     score = float(run.data.metrics[metric])
-    if not client.search_registered_models(f"name = '{name}'"):
-        try:
-            client.create_registered_model(
-                name, description="Is a movie's poster that of a movie that critics find Fresh?"
-            )
-        except mlflow.MlflowException:  # somebody else was faster
-            client.get_registered_model(name)
+    _ensure_name(client, name)
     aliases = _aliases(client, name)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.run_id == run.info.run_id:

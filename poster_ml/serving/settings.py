@@ -14,6 +14,7 @@ from poster_ml.errors import RegistryError
 FITS = ("squash", "pad", "crop")
 SETTINGS_FILE = "settings.json"
 NETWORK_FILE = "network.keras"
+COMPACT_FILE = "network.tflite"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
+    import mlflow
+    import mlflow.pyfunc
+
+from poster_ml.config import ExperimentConfig, to_yaml
+from poster_ml.errors import RegistryError
+from poster_ml.serving.compact import CHUNK, CompactNetwork, quantise
+from poster_ml.serving.load import load_keras_model, load_poster_model, model_folder
+from poster_ml.serving.log import log_poster_model
+from poster_ml.workflows import compact as module
+from poster_ml.workflows.compact import run_compact
+
+SIZE = 32
+
+
+def tiny_network():
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="poster")
+    x = keras.layers.RandomFlip("horizontal")(inputs)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = keras.layers.BatchNormalization()(x, training=False)
+    x = keras.layers.MaxPooling2D(4)(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(1, name="logit")(x))
+
+
+def pictures(count, seed):
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (count, 4, 4, 3))
+    return np.kron(small, np.ones((1, 8, 8, 1), int)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny_network()
+
+
+@pytest.fixture(scope="module")
+def content(network):
+    return quantise(network, pictures(60, 0))
+
+
+def test_the_quantised_network_says_nearly_the_same(network, content):
+    images = pictures(2 * CHUNK + 5, 1)
+    compact = CompactNetwork(content)
+    logits = compact.predict_on_batch(images)
+    assert (logits.shape, logits.dtype) == ((2 * CHUNK + 5, 1), np.float32)
+    wanted = network.predict_on_batch(images)
+    assert np.corrcoef(logits[:, 0], wanted[:, 0])[0, 1] > 0.99
+    assert not np.allclose(logits, wanted, atol=1e-6), "nothing was quantised"
+    alone = np.concatenate([compact.predict_on_batch(images[row : row + 1]) for row in range(len(images))])
+    np.testing.assert_array_equal(logits, alone)
+    assert compact.predict_on_batch(images[:0]).shape == (0, 1)
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(RegistryError, match=r"^the compact network cannot be read \(.+\): make it again$"):
+        CompactNetwork(b"not a network")
+
+
+def test_another_backend_cannot_quantise(network, monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RegistryError, match="Keras runs on jax: set KERAS_BACKEND=tensorflow"):
+        quantise(network, pictures(1, 0))
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch, network):
+    """A training run with a model and a dataset whose labels the network half knows."""
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    uri = f"sqlite:///{tmp_path / 'store.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    mlflow.create_experiment("poster-ml", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+    folder = write_dataset(tmp_path / "prepared", network)
+    with mlflow.start_run(run_name="trained") as run:
+        mlflow.log_text(to_yaml(ExperimentConfig()), "experiment.yaml")
+        mlflow.log_param("data", str(folder))
+        mlflow.log_param("model.family", "cnn")
+        mlflow.set_tags({"dataset.fingerprint": "f" * 64, "profile": "full"})
+        info = log_poster_model(network, size=SIZE, variant="basic_cnn", family="cnn")
+    yield SimpleNamespace(run_id=run.info.run_id, uri=info.model_uri)
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+def write_dataset(folder, network):
+    folder.mkdir()
+    splits = ["train"] * 80 + ["val"] * 120 + ["test"] * 10
+    images = pictures(len(splits), 3)
+    logits = network.predict(images, verbose=0)[:, 0]
+    noise = np.random.default_rng(4).normal(0, logits.std(), len(logits))
+    labels = (logits + noise > np.median(logits)).astype(int)
+    np.save(folder / "images.npy", images)
+    header = "movie_id,title,year,genres,label,tomatometer_rating,split,duplicate_group,sha256,width,height,row,file_bytes,format,perceptual_hash"
+    rows = [
+        f"tt{n},A,2000,Drama,{labels[n]},50,{split},{n},{n:064x},182,268,{n},20000,JPEG,{n:016x}"
+        for n, split in enumerate(splits)
+    ]
+    (folder / "index.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "rejected.csv").write_text("row,movie_id,reason\n")
+    manifest = {"format_version": 1, "fingerprint": "f" * 64, "shape": list(images.shape)}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"options": {"fit": "squash"}}))
+    return folder
+
+
+def test_a_compact_version_is_offered_with_its_figures(source, monkeypatch):
+    monkeypatch.setattr(module, "MOST_AUC_CHANGE", 0.05)
+    monkeypatch.setattr(module, "speed_ratio", lambda network, compact, pixels: 2.0 + len(pixels))
+    result = run_compact(source.uri)
+    assert result.posters == 120
+    assert result.speed == {1: 3.0, 16: 18.0}
+    assert 0.5 < result.auc < 1.0
+    assert result.auc_difference.low <= result.auc_difference.estimate <= result.auc_difference.high
+    client = mlflow.MlflowClient()
+    version = client.get_model_version_by_alias("poster-cnn", "compact")
+    run = client.get_run(version.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == run.data.tags["compact_of"] == source.run_id
+    assert run.data.metrics["compact_speed_ratio_batch_16"] == 18.0
+    assert version.tags["compact_auc_difference"] == f"{result.auc_difference.estimate:.4f}"
+    assert client.get_registered_model("poster-cnn").aliases == {"compact": int(version.version)} or {
+        "compact": version.version
+    }
+    served = load_poster_model("models:/poster-cnn@compact")
+    example = served.input_example
+    assert list(served.predict(example)["error"]) == [None]
+    original = load_poster_model(source.uri).predict(example)["probability_fresh"][0]
+    inner = served.unwrap_python_model()
+    assert isinstance(inner.network, CompactNetwork)
+    assert 0 < served.predict(example)["probability_fresh"][0] < 1
+    assert original != served.predict(example)["probability_fresh"][0]
+    with pytest.raises(mlflow.MlflowException, match="a compact model draws no maps"):
+        served.predict(example, params={"explain": True})
+    with pytest.raises(RegistryError, match="is a compact model, which only scores"):
+        load_keras_model("models:/poster-cnn@compact")
+    with pytest.raises(RegistryError, match="is a compact model, which only scores"):
+        run_compact("models:/poster-cnn@compact")
+    requirements = (model_folder("models:/poster-cnn@compact") / "requirements.txt").read_text()
+    assert "keras" not in requirements
+    assert pd.Series(result.text().splitlines()).str.contains("version 1|ROC AUC").all()
+
+
+@pytest.mark.parametrize(("ratio", "change"), [(1.9, 0.05), (3.0, 0.0)])
+def test_what_does_not_hold_is_refused_with_the_figures(source, monkeypatch, ratio, change):
+    monkeypatch.setattr(module, "MOST_AUC_CHANGE", change)
+    monkeypatch.setattr(module, "speed_ratio", lambda network, compact, pixels: ratio)
+    with pytest.raises(RegistryError) as caught:
+        run_compact(source.uri)
+    assert str(caught.value).startswith(
+        f"no compact version of {source.uri}: it needs 2 times the speed and an AUC within {change:g}; "
+        f"measured: {ratio} times the speed at batch 1, {ratio} times the speed at batch 16; ROC AUC "
+    )
+    assert mlflow.MlflowClient().search_registered_models() == []
+
+
+def test_the_ratio_is_that_of_two_times_taken_in_turns(monkeypatch):
+    clock = iter(float(tick) for tick in range(10**6))
+    calls = []
+
+    def network(name, ticks):
+        def run(pixels):
+            calls.append(name)
+            for _ in range(ticks):
+                next(clock)
+
+        return SimpleNamespace(predict_on_batch=run)
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    assert module.speed_ratio(network("slow", 7), network("fast", 1), np.zeros(1)) == 4.0
+    assert calls[:4] == ["slow", "fast", "slow", "fast"]

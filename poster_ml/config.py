@@ -30,9 +30,14 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    recorded: tuple[str, ...] = (),
 ) -> Any:
-    """Declares one field with its default and what is allowed (both bounds inclusive)."""
-    return field(default=default, metadata={"low": low, "high": high, "choices": choices})
+    """Declares one field with its default and what is allowed (both bounds inclusive).
+
+    `recorded` values stand in the records of runs that no experiment file describes.
+    """
+    metadata = {"low": low, "high": high, "choices": choices, "recorded": recorded}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,16 @@ class ModelConfig:
     """
 
     family: str = option(
-        "cnn", choices=("cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2")
+        "cnn",
+        choices=("cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2"),
+        recorded=("blend",),  # made of trained runs by `poster-ml blend`
     )
     weights: str = "imagenet"  # "imagenet", "none" or a file
     preprocessing: str = option("backbone", choices=("backbone", "unit"))  # unit: pixels / 255
     cut: str = ""  # take the backbone's output at this layer; empty: at its end
+    taps: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
     pooling: str = option("flatten", choices=("flatten", "average"))
+    standardize: bool = False  # pooled features to mean 0, deviation 1, from the training posters
     filters: tuple[int, ...] = option((16, 64, 128), low=1)  # family cnn only
     dense: tuple[int, ...] = option((512,), low=1)
     dropout: float = option(0.0, low=0.0, high=0.95)
@@ -121,8 +130,11 @@ class EvaluateConfig:
 
     bootstrap: int = option(1000, low=100, high=100_000)
     confidence: float = option(0.95, low=0.5, high=0.999)
-    threshold: str = option("half", choices=("half", "youden"))
+    threshold: str = option("half", choices=("half", "youden", "cost"))
+    cost_false_fresh: float = option(1.0, low=1e-3, high=1e3)  # threshold "cost": a Rotten one called Fresh
+    cost_false_rotten: float = option(1.0, low=1e-3, high=1e3)  # threshold "cost": a Fresh one called Rotten
     calibrate: bool = True  # temperature scaling fitted on validation
+    appearance_posters: int = option(2000, low=0)  # what makes a poster look Fresh; 0: not asked
 
 
 @dataclass(frozen=True)
@@ -132,6 +144,8 @@ class ExplainConfig:
     method: str = option("auto", choices=("auto", "cam", "gradcam", "hirescam"))
     layer: str = ""  # empty: the last convolution
     faithfulness_posters: int = option(32, low=0, high=5000)  # 0: not measured
+    shortcut_posters: int = option(500, low=0)  # in `evaluate`; few of them in training; 0: none
+    detect_posters: int = option(500, low=0)  # searched for text and faces (extra `detect`); 0: none
 
 
 @dataclass(frozen=True)
@@ -368,7 +382,7 @@ def _fault(converted: Any, value: Any, hint: Any, metadata: Any) -> str:
     if converted is None:
         return f"must be {_type_name(hint)}, got {value!r}"
     choices = metadata.get("choices", ())
-    if choices and converted not in choices:
+    if choices and converted not in choices and converted not in metadata.get("recorded", ()):
         return f"must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
     low, high = metadata.get("low"), metadata.get("high")
     items = converted if isinstance(converted, tuple) else (converted,)

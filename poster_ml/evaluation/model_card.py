@@ -8,10 +8,15 @@ from poster_ml.evaluation.page import metric_rows
 from poster_ml.evaluation.report_files import EvaluationResult
 from poster_ml.evaluation.verdicts import verdict_sentences
 
+USES = (
+    "Research and teaching: what a poster alone tells about the reviews, and what networks make of posters.",
+    "Ranking or sorting many posters, where single errors do no harm and a person looks at the result.",
+)
 LIMITS = (
     "It judges a poster, not a movie: a probability is a statement about posters that look alike.",
     "Year and genre are visible in a poster's style; much of what it knows may be just these.",
     "It was measured on posters of the dataset named above; other countries, languages and sizes were not.",
+    "What Fresh posters have in common is association: changing a poster does not change the reviews.",
     "Not for decisions about people, funding or release.",
 )
 
@@ -57,6 +62,10 @@ def model_card_markdown(
         *(f"| {_cell(label)} | {value} |" for label, value in metric_rows(result)),
         "",
         *(f"{note}\n" for note in result.notes),
+        "## Intended use",
+        "",
+        *(f"- {use}" for use in USES),
+        "",
         "## Limits",
         "",
         *(f"- {limit}" for limit in (*LIMITS, *extra_limits)),

@@ -14,12 +14,47 @@ from typing import Any
 import numpy as np
 
 from poster_ml.errors import ExplanationError
+from poster_ml.explain.boxes import Detector
 from poster_ml.explain.graph import check_images
 from poster_ml.explain.pointing import Box
 from poster_ml.progress import progress
 
 _FACE_CONFIDENCE = 0.9
 _SMALLEST = 2.0  # pixels; what is thinner is no text and no face
+
+
+def text_detector() -> Detector:
+    """Returns a function from one poster (H, W, 3) uint8 RGB to the boxes of its lines of text.
+
+    Raises: ExplanationError where the extra is not installed.
+    """
+    reader = _optional("rapidocr", "text").RapidOCR(params={"Global.log_level": "critical"})
+
+    def detect(image: np.ndarray) -> list[Box]:
+        backwards = np.ascontiguousarray(image[..., ::-1])  # the package reads BGR
+        result = reader(backwards, use_det=True, use_cls=False, use_rec=False)
+        corners = [] if result.boxes is None else [np.asarray(one, float) for one in result.boxes]
+        return _inside([(*one.min(axis=0), *one.max(axis=0)) for one in corners], image)
+
+    return detect
+
+
+def face_detector() -> Detector:
+    """Returns a function from one poster to the boxes of its faces; errors as for `text_detector`.
+
+    Needs the TensorFlow package installed.
+    """
+    detector = _optional("mtcnn", "faces").MTCNN(device="CPU:0")
+
+    def detect(image: np.ndarray) -> list[Box]:
+        faces = [
+            face["box"]
+            for face in detector.detect_faces(image)
+            if float(face["confidence"]) >= _FACE_CONFIDENCE
+        ]
+        return _inside([(left, top, left + width, top + height) for left, top, width, height in faces], image)
+
+    return detect
 
 
 def find_text(images: np.ndarray) -> list[list[Box]]:
@@ -33,33 +68,15 @@ def find_text(images: np.ndarray) -> list[list[Box]]:
     Raises: ExplanationError where the extra is not installed; ValueError with the shape received.
     """
     check_images(images)
-    reader = _optional("rapidocr", "text").RapidOCR(params={"Global.log_level": "critical"})
-    found = []
-    for image in progress(images, "finding text"):
-        backwards = np.ascontiguousarray(image[..., ::-1])  # the package reads BGR
-        result = reader(backwards, use_det=True, use_cls=False, use_rec=False)
-        corners = [] if result.boxes is None else [np.asarray(one, float) for one in result.boxes]
-        found.append(_inside([(*one.min(axis=0), *one.max(axis=0)) for one in corners], image))
-    return found
+    detect = text_detector()
+    return [detect(image) for image in progress(images, "finding text")]
 
 
 def find_faces(images: np.ndarray) -> list[list[Box]]:
-    """Finds faces; arguments, result and errors as for `find_text`. Needs the TensorFlow package
-    installed.
-    """
+    """Finds faces; arguments, result and errors as for `find_text`."""
     check_images(images)
-    detector = _optional("mtcnn", "faces").MTCNN(device="CPU:0")
-    found = []
-    for image in progress(images, "finding faces"):
-        faces = [
-            face["box"]
-            for face in detector.detect_faces(image)
-            if float(face["confidence"]) >= _FACE_CONFIDENCE
-        ]
-        found.append(
-            _inside([(left, top, left + width, top + height) for left, top, width, height in faces], image)
-        )
-    return found
+    detect = face_detector()
+    return [detect(image) for image in progress(images, "finding faces")]
 
 
 def _inside(boxes: list[tuple[Any, ...]], image: np.ndarray) -> list[Box]:

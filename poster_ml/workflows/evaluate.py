@@ -65,7 +65,7 @@ def run_evaluate(
     known = recorded_logits(record, dataset, config)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        judgement = judge(model, dataset, split, config, operating, folder, known)
+        judgement = judge(model, dataset, split, config, operating, folder, known, complete=True)
         copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
         write_report(folder, record.run_id, judgement, config, dataset, record.tags.get("profile", "full"))
         # The run keeps its state: an evaluation that fails does not make a finished training a failed one.

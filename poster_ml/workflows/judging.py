@@ -22,6 +22,7 @@ from poster_ml.explain.faithfulness import measure_faithfulness
 from poster_ml.explain.posters import write_explanation
 from poster_ml.files import atomic_path
 from poster_ml.training.batches import Samples, predict_logits
+from poster_ml.workflows.evidence import Evidence, Subject, gather_evidence, with_ends
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +68,15 @@ class Judgement:
     split: str
     result: EvaluationResult
     faithfulness: dict[str, Any] | None
+    evidence: Evidence
     folder: Path
 
     def metrics(self) -> dict[str, float]:
         """Returns names as logged: the split before what belongs to it, baselines and gain without."""
-        named = {}
+        named = {f"{self.split}_{name}": value for name, value in self.evidence.metrics().items()}
+        for control, scores in (self.faithfulness or {"against": {}})["against"].items():
+            for score, measured in scores.items():
+                named |= with_ends(f"{self.split}_faithfulness_{score}_over_{control}", measured)
         for name, value in self.result.metrics.items():
             shared = name.startswith(("baseline_", "poster_beyond_metadata"))
             named[name if shared and self.split == "test" else f"{self.split}_{name}"] = value
@@ -81,7 +86,13 @@ class Judgement:
 def fit_operating(logits: np.ndarray, labels: np.ndarray, settings: EvaluateConfig) -> Operating:
     """Fits temperature and threshold on validation logits (n,) and labels (n,)."""
     temperature = fit_temperature(logits, labels) if settings.calibrate else 1.0
-    threshold = choose_threshold(labels, sigmoid(logits / temperature), settings.threshold)
+    threshold = choose_threshold(
+        labels,
+        sigmoid(logits / temperature),
+        settings.threshold,
+        cost_false_fresh=settings.cost_false_fresh,
+        cost_false_rotten=settings.cost_false_rotten,
+    )
     return Operating(temperature, threshold)
 
 
@@ -93,6 +104,8 @@ def judge(
     operating: Operating,
     folder: Path,
     known_logits: dict[str, np.ndarray] | None = None,
+    *,
+    complete: bool = False,
 ) -> Judgement:
     """Evaluates and explains a network on one split.
 
@@ -104,6 +117,7 @@ def judge(
         operating: temperature and threshold, from validation.
         folder: gets `evaluation/<split>/` and `explain/<split>/`.
         known_logits: split -> (n,) logits already computed by this very model on the same rows.
+        complete: False, after training, leaves out what takes minutes, see `gather_evidence`.
 
     Returns: the numbers and where the files lie.
     """
@@ -144,7 +158,24 @@ def judge(
     place = folder / "explain" / split
     images = RowsView(dataset.images, rows[split])
     faithfulness = explain_split(model, images, posters, probabilities, config.explain, config.seed, place)
-    return Judgement(split, result, faithfulness, folder)
+    logger.info(f"testing shortcuts and claims on {split}")
+    subject = Subject(
+        model=model,
+        predict=lambda pictures: score_images(model, pictures, operating),
+        threshold=operating.threshold,
+        dataset=dataset,
+        rows=rows[split],
+        posters=posters,
+        probabilities=probabilities,
+    )
+    evidence = gather_evidence(subject, config, place, complete=complete)
+    return Judgement(split, result, faithfulness, evidence, folder)
+
+
+def score_images(model: Any, images: np.ndarray, operating: Operating) -> np.ndarray:
+    """Returns the calibrated probability of Fresh (n,) of posters (n, H, W, 3) uint8 in memory."""
+    samples = Samples(images, np.arange(len(images)), np.zeros(len(images), np.int64))
+    return np.asarray(sigmoid(predict_logits(model, samples) / operating.temperature))
 
 
 def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from poster_ml.evaluation.model_card import model_card_markdown
 from poster_ml.evaluation.page import PageFigure, PageSection, evaluation_page, write_page
 from poster_ml.tracking.runs import git_commit
 from poster_ml.workflows.judging import Judgement
+from poster_ml.workflows.report_evidence import evidence_sections, pointing_section
 
 SHEETS = {
     "cam_fresh_top8.png": "The posters most surely Fresh: poster, map, overlay. Warm speaks for Fresh.",
@@ -88,9 +89,11 @@ def _explanation(folder: Path, judgement: Judgement) -> list[PageSection]:
         PageFigure(path, _layer_caption(path), _layer_caption(path), wide=True)
         for path in sorted(place.glob("activations_*.png"))
     ]
-    sections = [PageSection("What it looks at", sheets)]
+    sections = [*evidence_sections(place, judgement.evidence), PageSection("What it looks at", sheets)]
     if judgement.faithfulness is not None:
         sections.append(_faithfulness(judgement.faithfulness))
+    if judgement.evidence.pointing:
+        sections.append(pointing_section(judgement.evidence.pointing))
     sections.append(PageSection("Inside the network", grids))
     return sections
 
@@ -110,11 +113,26 @@ def _faithfulness(measured: dict[str, Any]) -> PageSection:
         "Deletion: the class probability while the places that the map ranks highest are taken out "
         "(lower is better). Insertion: while they come back (higher is better). ROAD: how much more is lost "
         "when the highest places are imputed than when the lowest are (higher is better). "
-        "Mean and interval over posters."
+        "Mean and interval over posters.",
+        *(_advantage(control, scores) for control, scores in measured["against"].items()),
     ]
     return PageSection(
         "Do the maps show what the model uses?", text=text, columns=["map", *measures], rows=rows
     )
+
+
+def _advantage(control: str, scores: dict[str, dict[str, float]]) -> str:
+    """Says in which scores the maps are surely better than a control that knows nothing of the model."""
+    better = [name for name, score in scores.items() if score["ci_low"] > 0]
+    rest = [name for name in scores if name not in better]
+    if not better:
+        return f"Against {control} the maps are not shown to be better."
+    end = f"; not shown in {_listed(rest)}" if rest else ""
+    return f"Against {control} the maps are better in {_listed(better)}{end}."
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
 
 
 def _interval(score: dict[str, float]) -> str:

@@ -1,0 +1,345 @@
+"""What makes a poster look Fresh: how measured features go with the critics' verdict and with the model.
+
+Each feature is asked alone, at equal year and genre: the outcome (the true label, 0 or 1, or the model's
+probability of Fresh) is regressed by least squares on the feature and on the controls, a restricted cubic
+spline of the year (Harrell 2015, section 2.4.5) and one column per frequent genre. The effect is the change
+in the outcome per standard deviation of the feature, in percentage points. Both outcomes have the same unit
+and the same design, so they can be compared: if the model is calibrated and sees the feature, its effect
+equals the critics'. A label is not normal and its variance not constant, so the intervals come from the
+sandwich variance in its HC3 form (MacKinnon and White 1985); p-values are corrected by Holm's method.
+
+Association at equal year and genre, no more: what else differs between such posters (budget, studio,
+country) is not held equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poster_ml.evaluation.baselines import split_genres
+from poster_ml.evaluation.intervals import Interval, check_confidence
+from poster_ml.evaluation.metrics import Floats, check_predictions
+from poster_ml.evaluation.paired import holm
+
+if TYPE_CHECKING:
+    import pandas
+
+OUTCOMES = ("truth", "model")
+KNOTS = (0.05, 0.275, 0.5, 0.725, 0.95)  # quantiles of the year, Harrell's choice for five knots
+FEWEST_OF_A_GENRE = 20
+FEWEST_POSTERS = 50  # with a known value, below which a feature is not asked
+EXTREMES = (0.01, 0.99)  # quantiles that a feature is cut at: one odd poster must not decide
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something said about posters, as a feature (the first that was measured counts) and a direction."""
+
+    text: str
+    features: tuple[str, ...]
+    sign: int
+
+
+# The study's two conclusions; the second one has two parts.
+CLAIMS = (
+    Claim("Fresh posters have big titles", ("title_largest_share", "text_largest_share"), 1),
+    Claim("Rotten posters show many characters", ("figures_count", "faces_count"), -1),
+    Claim(
+        "the characters of Rotten posters are of one size",
+        ("figures_size_regularity", "faces_size_regularity"),
+        -1,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim tested on the critics' verdicts and on the model.
+
+    verdicts: by outcome "supported", "opposite" or "not shown"; empty where nothing was measured for it.
+    effects: by outcome, in percentage points per standard deviation of `feature`.
+    """
+
+    claim: Claim
+    feature: str
+    verdicts: Mapping[str, str]
+    effects: Mapping[str, Interval]
+
+    def sentence(self) -> str:
+        """Says in words what was found."""
+        start = f"Claim: {self.claim.text}."
+        if not self.verdicts:
+            return f"{start} Not tested: none of {', '.join(self.claim.features)} was measured."
+        parts = []
+        for outcome, who in (("truth", "the critics' verdicts"), ("model", "the model's probabilities")):
+            words = {
+                "supported": f"Supported by {who}",
+                "opposite": f"The opposite is seen in {who}",
+                "not shown": f"Not shown by {who}",
+            }[self.verdicts[outcome]]
+            parts.append(f"{words}: {self.effects[outcome].text(1, sign=True)} points")
+        return (
+            f"{start} {'. '.join(parts)}; per standard deviation of {feature_name(self.feature)}, "
+            "at equal year and genre."
+        )
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """The table of all features, what it says of the claims, and what could not be asked.
+
+    table: one row per feature, the strongest by the truth first: `feature, posters, mean,
+        standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with `_ci_low`, `_ci_high`,
+        `_p`, `_p_holm` and `_raw_effect` (without year and genre).
+    """
+
+    table: pandas.DataFrame
+    claims: list[ClaimResult]
+    notes: list[str]
+
+
+NAMES = {
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "saturation": "saturation",
+    "warmth": "warmth (red over blue)",
+    "colorfulness": "colourfulness",
+    "sharpness": "sharpness",
+    "edge_density": "share of edges",
+    "entropy": "entropy of grey levels",
+    "region_count": "number of regions",
+    "largest_region_share": "largest region's share",
+    "small_region_share": "share of small regions",
+    "region_evenness": "evenness of regions",
+    "foreground_share": "share of foreground",
+}
+_ENDINGS = {
+    "count": "number of {}",
+    "share": "share covered by {}",
+    "largest_share": "largest {}, share",
+    "size_regularity": "{}: regularity of size",
+}
+_KINDS = {"text": "lines of text", "faces": "faces", "title": "title", "figures": "figures"}
+_LARGEST = {"text": "line of text", "faces": "face", "title": "title", "figures": "figure"}
+
+
+def feature_name(feature: str) -> str:
+    """Returns a feature's name for people, for example "number of faces"."""
+    if feature in NAMES:
+        return NAMES[feature]
+    kind, _, ending = feature.partition("_")
+    if kind in _KINDS and ending in _ENDINGS:
+        return _ENDINGS[ending].format((_LARGEST if ending == "largest_share" else _KINDS)[kind])
+    return feature.replace("_", " ")
+
+
+def measure_appearance(
+    features: pandas.DataFrame,
+    posters: pandas.DataFrame,
+    probabilities: npt.ArrayLike,
+    *,
+    confidence: float = 0.95,
+    claims: Sequence[Claim] = CLAIMS,
+) -> Appearance:
+    """Relates features of posters to the critics' verdict and to the model.
+
+    Args:
+        features: (N, F) numbers, one column per feature; NaN where it was not measured.
+        posters: N rows in the same order: label; optional year (may be missing), genres (`|` between them).
+        probabilities: (N,) of Fresh, as the model gave them.
+        confidence: of the intervals, between 0 and 1; claims and features are judged at 1 - confidence.
+        claims: which of them are tested; their p-values are corrected among themselves, those of the table
+            over all features of an outcome.
+
+    Returns: the table, the claims and notes.
+    Raises: EvaluationError as `metrics.check_predictions`; ValueError where the lengths differ.
+    """
+    import pandas
+
+    check_confidence(confidence)
+    if not len(features) == len(posters) == len(np.asarray(probabilities)):
+        raise ValueError(f"one row per poster is needed, got {len(features)=}, {len(posters)=}")
+    labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
+    outcomes = {"truth": labels.astype(np.float64), "model": values}
+    controls, notes = control_columns(posters)
+    rows, left_out = [], []
+    for name in features.columns:
+        column = features[name].to_numpy(np.float64)
+        known = np.isfinite(column)
+        row = _measure(name, column[known], {key: one[known] for key, one in outcomes.items()},
+                       controls[known], confidence)  # fmt: skip
+        if row is None:
+            left_out.append(feature_name(name))
+        else:
+            rows.append(row)
+    if left_out:
+        notes.append(
+            f"Not asked, for want of variation or of {FEWEST_POSTERS} posters: {', '.join(left_out)}."
+        )
+    if not rows:
+        return Appearance(pandas.DataFrame({"feature": []}), [_untested(claim) for claim in claims], notes)
+    table = pandas.DataFrame(rows)
+    for outcome in OUTCOMES:
+        table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"].tolist())
+    order = (table["truth_effect"] / (table["truth_ci_high"] - table["truth_ci_low"])).abs()
+    table = table.iloc[np.argsort(-order.to_numpy(), kind="stable")].reset_index(drop=True)
+    return Appearance(table, _test_claims(claims, table, 1.0 - confidence), notes)
+
+
+def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
+    """Builds what is held equal: (N, K) with a column of ones, the year's spline and frequent genres.
+
+    A missing year gets the median and a column that says so. Returns the columns, and a note where there is
+    nothing to hold equal.
+    """
+    import pandas
+
+    columns: list[Floats] = [np.ones(len(posters))]
+    notes = []
+    years = (
+        pandas.to_numeric(posters["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if "year" in posters
+        else np.full(len(posters), np.nan)
+    )
+    known = np.isfinite(years)
+    if len(np.unique(years[known])) > 1:
+        columns.extend(spline_columns(np.where(known, years, np.median(years[known]))).T)
+        if not known.all():
+            columns.append((~known).astype(np.float64))
+    else:
+        notes.append("Not held equal: the year, of which no two are known.")
+    listed = [set(names) for names in split_genres(posters["genres"])] if "genres" in posters else []
+    counts = {name: sum(name in one for one in listed) for name in sorted(set().union(*listed))}
+    genres = [name for name, count in counts.items() if FEWEST_OF_A_GENRE <= count < len(posters)]
+    columns.extend(np.array([name in one for one in listed], dtype=np.float64) for name in genres)
+    if not genres:
+        notes.append(f"Not held equal: genres, of which none has {FEWEST_OF_A_GENRE} posters.")
+    return np.column_stack(columns), notes
+
+
+def spline_columns(values: Floats) -> Floats:
+    """Returns a restricted cubic spline (N, K) of (N,) values, linear beyond the outer knots.
+
+    With five distinct knots there are four columns; with fewer than three, the values alone. All are scaled
+    to about [-1, 1] so that least squares stays well conditioned.
+    """
+    spread = float(np.ptp(values)) or 1.0
+    scaled = (values - np.median(values)) / spread
+    knots = np.unique(np.quantile(scaled, KNOTS, method="nearest"))
+    columns = [scaled]
+    if len(knots) >= 3:
+        last, before = knots[-1], knots[-2]
+
+        def cube(knot: float) -> Floats:
+            return np.asarray(np.maximum(scaled - knot, 0.0) ** 3)
+
+        for knot in knots[:-2]:
+            bent = (
+                cube(knot)
+                - cube(before) * (last - knot) / (last - before)
+                + cube(last) * (before - knot) / (last - before)
+            )
+            columns.append(bent / (last - knots[0]) ** 2)
+    return np.column_stack(columns)
+
+
+def partial_effect(
+    feature: Floats, outcome: Floats, controls: Floats, confidence: float
+) -> tuple[Interval, float] | None:
+    """Returns the least-squares slope of the outcome on the feature beside controls, with its p-value.
+
+    Args:
+        feature, outcome: (N,).
+        controls: (N, K) with a column of ones; columns may depend on each other.
+        confidence: of the interval, from Student's t with the residual degrees of freedom.
+
+    Returns: slope with the HC3 interval, and the two-sided p-value of no slope; None where the controls leave
+        no variation in the feature, or too few degrees of freedom.
+    """
+    from scipy.stats import t
+
+    left, sizes, _ = np.linalg.svd(controls, full_matrices=False)
+    basis = left[:, sizes > sizes[0] * 1e-10]  # (N, rank)
+    freedom = len(feature) - basis.shape[1] - 1
+    rest = feature - basis @ (basis.T @ feature)
+    remaining = float(rest @ rest)
+    if freedom < 10 or remaining <= 1e-9 * max(float(((feature - feature.mean()) ** 2).sum()), 1e-300):
+        return None
+    # Frisch-Waugh-Lovell: the slope of residuals on residuals is the slope of the whole regression.
+    outcome_rest = outcome - basis @ (basis.T @ outcome)
+    slope = float(rest @ outcome_rest) / remaining
+    residuals = outcome_rest - slope * rest
+    leverage = (basis**2).sum(axis=1) + rest**2 / remaining
+    weighted = rest * residuals / np.maximum(1.0 - leverage, 1e-6)
+    error = float(np.sqrt((weighted**2).sum())) / remaining
+    quantile = float(t.ppf(1.0 - (1.0 - confidence) / 2.0, freedom))
+    p_value = float(2.0 * t.sf(abs(slope) / error, freedom)) if error > 0 else float(slope == 0.0)
+    return Interval(slope, slope - quantile * error, slope + quantile * error), p_value
+
+
+def _measure(
+    name: str, column: Floats, outcomes: Mapping[str, Floats], controls: Floats, confidence: float
+) -> dict[str, Any] | None:
+    if len(column) < FEWEST_POSTERS:
+        return None
+    cut = np.clip(column, *np.quantile(column, EXTREMES))
+    deviation = float(cut.std(ddof=1))
+    if deviation == 0.0:
+        return None
+    row: dict[str, Any] = {
+        "feature": name,
+        "posters": len(column),
+        "mean": float(column.mean()),
+        "standard_deviation": deviation,
+    }
+    scaled = (cut - cut.mean()) / deviation
+    for outcome, values in outcomes.items():
+        found = partial_effect(scaled, 100.0 * values, controls, confidence)
+        raw = partial_effect(scaled, 100.0 * values, controls[:, :1], confidence)
+        if found is None or raw is None:
+            return None
+        effect, p_value = found
+        row |= {
+            f"{outcome}_effect": effect.estimate,
+            f"{outcome}_ci_low": effect.low,
+            f"{outcome}_ci_high": effect.high,
+            f"{outcome}_p": p_value,
+            f"{outcome}_raw_effect": raw[0].estimate,
+        }
+    return row
+
+
+def _untested(claim: Claim) -> ClaimResult:
+    return ClaimResult(claim, "", {}, {})
+
+
+def _test_claims(claims: Sequence[Claim], table: pandas.DataFrame, level: float) -> list[ClaimResult]:
+    rows = {row["feature"]: row for row in table.to_dict("records")}
+    chosen = [next((name for name in claim.features if name in rows), "") for claim in claims]
+    asked = [rows[name] for name in chosen if name]
+    corrected = {outcome: iter(holm([row[f"{outcome}_p"] for row in asked])) for outcome in OUTCOMES}
+    results = []
+    for claim, name in zip(claims, chosen, strict=True):
+        if not name:
+            results.append(_untested(claim))
+            continue
+        row, verdicts, effects = rows[name], {}, {}
+        for outcome in OUTCOMES:
+            effect = effect_of(row, outcome)
+            real = next(corrected[outcome]) < level
+            verdicts[outcome] = (
+                "not shown" if not real else "supported" if effect.estimate * claim.sign > 0 else "opposite"
+            )
+            effects[outcome] = effect
+        results.append(ClaimResult(claim, name, verdicts, effects))
+    return results
+
+
+def effect_of(row: Mapping[Any, Any], outcome: str) -> Interval:
+    """Returns the effect of one row of the table with its interval."""
+    return Interval(*(float(row[f"{outcome}_{end}"]) for end in ("effect", "ci_low", "ci_high")))

@@ -1,0 +1,212 @@
+"""What a model leans on and what goes with Fresh: shortcut tests, pointing game, appearance of one split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poster_ml import seeding
+from poster_ml.config import ExperimentConfig, ExplainConfig
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.data.properties import CORNERS, measure
+from poster_ml.evaluation.appearance import Appearance, measure_appearance
+from poster_ml.evaluation.appearance_files import write_appearance
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.intervals import Interval
+from poster_ml.explain.maps import explain_images
+from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
+from poster_ml.explain.pointing import pointing_game
+from poster_ml.files import atomic_path
+from poster_ml.workflows.poster_boxes import PosterBoxes, find_boxes
+
+TRAINING_POSTERS = 64  # of the shortcut tests after training; `evaluate` takes as many as configured
+POINTING_POSTERS = 128
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found on one split; None for what was not asked.
+
+    shortcuts: as of `perturbations.shortcut_table`.
+    pointing: kind of box -> as of `pointing.pointing_game`; only where a program drew the posters.
+    """
+
+    shortcuts: pd.DataFrame | None = None
+    appearance: Appearance | None = None
+    pointing: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float]:
+        """Returns `shortcut_<name>_auc_change` and `pointing_<kind>_...`, with intervals."""
+        flat: dict[str, float] = {}
+        for row in [] if self.shortcuts is None else self.shortcuts.to_dict("records"):
+            if row["perturbation"] != "none":
+                name = f"shortcut_{str(row['perturbation']).replace(' ', '_')}_auc_change"
+                flat[name] = row["roc_auc_change"]
+                flat |= {f"{name}_ci_{end}": row[f"roc_auc_change_ci_{end}"] for end in ("low", "high")}
+        for kind, measured in self.pointing.items():
+            flat |= with_ends(f"pointing_{kind}_hit_rate", measured["hit_rate"])
+            flat |= with_ends(f"pointing_{kind}_over_centre", measured["advantage_over_centre"])
+        return flat
+
+
+def with_ends(name: str, measured: Mapping[str, float]) -> dict[str, float]:
+    """Returns a mean with its interval under the names that are logged."""
+    return {
+        name: measured["mean"],
+        f"{name}_ci_low": measured["ci_low"],
+        f"{name}_ci_high": measured["ci_high"],
+    }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The posters of one split and the model that is asked about them.
+
+    predict: (B, H, W, 3) uint8 -> (B,) probability of Fresh, calibrated.
+    rows: (n,) positions in the dataset; `posters` and `probabilities` are in their order.
+    """
+
+    model: Any
+    predict: Predict
+    threshold: float
+    dataset: PreparedDataset
+    rows: np.ndarray
+    posters: pd.DataFrame
+    probabilities: np.ndarray
+
+    def images(self, positions: np.ndarray) -> np.ndarray:
+        """Reads some of the posters into memory."""
+        return np.stack([self.dataset.images[row] for row in self.rows[positions]])
+
+
+def gather_evidence(subject: Subject, config: ExperimentConfig, folder: Path, *, complete: bool) -> Evidence:
+    """Runs the tests that the configuration asks for and writes their files.
+
+    Args:
+        subject: the posters and the model.
+        config: its seed, evaluate and explain sections are used.
+        folder: `explain/<split>`; gets `shortcuts.csv` and `.png`, `pointing.json`, `appearance.csv`, `.json`
+            and `.png`.
+        complete: False tests the shortcuts on few posters, without text, faces and the rest: what can be had
+            after every training.
+    """
+    order = seeding.generator(config.seed, "evidence").permutation(len(subject.rows))
+    count = config.explain.shortcut_posters
+    if not complete:
+        shortcuts, notes = _shortcuts(subject, config, order[: min(count, TRAINING_POSTERS)], None, folder)
+        return Evidence(shortcuts, notes=notes)
+    found = find_boxes(subject.dataset, subject.rows, order[: config.explain.detect_posters])
+    shortcuts, notes = _shortcuts(subject, config, order[:count], found.first(count), folder)
+    pointing = _pointing(subject, config.explain, found, config.seed) if found.drawn else {}
+    if pointing:
+        _write_json(folder / "pointing.json", pointing)
+    appearance = _appearance(subject, config, order, found, folder)
+    return Evidence(shortcuts, appearance, pointing, found.notes + notes)
+
+
+def _shortcuts(
+    subject: Subject,
+    config: ExperimentConfig,
+    positions: np.ndarray,
+    found: PosterBoxes | None,
+    folder: Path,
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Scores posters as they are and perturbed; what was found is hidden on those searched for it."""
+    if not len(positions):
+        return None, []
+    tables = [_scored(subject, config, positions, PERTURBATIONS)]
+    if found is not None and found.boxes and len(found.positions):
+        size = subject.dataset.size
+        perturbations = box_perturbations(found.boxes, size, size, config.seed)
+        scored = _scored(subject, config, found.positions, perturbations)
+        tables.append(None if scored is None else scored[scored["perturbation"] != "none"])
+    done = [table for table in tables if table is not None]
+    if not done:
+        return None, [f"No shortcut tests: the {len(positions)} posters drawn for them are of one class."]
+    table = pd.concat(done, ignore_index=True)
+    with atomic_path(folder / "shortcuts.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    _draw(folder / "shortcuts.png", table, config.evaluate.confidence)
+    return table, []
+
+
+def _scored(
+    subject: Subject,
+    config: ExperimentConfig,
+    positions: np.ndarray,
+    perturbations: Mapping[str, Perturbation],
+) -> pd.DataFrame | None:
+    labels = subject.posters["label"].to_numpy()[positions]
+    if len(np.unique(labels)) < 2:
+        return None
+    return shortcut_table(
+        subject.predict,
+        subject.images(positions),
+        labels,
+        perturbations,
+        threshold=subject.threshold,
+        confidence=config.evaluate.confidence,
+        seed=config.seed,
+    )
+
+
+def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
+    rows = [
+        ForestRow(
+            str(row["perturbation"]),
+            Interval(*(row[f"roc_auc_change{end}"] for end in ("", "_ci_low", "_ci_high"))),
+            f"n = {row['posters']:,}",
+            row["roc_auc_change_ci_high"] < 0,
+        )
+        for row in table.to_dict("records")
+        if row["perturbation"] != "none"
+    ]
+    draw_forest(
+        path,
+        rows,
+        label=f"change in ROC AUC with {confidence:.0%} interval",
+        title="What the model loses; sure losses are coloured",
+        reference=0.0,
+    )
+
+
+def _pointing(subject: Subject, settings: ExplainConfig, found: PosterBoxes, seed: int) -> dict[str, Any]:
+    """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
+    some = found.first(POINTING_POSTERS)
+    maps = explain_images(
+        subject.model, subject.images(some.positions), method=settings.method, layer_name=settings.layer
+    )
+    signs = {"title": 1, "figures": -1}
+    return {kind: pointing_game(signs[kind] * maps, boxes, seed=seed) for kind, boxes in some.boxes.items()}
+
+
+def _appearance(
+    subject: Subject, config: ExperimentConfig, order: np.ndarray, found: PosterBoxes, folder: Path
+) -> Appearance | None:
+    count = config.evaluate.appearance_posters
+    if count == 0:
+        return None
+    chosen = np.sort(order[:count])
+    measured = measure(subject.dataset.images, subject.rows[chosen].tolist()).reset_index(drop=True)
+    boxes = found.features(len(subject.rows), subject.dataset.size).iloc[chosen].reset_index(drop=True)
+    appearance = measure_appearance(
+        pd.concat([measured.drop(columns=list(CORNERS)), boxes], axis=1),
+        subject.posters.iloc[chosen],
+        subject.probabilities[chosen],
+        confidence=config.evaluate.confidence,
+    )
+    write_appearance(folder, appearance)
+    return appearance
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")

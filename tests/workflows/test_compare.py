@@ -1,0 +1,93 @@
+"""`compare` through a store: runs of one variant are repeats and shown as mean and spread."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
+    import mlflow
+    import mlflow.pyfunc
+
+from sklearn.metrics import roc_auc_score
+
+from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.workflows.compare import run_compare
+
+LABELS = np.random.default_rng(5).integers(0, 2, 200)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory):
+    """Three seeds of one variant, a run of another one, and a run that never was evaluated."""
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'store.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+    made = {}
+    for name, variant, strength in (
+        ("vgg16", "vgg16", 1.4), ("vgg16", "vgg16", 1.5), ("vgg16", "vgg16", 1.6), ("small", "basic_cnn", 0.2),
+    ):  # fmt: skip
+        noise = np.random.default_rng(len(made)).normal(size=len(LABELS))
+        table = pd.DataFrame({"movie_id": [f"tt{number:03d}" for number in range(200)], "label": LABELS})
+        table["probability"] = 1 / (1 + np.exp(-(strength * (LABELS - 0.5) + noise)))
+        with mlflow.start_run(run_name=name) as run:
+            mlflow.set_tags({"variant": variant})
+            mlflow.log_metric("threshold", 0.4)
+            mlflow.log_text(table.to_csv(index=False), "evaluation/test/predictions.csv")
+        made[run.info.run_id] = table
+    with mlflow.start_run(run_name="unjudged") as run:
+        made[run.info.run_id] = pd.DataFrame()
+    yield made
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
+    *judged, _ = runs
+    table = run_compare(judged, out=tmp_path)
+    areas = [roc_auc_score(LABELS, runs[run]["probability"]) for run in judged[:3]]
+    right = [np.mean((runs[run]["probability"] >= 0.4) == LABELS) for run in judged[:3]]
+    spread = table.spreads[0]
+    assert (spread.variant, spread.runs) == ("vgg16", 3)
+    assert spread.roc_auc_mean == pytest.approx(np.mean(areas))
+    assert spread.roc_auc_deviation == pytest.approx(np.std(areas, ddof=1))
+    assert (
+        f"vgg16: 3 runs, ROC AUC {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}, "
+        f"accuracy {np.mean(right):.3f} ± {np.std(right, ddof=1):.3f}"
+    ) in table.text()
+    assert "basic_cnn: " not in table.text()  # one run has no spread
+    names = [run.name for run in table.runs]
+    assert sorted(names)[0] == "small"
+    assert all(name == "small" or name.startswith("vgg16 ") for name in names)  # told apart by their ids
+    spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("variant")
+    assert spreads.loc["vgg16", "runs"] == 3
+    assert np.isnan(spreads.loc["basic_cnn", "roc_auc_deviation"])
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "pairs.csv", "runs.csv", "comparison.txt", "spreads.csv", "pairs.png", "runs.png",
+    }  # fmt: skip
+
+
+def test_a_run_without_predictions_is_told_what_to_do(runs):
+    *judged, unjudged = runs
+    with pytest.raises(TrackingError) as caught:
+        run_compare([judged[0], unjudged])
+    assert str(caught.value) == (
+        f"run {unjudged} (unjudged) has no predictions of test: "
+        f"call `poster-ml evaluate --run {unjudged} --split test` first"
+    )
+
+
+def test_one_run_is_nothing_to_compare(runs):
+    first = next(iter(runs))
+    with pytest.raises(
+        EvaluationError, match=f"compare needs at least two different runs, got {first}, {first}"
+    ):
+        run_compare([first, first])

@@ -1,0 +1,112 @@
+"""Decisions fitted on validation, the names that are logged, and the page and card of a judged split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.config import EvaluateConfig, ExperimentConfig, load_experiment, replace
+from poster_ml.errors import ConfigError
+from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.workflows.evidence import Evidence
+from poster_ml.workflows.judging import Judgement, fit_operating
+from poster_ml.workflows.report import write_report
+
+LABELS = np.arange(200) % 2
+LOGITS = (LABELS - 0.5) + np.random.default_rng(0).normal(size=200)
+SHORTCUTS = pd.DataFrame(
+    [
+        {"perturbation": "none", "posters": 9, "roc_auc": 0.7, "accuracy": 0.6},
+        {"perturbation": "border masked", "posters": 9, "roc_auc": 0.6, "accuracy": 0.5}
+        | {
+            f"{name}_change{end}": -0.1
+            for name in ("roc_auc", "accuracy")
+            for end in ("", "_ci_low", "_ci_high")
+        },
+    ]
+)
+
+
+def measure(mean: float) -> dict[str, float]:
+    return {"mean": mean, "ci_low": mean - 0.1, "ci_high": mean + 0.1}
+
+
+FAITHFULNESS = {
+    "scores": {"model": {score: measure(0.3) for score in ("deletion", "insertion", "road")}},
+    "against": {
+        "edges": {"deletion": measure(0.2), "insertion": measure(0.05), "road": measure(0.4)},
+        "centre": {"deletion": measure(0.3), "insertion": measure(0.3), "road": measure(0.3)},
+    },
+}
+
+
+@pytest.fixture
+def judgement(tmp_path: Path) -> Judgement:
+    posters = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(200)], "label": LABELS})
+    result = write_evaluation(
+        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)),
+        threshold=0.5, repeats=100, confidence=0.95, seed=0,
+    )  # fmt: skip
+    return Judgement("test", result, FAITHFULNESS, Evidence(SHORTCUTS), tmp_path)
+
+
+def test_the_costs_of_the_configuration_move_the_threshold():
+    def threshold(**costs: float) -> float:
+        return fit_operating(LOGITS, LABELS, EvaluateConfig(threshold="cost", **costs)).threshold
+
+    assert threshold(cost_false_fresh=5) > threshold() > threshold(cost_false_rotten=5)
+    assert fit_operating(LOGITS, LABELS, EvaluateConfig(cost_false_fresh=5)).threshold == 0.5
+
+
+def test_costs_are_configured_and_checked(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("evaluate:\n  threshold: cost\n  cost_false_fresh: 2\n")
+    assert load_experiment(path).evaluate.cost_false_fresh == 2.0
+    with pytest.raises(
+        ConfigError, match=r"evaluate.cost_false_rotten must be between 0.001 and 1000, got 0$"
+    ):
+        load_experiment(path, ("evaluate.cost_false_rotten=0",))
+    with pytest.raises(ConfigError, match=r"explain.shortcut_posters must be at least 0, got -1$"):
+        replace(ExperimentConfig(), **{"explain.shortcut_posters": -1})
+
+
+def test_metrics_carry_the_split_and_their_intervals(judgement):
+    metrics = judgement.metrics()
+    assert metrics["test_shortcut_border_masked_auc_change"] == -0.1
+    assert metrics["test_faithfulness_road_over_edges"] == 0.4
+    assert metrics["test_faithfulness_road_over_edges_ci_low"] == pytest.approx(0.3)
+    assert "test_roc_auc_ci_high" in metrics
+    bare = Judgement("val", judgement.result, None, Evidence(), judgement.folder).metrics()
+    assert not [name for name in bare if "faithfulness" in name or "shortcut" in name]
+    assert all(name.startswith("val_") for name in bare)
+
+
+def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(judgement, tmp_path):
+    dataset = SimpleNamespace(
+        folder=Path("prepared"),
+        fingerprint="f" * 32,
+        index=range(500),
+        size=64,
+        manifest={
+            "options": {"split": "grouped"},
+            "class_balance": {"train": {"posters": 300, "fresh_share": 0.6}},
+        },
+    )
+    (tmp_path / "explain" / "test").mkdir(parents=True)
+    from poster_ml.figures import new_figure, save_figure
+
+    save_figure(new_figure()[0], tmp_path / "explain" / "test" / "shortcuts.png")
+    write_report(tmp_path, "abc", judgement, ExperimentConfig(), dataset, "full")
+    page = (tmp_path / "report.html").read_text()
+    assert "ROC AUC surely falls with: border masked (-0.100)." in page
+    assert "Against edges the maps are better in deletion and road; not shown in insertion." in page
+    assert "Against centre the maps are better in deletion, insertion and road." in page
+    card = (tmp_path / "model_card.md").read_text()
+    assert "## Intended use" in card
+    assert "## Limits" in card
+    assert "Not for decisions about people, funding or release." in card
+    assert "300 posters, 60.0% of them Fresh" in card

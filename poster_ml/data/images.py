@@ -7,6 +7,7 @@ same file. Imports Pillow and NumPy only: a worker process starts in a moment.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,36 @@ class UprightPoster:
     format: str
 
 
+class _Quiet:
+    """Pillow's warnings off while any thread is inside.
+
+    `warnings.catch_warnings` alone puts back what it found: of two threads that overlap, the later one puts
+    back the filters of the earlier, for good. Here only the last one to leave puts back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.|poster_ml\.data\.images")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._before.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 def decode_poster(
     source: Path | bytes,
     size: int,
@@ -101,8 +132,7 @@ def read_upright(
     if not data:
         raise RequestError("empty file: it has 0 bytes")
     # Pillow warns of sizes (checked here), damaged EXIF (ignored) and the like: nothing a person can act on.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet:
         image = _open(data, max_pixels)
         _check_shape(image.width, image.height, max_pixels)
         width, height, file_format = image.width, image.height, str(image.format)

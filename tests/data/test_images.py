@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from poster_ml.data import images
 from poster_ml.data.images import MAX_FILE_BYTES, _eight_bits, decode_poster, fit_image, is_flat
 from poster_ml.errors import RequestError
 
@@ -307,3 +310,38 @@ def test_arguments_that_no_one_can_mean_are_a_programming_error() -> None:
 def test_every_real_poster_is_accepted(real_data: Path) -> None:
     for path in sorted((real_data / "posters").glob("*.jpg"))[::40]:
         assert decode_poster(path, 64).pixels.std() > 0
+
+
+def test_threads_that_overlap_leave_the_warning_filters_as_they_were(monkeypatch):
+    """The first thread in is the first out, which plain catch_warnings does not survive."""
+    data = encode(quarters())
+    first_inside, second_inside, first_done = threading.Event(), threading.Event(), threading.Event()
+    opened = images._open
+
+    def in_turns(content, max_pixels):
+        if threading.current_thread().name == "first":
+            first_inside.set()
+            assert second_inside.wait(20)
+        else:
+            second_inside.set()
+            assert first_done.wait(20)
+        warnings.warn_explicit("noise", UserWarning, "Image.py", 1, module="PIL.Image")
+        return opened(data, max_pixels)
+
+    monkeypatch.setattr(images, "_open", in_turns)
+    results = []
+
+    def decode():
+        results.append(images.decode_poster(data, 32).pixels.shape)
+        if threading.current_thread().name == "first":
+            first_done.set()
+
+    before = list(warnings.filters)
+    threads = [threading.Thread(target=decode, name=name) for name in ("first", "second")]
+    threads[0].start()
+    assert first_inside.wait(20)
+    threads[1].start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [(32, 32, 3)] * 2
+    assert list(warnings.filters) == before

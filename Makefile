@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/poster-ml demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

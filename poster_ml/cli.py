@@ -71,6 +71,13 @@ class Engine(StrEnum):
     keras_tuner = "keras-tuner"
 
 
+class BlendRule(StrEnum):
+    """How the networks of a blend are weighted."""
+
+    mean = "mean"
+    fitted = "fitted"
+
+
 class Format(StrEnum):
     """Output formats of predict."""
 
@@ -384,6 +391,39 @@ def compare(
 
 
 @app.command()
+def blend(
+    runs: Annotated[list[str], typer.Argument(help="Ids of two or more training runs.")],
+    name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "blend",
+    rule: Annotated[BlendRule, typer.Option(help="Equal weights, or fitted on validation.")] = BlendRule.mean,
+    data: Annotated[str, typer.Option(help="Prepared dataset; default: the runs' own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Average trained networks into one model, judge it on validation, log it.
+
+    Example: poster-ml blend 0a1b2c3d 4e5f6a7b --name poster_blend
+    """
+    _load_keras()
+    from poster_ml.workflows.blend import run_blend
+
+    _show(run_blend(runs, name=name, rule=rule.value, data=_path(data)), as_json)
+
+
+@app.command()
+def export(
+    runs: Annotated[list[str], typer.Argument(help="Ids of runs.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the record of runs (tags, params, metrics) to a small JSON file.
+
+    Example: poster-ml export 0a1b2c3d 4e5f6a7b --out docs/results/runs.json
+    """
+    from poster_ml.workflows.export import run_export
+
+    _show(run_export(runs, out), as_json)
+
+
+@app.command()
 def explain(
     posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     model_uri: ModelUri,
@@ -466,6 +506,8 @@ def drift(
 
     Example: poster-ml drift --log predictions.jsonl --data data/prepared --since 2026-01-01
     """
+    if model_uri:
+        _load_keras()
     from poster_ml.workflows.drift import run_drift
 
     _show(run_drift(log, data, model_uri=model_uri, since=since, until=until), as_json)

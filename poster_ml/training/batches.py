@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from poster_ml import seeding
+from poster_ml.training.devices import device_count
 
 # Mapped pages are given back after so much was read. A system with large pages maps up to 2 MiB around each
 # poster of 150 KB, so what is mapped can be a dozen times as much.
@@ -44,7 +45,8 @@ class Samples:
 class Batches(keras.utils.PyDataset):
     """Batches (B, ...) of one `Samples`; shuffled anew for every epoch when `seed` is given.
 
-    The order depends on (seed, epoch) alone, so a resumed run sees the batches it would have seen.
+    The order depends on (seed, epoch) alone, so a resumed run sees the batches it would have seen. Where a
+    batch is split over several devices, a shuffled epoch leaves out the few posters that cannot be.
     """
 
     def __init__(self, samples: Samples, batch_size: int, seed: int | None = None) -> None:
@@ -58,7 +60,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Number of batches; the last one may be smaller."""
-        return math.ceil(len(self.samples) / self.batch_size)
+        return math.ceil(len(self._order) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (batch, labels (B, 1) float32); the batch is the only copy that is made."""
@@ -86,7 +88,7 @@ class Batches(keras.utils.PyDataset):
         self._view = np.zeros(count, dtype=np.int64)
         if self.seed is not None:
             numbers = seeding.generator(self.seed, "order", epoch)
-            self._order = numbers.permutation(count)
+            self._order = numbers.permutation(count)[: count - count % device_count()]
             self._view = numbers.integers(0, self.samples.views, size=count)
 
 
@@ -113,13 +115,14 @@ def predict_padded(model: Any, images: np.ndarray, batch_size: int) -> np.ndarra
     Args:
         model: Keras model with one output (B, ...), run in inference mode.
         images: (n, ...) with 1 <= n <= batch_size.
-        batch_size: what the model always gets.
+        batch_size: what the model always gets, or the next multiple of the devices in use.
 
     Returns: (n, ...) in the type that the model computes.
     """
-    count = len(images)
-    if count < batch_size:
-        images = np.concatenate([images, np.repeat(images[-1:], batch_size - count, axis=0)])
+    count, devices = len(images), device_count()
+    filled = math.ceil(batch_size / devices) * devices
+    if count < filled:
+        images = np.concatenate([images, np.repeat(images[-1:], filled - count, axis=0)])
     return np.asarray(keras.ops.convert_to_numpy(model.predict_on_batch(images)))[:count]
 
 

@@ -87,7 +87,7 @@ def fit(
             for layer in backbone:
                 layer.trainable = phase.whole
             batches = Batches(train, settings.batch_size, seed)
-            _compile(model, settings, len(batches), phase.end - phase.start)
+            compile_model(model, settings, len(batches), phase.end - phase.start)
             if stored is not None and phase.start < resumed_from:
                 checkpoint.restore_state(model, stored.arrays)
             elif stored is not None and resumed_from == phase.start:
@@ -158,7 +158,15 @@ def _has_own_head(model: Any) -> bool:
     return any(is_head(layer) for layer in trainable) and not all(is_head(layer) for layer in trainable)
 
 
-def _compile(model: Any, settings: TrainConfig, steps: int, epochs: int) -> None:
+def compile_model(model: Any, settings: TrainConfig, steps: int, epochs: int) -> None:
+    """Compiles a network for one phase of training.
+
+    Args:
+        model: Keras model with one logit (B, 1), its layers frozen as they will be trained.
+        settings: how to train.
+        steps: batches per epoch, at least 1.
+        epochs: length of the phase.
+    """
     model.compile(
         optimizer=build_optimizer(settings, model, steps, epochs),
         loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),

@@ -21,6 +21,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.models.build import build_model
 from poster_ml.models.surgery import frozen_cut, split_at
 from poster_ml.training.batches import Samples, predict_logits, predict_padded
+from poster_ml.training.devices import shared_batches
 from poster_ml.training.features import cached_features, missing_bytes
 from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
 from poster_ml.training.precision import precision_scope, resolve_precision
@@ -29,7 +30,7 @@ from poster_ml.training.statistics import set_statistics
 logger = logging.getLogger(__name__)
 
 # Off by default and younger than the first runs: left out of their identity, so that those go on.
-LATER_OPTIONS = ("taps", "standardize")
+LATER_OPTIONS = ("taps", "standardize", "l2")
 WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
 
 
@@ -77,25 +78,26 @@ def train_candidate(
         _be_deterministic()
     keras.utils.set_random_seed(config.seed)
     precision = resolve_precision(config.train.precision)
-    with precision_scope(precision):
-        network = build_network(config, dataset.size, weights=config.model.weights)
     samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
     about = {"dataset": dataset.fingerprint, "precision": precision, "size": dataset.size}
-    model, train, scorer, validation = _shorten(
-        network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
-    )
-    set_statistics(model, train)
-    result = fit(
-        model,
-        train,
-        validation,
-        config.train,
-        seed=config.seed,
-        folder=folder,
-        identity=identity(config, dataset),
-        scorer=scorer,
-        on_epoch=on_epoch,
-    )
+    with shared_batches(config.train.batch_size):
+        with precision_scope(precision):
+            network = build_network(config, dataset.size, weights=config.model.weights)
+        model, train, scorer, validation = _shorten(
+            network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
+        )
+        set_statistics(model, train)
+        result = fit(
+            model,
+            train,
+            validation,
+            config.train,
+            seed=config.seed,
+            folder=folder,
+            identity=identity(config, dataset),
+            scorer=scorer,
+            on_epoch=on_epoch,
+        )
     whole = as_float32(network, config, dataset.size)
     logits = predict_logits(whole, samples["val"])
     return Candidate(whole, result, precision, samples["val"].rows, logits)
@@ -131,6 +133,7 @@ def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
         filters=model.filters,
         dense=model.dense,
         dropout=model.dropout,
+        l2=model.l2,
         unfreeze=model.unfreeze,
         batch_norm=model.batch_norm,
         seed=config.seed,

@@ -104,6 +104,7 @@ class Appearance:
 
 
 NAMES = {
+    "title_largest_share": "share of the title",
     "brightness": "brightness",
     "contrast": "contrast",
     "saturation": "saturation",
@@ -121,11 +122,11 @@ NAMES = {
 _ENDINGS = {
     "count": "number of {}",
     "share": "share covered by {}",
-    "largest_share": "largest {}, share",
-    "size_regularity": "{}: regularity of size",
+    "largest_share": "share of the largest {}",
+    "size_regularity": "regularity of the size of {}",
 }
-_KINDS = {"text": "lines of text", "faces": "faces", "title": "title", "figures": "figures"}
-_LARGEST = {"text": "line of text", "faces": "face", "title": "title", "figures": "figure"}
+_KINDS = {"text": "lines of text", "faces": "faces", "figures": "figures"}
+_LARGEST = {"text": "line of text", "faces": "face", "figures": "figure"}
 
 
 def feature_name(feature: str) -> str:

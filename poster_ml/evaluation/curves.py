@@ -37,9 +37,15 @@ def draw_training_curves(
         raise ValueError("history must have at least one epoch, got none")
     panels = [(key, label) for key, label in PANELS if _has(history, key) or _has(history, f"val_{key}")]
     has_rate = _has(history, "learning_rate")
-    figure, axes = new_figure(4.1 * (len(panels) + has_rate), 3.5, columns=max(1, len(panels) + has_rate))
+    # At most two side by side: four in a row cannot be read on a phone.
+    count = max(1, len(panels) + has_rate)
+    rows, columns = -(-count // 2), min(2, count)
+    figure, axes = new_figure(4.3 * columns, 3.1 * rows + 0.3, rows=rows, columns=columns)
+    places = list(axes.flat)
+    for spare in places[count:]:
+        spare.set_visible(False)
     epochs = np.arange(1, len(history) + 1)
-    for axis, (key, label) in zip(axes[0], panels, strict=False):
+    for axis, (key, label) in zip(places, panels, strict=False):
         _draw_panel(axis, epochs, history, key)
         axis.set_title(label, loc="left", fontsize=10, color=INK)
         if key == "accuracy" and majority_accuracy is not None:
@@ -48,11 +54,11 @@ def draw_training_curves(
             _reference(axis, 0.5, "chance .5")
         _mark_kept(axis, epochs, history, key, kept_epoch)
     if has_rate:
-        axis = axes[0][len(panels)]
+        axis = places[len(panels)]
         axis.step(epochs, _values(history, "learning_rate"), where="mid", color=NEUTRAL, linewidth=1.6)
         axis.set_yscale("log")
         axis.set_title("Learning rate (logarithmic)", loc="left", fontsize=10, color=INK)
-    for axis in axes[0]:
+    for axis in places[:count]:
         _epoch_axis(axis, len(history))
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
@@ -122,14 +128,15 @@ def _mark_kept(
     axis.axvline(kept_epoch, color=GRID, linewidth=5, zorder=0)
     if np.isfinite(value):
         axis.plot([kept_epoch], [value], marker="o", markersize=6, color=FRESH, markeredgecolor=INK)
-    # Above the axes, where no curve runs.
+    # Just above the axis of epochs: above the panel it would run into the panel's name.
+    late = kept_epoch > 0.6 * len(epochs)
     axis.annotate(
         f"kept: epoch {kept_epoch}",
-        (kept_epoch, 1.0),
+        (kept_epoch, 0.0),
         xycoords=("data", "axes fraction"),
-        xytext=(0, 1),
+        xytext=(-5 if late else 5, 3),
         textcoords="offset points",
-        ha="right" if kept_epoch > 0.6 * len(epochs) else "center",
+        ha="right" if late else "left",
         fontsize=8,
         color=INK,
         va="bottom",

@@ -40,6 +40,10 @@ th, td { text-align: left; padding: .38rem .7rem .38rem 0; border-bottom: 1px so
 tbody th { font-weight: 400; }
 thead th { color: var(--soft); font-weight: 600; font-size: .85rem; }
 td { overflow-wrap: anywhere; }
+/* Many columns: numbers stay whole, and the table scrolls sideways where it must. */
+.data td, .data th { white-space: nowrap; overflow-wrap: normal; }
+.data tbody th { position: sticky; left: 0; background: var(--paper); }
+.figures + .scroll { margin-top: 1rem; }
 pre { background: var(--panel); border-radius: .5rem; padding: .8rem; overflow-x: auto; font-size: .82rem; }
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --paper: #fff; --panel: #fff; }
@@ -51,5 +55,7 @@ pre { background: var(--panel); border-radius: .5rem; padding: .8rem; overflow-x
   h2 { break-after: avoid; }
   img { max-height: 22cm; width: auto; }
   pre { white-space: pre-wrap; }
+  .data { font-size: .75rem; }
+  .data td, .data th { white-space: normal; }
 }
 """

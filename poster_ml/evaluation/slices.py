@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas
 
 MINIMUM_POSTERS = 20  # slices below this are listed, but never called the worst
+MINIMUM_PER_CLASS = 10  # nor are those with fewer Fresh or Rotten ones: their ROC AUC hangs on single posters
 # Width over height of a one-sheet is 27 / 40 = .675; scans of it vary by about 5 %.
 ASPECT_EDGES = (0.64, 0.71)
 ASPECT_NAMES = ("narrow (below .64)", "one-sheet (.64 to .71)", "wide (above .71)")
@@ -56,7 +57,7 @@ def compute_slices(
     labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
     slices: list[Slice] = []
     for kind, groups in _groups(posters).items():
-        for name in sorted(groups):
+        for name in sorted(groups, key=_rank):
             rows = groups[name]
             truth, scores = labels[rows], values[rows]
             right = int(((scores >= threshold) == truth).sum())
@@ -73,6 +74,12 @@ def compute_slices(
                 )
             )
     return slices
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Keeps what has an order, from narrow to wide and from dark to bright, in that order."""
+    ordered = (*ASPECT_NAMES, *BRIGHTNESS_NAMES)
+    return (ordered.index(name) if name in ordered else -1, name)
 
 
 def _groups(posters: pandas.DataFrame) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
@@ -120,7 +127,7 @@ def _binned(
 
 
 def worst_slices(slices: list[Slice], overall_auc: float, count: int = 3) -> list[Slice]:
-    """Names the slices with the lowest ROC AUC, among those of at least MINIMUM_POSTERS posters.
+    """Names the slices with the lowest ROC AUC, among those with enough posters of each class.
 
     Args:
         slices: of `compute_slices`.
@@ -130,7 +137,13 @@ def worst_slices(slices: list[Slice], overall_auc: float, count: int = 3) -> lis
     Returns: worst first, by how many half-widths of its own interval a slice lies below `overall_auc`: a
         slice is not the worst for being small, nor for being large and a hair below.
     """
-    known = [item for item in slices if item.count >= MINIMUM_POSTERS and item.name != "unknown"]
+    known = [
+        item
+        for item in slices
+        if item.count >= MINIMUM_POSTERS
+        and item.name != "unknown"
+        and round(item.count * min(item.fresh_share, 1.0 - item.fresh_share)) >= MINIMUM_PER_CLASS
+    ]
     gaps: list[tuple[float, Slice]] = []
     for item in known:
         if item.roc_auc is not None and item.roc_auc.estimate < overall_auc:

@@ -27,6 +27,7 @@ from poster_ml.explain.graph import (
     has_average_pooling_head,
     linear_head,
 )
+from poster_ml.explain.placement import cell_axes, place_maps
 
 METHODS = ("auto", "cam", "gradcam", "hirescam")
 
@@ -68,8 +69,13 @@ class Explainer:
             raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
         height, width = images.shape[1:3]
         coarse = self._cam(images, batch_size) if self.method == "cam" else self._weighted(images, batch_size)
-        maps = resize_maps(coarse if target == 1 else -coarse, height, width)
+        maps = self._placed(coarse if target == 1 else -coarse, height, width)
         return normalise(maps if signed else np.maximum(maps, 0))
+
+    def _placed(self, maps: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Lays maps (B, h, w) where their cells look; evenly over the picture where that is not known."""
+        axes = cell_axes(self._model, self.layer_name)
+        return resize_maps(maps, height, width) if axes is None else place_maps(maps, height, width, axes)
 
     def _cam(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         assert self._head is not None

@@ -98,7 +98,7 @@ def gather_evidence(subject: Subject, config: ExperimentConfig, folder: Path, *,
         complete: False tests the shortcuts on few posters, without text, faces and the rest: what can be had
             after every training.
     """
-    order = seeding.generator(config.seed, "evidence").permutation(len(subject.rows))
+    order = even_order(subject.posters["label"].to_numpy(), subject.probabilities, config.seed)
     count = config.explain.shortcut_posters
     if not complete:
         shortcuts, notes = _shortcuts(subject, config, order[: min(count, TRAINING_POSTERS)], None, folder)
@@ -110,6 +110,21 @@ def gather_evidence(subject: Subject, config: ExperimentConfig, folder: Path, *,
         _write_json(folder / "pointing.json", pointing)
     appearance = _appearance(subject, config, order, found, folder)
     return Evidence(shortcuts, appearance, pointing, found.notes + notes)
+
+
+def even_order(labels: np.ndarray, probabilities: np.ndarray, seed: int) -> np.ndarray:
+    """Returns an order of posters whose every beginning looks like the whole.
+
+    Sorted by label and probability they are taken in bit-reversed order (van der Corput) from a random start:
+    the first 64 of 1,300 then have the balance and nearly the ROC AUC of all, where 64 at random may be off
+    by .07 and more, and the changes would be told of a model that does better or worse than the one reported.
+    """
+    ranked = np.lexsort((probabilities, labels))
+    count = len(ranked)
+    bits = max(1, int(count - 1).bit_length())
+    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(count)]
+    start = int(seeding.generator(seed, "evidence").integers(count))
+    return ranked[(np.argsort(reversed_bits, kind="stable") + start) % count]
 
 
 def _shortcuts(

@@ -177,8 +177,8 @@ def test_wrong_input_is_refused():
 
 def test_names_are_for_people():
     assert feature_name("faces_count") == "number of faces"
-    assert feature_name("text_largest_share") == "largest line of text, share"
-    assert feature_name("faces_size_regularity") == "faces: regularity of size"
+    assert feature_name("text_largest_share") == "share of the largest line of text"
+    assert feature_name("faces_size_regularity") == "regularity of the size of faces"
     assert feature_name("my_feature") == "my feature"
 
 

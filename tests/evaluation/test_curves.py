@@ -29,7 +29,9 @@ def test_a_panel_for_every_metric_that_is_there(tmp_path: Path) -> None:
     full = draw_training_curves(tmp_path / "a.png", history(6), kept_epoch=3, majority_accuracy=0.58)
     bare = [{"accuracy": 0.5, "loss": 0.7}]
     small = draw_training_curves(tmp_path / "b.png", bare, kept_epoch=None, majority_accuracy=None)
-    assert size(full)[0] == 2 * size(small)[0]
+    # Four panels stand two by two, so that they can be read on a phone; two stand side by side.
+    assert size(full)[0] == size(small)[0]
+    assert size(full)[1] == pytest.approx(6.5 / 3.4 * size(small)[1], rel=0.01)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 50])

@@ -61,6 +61,23 @@ def test_a_tiny_slice_is_never_the_worst() -> None:
     assert [item.name for item in worst_slices(found, overall_auc=1.0)] == ["Drama"]
 
 
+def test_a_slice_with_a_handful_of_one_class_is_never_the_worst() -> None:
+    table, probabilities = posters()
+    few = np.r_[np.flatnonzero(table["label"] == 0)[:9], np.flatnonzero(table["label"] == 1)[:40]]
+    table["genres"] = np.where(np.isin(np.arange(len(table)), few), "Western", "Drama")
+    probabilities[few] = 1 - table["label"].to_numpy()[few]
+    found = compute_slices(table[["label", "genres"]], probabilities, threshold=0.5, confidence=0.95)
+    assert [item.name for item in worst_slices(found, overall_auc=1.0)] == ["Drama"]
+
+
+def test_brightness_runs_from_dark_to_bright() -> None:
+    table, probabilities = posters()
+    table = table[["label"]].assign(brightness=np.linspace(0, 1, len(table)))
+    found = compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
+    names = [item.name.split()[0] for item in found if item.kind == "brightness"]
+    assert names == ["darkest", "dark", "bright", "brightest"]
+
+
 def test_missing_columns_and_values_are_left_out_or_unknown() -> None:
     table, probabilities = posters(40)
     assert compute_slices(table[["label"]], probabilities, threshold=0.5, confidence=0.95) == []

@@ -16,8 +16,9 @@ from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.synthetic import score_regions, write_posters
 from poster_ml.data.tables import read_table
 from poster_ml.errors import ExplanationError
+from poster_ml.explain.perturbations import rank_auc
 from poster_ml.workflows import poster_boxes
-from poster_ml.workflows.evidence import TRAINING_POSTERS, Evidence, Subject, gather_evidence
+from poster_ml.workflows.evidence import TRAINING_POSTERS, Evidence, Subject, even_order, gather_evidence
 from poster_ml.workflows.poster_boxes import PosterBoxes, find_boxes
 from poster_ml.workflows.report_evidence import evidence_sections, pointing_section
 
@@ -134,6 +135,22 @@ def test_the_report_says_what_was_found(complete):
     assert "controls" in shortcuts.text[0] or "control" in shortcuts.text[0]
     assert appearance.text[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
     assert all(figure.path.is_file() for section in (shortcuts, appearance) for figure in section.figures)
+
+
+def test_every_beginning_of_the_order_looks_like_the_whole():
+    random = np.random.default_rng(3)
+    labels = (random.random(1278) < 0.59).astype(int)
+    probabilities = 1 / (1 + np.exp(-(0.4 * labels + random.normal(size=1278))))
+    area = rank_auc(labels, probabilities)
+    for seed in range(20):
+        order = even_order(labels, probabilities, seed)
+        assert sorted(order) == list(range(1278))
+        for count in (64, 500):
+            first = order[:count]
+            assert abs(labels[first].mean() - labels.mean()) < 2 / count
+            assert abs(rank_auc(labels[first], probabilities[first]) - area) < 1.5 / count
+    assert even_order(labels, probabilities, 0)[0] != even_order(labels, probabilities, 1)[0]
+    assert even_order(np.array([1]), np.array([0.5]), 0).tolist() == [0]
 
 
 def test_after_training_only_few_posters_and_no_boxes(dataset, network, tmp_path):

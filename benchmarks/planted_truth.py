@@ -6,7 +6,7 @@ Draws synthetic posters twice: once labelled by title and figures alone, once wi
 right corner of most Fresh posters and much noise in the rest. Trains a small network on each, through the
 product's own `train_candidate`, and prints on the test posters: the pointing game against a map that points
 at the middle, and the change in ROC AUC when corners, border, centre, colour or detail are taken away.
-About two minutes on two free cores.
+About one minute of processor time.
 """
 
 from __future__ import annotations

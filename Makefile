@@ -34,7 +34,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra dashboard pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra dashboard pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV)

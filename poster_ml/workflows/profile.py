@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
@@ -17,6 +19,7 @@ from poster_ml.errors import ConfigError, WeightsError
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.weights import build_weighted_backbone
 from poster_ml.workflows.candidate import WORKPLACE
+from poster_ml.workflows.dataset_run import find_dataset_run
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,23 @@ def resolve_task(
             f"the study protocol on a {split!r} split: for the study's own, prepare with --split study"
         )
     return Task(config, folder, profile)
+
+
+def run_tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
+    """Returns the tags that every run on a dataset carries, trained, searched or blended."""
+    config = task.config
+    return {
+        "variant": config.variant,
+        "family": config.model.family,
+        "protocol": config.protocol,
+        "profile": task.profile,
+        "dataset.fingerprint": dataset.fingerprint,
+        "weights": config.model.weights,
+        "backend": keras.backend.backend(),
+        "precision": config.train.precision,
+        "split": str(dataset.manifest["options"]["split"]),
+        "preprocess_run_id": find_dataset_run(dataset.fingerprint),
+    }
 
 
 def resolve_data(data: Path | None) -> tuple[str, Path]:

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
 from poster_ml.evaluation.curves import draw_training_curves
@@ -19,9 +17,8 @@ from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training.fit import OnEpoch
 from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
-from poster_ml.workflows.dataset_run import find_dataset_run
 from poster_ml.workflows.judging import Judgement, Operating, fit_operating, judge
-from poster_ml.workflows.profile import Task, resolve_task
+from poster_ml.workflows.profile import Task, resolve_task, run_tags
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset
 from poster_ml.workflows.report import write_report
 
@@ -100,7 +97,7 @@ def train_task(
     """
     config, dataset = task.config, PreparedDataset.open(task.data)
     started = time.perf_counter()
-    all_tags = _tags(task, dataset) | dict(tags or {})
+    all_tags = run_tags(task, dataset) | dict(tags or {})
     with open_run(name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id) as run:
         run.log_config(config)
         run.log_params({"data": str(task.data)})
@@ -174,22 +171,6 @@ def log_network(
         explain_method=config.explain.method,
         explain_layer=config.explain.layer,
     )
-
-
-def _tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
-    config = task.config
-    return {
-        "variant": config.variant,
-        "family": config.model.family,
-        "protocol": config.protocol,
-        "profile": task.profile,
-        "dataset.fingerprint": dataset.fingerprint,
-        "weights": config.model.weights,
-        "backend": keras.backend.backend(),
-        "precision": config.train.precision,
-        "split": str(dataset.manifest["options"]["split"]),
-        "preprocess_run_id": find_dataset_run(dataset.fingerprint),
-    }
 
 
 def _epoch_logger(run: RunLogger) -> OnEpoch:

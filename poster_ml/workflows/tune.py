@@ -133,7 +133,7 @@ def run_tune(
     from poster_ml.data.prepared import PreparedDataset
     from poster_ml.tracking.runs import open_run
     from poster_ml.tracking.store import connect, journal_folder
-    from poster_ml.workflows.profile import resolve_task
+    from poster_ml.workflows.profile import resolve_task, run_tags
     from poster_ml.workflows.tune_log import ParentLog, describe_best, find_parent
 
     task = resolve_task(model, data, None, overrides)
@@ -146,7 +146,8 @@ def run_tune(
     name = options.study or _default_name(model, dataset.fingerprint, options.engine)
     spec = StudySpec(name, storage, options.sampler, options.pruner, options.seed, config.train.epochs)
     opened = open_study(spec, _identity(space, config, dataset.fingerprint, options))
-    tags = study_tags(task) | {
+    shared_tags = run_tags(task, dataset)
+    tags = shared_tags | {
         "kind": "study",
         "study": name,
         "storage": shown(storage),
@@ -161,7 +162,7 @@ def run_tune(
         run.log_config(config)
         log = ParentLog(run, opened, space)
         log.settle_children()
-        job = _job(task, config, space, options, opened, run.run_id)
+        job = _job(task, config, space, options, opened, run.run_id, shared_tags)
         try:
             ended = _search(job, opened, options, log)
         finally:
@@ -206,6 +207,7 @@ def _job(
     options: TuneOptions,
     opened: OpenStudy,
     parent_run_id: str,
+    tags: dict[str, str],
 ) -> Job:
     from poster_ml.workflows.tune_objective import TrainingObjective
 
@@ -213,7 +215,7 @@ def _job(
         config=config,
         data=task.data.resolve(),
         study=opened.spec.name,
-        tags=study_tags(task),
+        tags=tags,
         parent_run_id=parent_run_id,
         keep=options.engine == "keras-tuner",
     )
@@ -227,25 +229,6 @@ def _job(
         deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
         since=len(opened.trials()),
     )
-
-
-def study_tags(task: Task) -> dict[str, str]:
-    """Returns the tags that a study's run and its trials share with every other run."""
-    import keras
-
-    from poster_ml.data.prepared import PreparedDataset
-
-    config, dataset = task.config, PreparedDataset.open(task.data)
-    return {
-        "variant": config.variant,
-        "family": config.model.family,
-        "protocol": config.protocol,
-        "profile": task.profile,
-        "dataset.fingerprint": dataset.fingerprint,
-        "weights": config.model.weights,
-        "backend": keras.backend.backend(),
-        "precision": config.train.precision,
-    }
 
 
 def _check_overrides(space: SearchSpace, overrides: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 def test_all_figures_and_the_audit_are_written(prepared: PreparedDataset) -> None:
-    result = run_explore(prepared.folder, count=2)
+    result = run_explore(prepared.folder, count=2, track=False)
     assert result.folder == prepared.folder / "exploration"
     names = {path.name for path in result.files}
     assert names >= {"samples.png", "denoised.png", "foreground.png", "regions.png", "augmentation.png"}

@@ -1,4 +1,4 @@
-"""`explore` on a real prepared dataset of synthetic posters: every figure, the audit, the user's mistakes."""
+"""Table and folder to dataset: the steps together, and every refusal in one line."""
 
 from __future__ import annotations
 
@@ -9,80 +9,142 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
-from poster_ml.errors import DatasetError
-from poster_ml.workflows.explore import pick_specimens, run_explore, study_augmentation
+from poster_ml.data.reading import PreparedDataset
+from poster_ml.errors import DatasetError, PosterMLError, TableError
+from poster_ml.workflows.preprocess import run_preprocess
+
+MOVIES = 40
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    folder = tmp_path_factory.mktemp("explore")
-    write_posters(folder / "raw", count=60, width=64, height=96)
-    table = pd.read_csv(folder / "raw" / "movies.csv")
-    table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
-    table["image"] = [str(folder / "raw" / "posters" / f"{name}.jpg") for name in table["movie_id"]]
-    rejected = pd.DataFrame(columns=["row", "movie_id", "reason"])
-    return prepare(
-        table, rejected, folder / "prepared", size=64, fit="squash", split="stratified", seed=1, workers=1
+def write_posters(folder: Path, count: int = MOVIES) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (9, 6, 3), dtype=np.uint8))
+        coarse.resize((60, 90), Image.Resampling.BICUBIC).save(folder / f"m_{number}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table with a movie too many and a label that is none; links instead of ids."""
+    lines = [
+        "movie_link,movie_name,genre,in_theaters_date,poster_image,tomatometer_status,tomatometer_rating"
+    ]
+    for number in range(MOVIES + 1):
+        status = "NA" if number == 5 else ["rotten", "fresh", "certified_fresh"][number % 3]
+        lines.append(f'/m/{number},Film {number},"Drama,Comedy","Apr 29, {1950 + number}",,{status},{number}')
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def prepare(table: Path, tmp_path: Path, **options: object):
+    return run_preprocess(table, tmp_path / "posters", tmp_path / "data", size=16, workers=1, track=False, **options)  # type: ignore[arg-type]
+
+
+def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    result = prepare(table, tmp_path)
+    index = pd.read_csv(tmp_path / "data" / "index.csv")
+    rejected = pd.read_csv(tmp_path / "data" / "rejected.csv")
+    assert len(index) == sum(result.counts.values()) == MOVIES - 1
+    assert sorted([*index["row"], *rejected["row"]]) == list(range(1, MOVIES + 2))
+    assert rejected.to_numpy().tolist() == [
+        [6, "m_5", "no label: tomatometer_status is 'NA'"],
+        [41, "m_40", "missing file: no image for this movie"],
+    ]
+    assert result.rejected == 2
+    assert result.reasons == {"no label": 1, "missing file": 1}
+    assert (result.dialect, result.label_rule) == ("movie_link", "tomatometer_status")
+    assert list(index["label"]) == [int(row % 3 != 1) for row in index["row"]]
+    assert list(index["year"]) == [1949 + row for row in index["row"]]
+    assert set(index["genres"]) == {"Drama|Comedy"}
+    dataset = PreparedDataset.open(result.folder)
+    assert result.fingerprint == dataset.fingerprint
+    assert dataset.manifest["source"]["table"] == "table.csv"
+    lines = result.text().splitlines()
+    assert lines[0].startswith(f"39 posters in {tmp_path / 'data'}: train ")
+    assert lines[1:3] == [
+        "table dialect movie_link, labels from tomatometer_status",
+        f"fingerprint {result.fingerprint}",
+    ]
+    assert lines[3:] == [
+        f"2 rows rejected, see {tmp_path / 'data' / 'rejected.csv'}:",
+        "       1  no label",
+        "       1  missing file",
+    ]
+
+
+def test_posters_belong_to_their_rows(table: Path, tmp_path: Path):
+    posters = write_posters(tmp_path / "posters")
+    dataset = PreparedDataset.open(prepare(table, tmp_path).folder)
+    for position, movie_id in enumerate(dataset.index["movie_id"]):
+        with Image.open(posters / f"{movie_id}.jpg") as image:
+            colour = np.asarray(image.convert("RGB")).mean((0, 1))
+        assert np.abs(dataset.images[position].mean((0, 1)) - colour).max() < 6
+
+
+def test_the_same_again_gives_the_same_dataset(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    first, second = prepare(table, tmp_path), prepare(table, tmp_path)
+    assert first.fingerprint == second.fingerprint
+    assert prepare(table, tmp_path, seed=0).fingerprint != first.fingerprint
+
+
+def test_options_reach_the_reading_of_the_table(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    result = prepare(table, tmp_path, score_threshold=20)
+    assert result.label_rule == "tomatometer_rating >= 20"
+    index = PreparedDataset.open(result.folder).index
+    assert list(index["label"]) == [int(row > 20) for row in index["row"]]
+    told = prepare(table, tmp_path, columns=["genres=movie_name"], limit=30, split="stratified")
+    assert sum(told.counts.values()) == 30
+    assert PreparedDataset.open(told.folder).index["genres"].str.startswith("Film").all()
+
+
+def test_posters_in_folders_below(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "inner")
+    (tmp_path / "posters").mkdir()
+    (tmp_path / "inner").rename(tmp_path / "posters" / "inner")
+    assert sum(prepare(table, tmp_path, recursive=True).counts.values()) == MOVIES - 1
+
+
+def refusal(kind: type[PosterMLError], table: Path, posters: Path, out: Path, **options: object) -> str:
+    with pytest.raises(kind) as caught:
+        run_preprocess(table, posters, out, size=16, workers=1, track=False, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_refusals_are_one_line_and_write_nothing(table: Path, tmp_path: Path):
+    out, posters = tmp_path / "data", write_posters(tmp_path / "posters", 3)
+    (tmp_path / "empty").mkdir()
+    assert refusal(TableError, tmp_path / "no.csv", posters, out).startswith("no table at ")
+    assert refusal(DatasetError, table, tmp_path / "no", out).startswith("no folder at ")
+    assert refusal(DatasetError, table, tmp_path / "empty", out).startswith("no image files in ")
+    assert refusal(TableError, table, posters, out, columns=["label=stat"]).startswith(
+        f"{table}: --column label"
     )
+    assert refusal(TableError, table, posters, out, columns=["label"]).startswith(
+        "--column 'label': expected"
+    )
+    assert refusal(DatasetError, table, posters, out, split="groupd").startswith(
+        "split 'groupd' is not one of"
+    )
+    assert not out.exists()
 
 
-def test_all_figures_and_the_audit_are_written(prepared: PreparedDataset) -> None:
-    result = run_explore(prepared.folder, count=2, track=False)
-    assert result.folder == prepared.folder / "exploration"
-    names = {path.name for path in result.files}
-    assert names >= {"samples.png", "denoised.png", "foreground.png", "regions.png", "augmentation.png"}
-    assert names >= {"balance_decade.png", "balance_genre.png", "property_associations.png", "properties.csv"}
-    assert all(path.is_file() for path in result.files)
-    for name in ("denoised.png", "augmentation.png"):
-        with Image.open(result.folder / name) as image:
-            assert image.width > 300
-    assert len(result.audit.properties) == len(prepared.index)
-    PreparedDataset.open(prepared.folder).verify()  # the dataset itself is untouched
-
-
-def test_shown_posters_come_from_training_half_of_them_fresh(prepared: PreparedDataset) -> None:
-    chosen = pick_specimens(prepared, 6, seed=0)
-    assert [specimen.label for specimen in chosen] == [1, 1, 1, 0, 0, 0]
-    assert chosen[0].aspect == pytest.approx(64 / 96)
-    training = prepared.images[prepared.rows("train")]
-    for specimen in chosen:
-        assert (training == specimen.pixels).all(axis=(1, 2, 3)).any()
-    again, other = pick_specimens(prepared, 6, seed=0), pick_specimens(prepared, 6, seed=1)
-    assert all((a.pixels == b.pixels).all() for a, b in zip(chosen, again, strict=True))
-    assert not all((a.pixels == b.pixels).all() for a, b in zip(chosen, other, strict=True))
-
-
-def test_the_augmentation_changes_posters_and_repeats_with_its_seed(prepared: PreparedDataset) -> None:
-    batch = np.array(prepared.images[:3])
-    augment = study_augmentation(5)
-    first = augment(batch, 1)
-    assert (first.shape, first.dtype) == (batch.shape, np.uint8)
-    assert (first != batch).any(axis=(1, 2, 3)).all()
-    assert (study_augmentation(5)(batch, 1) == first).all()
-    assert (augment(batch, 2) != first).any()
-
-
-def test_a_missing_dataset_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        DatasetError, match=r"prepared dataset .*nowhere does not exist; make it with: poster-ml"
-    ):
-        run_explore(tmp_path / "nowhere")
-
-
-def test_nonsense_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError) as caught:
-        run_explore(tmp_path, count=1)
-    assert str(caught.value) == "count must be between 2 and 12 posters per figure, got 1"
-    with pytest.raises(DatasetError) as caught:
-        run_explore(tmp_path, seed=-1)
-    assert str(caught.value) == "seed must be 0 or more, got -1"
-
-
-def test_a_folder_that_cannot_be_written_is_the_users_mistake(
-    prepared: PreparedDataset, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=r"cannot write .*file/out: Not a directory; name a folder"):
-        run_explore(prepared.folder, tmp_path / "file" / "out", count=2)
+def test_other_folders_are_not_replaced(table: Path, tmp_path: Path):
+    posters = write_posters(tmp_path / "posters")
+    assert refusal(DatasetError, table, posters, posters) == (
+        f"--out {posters} has files that are no prepared dataset; give a new or empty folder"
+    )
+    assert refusal(DatasetError, table, posters, table) == f"--out {table} is a file; give a new folder"
+    prepare(table, tmp_path)
+    data = tmp_path / "data"
+    assert refusal(DatasetError, data / "index.csv", posters, data) == (
+        f"--table {data / 'index.csv'} lies in --out {data}, which would be replaced; give another --out"
+    )
+    assert len(list(posters.iterdir())) == MOVIES
+    assert (data / "manifest.json").is_file()

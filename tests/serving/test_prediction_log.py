@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,10 @@ WORKER = """
 import sys
 from pathlib import Path
 from poster_ml.serving.prediction_log import PredictionLog
-log = PredictionLog(Path(sys.argv[1]), 40_000, 50)
+log = PredictionLog(Path(sys.argv[1]), 5_000, 400)
+Path(sys.argv[1] + "-ready" + sys.argv[2]).touch()
+while not Path(sys.argv[1] + "-go").exists():
+    pass
 for number in range(300):
     log.write([{"worker": sys.argv[2], "number": number, "part": part, "filler": "x" * 50} for part in range(3)])
 """
@@ -73,10 +77,14 @@ for number in range(300):
 def test_several_workers_lose_and_mix_nothing_while_files_rotate(tmp_path):
     path = tmp_path / "log.jsonl"
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)]) for name in range(4)]
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*-ready*"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (tmp_path / "log.jsonl-go").touch()  # all at once: workers that do not overlap prove nothing
     assert [worker.wait(120) for worker in workers] == [0] * 4
     entries = list(read_log(path))
     assert None not in entries
-    assert len(list(tmp_path.glob("log.jsonl.[0-9]*"))) >= 5, "nothing rotated: the test proves nothing"
+    assert len(list(tmp_path.glob("log.jsonl.[0-9]*"))) > 50, "too little rotated: the test proves nothing"
     wanted = {(str(name), number, part) for name in range(4) for number in range(300) for part in range(3)}
     seen = [(entry["worker"], entry["number"], entry["part"]) for entry in entries]
     assert len(seen) == len(wanted)

@@ -63,6 +63,7 @@ class ModelConfig:
     filters: tuple[int, ...] = option((16, 64, 128), low=1)  # family cnn only
     dense: tuple[int, ...] = option((512,), low=1)
     dropout: float = option(0.0, low=0.0, high=0.95)
+    l2: float = option(0.0, low=0.0, high=100.0)  # penalty on the head's squared weights, in the loss
     unfreeze: str | int | tuple[str, ...] = option("none", low=0)
     batch_norm: str = option("inference", choices=("inference", "train"))
 

@@ -28,6 +28,7 @@ from poster_ml.explain.graph import (
     linear_head,
 )
 from poster_ml.explain.placement import cell_axes, place_maps
+from poster_ml.models.blend import blend_members
 
 METHODS = ("auto", "cam", "gradcam", "hirescam")
 
@@ -41,18 +42,33 @@ class Explainer:
             global average pooling and dense layers, else HiResCAM (the module's docstring says why).
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
-    Attributes: `method` and `layer_name`, as resolved.
+    A blend of networks (`models.blend`) has no layer of its own to look at: its map is the sum of its
+    members' maps, each times the member's factor, in units of the logit.
+
+    Attributes: `method` and `layer_name`, as resolved; `how`, both in words.
     Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown
-        method, or for "cam" where the head has none.
+        method, for "cam" where the head has none, or for a layer of a blend.
     """
 
     def __init__(self, model: keras.Model, *, method: str = "auto", layer_name: str = "") -> None:
         if method not in METHODS:
             raise ExplanationError(f"unknown map method {method!r}; use one of {', '.join(METHODS)}")
+        members = blend_members(model)
+        if members and layer_name:
+            raise ExplanationError(
+                f"a blend of networks has no layer {layer_name!r} of its own; leave it out for the sum "
+                "of its members' maps, or explain one of its members"
+            )
+        self._members = [(Explainer(member, method=method), weight) for member, weight in members]
+        if members:
+            self.method, self.layer_name = method, ""
+            self.how = f"sum of the maps of {len(members)} networks"
+            return
         if layer_name:
             find_layer(model, layer_name)
         head = linear_head(model)
         self.method, self.layer_name = _resolve(model, method, layer_name, head)
+        self.how = f"{self.method} at {self.layer_name}"
         self._model = model
         self._head = head
         self._features: keras.Model | None = None
@@ -67,10 +83,19 @@ class Explainer:
             raise ValueError(f"target must be 1 (Fresh) or 0 (Rotten), got {target=}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
-        height, width = images.shape[1:3]
-        coarse = self._cam(images, batch_size) if self.method == "cam" else self._weighted(images, batch_size)
-        maps = self._placed(coarse if target == 1 else -coarse, height, width)
+        maps = self._contributions(images, batch_size) * np.float32(1 if target == 1 else -1)
         return normalise(maps if signed else np.maximum(maps, 0))
+
+    def _contributions(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        """Maps (B, H, W) whose mean over the places is the part of the logit that they explain."""
+        height, width = images.shape[1:3]
+        if self._members:
+            parts = [weight * one._contributions(images, batch_size) for one, weight in self._members]
+            return np.asarray(np.sum(parts, axis=0), np.float32)
+        if self.method == "cam":
+            return self._placed(self._cam(images, batch_size), height, width)
+        coarse = self._weighted(images, batch_size)  # its sum, not its mean, is that part
+        return self._placed(coarse * (coarse.shape[1] * coarse.shape[2]), height, width)
 
     def _placed(self, maps: np.ndarray, height: int, width: int) -> np.ndarray:
         """Lays maps (B, h, w) where their cells look; evenly over the picture where that is not known."""
@@ -130,8 +155,8 @@ def explain_images(
 
     Returns: (B, H, W) float32; signed maps in [-1, 1], unsigned in [0, 1], each divided by its own maximum
         (of the absolute values); an all-zero map stays zero.
-    Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown method, or for
-        "cam" where the head has no CAM; ValueError with the shape received.
+    Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown method, or
+        for "cam" where the head has no CAM; ValueError with the shape received.
     """
     explainer = Explainer(model, method=method, layer_name=layer_name)
     return explainer.explain(images, target=target, signed=signed, batch_size=batch_size)

@@ -49,7 +49,7 @@ def explain_files(
     images = np.stack([decode(path) for path in progress(posters, "decoding posters")])
     probabilities = probability_function(model, batch_size)(images)
     maps = explainer.explain(images, batch_size=batch_size)
-    heading = f"Where {model.name} sees Fresh and Rotten ({explainer.method} at {explainer.layer_name})"
+    heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
     written = []
     for start in range(0, len(images), SURE):
         rows = slice(start, start + SURE)
@@ -101,7 +101,7 @@ def write_explanation(
         )
     explainer = Explainer(model, method=method, layer_name=layer_name)
     chosen = choose_posters(np.asarray(labels), np.asarray(probabilities))
-    how = f"{explainer.method} at {explainer.layer_name}"
+    how = explainer.how
     written = []
     for name, (heading, rows) in chosen.items():
         pictures = (

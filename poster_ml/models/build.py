@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 
-from poster_ml.errors import DatasetError, UnknownLayerError, WeightsError, nearest
+from poster_ml.errors import ConfigError, DatasetError, UnknownLayerError, WeightsError, nearest
 from poster_ml.models import cnn, graph
 from poster_ml.models import weights as weights_module
 from poster_ml.models.catalogue import find_family
 from poster_ml.models.family import Family
-from poster_ml.models.freezing import apply_unfreeze
+from poster_ml.models.freezing import TAP, apply_unfreeze
 from poster_ml.models.preprocessing import PosterPreprocessing
+from poster_ml.models.standardize import StandardizeFeatures
 from poster_ml.seeding import derive_seed
 
 POOLINGS = ("flatten", "average")
@@ -30,10 +31,13 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
     preprocessing: str = "backbone",
     weights: str = "imagenet",
     cut: str = "",
+    taps: Sequence[str] = (),
     pooling: str = "flatten",
+    standardize: bool = False,
     filters: Sequence[int] = (16, 64, 128),
     dense: Sequence[int] = (512,),
     dropout: float = 0.0,
+    l2: float = 0.0,
     unfreeze: str | int | Sequence[str] = "none",
     batch_norm: str = "inference",
     seed: int = 42,
@@ -50,21 +54,27 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
         preprocessing: "backbone" for the scale that its weights were trained on, "unit" for pixels / 255.
         weights: "imagenet", "none" or a file; ignored by families without a backbone unless a file.
         cut: name of the backbone's layer to take the output of; empty for its end.
-        pooling: "flatten" or "average" (global).
+        taps: lower layers of the backbone whose channels, averaged over the places, join the pooled output.
+        pooling: "flatten" or "average" (global); taps need "average".
+        standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
+            set by whoever trains, see `StandardizeFeatures`.
         filters: channels of the convolutions, family cnn only.
         dense: units of the dense layers (ReLU) before the logit; may be empty.
         dropout: rate after each dense layer, in [0, 1).
+        l2: penalty on the squares of the head's kernels, added to the loss; at least 0.
         unfreeze: see `apply_unfreeze`.
         batch_norm: "inference" or "train".
         seed: of initial weights and dropout, an int >= 0.
 
     Returns: a model with input `poster` (B, H, W, 3) uint8 and output `logit` (B, 1) float32.
 
-    Raises: UnknownFamilyError, UnknownLayerError, WeightsError, DatasetError (posters too small);
+    Raises: UnknownFamilyError, UnknownLayerError, WeightsError, DatasetError (posters too small), ConfigError
+        (taps that cannot be had);
         ValueError for values that no configuration lets through.
     """
     chosen = find_family(family)
     _check(chosen, input_shape, preprocessing, pooling, dropout)
+    _check_taps(chosen, taps, pooling)
     poster = keras.Input(input_shape, dtype="uint8", name="poster")
     images: Any = poster
     for layer in augmentation:
@@ -72,11 +82,12 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
     scale = chosen.scale if preprocessing == "backbone" else "unit"
     images = PosterPreprocessing(scale, name="preprocessing")(images)
     if chosen.has_backbone:
-        features = _backbone(chosen, images, weights, cut, seed, INPUT_SIZES[scale])
+        features, tapped = _backbone(chosen, images, weights, (cut, taps), seed, INPUT_SIZES[scale])
     else:
         _refuse_backbone_options(chosen, weights, cut)
-        features = cnn.tower(images, filters, seed)
-    logit = _head(features, pooling, dense, dropout, seed)
+        features, tapped = cnn.tower(images, filters, seed), {}
+    values = _pool(features, tapped, pooling, standardize)
+    logit = _head(values, dense, dropout, l2, seed)
     model = keras.Model(poster, logit, name=chosen.name)
     apply_unfreeze(model, unfreeze, batch_norm=batch_norm)
     return model
@@ -101,6 +112,17 @@ def _check(
         )
 
 
+def _check_taps(family: Family, taps: Sequence[str], pooling: str) -> None:
+    if not taps:
+        return
+    if not family.has_backbone:
+        raise ConfigError([f"{family.name} has no backbone to tap at {', '.join(taps)}: leave 'taps' empty"])
+    if pooling != "average":
+        raise ConfigError(["taps are averaged over the places: set model.pooling=average"])
+    if len(set(taps)) < len(taps):
+        raise ConfigError([f"every layer can be tapped once, got {', '.join(taps)}"])
+
+
 def _refuse_backbone_options(family: Family, weights: str, cut: str) -> None:
     if cut:
         raise UnknownLayerError(f"{family.name} has no backbone to cut at {cut!r}: leave 'cut' empty")
@@ -111,8 +133,17 @@ def _refuse_backbone_options(family: Family, weights: str, cut: str) -> None:
         )
 
 
-def _backbone(family: Family, images: Any, weights: str, cut: str, seed: int, pixel_size: float) -> Any:
-    """Puts a backbone's layers on top of preprocessed images, weights and all; returns its output."""
+def _backbone(
+    family: Family, images: Any, weights: str, ends: tuple[str, Sequence[str]], seed: int, pixel_size: float
+) -> tuple[Any, dict[str, Any]]:
+    """Puts a backbone's layers on top of preprocessed images, weights and all.
+
+    Args:
+        ends: the layer to cut at (empty: the backbone's end), and the layers that are tapped.
+
+    Returns: the output (B, h, w, K), and that of every tapped layer by name.
+    """
+    cut, taps = ends
     source = weights_module.build_weighted_backbone(family, tuple(images.shape[1:]), weights)
     names = graph.canonical_names(source)
     last = cut or names[source.layers[-1].name]
@@ -137,7 +168,15 @@ def _backbone(family: Family, images: Any, weights: str, cut: str, seed: int, pi
     if weights != "none":
         for name, layer in copies.items():
             layer.set_weights(source.get_layer(name).get_weights())
-    return features
+    outputs = {layer.name: layer.output for layer in copies.values()}
+    pictures = [name for name, output in outputs.items() if len(output.shape) == 4 and name != last]
+    for tap in taps:
+        if tap not in pictures:
+            raise UnknownLayerError(
+                f"{family.name} has no layer {tap!r} under its end {last!r} to tap{nearest(tap, pictures)}: "
+                f"give layer names, for example {', '.join(e for _, e in family.blocks if e in pictures)}"
+            )
+    return features, {tap: outputs[tap] for tap in taps}
 
 
 def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.initializers.Initializer:
@@ -159,23 +198,46 @@ def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.in
     return keras.initializers.VarianceScaling(gain, "fan_in", "truncated_normal", seed=seed)
 
 
-def _head(features: Any, pooling: str, dense: Sequence[int], dropout: float, seed: int) -> Any:
-    """Pooling, dense layers with ReLU and dropout, and the logit in float32."""
+def _pool(features: Any, tapped: dict[str, Any], pooling: str, standardize: bool) -> Any:
+    """From pictures (B, h, w, K) to one vector per poster: the pooled output, then the taps."""
     if pooling == "flatten":
         values = keras.layers.Flatten(name="flatten")(features)  # (B, h * w * K)
     else:
         values = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)  # (B, K)
+    if tapped:
+        pooled = [
+            keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output)
+            for name, output in tapped.items()
+        ]
+        values = keras.layers.Concatenate(name="joined_features")([values, *pooled])
+    return StandardizeFeatures(name="standardize")(values) if standardize else values
+
+
+def _head(values: Any, dense: Sequence[int], dropout: float, l2: float, seed: int) -> Any:
+    """Dense layers with ReLU and dropout on (B, K), and the logit in float32."""
     for number, units in enumerate(dense, start=1):
         name = f"dense_{number}"
         values = keras.layers.Dense(
-            units, activation="relu", kernel_initializer=_glorot(seed, name), name=name
+            units,
+            activation="relu",
+            kernel_initializer=_glorot(seed, name),
+            kernel_regularizer=_penalty(l2),
+            name=name,
         )(values)
         if dropout > 0:
             name = f"dropout_{number}"
             values = keras.layers.Dropout(dropout, seed=derive_seed(seed, name), name=name)(values)
-    return keras.layers.Dense(1, kernel_initializer=_glorot(seed, "logit"), dtype="float32", name="logit")(
-        values
-    )
+    return keras.layers.Dense(
+        1,
+        kernel_initializer=_glorot(seed, "logit"),
+        kernel_regularizer=_penalty(l2),
+        dtype="float32",
+        name="logit",
+    )(values)
+
+
+def _penalty(l2: float) -> keras.regularizers.Regularizer | None:
+    return keras.regularizers.L2(l2) if l2 > 0 else None
 
 
 def _glorot(seed: int, name: str) -> keras.initializers.Initializer:

@@ -11,6 +11,7 @@ from poster_ml.models import graph
 from poster_ml.models.catalogue import find_family
 
 HEAD_STARTS = ("flatten", "average_pool")
+TAP = "tap_"  # before the name of a layer that is pooled besides the last one
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -58,7 +59,7 @@ def backbone_layers(model: keras.Model) -> list[str]:
     names = [layer.name for layer in model.layers]
     start = names.index("preprocessing") + 1
     end = next(index for index, name in enumerate(names) if name in HEAD_STARTS)
-    return names[start:end]
+    return [name for name in names[start:end] if not name.startswith(TAP)]
 
 
 def convolution_layers(model: keras.Model) -> list[str]:

@@ -17,7 +17,21 @@ def parents(model: keras.Model) -> dict[str, list[str]]:
 
     Returns: layer name -> names of its inputs; topological order, the input layer first.
     """
-    node_of = {}
+    node_of = _nodes(model)
+    return {
+        layer.name: [tensor._keras_history.operation.name for tensor in node_of[layer.name].input_tensors]
+        for layer in model.layers
+    }
+
+
+def input_tensor(model: keras.Model, name: str) -> Any:
+    """Returns the tensor (B, ...) that a layer with one input gets in this model, which may share it."""
+    return _nodes(model)[name].input_tensors[0]
+
+
+def _nodes(model: keras.Model) -> dict[str, Any]:
+    """Returns layer name -> its call in this model: a layer that two models share has several."""
+    node_of: dict[str, Any] = {}
     pending = [tensor._keras_history for tensor in model.outputs]
     while pending:
         history = pending.pop()
@@ -26,10 +40,7 @@ def parents(model: keras.Model) -> dict[str, list[str]]:
             node = operation._inbound_nodes[history.node_index]
             node_of[operation.name] = node
             pending += [tensor._keras_history for tensor in node.input_tensors]
-    return {
-        layer.name: [tensor._keras_history.operation.name for tensor in node_of[layer.name].input_tensors]
-        for layer in model.layers
-    }
+    return node_of
 
 
 def ancestors(inputs_of: dict[str, list[str]], name: str) -> set[str]:

@@ -7,13 +7,15 @@ import keras
 from poster_ml.errors import UnknownLayerError, nearest
 from poster_ml.models import graph
 from poster_ml.models.freezing import CONVOLUTIONS
+from poster_ml.models.standardize import StandardizeFeatures
 
 
 def frozen_cut(model: keras.Model) -> str | None:
     """Finds the deepest layer whose output never changes during training.
 
     Every path from input to output goes through it, and up to and including it nothing is trained and
-    nothing is random except the augmentation before `preprocessing`.
+    nothing is random except the augmentation before `preprocessing`. Standardisation stays above: its
+    statistics are taken from the features below it.
 
     Args:
         model: from `build_model`, with its layers frozen as they will be trained.
@@ -26,7 +28,7 @@ def frozen_cut(model: keras.Model) -> str | None:
     for layer in model.layers:
         preprocessed = preprocessed or layer.name == "preprocessing"
         random = preprocessed and hasattr(layer, "seed_generator")
-        if layer.trainable_weights or random:
+        if layer.trainable_weights or random or isinstance(layer, StandardizeFeatures):
             break
         convolved = convolved or isinstance(layer, CONVOLUTIONS)
         if convolved and layer.name in passed:

@@ -1,0 +1,256 @@
+"""`poster-ml blend`: several trained networks averaged into one model, logged as a run like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from poster_ml.config import ExperimentConfig, ModelConfig, flatten, to_yaml
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import ConfigError
+from poster_ml.models.blend import build_blend
+from poster_ml.serving.load import load_keras_model
+from poster_ml.serving.log import log_poster_model
+from poster_ml.serving.settings import ServingSettings
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run
+from poster_ml.training.batches import Samples, predict_logits
+from poster_ml.workflows.judging import Operating, fit_operating, judge
+from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
+from poster_ml.workflows.report import write_report
+
+logger = logging.getLogger(__name__)
+
+FAMILY = "blend"
+RULES = ("mean", "fitted")
+CHECKED = 16  # posters on which the network must give what was computed from the members' logits
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained network of a blend; `logits` (n,) on validation, divided by its temperature."""
+
+    record: RunRecord
+    config: ExperimentConfig
+    network: Any
+    settings: ServingSettings
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """logit = sum of weight x member's logit / member's temperature, plus bias."""
+
+    weights: tuple[float, ...]
+    bias: float
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """The new run, what went into it, and its validation metrics."""
+
+    run_id: str
+    name: str
+    members: dict[str, float]
+    metrics: dict[str, float]
+
+    def text(self) -> str:
+        """Returns the numbers that matter, with their intervals."""
+        parts = ", ".join(f"{weight:.3f} x {member}" for member, weight in self.members.items())
+        lines = [f"{self.name}: run {self.run_id}", f"  {parts}"]
+        for name in ("val_accuracy", "val_roc_auc", "val_log_loss"):
+            low, high = self.metrics[f"{name}_ci_low"], self.metrics[f"{name}_ci_high"]
+            lines.append(f"  {name:<24}{self.metrics[name]:.4f}  ({low:.4f} to {high:.4f})")
+        lines.append(f"next: poster-ml evaluate --run {self.run_id}")
+        return "\n".join(lines)
+
+
+def run_blend(
+    runs: Sequence[str], *, name: str = "blend", rule: str = "mean", data: Path | None = None
+) -> BlendResult:
+    """Averages the networks of trained runs, judges the blend on validation and logs it.
+
+    Args:
+        runs: ids of two or more training runs, on the same dataset.
+        name: of the run and its variant.
+        rule: "mean" gives every network the same weight on its temperature-scaled logit, and nothing is
+            fitted but one temperature. "fitted" takes the weights of a logistic regression (L2 penalty,
+            C = 1) of the validation labels on those logits: its validation metrics are then a little too
+            good.
+        data: a prepared dataset; None takes the one that the first run was trained on.
+
+    Raises: ConfigError for runs that do not go together; TrackingError, DatasetError, RegistryError.
+    """
+    if rule not in RULES:
+        raise ConfigError([f"unknown rule {rule!r}: choose one of {', '.join(RULES)}"])
+    chosen = list(dict.fromkeys(runs))
+    if len(chosen) < 2:
+        raise ConfigError([f"blend needs at least two different runs, got {', '.join(chosen) or 'none'}"])
+    records = [find_run(run) for run in chosen]
+    _refuse_strangers(records)
+    dataset = recorded_dataset(records[0], data)
+    members = [_member(record, dataset) for record in records]
+    _refuse_misfits(members, dataset)
+    config = _blend_config(name, [member.config for member in members])
+    rows = dataset.rows("val", config.limit, config.seed)
+    mixture = _mix(members, dataset.labels(rows), rule)
+    with open_run(name, tags=_tags(records, dataset, config)) as run:
+        run.log_params(_params(config, members, mixture, rule) | {"data": str(dataset.folder)})
+        run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "blending")
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = _finish(run, config, dataset, members, mixture, Path(folder))
+    weights = dict(zip([_label(member.record) for member in members], mixture.weights, strict=True))
+    return BlendResult(run.run_id, name, weights, metrics)
+
+
+def _finish(
+    run: RunLogger,
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    members: Sequence[Member],
+    mixture: Mixture,
+    folder: Path,
+) -> dict[str, float]:
+    """Builds the network, logs it with its evaluation, and returns the validation metrics."""
+    factors = [
+        weight / member.settings.temperature for weight, member in zip(mixture.weights, members, strict=True)
+    ]
+    model = build_blend([member.network for member in members], factors, mixture.bias)
+    rows = dataset.rows("val", config.limit, config.seed)
+    logits = np.array(mixture.weights) @ np.stack([member.logits for member in members]) + mixture.bias
+    _check_network(model, dataset, rows[:CHECKED], logits[:CHECKED])
+    operating = fit_operating(logits, dataset.labels(rows), config.evaluate)
+    _log_network(run, config, dataset, model, operating)
+    judgement = judge(model, dataset, "val", config, operating, folder, {"val": logits})
+    run.log_metrics(judgement.metrics())
+    write_report(folder, run.run_id, judgement, config, dataset, "full")
+    (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
+    run.log_folder(folder)
+    return judgement.metrics()
+
+
+def _log_network(
+    run: RunLogger, config: ExperimentConfig, dataset: PreparedDataset, model: Any, operating: Operating
+) -> None:
+    run.log_metrics(
+        {
+            "temperature": operating.temperature,
+            "threshold": operating.threshold,
+            "parameters": model.count_params(),
+        }
+    )
+    logger.info("logging the model")
+    log_poster_model(
+        model,
+        size=dataset.size,
+        fit=dataset.manifest["options"]["fit"],
+        threshold=operating.threshold,
+        temperature=operating.temperature,
+        variant=config.variant,
+        family=FAMILY,
+    )
+
+
+def _member(record: RunRecord, dataset: PreparedDataset) -> Member:
+    """Loads one network and its validation logits: those it logged, else computed."""
+    config = recorded_config(record)
+    network, settings = load_keras_model(f"runs:/{record.run_id}/model")
+    logits = recorded_logits(record, dataset, config).get("val")
+    if logits is None and settings.size == dataset.size:
+        rows = dataset.rows("val", config.limit, config.seed)
+        logger.info(f"scoring {len(rows)} posters of val with {_label(record)}")
+        logits = predict_logits(network, Samples(dataset.images, rows, dataset.labels(rows)))
+    scaled = np.zeros(0) if logits is None else logits / settings.temperature
+    return Member(record, config, network, settings, scaled)
+
+
+def _refuse_strangers(records: Sequence[RunRecord]) -> None:
+    """Refuses, before anything is loaded, runs that saw different posters."""
+    prints = {_label(record): record.tags.get("dataset.fingerprint", "") for record in records}
+    if len(set(prints.values())) > 1:
+        seen = ", ".join(f"{label} {value[:12] or 'none'}" for label, value in prints.items())
+        raise ConfigError(
+            [f"blended runs must have seen the same dataset; fingerprints: {seen}; train them on one dataset"]
+        )
+
+
+def _refuse_misfits(members: Sequence[Member], dataset: PreparedDataset) -> None:
+    sizes = {_label(member.record): member.settings.size for member in members}
+    if set(sizes.values()) != {dataset.size}:
+        seen = ", ".join(f"{label} {size}" for label, size in sizes.items())
+        raise ConfigError([f"blended networks must take posters of {dataset.size} pixels; they take: {seen}"])
+    if len({member.logits.shape for member in members}) > 1:
+        raise ConfigError(["blended runs must have used the same posters: train them with the same --limit"])
+
+
+def _mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> Mixture:
+    if rule == "mean":
+        return Mixture((1.0 / len(members),) * len(members), 0.0)
+    fitted = LogisticRegression(C=1.0).fit(np.stack([member.logits for member in members], axis=1), labels)
+    return Mixture(tuple(float(weight) for weight in fitted.coef_[0]), float(fitted.intercept_[0]))
+
+
+def _blend_config(name: str, configs: Sequence[ExperimentConfig]) -> ExperimentConfig:
+    """What the record of a blend says: the first run's way of judging, and no network of its own.
+
+    Faithfulness is not measured: its check re-initialises layers, and a blend has none of its own.
+    """
+    first = configs[0]
+    explain = dataclasses.replace(first.explain, method="auto", layer="", faithfulness_posters=0)
+    return dataclasses.replace(
+        first, variant=name, model=ModelConfig(family=FAMILY, weights="none"), explain=explain
+    )
+
+
+def _check_network(model: Any, dataset: PreparedDataset, rows: np.ndarray, expected: np.ndarray) -> None:
+    """A blend that does not compute what its members gave is a bug, and must not be logged."""
+    given = predict_logits(model, Samples(dataset.images, rows, dataset.labels(rows)))
+    if not np.allclose(given, expected, atol=2e-3):
+        raise ValueError(f"the blend's logits differ from its members': {given=}, {expected=}")
+
+
+def _tags(records: Sequence[RunRecord], dataset: PreparedDataset, config: ExperimentConfig) -> dict[str, str]:
+    demo = any(record.tags.get("profile") == "demo" for record in records)
+    return {
+        "variant": config.variant,
+        "family": FAMILY,
+        "protocol": config.protocol,
+        "profile": "demo" if demo else "full",
+        "dataset.fingerprint": dataset.fingerprint,
+        "weights": ",".join(sorted({record.tags.get("weights", "") for record in records})),
+        "backend": records[0].tags.get("backend", ""),
+        "precision": "float32",
+        "split": str(dataset.manifest["options"]["split"]),
+    }
+
+
+def _params(
+    config: ExperimentConfig, members: Sequence[Member], mixture: Mixture, rule: str
+) -> dict[str, object]:
+    """The members with their weights, and of the configuration what a blend uses."""
+    used = ("variant", "protocol", "seed", "limit", "model.family")
+    params: dict[str, object] = {
+        key: value
+        for key, value in flatten(config).items()
+        if key in used or key.startswith(("evaluate.", "explain."))
+    }
+    params |= {"blend.rule": rule, "blend.bias": mixture.bias, "blend.members": len(members)}
+    for number, (member, weight) in enumerate(zip(members, mixture.weights, strict=True), start=1):
+        place = f"blend.member_{number}"
+        params[f"{place}.run_id"] = member.record.run_id
+        params[f"{place}.variant"] = member.record.variant
+        params[f"{place}.seed"] = member.config.seed
+        params[f"{place}.weight"] = weight
+        params[f"{place}.temperature"] = member.settings.temperature
+    return params
+
+
+def _label(record: RunRecord) -> str:
+    return f"{record.name} {record.run_id[:6]}"

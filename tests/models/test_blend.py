@@ -1,0 +1,58 @@
+"""A blend computes the weighted sum of its members' logits."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from poster_ml.models.blend import blend_members, build_blend
+from poster_ml.models.build import build_model
+
+POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint8")
+
+
+def member(seed: int, shape=(40, 52, 3)) -> keras.Model:
+    return build_model(
+        "cnn", input_shape=shape, filters=(4, 8), dense=(6,), dropout=0.2, pooling="average", seed=seed
+    )
+
+
+def logits(model: keras.Model) -> np.ndarray:
+    return ops.convert_to_numpy(model(POSTERS, training=False))
+
+
+@pytest.fixture(scope="module")
+def members() -> list[keras.Model]:
+    return [member(1), member(2)]
+
+
+def test_the_logit_is_the_weighted_sum_and_the_bias(members) -> None:
+    blend = build_blend(members, [0.75, -2.0], bias=0.5)
+    assert (blend.input.name, blend.input.dtype, blend.input_shape) == ("poster", "uint8", (None, 40, 52, 3))
+    assert blend.output_shape == (None, 1)
+    expected = 0.75 * logits(members[0]) - 2.0 * logits(members[1]) + 0.5
+    np.testing.assert_allclose(logits(blend), expected, rtol=1e-5, atol=1e-6)
+    assert not blend.trainable_weights
+
+
+def test_it_is_saved_and_loaded_and_knows_its_members(members, tmp_path) -> None:
+    blend = build_blend([*members, member(3)], [0.5, 0.3, 0.2])
+    blend.save(tmp_path / "blend.keras")
+    loaded = keras.models.load_model(tmp_path / "blend.keras")
+    np.testing.assert_allclose(logits(loaded), logits(blend), rtol=1e-6)
+    found = blend_members(loaded)
+    np.testing.assert_allclose([weight for _, weight in found], [0.5, 0.3, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(logits(found[1][0]), logits(members[1]), rtol=1e-5)
+    assert blend_members(members[0]) == []
+
+
+def test_members_that_do_not_go_together_are_refused(members) -> None:
+    for given, weights in (
+        (members[:1], [1.0]),
+        (members, [1.0]),
+        ([members[0], member(1, (40, 40, 3))], [0.5, 0.5]),
+    ):
+        with pytest.raises(ValueError, match="two or more networks of one input shape and a weight for each"):
+            build_blend(given, weights)

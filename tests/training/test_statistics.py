@@ -1,0 +1,49 @@
+"""Statistics come from the training posters, whether features are cached or the whole network is run."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from poster_ml.models.graph import input_tensor
+from poster_ml.models.standardize import StandardizeFeatures
+from poster_ml.training.batches import Samples
+from poster_ml.training.statistics import set_statistics
+
+POSTERS = np.random.default_rng(0).integers(0, 256, (21, 8, 6, 3)).astype("uint8")
+
+
+def network() -> keras.Model:
+    poster = keras.Input((8, 6, 3), dtype="uint8", name="poster")
+    values = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Rescaling(1.0)(poster))
+    return keras.Model(
+        poster, keras.layers.Dense(1, name="logit")(StandardizeFeatures(name="standardize")(values))
+    )
+
+
+def mean_of(model: keras.Model) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(model.get_layer("standardize").mean))
+
+
+def test_only_the_chosen_rows_count_for_the_whole_network() -> None:
+    model, rows = network(), np.array([20, 3, 5])
+    set_statistics(model, Samples(POSTERS, rows, np.zeros(3)), batch_size=2)
+    np.testing.assert_allclose(mean_of(model), POSTERS[rows].mean(axis=(0, 1, 2)), rtol=1e-5)
+
+
+def test_cached_features_give_the_same_statistics() -> None:
+    model = network()
+    pooled = model.get_layer("pool").output
+    suffix = keras.Model(pooled, model.output)
+    assert input_tensor(suffix, "standardize") is suffix.input
+    features = POSTERS.mean(axis=(1, 2)).astype("float32")
+    set_statistics(suffix, Samples(features, np.arange(21), np.zeros(21)), batch_size=4)
+    np.testing.assert_allclose(mean_of(model), features.mean(axis=0), rtol=1e-5)
+    spread = ops.convert_to_numpy(model.get_layer("standardize").deviation)
+    np.testing.assert_allclose(spread, features.std(axis=0), rtol=1e-4)
+
+
+def test_a_network_without_such_a_layer_is_left_alone() -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    set_statistics(model, Samples(None, np.arange(5), np.zeros(5)))  # reads nothing

@@ -4,14 +4,16 @@ Command: python benchmarks/resume.py [--kills 20] [--epochs 6] [--seed 0] [--fam
 
 Trains once without a disturbance and keeps every weight, every epoch's metrics and the logits of the
 validation posters. Then trains again and again, kills the process (SIGKILL, with no chance to clean up) at
-random moments, starts it anew, and compares all of it, bit by bit, whenever a run gets to its end.
-Deterministic mode, augmentation and dropout on; exit code 1 where anything differs.
+random moments (some before the first epoch, most within one), starts it anew, and compares all of it, bit by
+bit, whenever a run gets to its end. Deterministic mode, augmentation and dropout on; exit code 1 where
+anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -82,24 +84,38 @@ def start(config: ExperimentConfig, dataset: PreparedDataset, folder: Path) -> i
     os._exit(0)
 
 
-def finished_epochs(folder: Path) -> int:
+def saved_history(folder: Path) -> list[dict[str, float]]:
     try:
         with np.load(folder / "state.npz") as stored:
-            return len(json.loads(stored["about"].item())["history"])
+            return list(json.loads(stored["about"].item())["history"])
     except FileNotFoundError:
-        return 0
+        return []
 
 
-def survive(process: int, seconds: float) -> bool:
-    """Waits, then kills. Returns whether the process came to its end before that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def finished_epochs(folder: Path) -> int:
+    return len(saved_history(folder))
+
+
+def epoch_seconds(folder: Path) -> float:
+    return float(np.median([epoch["epoch_seconds"] for epoch in saved_history(folder)]))
+
+
+def survive(process: int, folder: Path, epochs: float, seconds: float) -> bool:
+    """Waits until so many epochs were saved and so many seconds went by, then kills.
+
+    Returns whether the process came to its end before that.
+    """
+    saved = finished_epochs(folder)
+    deadline = None
+    while deadline is None or time.monotonic() < deadline:
+        if deadline is None and finished_epochs(folder) - saved >= epochs:
+            deadline = time.monotonic() + seconds
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             if status:
                 sys.exit(f"training failed with status {status}")
             return True
-        time.sleep(0.005)
+        time.sleep(0.002)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return False
@@ -125,20 +141,24 @@ def main() -> None:
         place = Path(temporary)
         dataset = noise_dataset(place / "data", POSTERS, SIZE)
         began = time.monotonic()
-        survive(start(config, dataset, place / "whole"), 3600)
+        survive(start(config, dataset, place / "whole"), place / "whole", math.inf, 0)
         duration = time.monotonic() - began
-        print(f"uninterrupted: {options.epochs} epochs in {duration:.1f} s", flush=True)
+        epoch = epoch_seconds(place / "whole")
+        print(f"uninterrupted: {options.epochs} epochs in {duration:.1f} s, {epoch:.2f} s each", flush=True)
         kills = runs = 0
         while kills < options.kills:
             runs += 1
             folder = place / f"run {runs}"
-            while not survive(
-                start(config, dataset, folder),
-                # The last process of all is left alone.
-                random.uniform(0.1, 0.9) * duration if kills < options.kills else 3600,
-            ):
+            while True:
+                last = kills >= options.kills  # left alone
+                wait = math.inf if last else random.choice((0, 1, 1, 2))
+                # Before the first epoch much time goes into building and tracing.
+                pause = random.uniform(0, 2 * epoch if wait else 0.8 * duration)
+                if survive(start(config, dataset, folder), folder, wait, pause):
+                    break
                 kills += 1
-                print(f"kill {kills:>3}: run {runs}, {finished_epochs(folder)} epochs saved", flush=True)
+                done = finished_epochs(folder)
+                print(f"kill {kills:>3}: run {runs}, in epoch {done + 1} of {options.epochs}", flush=True)
             wrong = differences(place / "whole", folder)
             print(f"run {runs} ended: {'DIFFERENT: ' + ', '.join(wrong) if wrong else 'every number equal'}")
             if wrong:

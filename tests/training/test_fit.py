@@ -97,7 +97,7 @@ RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop", "keep_best": False}
         (3, WARM_UP),
         (3, RATES),
     ],
-    ids=["plain", "plateau", "cosine", "averaged", "in warm-up", "at its end", "after it", "rates per layer"],
+    ids=["plain", "plateau", "cosine", "averaged", "warming", "warmed", "released", "rates"],
 )
 def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_path, task, after, extra):
     settings = dataclasses.replace(SETTINGS, epochs=4, **extra)

@@ -140,9 +140,10 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
         "train.epochs": 8,
         "evaluate.bootstrap": 500,
         "explain.faithfulness_posters": 16,
+        "explain.shortcut_posters": 64,
     }
     if family.has_backbone:
-        settings["train.epochs"] = 3
+        settings["train.epochs"] = 5
         if config.model.weights == "imagenet" and not imagenet_available(config.model.family):
             logger.warning(f"no ImageNet weights for {family.name} here: random initial weights instead")
             settings |= {

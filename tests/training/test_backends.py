@@ -1,0 +1,94 @@
+"""The same code on TensorFlow and JAX: the contract tests run on both, and the numbers agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from poster_ml.models.build import build_model
+from poster_ml.models.catalogue import FAMILIES
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="starts the other backend itself"
+)
+
+SIZE = 80
+BUILD = {"input_shape": (SIZE, SIZE, 3), "weights": "none", "pooling": "average", "dense": (8,)}
+POSTERS = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype("uint8")
+
+ON_JAX = f"""
+import sys
+from pathlib import Path
+import keras
+import numpy as np
+from poster_ml.models.build import build_model
+assert keras.backend.backend() == "jax"
+# Drawing weights that are replaced at once would cost a compilation per shape: most of a minute.
+keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: np.zeros(shape, "float32")
+keras.initializers.RandomNormal.__call__ = keras.initializers.VarianceScaling.__call__
+folder = Path(sys.argv[1])
+for name in sys.argv[2:]:
+    model = build_model(name, **{BUILD!r})
+    with np.load(folder / f"{{name}}.npz") as stored:
+        model.set_weights([stored[key] for key in stored.files])
+    logits = model.predict_on_batch(np.load(folder / "posters.npy"))
+    np.save(folder / f"{{name}}.npy", np.asarray(logits))
+"""
+
+# What a backend could get wrong, in little: augmentation, a whole family, batches, rates, and runs that are
+# stopped and taken up, also where the warm-up of the head ends and with averaged weights.
+SUBSET = [
+    "tests/contracts/test_augment.py",
+    "tests/contracts/test_models.py",
+    "tests/training/test_batches.py",
+    "tests/training/test_fit.py",
+]
+CHOSEN = (
+    "(test_augment and (changes or repeats)) or (test_models and cnn and (bytes or moves or saving)) "
+    "or test_batches or plain or warmed or test_averaged"
+)
+# The compiler's care would cost more than the little that is computed.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def run_on_jax(arguments, project):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=1100,
+        cwd=project,
+        env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK},
+        check=False,
+    )
+
+
+@pytest.mark.timeout(1200)
+def test_the_contract_tests_pass_on_jax(project):
+    pytest.importorskip("jax")
+    result = run_on_jax(["-m", "pytest", *SUBSET, "-k", CHOSEN, "-p", "no:cacheprovider"], project)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    assert " failed" not in result.stdout
+
+
+@pytest.mark.timeout(1200)
+def test_the_same_weights_give_the_same_logits_on_both_backends(project, tmp_path):
+    pytest.importorskip("jax")
+    np.save(tmp_path / "posters.npy", POSTERS)
+    expected = {}
+    for name in FAMILIES:
+        model = build_model(name, **BUILD)
+        np.savez(tmp_path / f"{name}.npz", *model.get_weights())
+        expected[name] = model.predict_on_batch(POSTERS)
+        del model
+    result = run_on_jax(["-c", ON_JAX, tmp_path, *FAMILIES], project)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for name, logits in expected.items():
+        scale = np.abs(logits).max()
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), logits, rtol=1e-4, atol=1e-4 * scale)
+    assert len(expected) == 5

@@ -569,6 +569,7 @@ def run(arguments: list[str]) -> int:
     Returns: 0 done, 1 a bug, 2 the user's mistake, 130 interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     flags = [flag for flag in GLOBAL_FLAGS if flag in arguments]
     rest = [argument for argument in arguments if argument not in GLOBAL_FLAGS]
     debug = "--debug" in flags

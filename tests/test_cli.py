@@ -21,11 +21,9 @@ COMMANDS = (
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(mlflow_place):
     """An empty folder to work in, with a store of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    return tmp_path
+    return mlflow_place
 
 
 @pytest.fixture
@@ -214,7 +212,7 @@ def test_explore_refuses_a_missing_dataset(capsys, place):
 
 
 def test_tune_refuses_nonsense(capsys, place):
-    assert "unknown" in refused(capsys, "tune", "--model", "nothing", "--trials", "2")
+    assert "no search space for model 'nothing'" in refused(capsys, "tune", "--model", "nothing", "--trials", "2")
     assert "--trials" in refused(capsys, "tune", "--model", "vgg16", "--trials", "0")
     assert "'grid' is not one of" in refused(capsys, "tune", "--model", "vgg16", "--engine", "grid")
 

@@ -221,7 +221,7 @@ class _Augmenter(keras.Model):
     """The augmentation layers of a network, acting also outside training."""
 
     def __init__(self, network: Any) -> None:
-        super().__init__()
+        super().__init__(name="augmenter")  # TensorFlow takes no name that begins with an underscore
         self.steps = [layer for layer in network.layers if isinstance(layer, RandomPosterLayer)]
 
     def call(self, posters: Any) -> Any:

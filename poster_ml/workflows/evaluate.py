@@ -29,7 +29,10 @@ class EvaluateResult:
     def text(self) -> str:
         """Returns the numbers with their intervals, then the verdicts."""
         lines = [f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"]
-        for name, value in self.metrics.items():
+        evidence = ("_shortcut_", "_faithfulness_", "_pointing_")
+        ordered = sorted(self.metrics, key=lambda name: any(part in name for part in evidence))
+        for name in ordered:
+            value = self.metrics[name]
             if name.endswith(("_ci_low", "_ci_high")):
                 continue
             low, high = self.metrics.get(f"{name}_ci_low"), self.metrics.get(f"{name}_ci_high")

@@ -7,6 +7,7 @@ It works in a temporary copy of the project, so that no dataset or store of your
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -64,8 +65,15 @@ def entry(folder: Path, name: str, **parameters: object) -> None:
 
 def command(folder: Path, *arguments: str) -> None:
     """Runs a Python command in the folder; prints what it wrote and stops where it fails."""
+    # `python` in MLproject's commands is that of the environment, as where it was activated.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         print(done.stdout[-5000:], done.stderr[-10000:], sep="\n")

@@ -16,7 +16,7 @@ from poster_ml.errors import DatasetError
 
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
-    "explain", "predict", "register", "promote", "doctor",
+    "explain", "predict", "register", "promote", "doctor", "blend", "export", "drift", "compact", "cache",
 )  # fmt: skip
 
 
@@ -212,7 +212,9 @@ def test_explore_refuses_a_missing_dataset(capsys, place):
 
 
 def test_tune_refuses_nonsense(capsys, place):
-    assert "no search space for model 'nothing'" in refused(capsys, "tune", "--model", "nothing", "--trials", "2")
+    assert "no search space for model 'nothing'" in refused(
+        capsys, "tune", "--model", "nothing", "--trials", "2"
+    )
     assert "--trials" in refused(capsys, "tune", "--model", "vgg16", "--trials", "0")
     assert "'grid' is not one of" in refused(capsys, "tune", "--model", "vgg16", "--engine", "grid")
 

@@ -29,8 +29,6 @@ from poster_ml.training.statistics import set_statistics
 
 logger = logging.getLogger(__name__)
 
-# Off by default and younger than the first runs: left out of their identity, so that those go on.
-LATER_OPTIONS = ("taps", "standardize", "l2")
 WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
 
 
@@ -162,9 +160,6 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
     if config.train.schedule != "cosine":
         del mapping["train"]["epochs"]
     del mapping["evaluate"], mapping["explain"]
-    for name in LATER_OPTIONS:
-        if not mapping["model"][name]:
-            del mapping["model"][name]
     text = json.dumps([mapping, dataset.fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -40,7 +40,9 @@ def table(tmp_path: Path) -> Path:
 
 
 def prepare(table: Path, tmp_path: Path, **options: object):
-    return run_preprocess(table, tmp_path / "posters", tmp_path / "data", size=16, workers=1, track=False, **options)  # type: ignore[arg-type]
+    return run_preprocess(
+        table, tmp_path / "posters", tmp_path / "data", size=16, workers=1, track=False, **options
+    )  # type: ignore[arg-type]
 
 
 def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_path: Path):

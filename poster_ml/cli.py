@@ -239,6 +239,7 @@ def explore(
 
     Example: poster-ml explore --data data/prepared
     """
+    _load_keras()
     from poster_ml.workflows.explore import run_explore
 
     _show(run_explore(data, _path(out), seed=seed), as_json)
@@ -264,6 +265,17 @@ def train(
 
     Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
     """
+    from poster_ml.workflows.refusals import check_training
+
+    given = _overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
+    protocol = _choice(protocol or "sound", Protocol, "--protocol")
+    if resume and (given or data or experiment):
+        raise typer.BadParameter(
+            "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
+            "the options that stand for them"
+        )
+    if not resume:
+        check_training(model, _path(data), _path(experiment), given, protocol)
     _load_keras()
     from poster_ml.workflows.train import run_train
 
@@ -271,9 +283,9 @@ def train(
         model=model,
         data=_path(data),
         experiment=_path(experiment),
-        overrides=_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision),
+        overrides=given,
         resume=resume,
-        protocol=_choice(protocol or "sound", Protocol, "--protocol"),
+        protocol=protocol,
     )
     _show(result, as_json)
 
@@ -569,6 +581,8 @@ def run(arguments: list[str]) -> int:
     Returns: 0 done, 1 a bug, 2 the user's mistake, 130 interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "--debug" not in arguments:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     flags = [flag for flag in GLOBAL_FLAGS if flag in arguments]
     rest = [argument for argument in arguments if argument not in GLOBAL_FLAGS]
@@ -579,11 +593,6 @@ def run(arguments: list[str]) -> int:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except (PosterMLError, UsageError) as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted: what was done is kept", file=sys.stderr)
         return INTERRUPTED
@@ -594,6 +603,9 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, PosterMLError | UsageError | OSError):
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            return 2
         hint = "" if debug else "; run again with --debug for the traceback"
         print(f"bug: {type(error).__name__}: {_one_line(error)}{hint}", file=sys.stderr)
         return 1
@@ -620,6 +632,9 @@ def _load_keras() -> None:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        place = error.filename2 or error.filename or "a file"
+        return f"{place}: {error.strerror or error}; name one that you may read and write"
     formatted = getattr(error, "format_message", None)
     text = formatted() if formatted is not None else str(error)
     if formatted is not None and not text.rstrip().endswith(("--help", "?)")):

@@ -60,8 +60,8 @@ class ModelConfig:
     taps: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
     pooling: str = option("flatten", choices=("flatten", "average"))
     standardize: bool = False  # pooled features to mean 0, deviation 1, from the training posters
-    filters: tuple[int, ...] = option((16, 64, 128), low=1)  # family cnn only
-    dense: tuple[int, ...] = option((512,), low=1)
+    filters: tuple[int, ...] = option((16, 64, 128), low=1, high=65_536)  # family cnn only
+    dense: tuple[int, ...] = option((512,), low=1, high=65_536)
     dropout: float = option(0.0, low=0.0, high=0.95)
     l2: float = option(0.0, low=0.0, high=100.0)  # penalty on the head's squared weights, in the loss
     unfreeze: str | int | tuple[str, ...] = option("none", low=0)
@@ -279,7 +279,7 @@ def _read_mapping(path: Path) -> tuple[dict[str, Any], list[str]]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise ConfigError([f"{path} is not YAML: {detail}"]) from error
     if loaded is None:
@@ -296,7 +296,7 @@ def _apply_override(values: dict[str, Any], override: str, faults: list[str], or
         return
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # "2020-13-45" looks like a date and is none
         value = text
     origin[key.strip()] = override
     _assign(values, key.strip(), value, faults)
@@ -390,8 +390,8 @@ def _fault(converted: Any, value: Any, hint: Any, metadata: Any) -> str:
     for item in items:
         if not isinstance(item, (int, float)) or isinstance(item, bool):
             continue
-        # Written so that NaN fails too.
-        if not ((low is None or item >= low) and (high is None or item <= high)) or math.isnan(item):
+        # Written so that NaN and infinity fail too.
+        if not ((low is None or item >= low) and (high is None or item <= high)) or not math.isfinite(item):
             return f"must be {_range(low, high)}, got {value!r}"
     return ""
 

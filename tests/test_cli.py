@@ -156,6 +156,10 @@ class TestTrain:
         message = refused(capsys, "train", "--model", "vgg16", "--protocol", "lazy")
         assert "'lazy' is not one of sound, study" in message
 
+    def test_a_resumed_run_takes_no_other_settings(self, capsys, place):
+        message = refused(capsys, "train", "--resume", "0123", "--set", "train.epochs=5")
+        assert message.startswith("Invalid value: a resumed run keeps its own configuration and data")
+
     def test_a_run_that_does_not_exist(self, capsys, place):
         message = refused(capsys, "train", "--resume", "0123")
         assert message.startswith("no run '0123' in sqlite:///")
@@ -221,6 +225,18 @@ def test_tune_refuses_nonsense(capsys, place):
 
 def test_download_refuses_a_table_without_urls(capsys, table):
     assert "url" in refused(capsys, "download", table, "--out", "new").lower()
+
+
+def test_a_store_that_is_broken(capsys, place):
+    (place / "mlflow.db").write_text("garbage")
+    message = refused(capsys, "compare", "1", "2")
+    assert "cannot be used (file is not a database)" in message
+    assert "MLFLOW_TRACKING_URI" in message
+
+
+def test_a_place_that_cannot_be_written(capsys, table):
+    message = refused(capsys, "preprocess", "--table", table, "--posters", "posters", "--out", table / "x")
+    assert "movies.csv" in message
 
 
 class TestExitCodes:

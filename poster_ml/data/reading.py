@@ -53,7 +53,7 @@ class PreparedDataset:
             raise DatasetError(f"prepared dataset {folder} {what}; {_REMEDY} {folder}")
         manifest = _read_manifest(folder)
         try:
-            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            images = _map_images(folder / "images.npy")
             index = _read_index(folder / "index.csv")
         except (ValueError, KeyError, OSError) as error:
             raise _broken(folder, " ".join(str(error).split())[:200]) from None
@@ -109,6 +109,13 @@ class PreparedDataset:
         digest.update((self.folder / "index.csv").read_bytes())
         if digest.hexdigest() != self.fingerprint:
             raise _broken(self.folder, "images.npy or index.csv is not what was written")
+
+
+def _map_images(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError("images.npy is no array of NumPy's") from error
 
 
 def _broken(folder: Path, what: str) -> DatasetError:

@@ -162,7 +162,7 @@ def _aliases(client: Any, name: str) -> dict[str, str]:
         family = name.removeprefix("poster-")
         raise RegistryError(
             f"no registered model {name!r}{nearest(name, names)}; {there}: "
-            f"run `poster-ml register --model {family}`"
+            f"run `poster-ml register --model {family}` with a family such as cnn, vgg16 or mobilenet_v2"
         ) from error
 
 
@@ -226,6 +226,13 @@ def _no_runs(finished: list[Any], family: str, experiment: str) -> str:
 def _candidates(runs: list[Any], fingerprint: str, metric: str, family: str) -> list[Any]:
     """Returns the runs on one dataset that have the metric, best first (the older one where equal)."""
     same = [run for run in runs if run.data.tags.get(_FINGERPRINT, "") == fingerprint]
+    whole = [run for run in same if run.data.params.get("limit", "0") == "0"]
+    if same and not whole:
+        raise RegistryError(
+            f"all {len(same)} finished runs of {family} on this dataset were limited to some of its posters: "
+            f"train on all of them (without --limit) before registering"
+        )
+    same = whole
     if not same:
         there = sorted({run.data.tags.get(_FINGERPRINT, "(none)") for run in runs})
         raise RegistryError(

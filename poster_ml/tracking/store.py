@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 import mlflow
+from sqlalchemy.exc import SQLAlchemyError
+
+from poster_ml.errors import TrackingError
 
 EXPERIMENT = "poster-ml"
 
@@ -22,8 +25,15 @@ def connect() -> str:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(tracking_uri())
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(EXPERIMENT)
+    try:
+        client = mlflow.MlflowClient()
+        found = client.get_experiment_by_name(EXPERIMENT)
+    except (SQLAlchemyError, mlflow.MlflowException, OSError) as error:
+        detail = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise TrackingError(
+            f"the store {mlflow.get_tracking_uri()} cannot be used ({detail}): mend or move it away, or name "
+            "another with MLFLOW_TRACKING_URI"
+        ) from error
     if found is not None:
         if found.lifecycle_stage != "active":
             client.restore_experiment(found.experiment_id)

@@ -18,6 +18,7 @@ from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
+from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
 from poster_ml.models.surgery import frozen_cut, split_at
 from poster_ml.training.batches import Samples, predict_logits, predict_padded
@@ -81,6 +82,8 @@ def train_candidate(
     with shared_batches(config.train.batch_size):
         with precision_scope(precision):
             network = build_network(config, dataset.size, weights=config.model.weights)
+        if config.explain.layer:
+            find_layer(network, config.explain.layer)  # refused now, not after hours
         model, train, scorer, validation = _shorten(
             network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
         )

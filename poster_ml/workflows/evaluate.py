@@ -6,11 +6,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from poster_ml.config import ExperimentConfig
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError
 from poster_ml.evaluation.verdicts import verdict_sentences
 from poster_ml.serving.load import load_keras_model
-from poster_ml.tracking.runs import RunLogger, find_run, run_of_model
-from poster_ml.workflows.judging import Operating, judge
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
+from poster_ml.workflows.judging import Judgement, Operating, judge
 from poster_ml.workflows.recorded import copy_artifact, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.workflows.report import write_report
 
@@ -49,7 +51,8 @@ def run_evaluate(
     Args:
         run: id of a training run.
         model_uri: instead of `run`.
-        data: a prepared dataset; None takes the one the run was trained on.
+        data: a prepared dataset; None takes the one the run was trained on. Another one is logged to a run
+            of its own, tagged `evaluated_run_id`.
         split: train, val or test.
 
     Raises: ConfigError, TrackingError, RegistryError, DatasetError.
@@ -58,6 +61,7 @@ def run_evaluate(
         raise ConfigError(["give one of --run RUN_ID and --model-uri URI"])
     record = find_run(run or run_of_model(model_uri))
     config, dataset = recorded_config(record), recorded_dataset(record, data)
+    dataset.verify()
     model, settings = load_keras_model(model_uri or f"runs:/{record.run_id}/model")
     if settings.size != dataset.size:
         raise DatasetError(
@@ -71,16 +75,50 @@ def run_evaluate(
         judgement = judge(model, dataset, split, config, operating, folder, known, complete=True)
         copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
         write_report(folder, record.run_id, judgement, config, dataset, record.tags.get("profile", "full"))
-        # The run keeps its state: an evaluation that fails does not make a finished training a failed one.
-        logger = RunLogger(record.run_id)
-        logger.log_metrics(judgement.metrics())
-        logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, f"evaluation {split}")
-        logger.log_folder(folder)
+        run_id = _log(record, dataset, judgement, folder, config)
     return EvaluateResult(
-        run_id=record.run_id,
+        run_id=run_id,
         variant=record.variant,
         split=split,
         posters=judgement.result.posters,
         metrics=judgement.metrics(),
         verdicts=verdict_sentences(judgement.result),
     )
+
+
+def _log(
+    record: RunRecord,
+    dataset: PreparedDataset,
+    judgement: Judgement,
+    folder: Path,
+    config: ExperimentConfig,
+) -> str:
+    """Adds an evaluation to the run of the model, or, on another dataset, to a run of its own.
+
+    The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
+    one, and posters of another dataset do not replace its numbers.
+    """
+    context = f"evaluation {judgement.split}"
+    if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
+        logger = RunLogger(record.run_id)
+        _fill(logger, dataset, judgement, folder, context)
+        return record.run_id
+    tags = {
+        "kind": "evaluation",
+        "evaluated_run_id": record.run_id,
+        "variant": record.variant,
+        "dataset.fingerprint": dataset.fingerprint,
+    }
+    name = f"{record.name} on {dataset.folder.name}"
+    with open_run(name, tags=tags, system_metrics=False) as logger:
+        logger.log_config(config)
+        _fill(logger, dataset, judgement, folder, context)
+    return logger.run_id
+
+
+def _fill(
+    logger: RunLogger, dataset: PreparedDataset, judgement: Judgement, folder: Path, context: str
+) -> None:
+    logger.log_metrics(judgement.metrics())
+    logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, context)
+    logger.log_folder(folder)

@@ -95,13 +95,18 @@ def run_predict(
             else:
                 write_record(out, identity)
         left = (path for path in walk_posters(posters) if str(path) not in known)
-        scored = failed = 0
+        scored, failed, reason = 0, 0, None
         for rows in score_files(model, progress(left, "scoring"), batch_size):
             writer.write(rows)
             scored += len(rows)
             failed += sum(row.error is not None for row in rows)
+            reason = rows[-1].error
     result = PredictResult(scored, failed, len(known), out)
     logger.info("%s", result.text())
+    if scored and failed == scored:
+        raise DatasetError(
+            f"none of {scored:,} posters could be scored, the last one since {reason}: give whole image files"
+        )
     return result
 
 

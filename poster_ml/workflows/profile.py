@@ -10,16 +10,17 @@ from typing import Any
 
 import keras
 
-from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
+from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.synthetic import write_posters
 from poster_ml.data.tables import read_table
-from poster_ml.errors import ConfigError, WeightsError
+from poster_ml.errors import WeightsError
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.weights import build_weighted_backbone
 from poster_ml.workflows.candidate import WORKPLACE
 from poster_ml.workflows.dataset_run import find_dataset_run
+from poster_ml.workflows.refusals import check_training
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +58,7 @@ def resolve_task(
 
     Raises: ConfigError, DatasetError.
     """
-    if not model and experiment is None:
-        raise ConfigError(["no model was named: give --model NAME or --experiment FILE"])
-    path = experiment or experiment_path(model, protocol)
-    config = load_experiment(path, tuple(overrides))
-    if model and config.variant != model:
-        raise ConfigError(
-            [f"{path} describes {config.variant!r}, but --model says {model!r}: give one of them"]
-        )
+    config = check_training(model, data, experiment, overrides, protocol)
     profile, folder = resolve_data(data)
     dataset = PreparedDataset.open(folder)
     if profile == "demo":

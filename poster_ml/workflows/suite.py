@@ -14,6 +14,8 @@ import pandas as pd
 from poster_ml.config import experiments_folder
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, nearest
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.intervals import Interval
 from poster_ml.files import atomic_path
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
 from poster_ml.workflows.candidate import identity
@@ -53,7 +55,7 @@ class SuiteResult:
     """One row per run, what could not be run, and where the files are."""
 
     run_id: str
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
     failures: dict[str, str]
     comparison: str
     folder: Path
@@ -115,7 +117,7 @@ def run_suite(
     return SuiteResult(parent.run_id, rows, failures, comparison, out)
 
 
-def suite_table(rows: Sequence[dict[str, object]]) -> str:
+def suite_table(rows: Sequence[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table."""
     header = ["variant", "study train / val", "train accuracy", "val accuracy", "val ROC AUC", "epochs"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
@@ -178,7 +180,7 @@ def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
     return find_run(train_task(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
 
 
-def _row(record: RunRecord) -> dict[str, object]:
+def _row(record: RunRecord) -> dict[str, Any]:
     """The numbers of one run; training accuracy is that of the kept epoch."""
     names = ("val_accuracy", "val_roc_auc", "val_log_loss", "val_brier")
     intervals = [f"{name}_ci_{end}" for name in names for end in ("low", "high")]
@@ -187,9 +189,27 @@ def _row(record: RunRecord) -> dict[str, object]:
     return {"name": record.name, "variant": record.variant, "run_id": record.run_id, **numbers}
 
 
-def _write(rows: list[dict[str, object]], out: Path) -> None:
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "suite.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+    draw_forest(
+        out / "suite.png",
+        [
+            ForestRow(
+                str(row["name"]),
+                Interval(
+                    float(row["val_roc_auc"]),
+                    float(row["val_roc_auc_ci_low"]),
+                    float(row["val_roc_auc_ci_high"]),
+                ),
+                f"accuracy {row['val_accuracy']:.3f}",
+            )
+            for row in rows
+        ],
+        label="validation ROC AUC with 95 % interval (line: chance)",
+        title="The suite",
+        reference=0.5,
+    )
     with atomic_path(out / "suite.md") as temporary:
         temporary.write_text(suite_table(rows) + "\n", encoding="utf-8")

@@ -96,6 +96,7 @@ def train_task(
         tags: more tags for the run.
     """
     config, dataset = task.config, PreparedDataset.open(task.data)
+    dataset.verify()
     started = time.perf_counter()
     all_tags = run_tags(task, dataset) | dict(tags or {})
     with open_run(name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id) as run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import mlflow
 import numpy as np
@@ -23,6 +22,7 @@ from poster_ml.workflows.profile import Task
 from poster_ml.workflows.recorded import recorded_dataset, recorded_logits
 from poster_ml.workflows.register import run_register
 from poster_ml.workflows.train import train_task
+from tests.workflows.datasets import changed_copy
 
 TINY = {
     "model.weights": "none",
@@ -119,11 +119,7 @@ def test_runs_that_do_not_go_together_are_refused(two_runs, tiny_dataset, tmp_pa
         run_blend([two_runs[0], two_runs[0]])
     with pytest.raises(ConfigError, match="unknown rule 'median': choose one of mean, fitted"):
         run_blend(two_runs, rule="median")
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_dataset, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}))
-    other = trained(copy)
+    other = trained(changed_copy(tiny_dataset, tmp_path / "copy"))
     with pytest.raises(ConfigError, match="must have seen the same dataset; fingerprints: basic_cnn"):
         run_blend([two_runs[0], other])
     few = trained(tiny_dataset, limit=60)

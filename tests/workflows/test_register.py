@@ -123,7 +123,7 @@ def test_a_challenger_that_is_worse_or_no_different_stays_one(write_run):
 
 def test_what_lacks_is_named_with_the_command(write_run):
     with pytest.raises(
-        RegistryError, match=r"nothing is registered yet: run `poster-ml register --model cnn`$"
+        RegistryError, match=r"nothing is registered yet: run `poster-ml register --model cnn` with a family"
     ):
         run_promote("cnn")
     champion = write_run(0.6, 1.0, predictions=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import mlflow
@@ -12,8 +11,9 @@ import pytest
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError, TrackingError
+from poster_ml.errors import DatasetError, RegistryError, TrackingError, UnknownLayerError
 from poster_ml.serving.load import load_keras_model
+from poster_ml.serving.registry import register_best
 from poster_ml.tracking.runs import find_run, open_run, search_runs
 from poster_ml.workflows import train as train_module
 from poster_ml.workflows.compare import run_compare
@@ -22,6 +22,7 @@ from poster_ml.workflows.judging import RowsView
 from poster_ml.workflows.profile import Task
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.workflows.train import run_train, train_task
+from tests.workflows.datasets import changed_copy
 
 TINY = {
     "model.weights": "none",
@@ -129,15 +130,45 @@ def test_evaluating_validation_gives_the_numbers_of_train(task):
     )
 
 
-def test_a_dataset_that_changed_since_the_run_is_not_used_unless_named(task, tiny_dataset, tmp_path):
+def test_another_dataset_is_used_only_when_named_and_gets_a_run_of_its_own(task, tiny_dataset, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     run_id = train_task(Task(task.config, copy, "full")).run_id
-    manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}))
+    shutil.rmtree(copy)
+    changed_copy(tiny_dataset, copy)
     with pytest.raises(DatasetError, match="has changed since run"):
         run_evaluate(run=run_id)
-    assert run_evaluate(run=run_id, data=copy).posters == 32
+    result = run_evaluate(run=run_id, data=copy)
+    assert result.run_id != run_id
+    other, own = find_run(result.run_id), find_run(run_id)
+    assert other.tags["evaluated_run_id"] == run_id
+    assert other.metrics["test_roc_auc"] == result.metrics["test_roc_auc"]
+    assert "test_roc_auc" not in own.metrics
+
+
+def test_a_dataset_whose_pixels_were_changed_is_refused(task, tiny_dataset, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    images = np.lib.format.open_memmap(copy / "images.npy", mode="r+")
+    images[3] = 0
+    images.flush()
+    with pytest.raises(DatasetError, match=r"is not what was written"):
+        train_task(Task(task.config, copy, "full"))
+
+
+def test_a_layer_to_explain_that_is_not_there_is_refused_before_the_first_epoch(task):
+    with pytest.raises(UnknownLayerError, match="no layer 'nowhere' with 4-D output"):
+        train_task(Task(tiny(**{"explain.layer": "nowhere"}), task.data, "full"))
+    (run,) = search_runs()
+    assert "val_auc" not in run.metrics
+
+
+def test_a_run_on_some_of_the_posters_is_not_registered(task):
+    train_task(Task(tiny(limit=100), task.data, "full"))
+    with pytest.raises(RegistryError, match="were limited to some of its posters"):
+        register_best("cnn")
+    whole = train_task(task)
+    assert register_best("cnn").run_id == whole.run_id
 
 
 def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, monkeypatch):

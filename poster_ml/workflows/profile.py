@@ -137,7 +137,7 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
         "explain.shortcut_posters": 64,
     }
     if family.has_backbone:
-        settings["train.epochs"] = 5
+        settings["train.epochs"] = 4
         if config.model.weights == "imagenet" and not imagenet_available(config.model.family):
             logger.warning(f"no ImageNet weights for {family.name} here: random initial weights instead")
             settings |= {

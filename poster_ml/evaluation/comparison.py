@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.intervals import (
     Interval,
@@ -27,13 +28,11 @@ from poster_ml.evaluation.intervals import (
     percentile_interval,
     wilson_interval,
 )
-from poster_ml.evaluation.metrics import Floats, Integers, Scorer, check_predictions
+from poster_ml.evaluation.metrics import Floats, Integers, Scorer
 from poster_ml.evaluation.paired import holm, mcnemar, paired_accuracy_difference
 
 if TYPE_CHECKING:
     import pandas
-
-REQUIRED_COLUMNS = ("movie_id", "label", "probability")
 
 
 @dataclass(frozen=True)
@@ -212,8 +211,12 @@ def compare_runs(
     Raises: EvaluationError for fewer than two runs, missing columns, a movie_id twice, no common poster,
         or a poster whose label differs between runs.
     """
+    if len(predictions) < 2:
+        raise EvaluationError(
+            f"a comparison needs at least two runs, got {len(predictions)}; name another one"
+        )
     names = list(predictions)
-    labels, columns, left_out = _align(predictions)
+    labels, columns, left_out = align_predictions(predictions)
     thresholds = threshold if isinstance(threshold, Mapping) else dict.fromkeys(names, threshold)
     named_variants = variants or {name: name for name in names}
     runs = []
@@ -240,47 +243,6 @@ def compare_runs(
         spreads=_spreads(runs),
         pairs=pairs,
     )
-
-
-def _align(predictions: Mapping[str, pandas.DataFrame]) -> tuple[Integers, dict[str, Floats], int]:
-    """Returns labels (N,), probabilities (N,) per run in one order of posters, and how many were left out."""
-    if len(predictions) < 2:
-        raise EvaluationError(
-            f"a comparison needs at least two runs, got {len(predictions)}; name another one"
-        )
-    indexed: dict[str, pandas.DataFrame] = {}
-    for name, table in predictions.items():
-        lacking = [column for column in REQUIRED_COLUMNS if column not in table]
-        if lacking:
-            raise EvaluationError(
-                f"the predictions of {name} lack {', '.join(lacking)}; evaluate the run again"
-            )
-        if table["movie_id"].duplicated().any():
-            twice = table["movie_id"][table["movie_id"].duplicated()].iloc[0]
-            raise EvaluationError(f"the predictions of {name} have {twice} twice; evaluate the run again")
-        indexed[name] = table.set_index("movie_id")
-    first = next(iter(indexed.values()))
-    common = first.index
-    for table in indexed.values():
-        common = common[common.isin(table.index)]
-    common = common.sort_values()  # the bootstrap must not depend on the order of a file
-    if not len(common):
-        raise EvaluationError(
-            f"the runs {', '.join(predictions)} have no poster in common; "
-            "compare runs evaluated on the same split of the same dataset"
-        )
-    labels = first.loc[common, "label"].to_numpy(np.int64)
-    columns: dict[str, Floats] = {}
-    for name, table in indexed.items():
-        differing = table.loc[common, "label"].to_numpy(np.int64) != labels
-        if differing.any():
-            raise EvaluationError(
-                f"{int(differing.sum())} posters have other labels in {name} than in {next(iter(indexed))}, "
-                f"first {common[differing][0]}; compare runs on the same dataset"
-            )
-        labels, columns[name] = check_predictions(labels, table.loc[common, "probability"].to_numpy(float))
-    union = set().union(*(set(table.index) for table in indexed.values()))
-    return labels, columns, len(union) - len(common)
 
 
 def _compare_pairs(

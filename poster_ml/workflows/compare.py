@@ -36,7 +36,7 @@ def compare_records(records: Sequence[RunRecord], split: str, out: Path | None) 
     names = _names(records)
     settings = EvaluateConfig()
     table = compare_runs(
-        {name: _predictions(record, split) for name, record in names.items()},
+        {name: logged_predictions(record, split) for name, record in names.items()},
         threshold={name: record.metrics.get("threshold", 0.5) for name, record in names.items()},
         repeats=settings.bootstrap,
         confidence=settings.confidence,
@@ -57,7 +57,11 @@ def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
     }
 
 
-def _predictions(record: RunRecord, split: str) -> pd.DataFrame:
+def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
+    """Returns what a run logged of a split: movie_id, label, probability per poster.
+
+    Raises: TrackingError saying what to call first.
+    """
     try:
         with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
             return pd.read_csv(file, dtype={"movie_id": str})

@@ -1,0 +1,104 @@
+"""The suite: which overrides hold for whom, what is found again, what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poster_ml.errors import ConfigError
+from poster_ml.tracking.runs import RunRecord
+from poster_ml.workflows import suite_table
+from poster_ml.workflows.suite import VARIANTS, overrides_of, run_suite
+from poster_ml.workflows.suite_table import build_table
+
+LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
+
+
+def test_an_override_for_one_variant_reaches_that_one_only_and_wins() -> None:
+    given = ["vgg16:train.epochs=1", "train.epochs=5", "model.dropout=0.1"]
+    assert overrides_of("vgg16", given, VARIANTS) == ["train.epochs=5", "model.dropout=0.1", "train.epochs=1"]
+    assert overrides_of("basic_cnn", given, VARIANTS) == ["train.epochs=5", "model.dropout=0.1"]
+    # A colon in the value is no prefix.
+    assert overrides_of("vgg16", ["explain.layer=a:b"], VARIANTS) == ["explain.layer=a:b"]
+    with pytest.raises(ConfigError, match=r"unknown variant 'vgg61'.*did you mean 'vgg16'"):
+        overrides_of("vgg16", ["vgg61:train.epochs=1"], VARIANTS)
+
+
+def record(name: str, family: str, weights: str, auc: float, seed: int) -> RunRecord:
+    metrics = {
+        "kept_accuracy": 0.9,
+        "kept_epoch": 3.0,
+        "epochs": 7.0,
+        "threshold": 0.5,
+        "val_baseline_year_genre_roc_auc": 0.75,
+        "val_baseline_year_genre_roc_auc_ci_low": 0.72,
+        "val_baseline_year_genre_roc_auc_ci_high": 0.78,
+        "strength": auc,
+    }
+    params = {"model.family": family, "model.weights": weights, "seed": str(seed)}
+    tags = {"variant": name}
+    return RunRecord(f"{name}{seed}", f"{name} seed {seed}", "FINISHED", params, tags, metrics)
+
+
+@pytest.fixture
+def predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posters whose label a run sees with its own strength."""
+    labels = np.arange(500) % 5 > 1
+
+    def logged(run: RunRecord, split: str) -> pd.DataFrame:
+        assert split == "val"
+        noise = np.random.default_rng(int(run.params["seed"])).normal(size=len(labels))
+        values = 1 / (1 + np.exp(-(run.metrics["strength"] * (labels - 0.5) + noise)))
+        ids = [f"tt{number}" for number in range(len(labels))]
+        return pd.DataFrame({"movie_id": ids, "label": labels.astype(int), "probability": values})
+
+    monkeypatch.setattr(suite_table, "logged_predictions", logged)
+
+
+def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
+    predictions: None, tmp_path: Path
+) -> None:
+    table = build_table(
+        {
+            "basic_cnn": [record("basic_cnn", "cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
+            "vgg16": [record("vgg16", "vgg16", "none", 2.0, 4)],
+            "mobilenet_v2": [record("mobilenet_v2", "mobilenet_v2", "file.h5", 2.0, seed) for seed in (5, 6)],
+        }
+    )
+    rows = table.markdown().splitlines()
+    assert rows[2].startswith("| basic_cnn | 3 | .99 / .55 | 0.900 |")
+    assert "±" in rows[2]
+    assert rows[3].startswith("| vgg16 (random weights) | 1 | .62 / .62 |")
+    assert "±" not in rows[3]
+    assert rows[2].rstrip(" |").endswith("3 of 7")
+    assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |"
+    assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |" in rows
+    assert table.random == ("vgg16",)
+    pairs = [{pair.first, pair.second} for pair in table.scores.pairs]
+    assert pairs == [{"basic_cnn", "mobilenet_v2"}]
+    assert table.scores.real(table.scores.pairs[0])
+    table.write(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"suite.md", "suite.csv", "suite.png", "pairs.csv", "pairs.png", "comparison.txt"}
+    frame = pd.read_csv(tmp_path / "suite.csv")
+    assert list(frame["random_weights"]) == [False] * 3 + [True] + [False] * 2
+
+
+def test_a_suite_of_two_seeds_trains_each_once(tiny_dataset: Path, mlflow_place: Path) -> None:
+    arguments = {
+        "data": tiny_dataset,
+        "only": ["basic_cnn"],
+        "overrides": [*LEAN, "train.epochs=1", "basic_cnn:model.dense=[4]", "model.filters=[4]"],
+        "seeds": 2,
+        "out": Path("suite"),
+    }
+    first = run_suite(**arguments)
+    assert [row["seed"] for row in first.rows] == ["42", "43"]
+    assert len({row["run_id"] for row in first.rows}) == 2
+    assert "| basic_cnn | 2 |" in first.text()
+    again = run_suite(**arguments)
+    assert [row["run_id"] for row in again.rows] == [row["run_id"] for row in first.rows]
+    assert again.run_id != first.run_id

@@ -23,6 +23,7 @@ class Family:
         blocks: (block name, name of the block's last layer), from input to output.
         weights_file: the file that Keras downloads; empty without a backbone.
         parameters: of the headless backbone; 0 without one.
+        depthwise: whether it lives on depthwise convolutions, for which processors have no fast bfloat16.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Family:
     blocks: tuple[tuple[str, str], ...] = ()
     weights_file: str = ""
     parameters: int = 0
+    depthwise: bool = False
 
     @property
     def has_backbone(self) -> bool:

@@ -40,4 +40,5 @@ MOBILENET_V2 = Family(
     ),
     weights_file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     parameters=2_257_984,
+    depthwise=True,
 )

@@ -9,18 +9,39 @@ from pathlib import Path
 import keras
 
 
-def resolve_precision(precision: str) -> str:
+def resolve_precision(precision: str, *, depthwise: bool = False) -> str:
     """Turns `auto` into a Keras dtype policy.
 
     Args:
         precision: "auto", or a policy name, which is returned as it is.
+        depthwise: the network lives on depthwise convolutions. Processors have bfloat16 for matrix products,
+            which those are not: MobileNetV2 is 1.3 times as fast in float32 on one with avx512_bf16
+            (`benchmarks/precision.py`, docs/performance.md).
 
-    Returns: "mixed_bfloat16" where the processor or the GPU multiplies bfloat16 matrices in hardware,
-        "float32" elsewhere.
+    Returns: "mixed_bfloat16" where the processor or the GPU computes the network faster in it, "float32"
+        elsewhere.
     """
     if precision != "auto":
         return precision
-    return "mixed_bfloat16" if has_fast_bfloat16() else "float32"
+    if not has_fast_bfloat16() or (depthwise and not has_gpu()):
+        return "float32"
+    return "mixed_bfloat16"
+
+
+def has_gpu() -> bool:
+    """Whether the backend computes on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    if backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "gpu")
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def has_fast_bfloat16() -> bool:

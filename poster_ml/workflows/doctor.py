@@ -35,8 +35,6 @@ def run_doctor() -> DoctorResult:
     """Looks at backend, devices, precision, weights, stores, versions, disk and programs."""
     import keras
 
-    from poster_ml.training.precision import resolve_precision
-
     advice: list[str] = []
     facts = {
         "poster-ml": __version__,
@@ -45,7 +43,7 @@ def run_doctor() -> DoctorResult:
         "backend": keras.backend.backend(),
         "devices": _devices(),
         "cores": str(os.cpu_count()),
-        "precision auto": resolve_precision("auto"),
+        "precision auto": _precision(),
         "ImageNet weights": _weights(advice),
         "store": _store(advice),
         "dataset": _dataset(advice),
@@ -54,6 +52,13 @@ def run_doctor() -> DoctorResult:
         "text detector": "found" if _has("rapidocr") else "not installed (optional: text masks)",
     }
     return DoctorResult(facts, advice)
+
+
+def _precision() -> str:
+    from poster_ml.training.precision import resolve_precision
+
+    usual, depthwise = resolve_precision("auto"), resolve_precision("auto", depthwise=True)
+    return usual if usual == depthwise else f"{usual}; mobilenet_v2: {depthwise}"
 
 
 def _version(name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from poster_ml.config import TrainConfig
+from poster_ml.training import precision
 from poster_ml.training.optimizers import build_optimizer, layer_rates, plateau_rate
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.selection import best_epoch, should_stop
@@ -104,6 +105,22 @@ def test_the_rates_per_layer_scale_the_steps_themselves(name):
 def test_auto_precision_is_one_that_this_machine_computes():
     assert resolve_precision("auto") in ("float32", "mixed_bfloat16")
     assert resolve_precision("mixed_float16") == "mixed_float16"
+
+
+@pytest.mark.parametrize(
+    ("fast", "gpu", "usual", "depthwise"),
+    [
+        (True, False, "mixed_bfloat16", "float32"),
+        (True, True, "mixed_bfloat16", "mixed_bfloat16"),
+        (False, False, "float32", "float32"),
+    ],
+)
+def test_auto_knows_that_processors_have_no_fast_depthwise_bfloat16(monkeypatch, fast, gpu, usual, depthwise):
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: fast)
+    monkeypatch.setattr(precision, "has_gpu", lambda: gpu)
+    assert resolve_precision("auto") == usual
+    assert resolve_precision("auto", depthwise=True) == depthwise
+    assert resolve_precision("mixed_bfloat16", depthwise=True) == "mixed_bfloat16"  # asked for is taken
 
 
 def test_the_precision_scope_puts_the_old_policy_back():

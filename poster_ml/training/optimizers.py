@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from poster_ml.config import TrainConfig
+from poster_ml.training.precision import has_gpu
 
 OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
@@ -46,7 +47,7 @@ def build_optimizer(settings: TrainConfig, model: Any, steps_per_epoch: int, epo
         arguments["global_clipnorm"] = settings.clip_norm
     if settings.ema_momentum > 0:
         arguments |= {"use_ema": True, "ema_momentum": settings.ema_momentum}
-    kind = OPTIMIZERS[settings.optimizer]
+    kind = _fused(OPTIMIZERS[settings.optimizer])
     if settings.layer_rate_decay < 1.0:
         rates = layer_rates(model, settings.layer_rate_decay)
         return _layerwise(kind)(rates, **arguments)
@@ -95,6 +96,37 @@ def _layerwise(kind: type) -> type:
 
     LayerwiseOptimizer.__name__ = f"Layerwise{kind.__name__}"
     return LayerwiseOptimizer
+
+
+def _fused(kind: type) -> type:
+    """Derives an optimiser that updates a variable in one pass, on TensorFlow without a GPU.
+
+    Keras writes an update as a chain of elementwise operations, and each of them reads and writes as much as
+    the variable holds: 44 million weights in the dense layer of the small networks. XLA makes one loop of the
+    chain (`benchmarks/optimizer.py`). The convolutions stay outside of it: oneDNN's are faster than XLA's.
+    """
+    if keras.backend.backend() != "tensorflow" or has_gpu():
+        return kind
+    import tensorflow as tf
+
+    class FusedOptimizer(kind):
+        def _backend_update_step(
+            self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
+        ) -> None:
+            if tf.distribute.has_strategy():
+                super()._backend_update_step(gradients, variables, learning_rate)
+                return
+            targets = [each.value if isinstance(each, keras.Variable) else each for each in variables]
+
+            @tf.function(jit_compile=True)
+            def update(gradients: Sequence[Any], learning_rate: Any) -> None:
+                for gradient, target in zip(gradients, targets, strict=True):
+                    self.update_step(gradient, target, learning_rate)
+
+            update(list(gradients), tf.convert_to_tensor(learning_rate))
+
+    FusedOptimizer.__name__ = kind.__name__
+    return FusedOptimizer
 
 
 def plateau_rate(settings: TrainConfig, losses: Sequence[float]) -> float:

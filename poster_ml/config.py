@@ -118,6 +118,8 @@ class TrainConfig:
     clip_norm: float = option(0.0, low=0.0)  # 0: no clipping
     ema_momentum: float = option(0.0, low=0.0, high=0.9999)  # 0: no averaging of weights
     head_warmup_epochs: int = option(0, low=0, high=1000)  # backbone frozen for the first epochs
+    pretrain_epochs: int = option(0, low=0, high=1000)  # first, the hidden layers learn `pretrain_on`
+    pretrain_on: tuple[str, ...] = option(("genre", "year"), choices=("genre", "year"))
     layer_rate_decay: float = option(1.0, low=0.01, high=1.0)  # rate of each convolution below the next
     feature_cache: bool = True  # run a frozen prefix once instead of every epoch
     augmented_views: int = option(0, low=0, high=64)  # cached views; 0: new ones every epoch
@@ -382,11 +384,12 @@ def _fault(converted: Any, value: Any, hint: Any, metadata: Any) -> str:
     """Says in words what is wrong with a value, or nothing."""
     if converted is None:
         return f"must be {_type_name(hint)}, got {value!r}"
-    choices = metadata.get("choices", ())
-    if choices and converted not in choices and converted not in metadata.get("recorded", ()):
-        return f"must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
-    low, high = metadata.get("low"), metadata.get("high")
     items = converted if isinstance(converted, tuple) else (converted,)
+    choices = metadata.get("choices", ())
+    wrong = [item for item in items if item not in (*choices, *metadata.get("recorded", ()))]
+    if choices and wrong:
+        return f"must be one of {', '.join(choices)}, got {value!r}{nearest(str(wrong[0]), choices)}"
+    low, high = metadata.get("low"), metadata.get("high")
     for item in items:
         if not isinstance(item, (int, float)) or isinstance(item, bool):
             continue

@@ -18,14 +18,18 @@ from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
+from poster_ml.data.targets import metadata_targets
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
+from poster_ml.models.catalogue import find_family
 from poster_ml.models.surgery import frozen_cut, split_at
+from poster_ml.training import checkpoint
 from poster_ml.training.batches import Samples, predict_logits, predict_padded
 from poster_ml.training.devices import shared_batches
 from poster_ml.training.features import cached_features, missing_bytes
 from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
 from poster_ml.training.precision import precision_scope, resolve_precision
+from poster_ml.training.pretraining import pretrain
 from poster_ml.training.statistics import set_statistics
 
 logger = logging.getLogger(__name__)
@@ -76,7 +80,9 @@ def train_candidate(
     if config.train.deterministic:
         _be_deterministic()
     keras.utils.set_random_seed(config.seed)
-    precision = resolve_precision(config.train.precision)
+    precision = resolve_precision(
+        config.train.precision, depthwise=find_family(config.model.family).depthwise
+    )
     samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
     about = {"dataset": dataset.fingerprint, "precision": precision, "size": dataset.size}
     with shared_batches(config.train.batch_size):
@@ -88,6 +94,10 @@ def train_candidate(
             network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
         )
         set_statistics(model, train)
+        if config.train.pretrain_epochs and not checkpoint.has_state(folder):
+            index = dataset.index.iloc[samples["train"].rows]
+            targets, _ = metadata_targets(index, config.train.pretrain_on)
+            pretrain(model, train, targets, config.train, config.seed)
         result = fit(
             model,
             train,

@@ -93,6 +93,37 @@ def register_best(
     )
 
 
+def register_run(run_id: str, *, metric: str = "val_roc_auc") -> Version:
+    """Registers the model of one finished run that was chosen elsewhere, by a search for example.
+
+    The first version of its family becomes champion, every later one challenger. A run that is registered
+    already is not registered twice.
+
+    Args:
+        run_id: of a training run with a logged model.
+        metric: a validation metric of the run, which the version's card names.
+
+    Raises: RegistryError where the run is unknown, unfinished, of the demo, or lacks model or metric.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    try:
+        run = client.get_run(run_id)
+    except mlflow.MlflowException as error:
+        raise RegistryError(f"no run {run_id!r} in this store: give the id of a training run") from error
+    if run.info.status != "FINISHED":
+        raise RegistryError(f"run {run_id} is {run.info.status}, not FINISHED: finish it first")
+    if run.data.tags.get("profile") == "demo":
+        raise RegistryError(f"run {run_id} is a demo run on synthetic posters: train on real ones")
+    if not metric.startswith("val_") or metric not in run.data.metrics:
+        raise RegistryError(f"run {run_id} has no validation metric {metric!r}: give val_roc_auc")
+    model = _logged_model(client, run)
+    if model is None:
+        raise RegistryError(f"run {run_id} has no logged model: give the id of a training run")
+    return _register(client, registered_name(_family_of(run)), run, model, metric)
+
+
 def find_version(name: str, alias: str) -> Any:
     """Returns mlflow's ModelVersion behind an alias.
 

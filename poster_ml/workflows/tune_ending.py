@@ -15,6 +15,7 @@ from scipy import stats
 from poster_ml.config import replace
 from poster_ml.evaluation.comparison import compare_runs
 from poster_ml.seeding import derive_seed
+from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run
 from poster_ml.tuning.records import TrialRecord, top
 from poster_ml.tuning.space import SearchSpace
@@ -22,7 +23,6 @@ from poster_ml.workflows.evaluate import run_evaluate
 from poster_ml.workflows.profile import Task
 from poster_ml.workflows.promote import run_promote
 from poster_ml.workflows.recorded import fetched
-from poster_ml.workflows.register import run_register
 from poster_ml.workflows.train import train_task
 from poster_ml.workflows.tune_log import children
 
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 METRIC = "val_roc_auc"
-WINNER_METRIC = "val_roc_auc_over_seeds"  # on winners of searches only: the registry chooses by it
 CONFIDENCE = 0.95
 
 
@@ -105,7 +104,6 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
     )
     known = find_run(run_id).metrics
     test = known if "test_roc_auc" in known else run_evaluate(run=run_id, split="test").metrics
-    RunLogger(run_id).log_metrics({WINNER_METRIC: winner.mean})
     parent.set_tags({"winner.run_id": run_id, "winner.setting": winner.label})
     verdict = _register(task, run_id)
     ending = Ending(tuple(finals), winner, run_id, gain, test, verdict)
@@ -194,11 +192,7 @@ def _register(task: Task, run_id: str) -> str:
     """Registers the winner, and promotes it where it is better than the champion."""
     if task.profile == "demo":
         return "the demo's winner is not registered: give --data DIR for real posters"
-    family = task.config.model.family
-    fingerprint = find_run(run_id).tags["dataset.fingerprint"]
-    version = run_register(family, metric=WINNER_METRIC, dataset_fingerprint=fingerprint)
-    if version.run_id != run_id:
-        return f"{version.text()} was better in an earlier search: the winner is not registered"
-    if version.alias == "challenger":
-        return run_promote(family).text()
-    return f"{version.text()}: there was no champion to compare it with"
+    version = register_run(run_id)
+    if version.alias != CHALLENGER:
+        return f"{version.text()}: there was no champion to compare it with"
+    return run_promote(task.config.model.family).text()

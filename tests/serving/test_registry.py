@@ -7,7 +7,14 @@ import pytest
 
 from poster_ml.errors import RegistryError
 from poster_ml.serving.load import load_keras_model
-from poster_ml.serving.registry import find_version, move_champion, register_best, registered_name, roll_back
+from poster_ml.serving.registry import (
+    find_version,
+    move_champion,
+    register_best,
+    register_run,
+    registered_name,
+    roll_back,
+)
 
 FINGERPRINT = "sha256-aaaa"
 
@@ -81,6 +88,29 @@ def test_the_best_finished_run_on_the_same_data_is_registered(runs):
     other = register_best("vgg16", dataset_fingerprint="sha256-other")
     assert (other.number, other.alias) == (2, "challenger")
     assert aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_a_run_chosen_elsewhere_is_registered_though_another_is_better(runs):
+    better, chosen = runs(0.80), runs(0.70)
+    first = register_run(chosen)
+    assert (first.run_id, first.alias, first.number, first.created) == (chosen, "champion", 1, True)
+    again = register_run(chosen)
+    assert (again.number, again.alias, again.created) == (1, "champion", False)
+    assert register_run(better).alias == "challenger"
+    assert aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_a_run_that_cannot_be_registered_says_why(runs):
+    for run_id, message in (
+        ("0" * 32, "no run '0000"),
+        (runs(0.7, status="FAILED"), "is FAILED, not FINISHED"),
+        (runs(0.7, profile="demo"), "is a demo run on synthetic posters"),
+        (runs(0.7, model=False), "has no logged model"),
+    ):
+        with pytest.raises(RegistryError, match=message):
+            register_run(run_id)
+    with pytest.raises(RegistryError, match="no validation metric 'test_roc_auc'"):
+        register_run(runs(0.7, test_roc_auc=0.9), metric="test_roc_auc")
 
 
 def test_champions_move_and_come_back(runs):

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import optuna
+import psutil
 import pytest
 
 from poster_ml.errors import TuningError
@@ -15,6 +17,7 @@ from poster_ml.tuning.records import INTERRUPTED, read_records
 from poster_ml.tuning.space import SearchSpace
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import SurrogateObjective
+from poster_ml.tuning.trial import TrialContext
 from poster_ml.tuning.work import DONE, LATE, Job
 from poster_ml.tuning.workers import run_workers
 
@@ -161,3 +164,29 @@ def test_optuna_itself_reads_the_journal(spec: StudySpec, space: SearchSpace, tm
     backend = optuna.storages.journal.JournalFileBackend(spec.storage)
     study = optuna.load_study(study_name="study", storage=optuna.storages.JournalStorage(backend))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
+
+
+class LeakingObjective:
+    """Every call keeps 30 MB for ever, as a model that Keras built would; notes the process and its size."""
+
+    kept: ClassVar[list[bytearray]] = []
+
+    def __call__(self, trial: TrialContext) -> float:
+        self.kept.append(bytearray(b"x" * 30_000_000))
+        process = psutil.Process()
+        trial.note("process", process.pid)
+        trial.note("megabytes", process.memory_info().rss / 1e6)
+        return 0.5
+
+
+def test_memory_does_not_grow_over_trials(spec: StudySpec, space: SearchSpace, tmp_path: Path) -> None:
+    opened = open_study(spec)
+    job = Job(spec, space, LeakingObjective(), 12, tmp_path / "work", recycle=4)
+    assert run_workers(job, opened, 1) == DONE
+    trials = sorted(opened.trials(), key=lambda trial: trial.number)
+    sizes = np.array([trial.user_attrs["megabytes"] for trial in trials]).reshape(3, 4)  # one row per process
+    processes = [trial.user_attrs["process"] for trial in trials]
+    assert [len(set(processes[first : first + 4])) for first in (0, 4, 8)] == [1, 1, 1]
+    assert len(set(processes)) == 3
+    assert (np.diff(sizes, axis=1) > 20).all(), "the objective was to leak"
+    assert np.abs(sizes[1:, -1] - sizes[0, -1]).max() < 20, "the third process is as small as the first"

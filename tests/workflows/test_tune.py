@@ -12,6 +12,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -21,8 +22,11 @@ from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.synthetic import write_posters
 from poster_ml.errors import ConfigError, TuningError
+from poster_ml.serving.registry import find_version
+from poster_ml.tracking.runs import find_run
 from poster_ml.tuning.space import Fidelity
 from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config
+from poster_ml.workflows.tune_log import children
 
 SPACE = """
 variant: basic_cnn
@@ -277,3 +281,45 @@ def test_the_best_parameters_file_reads_as_an_experiment_section() -> None:
     assert yaml.safe_dump(
         nested({"model.dropout": 0.1, "model.dense": (8, 8), "seed": 1}), sort_keys=False
     ) == ("model:\n  dropout: 0.1\n  dense:\n  - 8\n  - 8\nseed: 1\n")
+
+
+def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice(
+    here: Path, mlflow_place: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mlflow_place)
+    (mlflow_place / "experiments").symlink_to(place / "experiments")
+    lean = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
+    arguments: dict[str, Any] = {
+        "model": "basic_cnn",
+        "data": place / "prepared",
+        "options": TuneOptions(trials=2, pruner="none"),
+        "overrides": [*lean, "train.epochs=2"],
+    }
+    result = run_tune(**arguments)
+    found = {child.name: child for child in children(result.run_id)}
+    finals = {name for name in found if name.startswith("final ")}
+    assert finals == {
+        f"final {label}, seed {seed}"
+        for label in ("default", f"trial {result.best_number}")
+        for seed in (0, 1)
+    }
+    seeds = {found[name].params["seed"] for name in finals}
+    assert len(seeds) == 2, "the settings are compared on the same seeds"
+    assert all(found[name].params["limit"] == "0" for name in finals)
+    parent = find_run(result.run_id)
+    winner = find_run(parent.tags["winner.run_id"])
+    assert winner.name.startswith(f"final {parent.tags['winner.setting']}, seed ")
+    means = {
+        label: np.mean([found[f"final {label}, seed {seed}"].metrics["val_roc_auc"] for seed in (0, 1)])
+        for label in ("default", f"trial {result.best_number}")
+    }
+    assert parent.tags["winner.setting"] == max(means, key=lambda label: means[label])
+    assert "test_roc_auc" in winner.metrics
+    others = [run for name, run in found.items() if name in finals and run.run_id != winner.run_id]
+    assert not any("test_roc_auc" in find_run(run.run_id).metrics for run in others), "test is read once"
+    assert find_version("poster-cnn", "champion").run_id == winner.run_id
+    assert "there was no champion to compare it with" in result.summary
+    repeated = run_tune(**arguments)
+    assert {child.run_id for child in children(result.run_id)} == {child.run_id for child in found.values()}
+    assert repeated.run_id == result.run_id
+    assert "registered before" in repeated.summary

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from poster_ml import cli
+from poster_ml.cli.options import collect_overrides
 from poster_ml.errors import DatasetError
 
 COMMANDS = (
@@ -275,5 +276,5 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
 
 
 def test_options_that_stand_for_a_key_become_overrides():
-    overrides = cli._overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
+    overrides = collect_overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
     assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "limit=5"]

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from poster_ml import cli
+from poster_ml.cli.options import collect_overrides, path_or_none, split_names
 from poster_ml.config import REPOSITORY
 
 ENTRY_POINTS = yaml.safe_load((REPOSITORY / "MLproject").read_text())["entry_points"]
@@ -41,9 +42,9 @@ class TestEveryEntryPoint:
 
 
 def test_an_empty_text_means_not_given():
-    assert cli._path("") is None
-    assert cli._overrides([""], weights="", epochs=0, limit=0, precision="") == []
-    assert cli._names([""]) == []
+    assert path_or_none("") is None
+    assert collect_overrides([""], weights="", epochs=0, limit=0, precision="") == []
+    assert split_names([""]) == []
 
 
 def test_conda_yaml_lists_what_pyproject_needs_in_the_versions_of_the_lock():

@@ -28,7 +28,8 @@ def calls(monkeypatch):
         ("promote", "run_roll_back"),
     ):
         record(module, name)
-    monkeypatch.setattr("poster_ml.cli._load_keras", lambda: None)
+    monkeypatch.setattr("poster_ml.cli.service.load_keras", lambda: None)
+    monkeypatch.setattr("poster_ml.cli.judging.load_keras", lambda: None)
     return seen
 
 

@@ -1,0 +1,117 @@
+"""Commands: what models can do, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poster_ml.cli.app import app
+from poster_ml.cli.options import AsJson, Data, Format, ModelUri, Split, path_or_none
+from poster_ml.cli.output import load_keras, show
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Option(help="Id of a training run.")] = "",
+    model_uri: ModelUri = "",
+    data: Data = "",
+    split: Annotated[Split, typer.Option(help="Which posters.")] = Split.test,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate one model in full and add it to its run.
+
+    Example: poster-ml evaluate --run 0a1b2c3d --split test
+    """
+    load_keras()
+    from poster_ml.workflows.evaluate import run_evaluate
+
+    show(run_evaluate(run=run, model_uri=model_uri, data=path_or_none(data), split=split.value), as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Ids of two or more runs.")],
+    split: Annotated[Split, typer.Option(help="Which posters.")] = Split.test,
+    out: Annotated[str, typer.Option(help="Folder for the table and the figure.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs on the same posters: which differences are real.
+
+    Example: poster-ml compare 0a1b2c3d 4e5f6a7b --split val
+    """
+    from poster_ml.workflows.compare import run_compare
+
+    show(run_compare(runs, split=split.value, out=path_or_none(out)), as_json)
+
+
+@app.command()
+def explain(
+    posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    model_uri: ModelUri,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    layer: Annotated[str, typer.Option(help="Layer of the map; default: the model's choice.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Draw class activation maps and intermediate layers of any posters.
+
+    Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
+    """
+    load_keras()
+    from poster_ml.workflows.explain import run_explain
+
+    show(run_explain(model_uri, posters, out, layer=layer), as_json)
+
+
+@app.command()
+def predict(
+    posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    model_uri: ModelUri,
+    output_format: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.table,
+    out: Annotated[str, typer.Option(help="CSV or Parquet file to write, resumable; default: stdout.")] = "",
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
+) -> None:
+    """Probabilities for files or folders.
+
+    Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
+    """
+    load_keras()
+    from poster_ml.workflows.predict import run_predict
+
+    run_predict(model_uri, posters, format=output_format.value, out=path_or_none(out), resume=not no_resume)
+
+
+@app.command()
+def drift(
+    log: Annotated[Path, typer.Option(help="Prediction log of the service.")],
+    data: Annotated[Path, typer.Option(help="Prepared dataset that the model was trained on.")],
+    model_uri: Annotated[str, typer.Option(help="Also compare the probabilities of this model.")] = "",
+    since: Annotated[str, typer.Option(help="First day or time of the period, UTC.")] = "",
+    until: Annotated[str, typer.Option(help="Day or time where the period ends.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the posters that were scored in a period with those of training.
+
+    Example: poster-ml drift --log predictions.jsonl --data data/prepared --since 2026-01-01
+    """
+    if model_uri:
+        load_keras()
+    from poster_ml.workflows.drift import run_drift
+
+    show(run_drift(log, data, model_uri=model_uri, since=since, until=until), as_json)
+
+
+@app.command()
+def export(
+    runs: Annotated[list[str], typer.Argument(help="Ids of runs.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the record of runs (tags, params, metrics) to a small JSON file.
+
+    Example: poster-ml export 0a1b2c3d 4e5f6a7b --out docs/results/runs.json
+    """
+    from poster_ml.workflows.export import run_export
+
+    show(run_export(runs, out), as_json)

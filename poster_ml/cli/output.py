@@ -1,0 +1,57 @@
+"""How a result is shown, and an error said in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+
+def load_keras() -> None:
+    """Imports Keras and its backend without the notes that TensorFlow's C++ side writes to stderr.
+
+    They come before its log level is read, so nothing but the file descriptor itself can hold them back.
+    """
+    if "keras" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        import keras
+
+        keras.ops.zeros(1)  # the first operation looks for devices
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
+def show(result: Any, as_json: bool) -> None:
+    """Prints a result on stdout: its own text, or JSON."""
+    if as_json:
+        print(json.dumps(plain(result), indent=2, default=str))
+    elif hasattr(result, "text"):
+        print(result.text())
+    else:
+        for name, value in plain(result).items():
+            print(f"{name.replace('_', ' '):<24}{value}")
+
+
+def plain(result: Any) -> Any:
+    """Returns a dataclass as nested plain values."""
+    return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result  # type: ignore[arg-type]
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message without line breaks, with the place for an operating system's error."""
+    if isinstance(error, OSError):
+        place = error.filename2 or error.filename or "a file"
+        return f"{place}: {error.strerror or error}; name one that you may read and write"
+    formatted = getattr(error, "format_message", None)
+    text = formatted() if formatted is not None else str(error)
+    if formatted is not None and not text.rstrip().endswith(("--help", "?)")):
+        text = f"{text.rstrip('.')}; see 'poster-ml --help'"
+    return " ".join(text.split())

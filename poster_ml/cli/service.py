@@ -1,0 +1,87 @@
+"""Commands: the registry, and housekeeping."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from poster_ml.cli.app import app
+from poster_ml.cli.options import AsJson, ModelUri, Split, path_or_none
+from poster_ml.cli.output import load_keras, show
+
+
+@app.command()
+def register(
+    model: Annotated[str, typer.Option(help="Model family, for example vgg16.")] = "vgg16",
+    allow_demo: Annotated[bool, typer.Option("--allow-demo", help="Also runs of the demo profile.")] = False,
+    dataset: Annotated[
+        str, typer.Option(help="Fingerprint of the dataset to compare runs on; default: the newest run's.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Register the best finished run of a family, chosen by validation.
+
+    Example: poster-ml register --model vgg16
+    """
+    from poster_ml.workflows.register import run_register
+
+    show(run_register(model, allow_demo=allow_demo, dataset_fingerprint=dataset or None), as_json)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Option(help="Model family, for example vgg16.")] = "vgg16",
+    split: Annotated[Split, typer.Option(help="Which posters decide.")] = Split.val,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Bring the champion before back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the challenger champion when a paired test says that it is better.
+
+    Example: poster-ml promote --model vgg16
+    """
+    from poster_ml.workflows.promote import run_promote, run_roll_back
+
+    show(run_roll_back(model) if roll_back else run_promote(model, split=split.value), as_json)
+
+
+@app.command()
+def compact(
+    model_uri: ModelUri,
+    data: Annotated[str, typer.Option(help="Prepared dataset; default: the one it was trained on.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an 8-bit version for processors, offered where it is twice as fast within .005 AUC.
+
+    Example: poster-ml compact --model-uri models:/poster-mobilenet_v2@champion
+    """
+    load_keras()
+    from poster_ml.workflows.compact import run_compact
+
+    show(run_compact(model_uri, data=path_or_none(data)), as_json)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all entries.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the cached features of frozen networks, or clear them.
+
+    Example: poster-ml cache --clear
+    """
+    from poster_ml.workflows.cache import run_cache
+
+    show(run_cache(clear=clear), as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine can do, and what to mend.
+
+    Example: poster-ml doctor
+    """
+    load_keras()
+    from poster_ml.workflows.doctor import run_doctor
+
+    show(run_doctor(), as_json)

@@ -1,0 +1,171 @@
+"""Commands: from a dataset to models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poster_ml.cli.app import app
+from poster_ml.cli.options import (
+    AsJson,
+    BlendRule,
+    Data,
+    Engine,
+    Epochs,
+    Limit,
+    Overrides,
+    Protocol,
+    Weights,
+    checked_choice,
+    collect_overrides,
+    path_or_none,
+    split_names,
+)
+from poster_ml.cli.output import load_keras, show
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="Variant, a name under experiments/.")] = "",
+    data: Data = "",
+    experiment: Annotated[str, typer.Option(help="YAML file instead of the variant's own.")] = "",
+    overrides: Overrides = None,
+    weights: Weights = "",
+    epochs: Epochs = 0,
+    limit: Limit = 0,
+    resume: Annotated[str, typer.Option(help="Id of a run to go on with.")] = "",
+    precision: Annotated[str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16.")] = "",
+    protocol: Annotated[
+        str, typer.Option(help="sound (default) or study: which of the variant's files.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train one variant, judge it on validation, log everything.
+
+    Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
+    """
+    from poster_ml.workflows.refusals import check_training
+
+    given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
+    protocol = checked_choice(protocol or "sound", Protocol, "--protocol")
+    if resume and (given or data or experiment):
+        raise typer.BadParameter(
+            "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
+            "the options that stand for them"
+        )
+    if not resume:
+        check_training(model, path_or_none(data), path_or_none(experiment), given, protocol)
+    load_keras()
+    from poster_ml.workflows.train import run_train
+
+    result = run_train(
+        model=model,
+        data=path_or_none(data),
+        experiment=path_or_none(experiment),
+        overrides=given,
+        resume=resume,
+        protocol=protocol,
+    )
+    show(result, as_json)
+
+
+@app.command()
+def suite(
+    data: Data = "",
+    protocol: Annotated[Protocol, typer.Option(help="The study's choices, or sound ones.")] = Protocol.sound,
+    only: Annotated[list[str] | None, typer.Option(help="Only this variant; repeat, or commas.")] = None,
+    weights: Weights = "",
+    epochs: Epochs = 0,
+    limit: Limit = 0,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value for all variants, VARIANT:key=value for one; repeat, or ';'."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per variant, with different seeds.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("reports/suite"),
+    as_json: AsJson = False,
+) -> None:
+    """Train all variants and compare them on the same posters.
+
+    Example: poster-ml suite --protocol study --only basic_cnn,mobilenet_v2 --seeds 3
+    --set mobilenet_v2:model.weights=mobilenet.weights.h5
+    """
+    load_keras()
+    from poster_ml.workflows.suite import run_suite
+
+    result = run_suite(
+        data=path_or_none(data),
+        protocol=protocol.value,
+        only=split_names(only),
+        overrides=collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit),
+        seeds=seeds,
+        out=out,
+    )
+    show(result, as_json)
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Option(help="Variant with a search space under experiments/tune/.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials that the study shall have in all.")] = 20,
+    data: Data = "",
+    engine: Annotated[Engine, typer.Option(help="Search engine.")] = Engine.optuna,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
+    storage: Annotated[
+        str, typer.Option(help="Storage URL; default: a journal beside the MLflow store.")
+    ] = "",
+    study: Annotated[str, typer.Option(help="Study name; the same name goes on.")] = "",
+    timeout: Annotated[float, typer.Option(min=0, help="Minutes; 0: no limit.")] = 0,
+    sampler: Annotated[str, typer.Option(help="tpe, random or qmc (Optuna).")] = "tpe",
+    pruner: Annotated[
+        str, typer.Option(help="median, third, hyperband, halving or none (Optuna).")
+    ] = "median",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the study.")] = 0,
+    overrides: Overrides = None,
+    weights: Weights = "",
+    search_only: Annotated[
+        bool, typer.Option("--search-only", help="No training in full of the best settings afterwards.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search hyperparameters; a study of the same name is continued.
+
+    Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
+    """
+    from poster_ml.workflows.tune import TuneOptions, run_tune
+
+    options = TuneOptions(
+        trials=trials,
+        engine=engine.value,
+        workers=workers,
+        storage=storage,
+        study=study,
+        timeout=timeout,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        ending=not search_only,
+    )
+    load_keras()
+    given = collect_overrides(overrides, weights=weights)
+    show(run_tune(model=model, options=options, data=path_or_none(data), overrides=given), as_json)
+
+
+@app.command()
+def blend(
+    runs: Annotated[list[str], typer.Argument(help="Ids of two or more training runs.")],
+    name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "blend",
+    rule: Annotated[BlendRule, typer.Option(help="Equal weights, or fitted on validation.")] = BlendRule.mean,
+    data: Annotated[str, typer.Option(help="Prepared dataset; default: the runs' own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Average trained networks into one model, judge it on validation, log it.
+
+    Example: poster-ml blend 0a1b2c3d 4e5f6a7b --name poster_blend
+    """
+    load_keras()
+    from poster_ml.workflows.blend import run_blend
+
+    show(run_blend(runs, name=name, rule=rule.value, data=path_or_none(data)), as_json)

@@ -2,6 +2,7 @@
 
     python benchmarks/tuning.py                      # on the surrogate: about two minutes
     python benchmarks/tuning.py --posters DATASET    # and trials per hour with real training
+    python benchmarks/tuning.py --repeats 0 --posters DATASET --keep    # the search stays in ./mlflow.db
 
 The surrogate is stated in `poster_ml/tuning/surrogates.py`: the best AUC is known, so is the regret.
 """
@@ -9,6 +10,7 @@ The surrogate is stated in `poster_ml/tuning/surrogates.py`: the best AUC is kno
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -81,17 +83,16 @@ def compare_pruners(repeats: int, trials: int, epochs: int) -> None:
         print(f"  {pruner:<10}saved {saved.mean():.1%} (+-{half:.1%})   regret {middle(regret)}")
 
 
-def compare_with_naive_loop(data: Path, model: str, weights: str, trials: int, naive_trials: int) -> None:
+def compare_with_naive_loop(
+    data: Path, model: str, given: list[str], trials: int, naive_trials: int, workers: int, keep: bool
+) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
-    import os
-
     from poster_ml.config import experiment_path, load_experiment, replace
     from poster_ml.data.prepared import PreparedDataset
     from poster_ml.tuning.space_file import load_space, space_path
     from poster_ml.workflows.candidate import train_candidate
     from poster_ml.workflows.tune import TuneOptions, run_tune
 
-    given = [f"model.weights={weights}"] if weights else []
     config = load_experiment(experiment_path(model), tuple(given))
     space, dataset = load_space(space_path(model)), PreparedDataset.open(data)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -101,16 +102,22 @@ def compare_with_naive_loop(data: Path, model: str, weights: str, trials: int, n
         with tempfile.TemporaryDirectory() as folder:
             train_candidate(replace(config, **changes), dataset, folder=Path(folder))
     naive = 3600 * naive_trials / (time.perf_counter() - began)
+    print(
+        f"  naive loop (full fidelity, no cache, no pruning): {naive:.1f}, from {naive_trials} trials",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        storage = ""
+        if not keep:
+            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+            storage = f"{folder}/journal.log"
         os.environ["POSTER_ML_CACHE"] = f"{folder}/features"
         began = time.perf_counter()
-        options = TuneOptions(trials=trials, storage=f"{folder}/journal.log", ending=False)
+        options = TuneOptions(trials=trials, workers=workers, storage=storage, ending=False)
         result = run_tune(model=model, options=options, data=data, overrides=given)
         tuned = 3600 * trials / (time.perf_counter() - began)
     print(f"Trials per hour, {model}, {len(dataset.index)} posters (caches empty at the start)")
-    print(f"  naive loop (full fidelity, no cache, no pruning): {naive:.1f}, from {naive_trials} trials")
-    print(f"  poster-ml tune: {tuned:.1f}, from {trials} trials ({result.pruned} pruned)")
+    print(f"  poster-ml tune, {workers} workers: {tuned:.1f}, from {trials} trials ({result.pruned} pruned)")
     print(f"  ratio: {tuned / naive:.1f}")
 
 
@@ -125,6 +132,9 @@ if __name__ == "__main__":
         "--weights", default="", help="a weights file, or none; default: as in the experiment"
     )
     parser.add_argument("--naive-trials", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], help="key=value, for both")
+    parser.add_argument("--workers", type=int, default=2, help="of the search")
+    parser.add_argument("--keep", action="store_true", help="log the search to this folder's MLflow store")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if options.repeats:
@@ -132,5 +142,11 @@ if __name__ == "__main__":
         compare_pruners(options.repeats, options.trials, options.epochs)
     if options.posters:
         compare_with_naive_loop(
-            options.posters, options.model, options.weights, options.trials, options.naive_trials
+            options.posters,
+            options.model,
+            [*options.set, *([f"model.weights={options.weights}"] if options.weights else [])],
+            options.trials,
+            options.naive_trials,
+            options.workers,
+            options.keep,
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
 from poster_ml.evaluation.curves import draw_training_curves
+from poster_ml.models.freezing import trainable_summary
 from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training.fit import OnEpoch
@@ -155,9 +156,10 @@ def log_network(
         {
             "kept_accuracy": kept["accuracy"],
             "kept_epoch": candidate.fit.kept_epoch,
+            "epochs": len(candidate.fit.history),
             "temperature": operating.temperature,
             "threshold": operating.threshold,
-            "parameters": candidate.model.count_params(),
+            **trainable_summary(candidate.model),
         }
     )
     logger.info("logging the model")

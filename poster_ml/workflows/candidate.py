@@ -84,6 +84,9 @@ def train_candidate(
         config.train.precision, depthwise=find_family(config.model.family).depthwise
     )
     samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
+    if config.limit:
+        counts = f"{len(samples['train'])} training and {len(samples['val'])} validation posters"
+        logger.info(f"limit {config.limit} of {len(dataset.index)} posters: {counts}")
     about = {"dataset": dataset.fingerprint, "precision": precision, "size": dataset.size}
     with shared_batches(config.train.batch_size):
         with precision_scope(precision):

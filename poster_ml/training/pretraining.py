@@ -15,6 +15,7 @@ import numpy as np
 
 from poster_ml.config import TrainConfig
 from poster_ml.errors import ConfigError
+from poster_ml.models import graph
 from poster_ml.training.batches import Batches, Samples
 from poster_ml.training.fit import reset_draws
 from poster_ml.training.optimizers import build_optimizer
@@ -38,7 +39,7 @@ def pretrain(
 
     Raises: ConfigError where nothing below the logit is trained, so that nothing would be kept.
     """
-    body = keras.Model(model.input, model.get_layer("logit").input)
+    body = keras.Model(model.input, graph.input_tensor(model, "logit"))
     if not body.trainable_variables:
         raise ConfigError(
             [

@@ -129,3 +129,12 @@ def test_a_lesson_comes_first_once_and_only_from_training_posters(dataset, tmp_p
     rows = dataset.rows("train", 0, config.seed)
     assert given[0][2] == rows.tolist()
     assert given[0][1][0] == len(rows)
+
+
+def test_a_lesson_changes_the_hidden_layer_above_cached_features(dataset, tmp_path):
+    taught = run(vgg(**{"train.pretrain_epochs": 2}), dataset, tmp_path, "taught")
+    plain = run(vgg(), dataset, tmp_path, "plain")
+    assert len(list_entries(tmp_path / "cache")) == 2, "the lesson needs no features of its own"
+    assert losses(taught) != losses(plain)
+    names = [layer.name for layer in taught.model.layers]
+    assert names == [layer.name for layer in plain.model.layers], "what the lesson was predicted with is gone"

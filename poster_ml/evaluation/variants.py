@@ -65,6 +65,21 @@ class VariantTable:
         """Says whether two variants really differ in ROC AUC."""
         return pair.p_holm < 1.0 - self.confidence
 
+    def difference(self, first: str, second: str) -> Interval:
+        """Returns ROC AUC of `first` minus `second`; 0 without width for a variant and itself.
+
+        Raises: EvaluationError where the two were not compared.
+        """
+        for pair in self.pairs:
+            found = pair.auc_difference
+            if (pair.first, pair.second) == (first, second):
+                return found
+            if (pair.first, pair.second) == (second, first):
+                return Interval(-found.estimate, -found.high, -found.low)
+        if first == second:
+            return Interval(0.0, 0.0, 0.0)
+        raise EvaluationError(f"{first} and {second} were not compared")
+
     def frame(self) -> pandas.DataFrame:
         """Returns one row per pair."""
         import pandas

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,41 +13,83 @@ import pandas as pd
 from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError, TrackingError
 from poster_ml.evaluation.comparison import ComparisonTable, compare_runs
+from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.files import atomic_path
 from poster_ml.tracking.runs import RunRecord, find_run
 from poster_ml.workflows.recorded import fetched
 
 
-def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = None) -> ComparisonTable:
-    """Compares runs by the predictions that they logged.
+@dataclass(frozen=True)
+class Comparison:
+    """All runs, and, where some differ in nothing but the seed, their means over seeds."""
+
+    by_run: ComparisonTable
+    by_setting: VariantTable | None
+
+    def text(self) -> str:
+        """Returns the tables and, in words, which differences are real."""
+        parts = [self.by_run.text()]
+        if self.by_setting is not None:
+            parts.append(self.by_setting.text())
+        return "\n\n".join(parts)
+
+
+def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = None) -> Comparison:
+    """Compares runs by the predictions that they logged; those that differ in the seed only are one setting.
 
     Args:
         runs: ids of at least two runs.
         split: whose predictions: `val` after train, `test` after evaluate.
-        out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`; None: no files.
+        out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
+            seeds `settings.csv` and `settings.png`; None: no files.
 
     Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do.
     """
     if len(set(runs)) < 2:
         raise EvaluationError(f"compare needs at least two different runs, got {', '.join(runs) or 'none'}")
-    return compare_records([find_run(run) for run in dict.fromkeys(runs)], split, out)
-
-
-def compare_records(records: Sequence[RunRecord], split: str, out: Path | None) -> ComparisonTable:
-    """Compares runs that were looked up already; arguments and errors as for `run_compare`."""
-    names = _names(records)
+    named = _names([find_run(run) for run in dict.fromkeys(runs)])
+    groups = group_by_setting(named)
+    predictions = {name: logged_predictions(record, split) for name, record in named.items()}
+    thresholds = {name: record.metrics.get("threshold", 0.5) for name, record in named.items()}
     settings = EvaluateConfig()
-    table = compare_runs(
-        {name: logged_predictions(record, split) for name, record in names.items()},
-        threshold={name: record.metrics.get("threshold", 0.5) for name, record in names.items()},
+    by_run = compare_runs(
+        predictions,
+        threshold=thresholds,
         repeats=settings.bootstrap,
         confidence=settings.confidence,
         seed=0,
-        variants={name: record.variant or name for name, record in names.items()},
+        variants={name: label for label, members in groups.items() for name in members},
     )
+    by_setting = None
+    if 1 < len(groups) < len(named):
+        by_setting = compare_variants(
+            {label: [predictions[name] for name in members] for label, members in groups.items()},
+            threshold={label: [thresholds[name] for name in members] for label, members in groups.items()},
+            confidence=settings.confidence,
+        )
+    comparison = Comparison(by_run, by_setting)
     if out is not None:
-        _write(table, out)
-    return table
+        _write(comparison, out)
+    return comparison
+
+
+def group_by_setting(named: Mapping[str, RunRecord]) -> dict[str, list[str]]:
+    """Puts runs together whose parameters differ in the seed alone.
+
+    Returns: setting -> names of its runs. A setting is called by its variant where no other has that one,
+        else by its first run, without the seed that the suite and the search put at the end of a name.
+    """
+    members: dict[tuple[object, ...], list[str]] = {}
+    for name, record in named.items():
+        same = tuple(sorted((key, value) for key, value in record.params.items() if key != "seed"))
+        members.setdefault((record.variant, same), []).append(name)
+    variants = [str(key[0]) for key in members]
+    groups = {}
+    for (variant, _), names in members.items():
+        unique = bool(variant) and variants.count(str(variant)) == 1
+        label = str(variant) if unique else re.sub(r",? seed \d+.*$", "", names[0])
+        groups[label if label not in groups else names[0]] = names
+    return groups
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
@@ -72,14 +116,18 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
         ) from error
 
 
-def _write(table: ComparisonTable, out: Path) -> None:
+def _write(comparison: Comparison, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    table = comparison.by_run
     texts = {
         "pairs.csv": table.frame().to_csv(index=False),
         "runs.csv": table.runs_frame().to_csv(index=False),
-        "comparison.txt": table.text() + "\n",
+        "comparison.txt": comparison.text() + "\n",
         "spreads.csv": pd.DataFrame(map(dataclasses.asdict, table.spreads)).to_csv(index=False),
     }
+    if comparison.by_setting is not None:
+        texts["settings.csv"] = comparison.by_setting.frame().to_csv(index=False)
+        comparison.by_setting.draw(out / "settings.png")
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

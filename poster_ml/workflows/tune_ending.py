@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
 from poster_ml.config import replace
-from poster_ml.evaluation.comparison import compare_runs
+from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
-from poster_ml.tracking.runs import RunLogger, RunRecord, find_run
+from poster_ml.tracking.runs import RunLogger, find_run
 from poster_ml.tuning.records import TrialRecord, top
 from poster_ml.tuning.space import SearchSpace
+from poster_ml.workflows.compare import logged_predictions
 from poster_ml.workflows.evaluate import run_evaluate
 from poster_ml.workflows.profile import Task
 from poster_ml.workflows.promote import run_promote
-from poster_ml.workflows.recorded import fetched
 from poster_ml.workflows.train import train_task
 from poster_ml.workflows.tune_log import children
 
@@ -35,42 +34,41 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Final:
-    """One setting trained in full with several seeds.
-
-    `mean`, `low` and `high` are of the validation ROC AUC over seeds (t interval); `runs` are its run ids in
-    the order of the seeds, `values` theirs.
-    """
+    """One setting trained in full: its run ids and validation ROC AUCs in the order of the seeds."""
 
     label: str
     runs: tuple[str, ...]
     values: tuple[float, ...]
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the end of a search found; `gain` is winner minus default, paired by seed: mean, low, high."""
+    """What the end of a search found.
+
+    Attributes:
+        finals: the default first, then the promoted trials.
+        winner: the one with the highest mean validation ROC AUC.
+        run_id: its best run.
+        scores: mean over seeds of every setting, with intervals for other posters and other seeds.
+        gain: winner minus default, likewise.
+        test: metrics of the winner's run; verdict: what was registered.
+    """
 
     finals: tuple[Final, ...]
     winner: Final
     run_id: str
-    gain: tuple[float, float, float]
+    scores: VariantTable
+    gain: Interval
     test: dict[str, float]
     verdict: str
 
     def text(self) -> str:
         """Returns a small table and the verdict."""
-        lines = [f"{'setting':<14}{METRIC:>12}   95 % over {len(self.winner.values)} seeds"]
-        lines += [
-            f"{final.label:<14}{final.mean:>12.4f}   {final.low:.4f} to {final.high:.4f}"
-            for final in self.finals
-        ]
-        gain = "{:+.4f} ({:+.4f} to {:+.4f})".format(*self.gain)
-        lines.append(
-            f"winner: {self.winner.label}, {gain} against the default, same seeds; run {self.run_id}"
-        )
+        seeds = len(self.winner.values)
+        lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, 95 % for other posters and other seeds"]
+        lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.variants]
+        gain = self.gain.text(4, sign=True)
+        lines.append(f"winner: {self.winner.label}, {gain} against the default; run {self.run_id}")
         if "test_roc_auc" in self.test:
             lines.append(f"on test, once: ROC AUC {self.test['test_roc_auc']:.4f}")
         return "\n".join([*lines, self.verdict])
@@ -86,42 +84,33 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
         parent: the study's run; full trainings become its children. Those that are there already are used.
     """
     finals = _train_all(task, space, records, parent)
-    winner = max(finals, key=lambda final: final.mean)
+    winner = max(finals, key=lambda final: float(np.mean(final.values)))
     default = next(final for final in finals if final.label == DEFAULT)
-    gain = interval(np.subtract(winner.values, default.values))
     run_id = winner.runs[int(np.argmax(winner.values))]
-    _log_comparison(finals, parent)
+    scores = _compare(finals, parent)
+    gain = scores.difference(winner.label, default.label)
+    best = next(score.roc_auc for score in scores.variants if score.name == winner.label)
     parent.log_metrics(
         {
-            "final_default_val_roc_auc": default.mean,
-            "final_best_val_roc_auc": winner.mean,
-            "final_best_val_roc_auc_ci_low": winner.low,
-            "final_best_val_roc_auc_ci_high": winner.high,
-            "final_gain_val_roc_auc": gain[0],
-            "final_gain_val_roc_auc_ci_low": gain[1],
-            "final_gain_val_roc_auc_ci_high": gain[2],
+            "final_default_val_roc_auc": float(np.mean(default.values)),
+            "final_best_val_roc_auc": best.estimate,
+            "final_best_val_roc_auc_ci_low": best.low,
+            "final_best_val_roc_auc_ci_high": best.high,
+            "final_gain_val_roc_auc": gain.estimate,
+            "final_gain_val_roc_auc_ci_low": gain.low,
+            "final_gain_val_roc_auc_ci_high": gain.high,
         }
     )
     known = find_run(run_id).metrics
     test = known if "test_roc_auc" in known else run_evaluate(run=run_id, split="test").metrics
     parent.set_tags({"winner.run_id": run_id, "winner.setting": winner.label})
     verdict = _register(task, run_id)
-    ending = Ending(tuple(finals), winner, run_id, gain, test, verdict)
+    ending = Ending(tuple(finals), winner, run_id, scores, gain, test, verdict)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "ending.txt"
         file.write_text(ending.text() + "\n", encoding="utf-8")
         parent.log_file(file, "final")
     return ending
-
-
-def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Returns (mean, low, high) of the t interval; without width where there is one value only."""
-    numbers = np.asarray(values, dtype="float64")
-    mean = float(numbers.mean())
-    if len(numbers) < 2:
-        return mean, mean, mean
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(numbers) - 1) * stats.sem(numbers))
-    return mean, mean - half, mean + half
 
 
 def settings_to_train(
@@ -160,32 +149,27 @@ def _train_all(
                 record = find_run(result.run_id)
             runs.append(record)
         values = tuple(run.metrics[METRIC] for run in runs)
-        finals.append(Final(label, tuple(run.run_id for run in runs), values, *interval(values)))
+        finals.append(Final(label, tuple(run.run_id for run in runs), values))
     return finals
 
 
-def _log_comparison(finals: Sequence[Final], parent: RunLogger) -> None:
-    """Compares all full trainings on the same validation posters and logs table and figure."""
-    frames: dict[str, pd.DataFrame] = {}
-    thresholds: dict[str, float] = {}
-    variants: dict[str, str] = {}
-    for final in finals:
-        for index, run_id in enumerate(final.runs):
-            name = f"{final.label}, seed {index}"
-            record: RunRecord = find_run(run_id)
-            with fetched(run_id, "evaluation/val/predictions.csv") as file:
-                frames[name] = pd.read_csv(file, dtype={"movie_id": str})
-            thresholds[name] = record.metrics.get("threshold", 0.5)
-            variants[name] = final.label
-    table = compare_runs(
-        frames, threshold=thresholds, repeats=1000, confidence=CONFIDENCE, seed=0, variants=variants
+def _compare(finals: Sequence[Final], parent: RunLogger) -> VariantTable:
+    """Compares the settings on the same validation posters; logs table and figure."""
+    records = {final.label: [find_run(run_id) for run_id in final.runs] for final in finals}
+    table = compare_variants(
+        {label: [logged_predictions(run, "val") for run in runs] for label, runs in records.items()},
+        threshold={
+            label: [run.metrics.get("threshold", 0.5) for run in runs] for label, runs in records.items()
+        },
+        confidence=CONFIDENCE,
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "comparison.txt").write_text(table.text() + "\n", encoding="utf-8")
-        table.draw_runs(folder / "runs.png")
-        table.runs_frame().to_csv(folder / "runs.csv", index=False)
+        table.draw(folder / "pairs.png")
+        table.frame().to_csv(folder / "pairs.csv", index=False)
         parent.log_folder(folder, "final")
+    return table
 
 
 def _register(task: Task, run_id: str) -> str:

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.intervals import delong_difference, delong_interval
+from poster_ml.evaluation.intervals import Interval, delong_difference, delong_interval
 from poster_ml.evaluation.variants import compare_variants
 
 
@@ -102,6 +102,11 @@ def test_real_differences_are_named_and_drawn(tmp_path: Path) -> None:
     assert "3 variants on the same 800 posters" in text
     assert "2 of 3 pairs really differ" in text
     assert "one run only, so nothing is known of other seeds: once" in text
+    gain = table.difference("strong", "weak")
+    back = table.difference("weak", "strong")
+    assert (gain.estimate, gain.low, gain.high) == (-back.estimate, -back.high, -back.low)
+    assert gain.low > 0
+    assert table.difference("weak", "weak") == Interval(0.0, 0.0, 0.0)
     assert list(table.frame()["real"]).count(True) == 2
     assert table.draw(tmp_path / "pairs.png").stat().st_size > 5000
 

@@ -78,7 +78,7 @@ def test_a_blend_is_a_run_like_any_other(two_runs, tiny_dataset, capsys):
     # And everything downstream takes it.
     evaluated = run_evaluate(run=result.run_id, split="test")
     assert evaluated.metrics["test_roc_auc"] == find_run(result.run_id).metrics["test_roc_auc"]
-    assert run_compare([result.run_id, two_runs[0]], split="val").posters == len(labels.rows("val"))
+    assert run_compare([result.run_id, two_runs[0]], split="val").by_run.posters == len(labels.rows("val"))
     version = run_register("blend")
     assert (version.name, version.run_id) == ("poster-blend", result.run_id)
     posters = sorted((tiny_dataset.parent / "synthetic" / "posters").glob("*.jpg"))[:2]

@@ -16,7 +16,8 @@ with warnings.catch_warnings():
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.errors import EvaluationError, TrackingError
-from poster_ml.workflows.compare import run_compare
+from poster_ml.tracking.runs import RunRecord
+from poster_ml.workflows.compare import group_by_setting, run_compare
 
 LABELS = np.random.default_rng(5).integers(0, 2, 200)
 
@@ -52,7 +53,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
 
 def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     *judged, _ = runs
-    table = run_compare(judged, out=tmp_path)
+    comparison = run_compare(judged, out=tmp_path)
+    table = comparison.by_run
     areas = [roc_auc_score(LABELS, runs[run]["probability"]) for run in judged[:3]]
     right = [np.mean((runs[run]["probability"] >= 0.4) == LABELS) for run in judged[:3]]
     spread = table.spreads[0]
@@ -72,7 +74,30 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     assert np.isnan(spreads.loc["basic_cnn", "roc_auc_deviation"])
     assert {file.name for file in tmp_path.iterdir()} == {
         "pairs.csv", "runs.csv", "comparison.txt", "spreads.csv", "pairs.png", "runs.png",
+        "settings.csv", "settings.png",
     }  # fmt: skip
+    pair = comparison.by_setting.pairs[0]
+    assert (pair.first, pair.second) == ("vgg16", "basic_cnn")
+    assert comparison.by_setting.real(pair)
+    assert comparison.text().endswith("so nothing is known of other seeds: basic_cnn")
+
+
+def record(name, seed, **params):
+    return RunRecord(name, name, "FINISHED", {"seed": str(seed), **params}, {"variant": "vgg16"}, {})
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_no_repeats():
+    named = {
+        "final default, seed 0": record("a", 1, dropout="0.3"),
+        "final default, seed 1": record("b", 2, dropout="0.3"),
+        "final trial 7, seed 0": record("c", 1, dropout="0.5"),
+        "vgg16": record("d", 9, dropout="0.5", epochs="3"),
+    }
+    assert group_by_setting(named) == {
+        "final default": ["final default, seed 0", "final default, seed 1"],
+        "final trial 7": ["final trial 7, seed 0"],
+        "vgg16": ["vgg16"],
+    }
 
 
 def test_a_run_without_predictions_is_told_what_to_do(runs):

@@ -217,7 +217,7 @@ def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
 
 def test_runs_are_compared_on_the_posters_that_both_scored(task):
     runs = [train_task(Task(tiny(seed=seed), task.data, "full")).run_id for seed in (1, 2)]
-    table = run_compare(runs, split="val", out=task.data.parent / "comparison")
+    table = run_compare(runs, split="val", out=task.data.parent / "comparison").by_run
     assert table.posters == len(PreparedDataset.open(task.data).rows("val"))
     assert [spread.runs for spread in table.spreads] == [2]
     assert (task.data.parent / "comparison" / "pairs.png").is_file()

@@ -265,16 +265,6 @@ def test_pruned_and_failed_trials_are_logged_as_what_they_are(here: Path, tmp_pa
         mlflow.set_tracking_uri(None)
 
 
-def test_the_interval_over_seeds_is_the_t_interval() -> None:
-    from poster_ml.workflows.tune_ending import interval
-
-    mean, low, high = interval([0.6, 0.62, 0.64])
-    assert mean == pytest.approx(0.62)
-    assert high - mean == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
-    assert mean - low == pytest.approx(high - mean)
-    assert interval([0.6]) == (0.6, 0.6, 0.6)
-
-
 def test_the_best_parameters_file_reads_as_an_experiment_section() -> None:
     from poster_ml.workflows.tune_log import nested
 

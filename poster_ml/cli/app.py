@@ -13,6 +13,7 @@ import typer
 
 from poster_ml.cli.output import one_line
 from poster_ml.errors import PosterMLError
+from poster_ml.quiet import quiet_libraries
 
 app = typer.Typer(
     name="poster-ml",
@@ -42,8 +43,7 @@ def settings(
     logger.handlers[:] = [handler]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
-    for library in ("mlflow", "alembic", "tensorflow", "absl", "optuna"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    quiet_libraries()
     if not debug:
         warnings.filterwarnings("ignore")
     if quiet:

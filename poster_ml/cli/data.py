@@ -19,7 +19,8 @@ from poster_ml.cli.options import (
     SplitKind,
     path_or_none,
 )
-from poster_ml.cli.output import load_keras, show
+from poster_ml.cli.output import show
+from poster_ml.quiet import load_keras
 
 
 @app.command()

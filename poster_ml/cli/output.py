@@ -4,29 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
 from typing import Any
-
-
-def load_keras() -> None:
-    """Imports Keras and its backend without the notes that TensorFlow's C++ side writes to stderr.
-
-    They come before its log level is read, so nothing but the file descriptor itself can hold them back.
-    """
-    if "keras" in sys.modules:
-        return
-    sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        import keras
-
-        keras.ops.zeros(1)  # the first operation looks for devices
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
 
 
 def show(result: Any, as_json: bool) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from poster_ml.cli.app import app
 from poster_ml.cli.options import AsJson, ModelUri, Split, path_or_none
-from poster_ml.cli.output import load_keras, show
+from poster_ml.cli.output import show
+from poster_ml.quiet import load_keras
 
 
 @app.command()

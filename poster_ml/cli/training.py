@@ -23,7 +23,8 @@ from poster_ml.cli.options import (
     path_or_none,
     split_names,
 )
-from poster_ml.cli.output import load_keras, show
+from poster_ml.cli.output import show
+from poster_ml.quiet import load_keras
 
 
 @app.command()

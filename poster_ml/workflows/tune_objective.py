@@ -12,6 +12,7 @@ from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.reading import Rows
 from poster_ml.errors import TuningError
+from poster_ml.quiet import load_keras, quiet_libraries
 from poster_ml.tracking.runs import RunLogger, open_run
 from poster_ml.tuning.trial import PrunedError, TrialContext
 
@@ -79,6 +80,8 @@ class TrainingObjective:
 
     def _train(self, trial: TrialContext, config: ExperimentConfig, run: RunLogger) -> float | None:
         """Trains and logs; None where the trial was pruned."""
+        quiet_libraries()  # a worker is a process of its own
+        load_keras()
         import keras
 
         from poster_ml.training.fit import StopTraining

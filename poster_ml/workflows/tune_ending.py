@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from poster_ml.config import replace
@@ -147,6 +149,8 @@ def _train_all(
                     Task(config, task.data, task.profile), name=name, parent_run_id=parent.run_id
                 )
                 record = find_run(result.run_id)
+                keras.backend.clear_session()  # a dozen networks in one process would add up
+                gc.collect()
             runs.append(record)
         values = tuple(run.metrics[METRIC] for run in runs)
         finals.append(Final(label, tuple(run.run_id for run in runs), values))

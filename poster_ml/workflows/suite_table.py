@@ -123,7 +123,6 @@ class SuiteTable:
                 score.roc_auc,
                 f"accuracy {score.accuracy.estimate:.3f}"
                 + (f", {score.runs} seeds" if score.runs > 1 else ""),
-                score.name not in self.random,
             )
             for score in self.scores.variants
         ]

@@ -226,13 +226,17 @@ def _score(name: str, part: _Parts, confidence: float) -> VariantScore:
     return VariantScore(
         name=name,
         runs=len(part.aucs),
-        roc_auc=_interval(float(part.aucs.mean()), posters, [part.aucs], confidence)[0],
+        roc_auc=_share(float(part.aucs.mean()), posters, part.aucs, confidence),
         roc_auc_spread=_spread(part.aucs),
-        accuracy=_interval(
-            float(part.accuracies.mean()), _of_mean(part.right), [part.accuracies], confidence
-        )[0],
+        accuracy=_share(float(part.accuracies.mean()), _of_mean(part.right), part.accuracies, confidence),
         accuracy_spread=_spread(part.accuracies),
     )
+
+
+def _share(estimate: float, posters: float, seeds: Floats, confidence: float) -> Interval:
+    """Returns the interval of something between 0 and 1."""
+    found, _ = _interval(estimate, posters, [seeds], confidence)
+    return Interval(estimate, max(0.0, found.low), found.high)
 
 
 def _pair(first: str, second: str, parts: Mapping[str, _Parts], confidence: float) -> VariantPair:

@@ -61,6 +61,9 @@ def test_the_mean_over_seeds_is_surer_than_one_run_but_counts_their_spread() -> 
     assert width["wild"] > 2 * width["calm"]
     assert by_name["wild"].roc_auc_spread > 5 * by_name["calm"].roc_auc_spread
     assert by_name["calm"].runs == 3
+    two = compare_variants({"two": runs(labels, shared, [0.1, 2.0], 6)}, threshold=0.5, confidence=0.95)
+    interval = two.variants[0].roc_auc
+    assert (interval.low, interval.high) == (0.0, 1.0), "two seeds far apart say nothing, within 0 and 1"
 
 
 def test_intervals_hold_the_truth_over_posters_and_seeds() -> None:

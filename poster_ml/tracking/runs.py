@@ -65,6 +65,15 @@ class RunLogger:
         for start in range(0, len(items), 500):
             self._client.log_batch(self.run_id, metrics=items[start : start + 500])
 
+    def log_results(self, metrics: Mapping[str, float]) -> None:
+        """Logs what a finished network is judged by, as the last word on a metric that epochs have too.
+
+        MLflow shows the value of the highest step: `val_accuracy` of the kept network would hide behind that
+        of the last epoch.
+        """
+        epochs = [item.step for item in self._client.get_metric_history(self.run_id, "val_accuracy")]
+        self.log_metrics(metrics, step=max(epochs, default=0))
+
     def fill_epochs(self, history: Sequence[Mapping[str, float]]) -> None:
         """Logs the epochs (from 1) that a killed process had finished but not logged."""
         logged = {item.step for item in self._client.get_metric_history(self.run_id, "val_auc")}

@@ -129,7 +129,7 @@ def _finish(
     operating = fit_operating(logits, dataset.labels(rows), config.evaluate)
     _log_network(run, config, dataset, model, operating)
     judgement = judge(model, dataset, "val", config, operating, folder, {"val": logits})
-    run.log_metrics(judgement.metrics())
+    run.log_results(judgement.metrics())
     write_report(folder, run.run_id, judgement, config, dataset, "full")
     (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
     run.log_folder(folder)

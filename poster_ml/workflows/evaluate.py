@@ -119,6 +119,6 @@ def _log(
 def _fill(
     logger: RunLogger, dataset: PreparedDataset, judgement: Judgement, folder: Path, context: str
 ) -> None:
-    logger.log_metrics(judgement.metrics())
+    logger.log_results(judgement.metrics())
     logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, context)
     logger.log_folder(folder)

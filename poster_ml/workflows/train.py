@@ -140,7 +140,7 @@ def finish(
     )
     known = {"val": candidate.validation_logits}
     judgement = judge(candidate.model, dataset, "val", config, operating, folder, known)
-    run.log_metrics(judgement.metrics())
+    run.log_results(judgement.metrics())
     write_report(folder, run.run_id, judgement, config, dataset, task.profile)
     run.log_folder(folder)
     return judgement

@@ -80,6 +80,8 @@ def test_a_run_logs_everything_that_the_interface_names(task):
     ends = [f"val_{name}{end}" for name in names.split() for end in ("", "_ci_low", "_ci_high")]
     more = ["val_majority_accuracy", "val_baseline_year_genre_roc_auc", "val_poster_beyond_metadata_auc_gain"]
     assert {*per_epoch.split(), *ends, *more} <= set(run.data.metrics)
+    judged = {name: result.metrics[name] for name in ("val_accuracy", "val_roc_auc", "val_accuracy_ci_low")}
+    assert {name: run.data.metrics[name] for name in judged} == judged
     evaluation = (
         "roc.png precision_recall.png confusion_matrix.png calibration.png classification_report.txt "
     )
@@ -103,6 +105,18 @@ def test_a_run_logs_everything_that_the_interface_names(task):
     np.testing.assert_allclose(again, known, atol=1e-5)
     assert settings.variant == "basic_cnn"
     assert recorded_config(record) == task.config
+
+
+def test_what_the_kept_network_is_judged_by_is_the_last_word(mlflow_place):
+    with open_run("a run", tags={}) as run:
+        for epoch, value in enumerate((0.5, 0.7, 0.6), start=1):
+            run.log_metrics({"val_accuracy": value, "val_auc": value}, step=epoch)
+        run.log_results({"val_accuracy": 0.7, "val_roc_auc": 0.71})
+    metrics = find_run(run.run_id).metrics
+    assert (metrics["val_accuracy"], metrics["val_auc"], metrics["val_roc_auc"]) == (0.7, 0.6, 0.71)
+    with open_run("no epochs", tags={}) as run:
+        run.log_results({"test_roc_auc": 0.6})
+    assert find_run(run.run_id).metrics == {"test_roc_auc": 0.6}
 
 
 def test_evaluate_adds_the_split_to_the_same_run_and_leaves_its_state(task):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from poster_ml.errors import ConfigError, nearest
+from poster_ml.values import convert, fault_of
 
 Section = TypeVar("Section")
 
@@ -331,8 +330,8 @@ def _build(kind: type[Section], values: Any, prefix: str, faults: list[str]) -> 
         elif dataclasses.is_dataclass(hints[key]):
             arguments[key] = _build(typing.cast(Any, hints[key]), value, name, faults)
         else:
-            converted = _convert(value, hints[key])
-            fault = _fault(converted, value, hints[key], fields[key].metadata)
+            converted = convert(value, hints[key])
+            fault = fault_of(converted, value, hints[key], fields[key].metadata)
             if fault:
                 faults.append(f"{name} {fault}")
             else:
@@ -351,64 +350,3 @@ def _nearest_key(name: str, section: str) -> str:
         if close:
             return f" (did you mean {by_last[close[0]]!r}?)"
     return ""
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """Returns the value as the field's type, or None where it does not fit."""
-    if isinstance(hint, types.UnionType):
-        fits = (_convert(value, inner) for inner in typing.get_args(hint) if inner is not str)
-        return next((fit for fit in fits if fit is not None), _convert(value, str))
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        items = value if isinstance(value, (list, tuple)) else None
-        converted = None if items is None else tuple(_convert(item, inner) for item in items)
-        return None if converted is None or None in converted else converted
-    if hint is float:
-        return _number(value)
-    if hint is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-    return value if isinstance(value, hint) else None
-
-
-def _number(value: Any) -> float | None:
-    """Accepts 1, 1.0 and "1e-4": YAML 1.1 reads an exponent without a dot as text."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value) if isinstance(value, (int, float, str)) else None
-    except ValueError:
-        return None
-
-
-def _fault(converted: Any, value: Any, hint: Any, metadata: Any) -> str:
-    """Says in words what is wrong with a value, or nothing."""
-    if converted is None:
-        return f"must be {_type_name(hint)}, got {value!r}"
-    items = converted if isinstance(converted, tuple) else (converted,)
-    choices = metadata.get("choices", ())
-    wrong = [item for item in items if item not in (*choices, *metadata.get("recorded", ()))]
-    if choices and wrong:
-        return f"must be one of {', '.join(choices)}, got {value!r}{nearest(str(wrong[0]), choices)}"
-    low, high = metadata.get("low"), metadata.get("high")
-    for item in items:
-        if not isinstance(item, (int, float)) or isinstance(item, bool):
-            continue
-        # Written so that NaN and infinity fail too.
-        if not ((low is None or item >= low) and (high is None or item <= high)) or not math.isfinite(item):
-            return f"must be {_range(low, high)}, got {value!r}"
-    return ""
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"between {low:g} and {high:g}"
-    return f"at least {low:g}" if low is not None else f"at most {high:g}"
-
-
-def _type_name(hint: Any) -> str:
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_type_name(inner) for inner in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return f"a list of {_type_name(typing.get_args(hint)[0]).removeprefix('a ')}s"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return names.get(hint, str(hint))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from poster_ml.config import TrainConfig
-from poster_ml.training import precision
+from poster_ml.training import optimizers, precision
 from poster_ml.training.optimizers import build_optimizer, layer_rates, plateau_rate
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.selection import best_epoch, should_stop
@@ -128,3 +128,33 @@ def test_the_precision_scope_puts_the_old_policy_back():
     with precision_scope("mixed_bfloat16"):
         assert keras.layers.Dense(1).compute_dtype == "bfloat16"
     assert keras.mixed_precision.dtype_policy().name == before
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="one pass is for TensorFlow's CPU backend"
+)
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw", "sgd"])
+def test_updates_in_one_pass_are_those_of_keras(name, monkeypatch):
+    settings = TrainConfig(
+        optimizer=name, learning_rate=1e-2, weight_decay=0.01, clip_norm=1.0, ema_momentum=0.9
+    )
+    numbers = np.random.default_rng(0)
+    images = numbers.normal(size=(6, 4)).astype("float32")
+    labels = numbers.integers(0, 2, (6, 1)).astype("float32")
+
+    def weights_after_four_steps():
+        keras.utils.set_random_seed(5)
+        model = tiny_network()
+        optimizer = build_optimizer(settings, model, 2, 2)
+        model.compile(optimizer=optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True))
+        for _ in range(4):
+            model.train_on_batch(images, labels)
+        return type(optimizer), [np.array(value) for value in model.get_weights()]
+
+    one_pass, found = weights_after_four_steps()
+    monkeypatch.setattr(optimizers, "_fused", lambda kind: kind)
+    own, expected = weights_after_four_steps()
+    assert one_pass is not own
+    assert issubclass(one_pass, own)
+    for value, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-6)

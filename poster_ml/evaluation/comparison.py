@@ -29,7 +29,7 @@ from poster_ml.evaluation.intervals import (
     wilson_interval,
 )
 from poster_ml.evaluation.metrics import Floats, Integers, Scorer
-from poster_ml.evaluation.paired import holm, mcnemar, paired_accuracy_difference
+from poster_ml.evaluation.paired import holm, mcnemar, p_text, paired_accuracy_difference
 
 if TYPE_CHECKING:
     import pandas
@@ -155,8 +155,8 @@ class ComparisonTable:
             verdict = f"real in {' and '.join(real)}" if real else "not told apart"
             lines.append(
                 f"{pair.first} - {pair.second}: ROC AUC {pair.auc_difference.text(sign=True)} "
-                f"{_p_text(pair.auc_p_holm)}, accuracy {pair.accuracy_difference.text(sign=True)} "
-                f"{_p_text(pair.accuracy_p_holm)}: {verdict}"
+                f"{p_text(pair.auc_p_holm)}, accuracy {pair.accuracy_difference.text(sign=True)} "
+                f"{p_text(pair.accuracy_p_holm)}: {verdict}"
             )
         count = sum(bool(self.real(pair)) for pair in self.pairs)
         lines += ["", f"{count} of {len(self.pairs)} pairs really differ."]
@@ -168,7 +168,7 @@ class ComparisonTable:
             ForestRow(
                 f"{pair.first} - {pair.second}",
                 pair.auc_difference,
-                _p_text(pair.auc_p_holm),
+                p_text(pair.auc_p_holm),
                 "ROC AUC" in self.real(pair),
             )
             for pair in self.pairs
@@ -320,7 +320,3 @@ def _spreads(runs: Sequence[RunScore]) -> list[VariantSpread]:
 
 def _columns(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.estimate, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
-
-
-def _p_text(p_value: float) -> str:
-    return "p<.001" if p_value < 0.001 else f"p={p_value:.3f}"

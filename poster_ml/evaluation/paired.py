@@ -54,3 +54,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[position]))
         corrected[position] = running
     return corrected
+
+
+def p_text(p_value: float) -> str:
+    """Returns "p=0.012", or "p<.001" below that: no p-value is 0."""
+    return "p<.001" if p_value < 0.001 else f"p={p_value:.3f}"

@@ -22,7 +22,7 @@ from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.intervals import Interval, check_confidence, structural_components
 from poster_ml.evaluation.metrics import Floats, Integers
-from poster_ml.evaluation.paired import holm
+from poster_ml.evaluation.paired import holm, p_text
 
 if TYPE_CHECKING:
     import pandas
@@ -111,7 +111,7 @@ class VariantTable:
             f"{self.confidence:.0%} intervals for other posters and, where there are several, other seeds",
             *(
                 f"{pair.first} - {pair.second}: ROC AUC {pair.auc_difference.text(sign=True)} "
-                f"p={pair.p_holm:.3f}: {'real' if self.real(pair) else 'not told apart'}"
+                f"{p_text(pair.p_holm)}: {'real' if self.real(pair) else 'not told apart'}"
                 for pair in self.pairs
             ),
         ]
@@ -128,7 +128,7 @@ class VariantTable:
             ForestRow(
                 f"{pair.first} - {pair.second}",
                 pair.auc_difference,
-                "p<.001" if pair.p_holm < 0.001 else f"p={pair.p_holm:.3f}",
+                p_text(pair.p_holm),
                 self.real(pair),
             )
             for pair in self.pairs

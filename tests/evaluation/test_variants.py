@@ -104,6 +104,8 @@ def test_real_differences_are_named_and_drawn(tmp_path: Path) -> None:
     text = table.text()
     assert "3 variants on the same 800 posters" in text
     assert "2 of 3 pairs really differ" in text
+    assert "p<.001: real" in text
+    assert "p=0.000" not in text
     assert "one run only, so nothing is known of other seeds: once" in text
     gain = table.difference("strong", "weak")
     back = table.difference("weak", "strong")

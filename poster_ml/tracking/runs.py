@@ -153,11 +153,12 @@ def open_run(
         run_id=run_id,
         experiment_id=None if run_id else experiment,
         run_name=None if run_id else name,
+        parent_run_id=None if run_id else parent_run_id,
+        tags=all_tags,  # with the run itself: a process killed right here leaves no run without its parent
         log_system_metrics=system_metrics,
         nested=mlflow.active_run() is not None,
     )
     logger = RunLogger(active.info.run_id)
-    logger.set_tags(all_tags)
     if outer:
         _point_to(outer, logger.run_id)
     try:

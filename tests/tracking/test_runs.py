@@ -1,0 +1,55 @@
+"""Runs are opened whole: whatever kills the process, the store never holds a run without its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from poster_ml.tracking.runs import find_run, open_run
+
+
+def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(
+    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies right behind the creation: nothing that comes later can mend the run."""
+    with open_run("study", tags={"kind": "study"}) as parent:
+        pass
+    create_run = mlflow.MlflowClient.create_run
+    created: list[str] = []
+
+    class Killed(BaseException):
+        pass
+
+    def create_and_die(client: mlflow.MlflowClient, *args: Any, **kwargs: Any) -> None:
+        created.append(create_run(client, *args, **kwargs).info.run_id)
+        raise Killed
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", create_and_die)
+    with (
+        pytest.raises(Killed),
+        open_run("trial 3", tags={"kind": "trial", "trial.number": "3"}, parent_run_id=parent.run_id),
+    ):
+        pass
+    (run_id,) = created
+    orphan = find_run(run_id)
+    assert (orphan.status, orphan.name) == ("RUNNING", "trial 3")
+    assert orphan.tags["kind"] == "trial"
+    assert orphan.tags["trial.number"] == "3"
+    assert orphan.tags["mlflow.parentRunId"] == parent.run_id
+    assert orphan.tags["git_commit"]
+
+
+def test_a_run_that_goes_on_keeps_its_place_and_takes_new_tags(mlflow_place: Path) -> None:
+    with (
+        open_run("suite", tags={"kind": "suite"}) as parent,
+        open_run("first", tags={"state": "begun"}, parent_run_id=parent.run_id) as run,
+    ):
+        pass
+    with open_run("again", tags={"state": "resumed"}, run_id=run.run_id):
+        assert find_run(run.run_id).status == "RUNNING"
+    record = find_run(run.run_id)
+    assert (record.status, record.name, record.tags["state"]) == ("FINISHED", "again", "resumed")
+    assert record.tags["mlflow.parentRunId"] == parent.run_id

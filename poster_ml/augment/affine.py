@@ -69,9 +69,9 @@ class RandomAffine(RandomPosterLayer):
         if not self.active:
             return images
         height, width = images.shape[1:3]
-        return resample(images, self._draw_maps(images, height, width), self.fill)
+        return resample(images, self.draw_maps(images, height, width), self.fill)
 
-    def _draw_maps(self, images: Any, height: int, width: int) -> Any:
+    def draw_maps(self, images: Any, height: int, width: int) -> Any:
         """Draws one map per image: (B, 6)."""
         signed = self.draw(images, 6, -1.0, 1.0) * self.strength  # (B, 6)
         flipped = self.draw(images, 1)[:, 0] < 0.5 * self.strength * float(self.horizontal_flip)

@@ -133,7 +133,7 @@ def test_zoom_below_one_enlarges_about_the_centre() -> None:
 def test_draws_stay_in_the_ranges_and_fill_them() -> None:
     layer = RandomAffine(rotation=30.0, zoom=0.3, seed=0)
     images = np.zeros((4000, 2, 2, 3), "float32")
-    a, _, _, d, *_ = ops.convert_to_numpy(layer._draw_maps(images, 2, 2)).T
+    a, _, _, d, *_ = ops.convert_to_numpy(layer.draw_maps(images, 2, 2)).T
     zoom, angle = np.hypot(a, d), np.rad2deg(np.arctan2(d, a))
     assert 0.7 <= zoom.min() < 0.71
     assert 1.29 < zoom.max() <= 1.3
@@ -146,12 +146,12 @@ def test_strength_scales_every_range_and_the_flip() -> None:
     full = RandomAffine(rotation=30.0, zoom=0.3, shift=0.2, shear=20.0, seed=0, strength=0.25)
     scaled = RandomAffine(rotation=7.5, zoom=0.075, shift=0.05, shear=5.0, seed=0)
     np.testing.assert_allclose(
-        ops.convert_to_numpy(full._draw_maps(images, 2, 2)),
-        ops.convert_to_numpy(scaled._draw_maps(images, 2, 2)),
+        ops.convert_to_numpy(full.draw_maps(images, 2, 2)),
+        ops.convert_to_numpy(scaled.draw_maps(images, 2, 2)),
         atol=1e-6,
     )
     flipping = RandomAffine(horizontal_flip=True, strength=0.5, seed=0)
-    flipped = ops.convert_to_numpy(flipping._draw_maps(images, 2, 2))[:, 0] < 0
+    flipped = ops.convert_to_numpy(flipping.draw_maps(images, 2, 2))[:, 0] < 0
     assert 0.22 < flipped.mean() < 0.28
 
 

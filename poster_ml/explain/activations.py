@@ -58,7 +58,7 @@ def layer_outputs(
     if not layer_names:
         return {}
     outputs = [find_layer(model, name).output for name in layer_names]
-    view = keras.Model(functional_view(model).inputs, outputs)
+    view = functional_view(model, outputs)
     parts: list[list[np.ndarray]] = [[] for _ in layer_names]
     for chunk, count in padded_batches(images, batch_size):
         results = view.predict_on_batch(chunk)
@@ -87,7 +87,7 @@ def dead_channels(
     check_images(images)
     if len(images) == 0:
         raise ValueError(f"at least one image is needed to find dead channels, got {images.shape=}")
-    view = keras.Model(functional_view(model).inputs, find_layer(model, layer_name).output)
+    view = functional_view(model, find_layer(model, layer_name).output)
     lowest, highest = np.inf, -np.inf
     for chunk, count in padded_batches(images, batch_size):
         output = np.asarray(view.predict_on_batch(chunk), np.float32)[:count]

@@ -110,7 +110,7 @@ def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.nda
 def _activation_shape(network: keras.Model, layer: Any, image_shape: tuple[int, ...]) -> tuple[int, ...]:
     shape = tuple(layer.output.shape[1:])
     if None in shape:  # a network for pictures of any size
-        view = keras.Model(network.inputs, layer.output)
+        view = functional_view(network, layer.output)
         shape = tuple(view.compute_output_shape((1, *image_shape))[1:])
     return shape
 

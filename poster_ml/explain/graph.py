@@ -46,9 +46,15 @@ def check_images(images: Any) -> None:
         raise ValueError(f"images must be (B, H, W, 3) uint8, got shape={shape}, dtype={kind}")
 
 
-def functional_view(model: keras.Model) -> keras.Model:
-    """Returns a functional model on the caller's own tensors; the caller's model is not changed."""
-    return keras.Model(model.inputs, model.outputs)
+def functional_view(model: keras.Model, outputs: Any = None) -> keras.Model:
+    """Returns a functional model on the caller's own tensors; the caller's model is not changed.
+
+    Args:
+        model: with one input.
+        outputs: a tensor of the model or a list of them; None takes the model's own.
+    """
+    # The tensor itself, not a list of one: PyTorch's backend warns where what is fed has another structure.
+    return keras.Model(model.inputs[0], model.outputs if outputs is None else outputs)
 
 
 def picture_layers(model: keras.Model) -> list[keras.layers.Layer]:

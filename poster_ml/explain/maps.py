@@ -121,7 +121,7 @@ class Explainer:
     def _cam(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         assert self._head is not None
         if self._features is None:
-            self._features = keras.Model(functional_view(self._model).inputs, self._head.feature_layer.output)
+            self._features = functional_view(self._model, self._head.feature_layer.output)
         kernel = np.asarray(keras.ops.convert_to_numpy(self._head.dense.kernel), np.float32)[:, 0]  # (K,)
         parts = [
             np.asarray(self._features.predict_on_batch(chunk), np.float32)[:count] @ kernel

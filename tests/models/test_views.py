@@ -33,9 +33,11 @@ def test_the_logit_is_the_mean_over_the_views(network: keras.Model, averaged: ke
     views = FixedViews(MAPS)
     each = [logits(network, ops.convert_to_numpy(views(POSTERS, view=number))) for number in range(4)]
     assert (averaged.input.dtype, averaged.output_shape) == ("uint8", (None, 1))
-    np.testing.assert_allclose(logits(averaged), np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        logits(averaged), np.mean(each, axis=0), atol=1e-4
+    )  # a pixel may be rounded the other way
     np.testing.assert_allclose(each[0], logits(network), rtol=1e-6)  # the first view is the poster as it is
-    assert np.abs(each[1] - each[0]).max() > 1e-4, "the other views must differ, or nothing is tested here"
+    assert np.abs(each[1] - each[0]).max() > 1e-2, "the other views must differ, or nothing is tested here"
 
 
 def test_it_is_never_trained_and_drops_nothing(averaged: keras.Model) -> None:
@@ -48,7 +50,7 @@ def test_it_is_saved_and_loaded(averaged: keras.Model, network: keras.Model, tmp
     averaged.save(tmp_path / "averaged.keras")
     loaded = keras.models.load_model(tmp_path / "averaged.keras")
     np.testing.assert_allclose(logits(loaded), logits(averaged), rtol=1e-6)
-    np.testing.assert_allclose(loaded.predict(POSTERS, verbose=0), logits(averaged), rtol=1e-5)
+    np.testing.assert_allclose(loaded.predict(POSTERS, verbose=0), logits(averaged), atol=1e-4)
     layer = view_average(loaded)
     assert layer is not None
     np.testing.assert_array_equal(layer.views.maps, MAPS)

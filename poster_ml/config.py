@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,6 +228,35 @@ def replace(config: ExperimentConfig, **changes: Any) -> ExperimentConfig:
     for key, value in changes.items():
         _assign(values, key, value, faults)
     built = _build(ExperimentConfig, values, "", faults)
+    if faults:
+        raise ConfigError(faults)
+    return built
+
+
+def with_overrides(
+    config: ExperimentConfig, overrides: Sequence[str], only: Sequence[str]
+) -> ExperimentConfig:
+    """Applies "section.key=value" texts to a finished configuration.
+
+    Args:
+        config: read only.
+        overrides: as for `load_experiment`; later ones win.
+        only: the dotted keys that may be changed.
+
+    Raises: ConfigError with every fault at once.
+    """
+    values, faults = to_mapping(config), list[str]()
+    origin: dict[str, str] = {}
+    for override in overrides:
+        _apply_override(values, override, faults, origin)
+    refused = [key for key in origin if key not in only]
+    if refused:
+        allowed = ", ".join(only)
+        faults += [f"--set {origin[key]}: {key!r} cannot be set here: choose of {allowed}" for key in refused]
+        raise ConfigError(faults)
+    found: list[str] = []
+    built = _build(ExperimentConfig, values, "", found)
+    faults += [f"--set {origin.get(fault.split(' ', 1)[0], fault)}: {fault}" for fault in found]
     if faults:
         raise ConfigError(faults)
     return built

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from poster_ml.cli.app import app
-from poster_ml.cli.options import AsJson, Data, Format, ModelUri, Split, path_or_none
+from poster_ml.cli.options import (
+    AsJson,
+    Data,
+    Format,
+    ModelUri,
+    Overrides,
+    Split,
+    collect_overrides,
+    path_or_none,
+)
 from poster_ml.cli.output import show
 from poster_ml.quiet import load_keras
 
@@ -19,16 +28,24 @@ def evaluate(
     model_uri: ModelUri = "",
     data: Data = "",
     split: Annotated[Split, typer.Option(help="Which posters.")] = Split.test,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate one model in full and add it to its run.
+    """Evaluate one model in full and add it to its run. --set takes evaluate.* and explain.* keys.
 
     Example: poster-ml evaluate --run 0a1b2c3d --split test
     """
     load_keras()
     from poster_ml.workflows.evaluate import run_evaluate
 
-    show(run_evaluate(run=run, model_uri=model_uri, data=path_or_none(data), split=split.value), as_json)
+    result = run_evaluate(
+        run=run,
+        model_uri=model_uri,
+        data=path_or_none(data),
+        split=split.value,
+        overrides=collect_overrides(overrides),
+    )
+    show(result, as_json)
 
 
 @app.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig
+from poster_ml.config import ExperimentConfig, with_overrides
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError
 from poster_ml.evaluation.verdicts import verdict_sentences
@@ -43,8 +44,26 @@ class EvaluateResult:
         return "\n".join(lines + self.verdicts)
 
 
+# What may differ from the training's configuration: how much is measured, never what the model is.
+SETTABLE = (
+    "evaluate.bootstrap",
+    "evaluate.confidence",
+    "evaluate.appearance_posters",
+    "explain.method",
+    "explain.layer",
+    "explain.faithfulness_posters",
+    "explain.shortcut_posters",
+    "explain.detect_posters",
+)
+
+
 def run_evaluate(
-    *, run: str = "", model_uri: str = "", data: Path | None = None, split: str = "test"
+    *,
+    run: str = "",
+    model_uri: str = "",
+    data: Path | None = None,
+    split: str = "test",
+    overrides: Sequence[str] = (),
 ) -> EvaluateResult:
     """Evaluates the model of a run, or of a URI, on one split and logs it to the run that made the model.
 
@@ -54,13 +73,15 @@ def run_evaluate(
         data: a prepared dataset; None takes the one the run was trained on. Another one is logged to a run
             of its own, tagged `evaluated_run_id`.
         split: train, val or test.
+        overrides: "key=value" for the keys of `SETTABLE`; the run gets them as tag `evaluation.<split>.set`.
 
     Raises: ConfigError, TrackingError, RegistryError, DatasetError.
     """
     if bool(run) == bool(model_uri):
         raise ConfigError(["give one of --run RUN_ID and --model-uri URI"])
     record = find_run(run or run_of_model(model_uri))
-    config, dataset = recorded_config(record), recorded_dataset(record, data)
+    config = with_overrides(recorded_config(record), overrides, SETTABLE)
+    dataset = recorded_dataset(record, data)
     dataset.verify()
     model, settings = load_keras_model(model_uri or f"runs:/{record.run_id}/model")
     if settings.size != dataset.size:
@@ -76,6 +97,9 @@ def run_evaluate(
         copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
         write_report(folder, record.run_id, judgement, config, dataset, record.tags.get("profile", "full"))
         run_id = _log(record, dataset, judgement, folder, config)
+        tag = f"evaluation.{split}.set"
+        if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
+            RunLogger(run_id).set_tags({tag: "; ".join(overrides)})
     return EvaluateResult(
         run_id=run_id,
         variant=record.variant,

@@ -11,7 +11,7 @@ import pytest
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError, RegistryError, TrackingError, UnknownLayerError
+from poster_ml.errors import ConfigError, DatasetError, RegistryError, TrackingError, UnknownLayerError
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.registry import register_best
 from poster_ml.tracking.runs import find_run, open_run, search_runs
@@ -135,6 +135,36 @@ def test_evaluate_adds_the_split_to_the_same_run_and_leaves_its_state(task):
     assert "evaluation/test/predictions.csv" in artifacts(run_id)
     again = run_evaluate(model_uri=f"runs:/{run_id}/model", split="test")
     assert again.metrics == pytest.approx(result.metrics, nan_ok=True)
+
+
+def test_an_evaluation_can_measure_more_or_less_than_the_training_was_told(task):
+    run_id = train_task(task).run_id
+    asked = ["explain.shortcut_posters=0", "evaluate.bootstrap=150"]
+    few = run_evaluate(run=run_id, overrides=asked)
+    assert not any("_shortcut_" in name for name in few.metrics)
+    assert (
+        find_run(run_id).tags["evaluation.test.set"] == "explain.shortcut_posters=0; evaluate.bootstrap=150"
+    )
+    assert recorded_config(find_run(run_id)) == task.config
+    whole = run_evaluate(run=run_id)
+    assert any("_shortcut_" in name for name in whole.metrics)
+    assert whole.metrics["test_roc_auc"] == few.metrics["test_roc_auc"]
+    assert whole.metrics["test_log_loss_ci_low"] != few.metrics["test_log_loss_ci_low"]
+    assert find_run(run_id).tags["evaluation.test.set"] == ""
+
+
+def test_an_evaluation_cannot_change_what_the_model_is(task):
+    run_id = train_task(task).run_id
+    with pytest.raises(ConfigError) as caught:
+        run_evaluate(run=run_id, overrides=["model.dropout=0.5", "explain.detect_posters=-1"])
+    assert str(caught.value).startswith(
+        "--set model.dropout=0.5: 'model.dropout' cannot be set here: choose of evaluate.bootstrap, "
+    )
+    with pytest.raises(
+        ConfigError, match=r"^--set explain.detect_posters=-1: explain.detect_posters must be at"
+    ):
+        run_evaluate(run=run_id, overrides=["explain.detect_posters=-1"])
+    assert "test_roc_auc" not in find_run(run_id).metrics
 
 
 def test_evaluating_validation_gives_the_numbers_of_train(task):

@@ -76,7 +76,7 @@ def draw_view_maps(
         seed: an int >= 0; the same seed, the same views.
         rotation, zoom, shift, shear, horizontal_flip, strength: see `RandomAffine`.
 
-    Returns: (count, 6) float32.
+    Returns: (count, 6) float32; fewer where so many do not differ (a flip alone knows two views).
     Raises: ValueError with the argument received, and where nothing would move.
     """
     if count < 2:
@@ -94,4 +94,6 @@ def draw_view_maps(
         raise ValueError("all ranges are 0: every view would be the poster as it is")
     drawn = ops.convert_to_numpy(layer.draw_maps(ops.zeros((count - 1, 1, 1, 1)), size, size))
     plain = np.array([[1, 0, 0, 0, 1, 0]], "float32")
-    return np.concatenate([plain, np.asarray(drawn, "float32")])
+    maps = np.concatenate([plain, np.asarray(drawn, "float32")])
+    _, first = np.unique(maps, axis=0, return_index=True)
+    return maps[np.sort(first)]

@@ -36,7 +36,10 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class PosterGain:
-    """Year + genres with and without the poster; `p_value` is of no gain, two-sided."""
+    """Year + genres with and without the poster; `p_value` is of no gain, two-sided.
+
+    `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
+    """
 
     metadata_auc: Interval
     combined_auc: Interval
@@ -44,6 +47,7 @@ class PosterGain:
     p_value: float
     design: str
     combined_probabilities: Floats
+    poster_over_metadata: Interval
 
 
 def poster_gain(
@@ -100,6 +104,7 @@ def poster_gain(
         p_value=p_value,
         design=design,
         combined_probabilities=combined,
+        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
     )
 
 

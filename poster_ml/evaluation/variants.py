@@ -118,9 +118,17 @@ class VariantTable:
         real = sum(map(self.real, self.pairs))
         lines.append(f"{real} of {len(self.pairs)} pairs really differ (p-values corrected by Holm).")
         once = [each.name for each in self.variants if each.runs == 1 and each.name in compared]
-        if once and len(once) < len(compared):
+        if once:
             lines.append(f"one run only, so nothing is known of other seeds: {', '.join(once)}")
         return "\n".join(lines)
+
+    def _sources(self) -> str:
+        """What the intervals speak of."""
+        compared = {name for pair in self.pairs for name in (pair.first, pair.second)}
+        several = [each.runs > 1 for each in self.variants if each.name in compared]
+        if all(several):
+            return "other posters and seeds"
+        return "other posters, and seeds where there are several" if any(several) else "other posters only"
 
     def draw(self, path: Path) -> Path:
         """Draws a forest plot of the differences; coloured where they are real."""
@@ -136,7 +144,7 @@ class VariantTable:
         return draw_forest(
             path,
             rows,
-            label=f"difference in ROC AUC with {self.confidence:.0%} interval (posters and seeds)",
+            label=f"difference in ROC AUC with {self.confidence:.0%} interval ({self._sources()})",
             title=f"{self.posters:,} posters; coloured: real after Holm's correction",
             reference=0.0,
         )

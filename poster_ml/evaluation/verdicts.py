@@ -47,16 +47,23 @@ def _against_majority(result: EvaluationResult) -> str:
 
 
 def _against_metadata(result: EvaluationResult) -> list[str]:
+    """The poster alone against year + genres alone, paired where both were scored on the same posters."""
     if "year_genre" not in result.baselines:
         return []
     auc, metadata = result.intervals["roc_auc"], result.baselines["year_genre"].roc_auc
     names = f"year and genres alone, without any poster (ROC AUC {metadata.estimate:.3f})"
-    # Two intervals that overlap prove nothing: then nothing is claimed.
-    if auc.low > metadata.high:
-        return [f"It beats {names}."]
-    if auc.high < metadata.low:
-        return [f"It knows less than {names}."]
-    return [f"It is not clearly better or worse than {names}: the intervals overlap."]
+    if result.gain is not None:
+        paired = result.gain.poster_over_metadata
+        beats, loses = paired.low > 0, paired.high < 0
+        by = f": {paired.text(sign=True)} on the same posters"
+    else:  # two intervals that overlap prove nothing: then nothing is claimed
+        beats, loses = auc.low > metadata.high, auc.high < metadata.low
+        by = "" if beats or loses else ": the intervals overlap"
+    if beats:
+        return [f"It beats {names}{by}."]
+    if loses:
+        return [f"It knows less than {names}{by}."]
+    return [f"It cannot be told apart from {names}{by}."]
 
 
 def _gain(result: EvaluationResult) -> list[str]:

@@ -23,6 +23,8 @@ from poster_ml.figures import (
     save_figure,
 )
 
+HEADING_SIZE = 14.0  # points
+HEADING_LETTER = 0.122  # inches, a bold letter of that size on average, measured
 LABEL_NAMES = {1: "Fresh", 0: "Rotten"}
 # Tried in this order for each letter; those that a machine lacks are left out.
 _FONTS = (
@@ -99,7 +101,9 @@ def _new_sheet(count: int, picture_size: tuple[int, int], heading: str) -> tuple
     figure = Figure(figsize=(max(columns * cell_width, 7.0), height), facecolor=PAPER)
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, rows * cell_height])
     head, body = parts
-    head.text(0.02, 0.78, heading, fontsize=14, weight="bold", color=INK, va="center", parse_math=False,
+    fits = 0.96 * figure.get_figwidth() / HEADING_LETTER  # letters in one line
+    size = HEADING_SIZE * min(1.0, fits / max(1, len(heading)))
+    head.text(0.02, 0.78, heading, fontsize=size, weight="bold", color=INK, va="center", parse_math=False,
               fontfamily=_fonts())  # fmt: skip
     _legend(head)
     if not count:

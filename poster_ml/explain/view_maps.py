@@ -18,7 +18,8 @@ def mean_over_views(
 
     A view shows the input at M q where its own pixel is q, so what it says at q belongs to p = M q: the map
     is looked up at the inverse of p, times the change of area, which keeps its sum. What a view shows beyond
-    the poster's edge belongs to no place and is left out.
+    the poster's edge belongs to no place and is left out: places near the edge, which fewer views show, count
+    less in the map, as they do in the mean logit.
 
     Args:
         views: an `augment.views.FixedViews`.

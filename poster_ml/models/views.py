@@ -20,7 +20,8 @@ class ViewAverage(keras.layers.Layer):
         views: a layer such as `augment.views.FixedViews`: posters and the number of a view to posters
             of the same shape, uint8; its `maps` has length V.
 
-    Input: (B, H, W, 3) uint8. Output: (B, 1) float32. Nothing in it is trainable.
+    Input: (B, H, W, 3) uint8. Output: (B, 1) float32. Nothing in it is trainable,
+    the network's own layers included.
     """
 
     def __init__(self, network: Any, views: Any, **kwargs: Any) -> None:

@@ -159,6 +159,8 @@ def open_run(
         nested=mlflow.active_run() is not None,
     )
     logger = RunLogger(active.info.run_id)
+    if "error" in active.data.tags:  # of the attempt before; this one may end well
+        mlflow.MlflowClient().delete_tag(logger.run_id, "error")
     if outer:
         _point_to(outer, logger.run_id)
     try:

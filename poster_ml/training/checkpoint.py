@@ -36,13 +36,17 @@ class State:
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Keeps other processes out of a run's checkpoints; removes what killed ones left half written.
+
+    Args:
+        folder: where the run keeps its checkpoints.
+        name: of the lock; one process may hold several.
 
     Raises: TrackingError where another process trains the same run now.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    with (folder / name).open("w") as handle:
         try:
             # The operating system takes the lock back when the process dies, however it dies.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

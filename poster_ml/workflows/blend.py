@@ -98,11 +98,14 @@ def run_blend(
         raise ConfigError([f"unknown rule {rule!r}: choose one of {', '.join(RULES)}"])
     if not 1 <= views <= MOST_VIEWS:
         raise ConfigError([f"--views must be between 1 (the poster as it is) and {MOST_VIEWS}, got {views}"])
+    if not name.strip():
+        raise ConfigError(["--name is empty: give the run and its variant a name"])
     chosen = list(dict.fromkeys(runs))
     if len(chosen) < (2 if views == 1 else 1):
         few = "blend needs at least two different runs, or one and --views of 2 or more"
         raise ConfigError([f"{few}, got {', '.join(chosen) or 'none'}"])
     records = [find_run(run) for run in chosen]
+    _refuse_untrained(records)
     _refuse_strangers(records)
     if views > 1:
         _refuse_unmoved(records)
@@ -206,8 +209,12 @@ def _average_views(network: Any, config: ExperimentConfig, size: int, views: int
 
 
 def _refuse_unmoved(records: Sequence[RunRecord]) -> None:
-    """Refuses, before anything is loaded, runs whose networks never saw a moved poster."""
+    """Refuses, before anything is loaded, blends, and runs whose networks never saw a moved poster."""
     for record in records:
+        if record.tags.get("family") == FAMILY:
+            raise ConfigError(
+                [f"--views: {_label(record)} is a blend itself; give its members with --views instead"]
+            )
         augment = recorded_config(record).augment
         ranges = (augment.rotation, augment.zoom, augment.shift, augment.shear, augment.horizontal_flip)
         if not augment.strength or not any(ranges):
@@ -215,6 +222,22 @@ def _refuse_unmoved(records: Sequence[RunRecord]) -> None:
                 [
                     f"--views: {_label(record)} learned without rotation, zoom, shift, shear or flip, so it "
                     "has no views to average; leave --views out, or train it with augment.* set"
+                ]
+            )
+
+
+def _refuse_untrained(records: Sequence[RunRecord]) -> None:
+    """Refuses, before anything is loaded, runs that hold no network."""
+    for record in records:
+        if "dataset.fingerprint" not in record.tags or "model.family" not in record.params:
+            raise ConfigError(
+                [f"{_label(record)} is no training run: give the ids of runs that `train` made"]
+            )
+        if record.status != "FINISHED":
+            raise ConfigError(
+                [
+                    f"{_label(record)} is {record.status}: give finished runs; "
+                    f"`poster-ml train --resume {record.run_id}` finishes it"
                 ]
             )
 
@@ -234,8 +257,14 @@ def _refuse_misfits(members: Sequence[Member], dataset: PreparedDataset) -> None
     if set(sizes.values()) != {dataset.size}:
         seen = ", ".join(f"{label} {size}" for label, size in sizes.items())
         raise ConfigError([f"blended networks must take posters of {dataset.size} pixels; they take: {seen}"])
-    if len({member.logits.shape for member in members}) > 1:
-        raise ConfigError(["blended runs must have used the same posters: train them with the same --limit"])
+    rows = [dataset.rows("val", member.config.limit, member.config.seed) for member in members]
+    if any(not np.array_equal(rows[0], other) for other in rows):
+        raise ConfigError(
+            [
+                "blended runs must have used the same validation posters: train them without --limit, or "
+                "with the same --limit and the same seed"
+            ]
+        )
 
 
 def _mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> Mixture:

@@ -29,8 +29,9 @@ class ExportResult:
 def run_export(runs: Sequence[str], out: Path) -> ExportResult:
     """Writes id, name, status, tags, params and last metrics of runs as JSON.
 
-    What says nothing about the result stays out: MLflow's own tags (user, source file), measurements of the
-    machine (`system/...`), and the folders before a file's name. Nothing about single posters is written.
+    What says nothing about the result stays out: MLflow's own tags (user, source file), texts of errors,
+    measurements of the machine (`system/...`), and the folders before a file's name. Nothing about single
+    posters is written.
 
     Args:
         runs: ids, in the order wanted.
@@ -58,7 +59,7 @@ def export_record(record: RunRecord) -> dict[str, Any]:
         "tags": {
             key: _last_part(key, value)
             for key, value in sorted(record.tags.items())
-            if not key.startswith("mlflow.") or key == "mlflow.parentRunId"
+            if (not key.startswith("mlflow.") or key == "mlflow.parentRunId") and key != "error"
         },
         "params": {key: _last_part(key, value) for key, value in sorted(record.params.items())},
         "metrics": {

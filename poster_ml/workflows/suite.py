@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from poster_ml.config import experiments_folder
+from poster_ml.config import experiments_folder, flatten
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, nearest
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
@@ -80,6 +80,8 @@ def run_suite(
 
     Raises: ConfigError for unknown variants; PosterMLError where nothing could be run.
     """
+    if out.exists() and not out.is_dir():
+        raise ConfigError([f"--out {out} is a file: give a folder, or a name that is free"])
     tasks = _tasks(data, protocol, only, overrides, seeds)
     records: dict[str, list[RunRecord]] = {}
     failures: dict[str, str] = {}
@@ -96,9 +98,9 @@ def run_suite(
             keras.backend.clear_session()
         if not records:
             raise PosterMLError(f"no variant could be run: {'; '.join(failures.values())}")
-        table = build_table(records)
-        table.write(out)
-        parent.log_folder(out)
+        table = build_table(records, tasks[0].config.evaluate.confidence)
+        for file in table.write(out):
+            parent.log_file(file)
         parent.log_metrics({"best_val_roc_auc": table.best_auc()})
     comparison = table.scores.text() if table.scores.pairs else ""
     return SuiteResult(parent.run_id, table.rows(), table.markdown(), comparison, failures, out)
@@ -142,6 +144,10 @@ def _tasks(
         if name not in known:
             raise ConfigError([f"unknown variant {name!r}{nearest(name, known)}: {_choose(known)}"])
     chosen = [name for name in known if name in only or not only]
+    for override in overrides:
+        variant, colon, _ = override.partition("=")[0].strip().partition(":")
+        if colon and variant in known and variant not in chosen:
+            logger.warning(f"--set {override} is for {variant}, which is not among the chosen variants")
     tasks = []
     for name in chosen:
         given = overrides_of(name, overrides, known)
@@ -167,8 +173,24 @@ def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
     for record in search_runs(f"tags.identity = '{mark}'"):
         if record.status == "FINISHED":
             logger.info(f"{name} is done: run {record.run_id}")
+            _warn_of_other_judging(record, task, name)
             return record
         logger.info(f"{name} goes on: run {record.run_id}")
         return find_run(train_task(task, run_id=record.run_id, name=name).run_id)
     tags = {"identity": mark}
     return find_run(train_task(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
+
+
+def _warn_of_other_judging(record: RunRecord, task: Task, name: str) -> None:
+    """Says where a finished run was judged otherwise than is asked for now: it keeps its numbers."""
+    asked = {
+        key: str(value)
+        for key, value in flatten(task.config).items()
+        if key.startswith(("evaluate.", "explain."))
+    }
+    other = [key for key, value in asked.items() if record.params.get(key, value) != value]
+    if other:
+        kept = ", ".join(f"{key}={record.params[key]}" for key in other)
+        logger.warning(
+            f"{name} was judged with {kept}, and is shown so; `poster-ml evaluate --set` measures more"
+        )

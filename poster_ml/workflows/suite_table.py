@@ -36,6 +36,7 @@ BASELINES = {
     "val_baseline_year_genre_roc_auc": "year + genres, no poster",
     "val_baseline_colour_roc_auc": "colour histogram",
 }
+PAIR_FILES = ("pairs.csv", "pairs.png", "comparison.txt")
 HEADER = ("variant", "seeds", "study train / val", "train accuracy", "val accuracy", "val ROC AUC", "epochs")
 
 
@@ -83,7 +84,8 @@ class SuiteTable:
             "",
             f"{self.scores.posters:,} validation posters. Mean over seeds; in brackets the "
             f"{self.scores.confidence:.0%} interval for other posters and, from two seeds on, other seeds; "
-            "± the standard deviation between seeds. Epochs: kept of trained.",
+            "± the standard deviation between seeds. Train accuracy: while training, with dropout and "
+            "augmentation; val accuracy: at each run's own threshold. Epochs: kept of trained.",
         ]
         if self.random:
             lines.append(
@@ -100,9 +102,16 @@ class SuiteTable:
         """Returns the highest mean ROC AUC."""
         return self.scores.variants[0].roc_auc.estimate
 
-    def write(self, folder: Path) -> None:
-        """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`."""
+    def write(self, folder: Path) -> list[Path]:
+        """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
+
+        Those of an older table that this one does not have are removed.
+
+        Returns: what was written.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        for name in PAIR_FILES:
+            (folder / name).unlink(missing_ok=True)
         texts = {
             "suite.md": self.markdown() + "\n",
             "suite.csv": pd.DataFrame(self.rows()).to_csv(index=False),
@@ -115,6 +124,8 @@ class SuiteTable:
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self._draw(folder / "suite.png")
+        drawn = ["suite.png"] + (["pairs.png"] if self.scores.pairs else [])
+        return [folder / name for name in [*texts, *drawn]]
 
     def _draw(self, path: Path) -> None:
         rows = [
@@ -135,11 +146,14 @@ class SuiteTable:
         )
 
 
-def build_table(records: dict[str, list[RunRecord]]) -> SuiteTable:
+def build_table(
+    records: dict[str, list[RunRecord]], confidence: float = EvaluateConfig().confidence
+) -> SuiteTable:
     """Fetches what the runs logged and compares the variants.
 
     Args:
         records: finished training runs by variant, at least one.
+        confidence: of the intervals, 0.5..0.999.
 
     Raises: TrackingError for a run without validation predictions; EvaluationError where they don't fit.
     """
@@ -149,7 +163,7 @@ def build_table(records: dict[str, list[RunRecord]]) -> SuiteTable:
         threshold={
             name: [run.metrics.get("threshold", 0.5) for run in runs] for name, runs in records.items()
         },
-        confidence=EvaluateConfig().confidence,
+        confidence=confidence,
         not_compared=random,
     )
     return SuiteTable(records, scores, random)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.models.freezing import trainable_summary
 from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
+from poster_ml.training import checkpoint
 from poster_ml.training.fit import OnEpoch
 from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
 from poster_ml.workflows.judging import Judgement, Operating, fit_operating, judge
@@ -95,21 +97,30 @@ def train_task(
         name: of a new run; default: the variant.
         parent_run_id: the run it is shown under.
         tags: more tags for the run.
+
+    Raises: TrackingError where another process trains the run now, which is then left as it is.
     """
     config, dataset = task.config, PreparedDataset.open(task.data)
     dataset.verify()
     started = time.perf_counter()
     all_tags = run_tags(task, dataset) | dict(tags or {})
-    with open_run(name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id) as run:
-        run.log_config(config)
-        run.log_params({"data": str(task.data)})
-        run.log_dataset(dataset.index, task.data, dataset.fingerprint, "training")
-        checkpoints = WORKPLACE / "checkpoints" / run.run_id
-        candidate = train_candidate(config, dataset, folder=checkpoints, on_epoch=_epoch_logger(run))
-        run.set_tags({"precision": candidate.precision})
-        run.fill_epochs(candidate.fit.history)
-        with tempfile.TemporaryDirectory() as temporary:
-            judgement = finish(run, task, dataset, candidate, Path(temporary))
+    with ExitStack() as held:
+        if run_id is not None:  # before the run is touched: it may be alive in another process
+            _hold(held, run_id)
+        with open_run(
+            name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id
+        ) as run:
+            if run_id is None:
+                _hold(held, run.run_id)
+            run.log_config(config)
+            run.log_params({"data": str(task.data)})
+            run.log_dataset(dataset.index, task.data, dataset.fingerprint, "training")
+            checkpoints = checkpoint_folder(run.run_id)
+            candidate = train_candidate(config, dataset, folder=checkpoints, on_epoch=_epoch_logger(run))
+            run.set_tags({"precision": candidate.precision})
+            run.fill_epochs(candidate.fit.history)
+            with tempfile.TemporaryDirectory() as temporary:
+                judgement = finish(run, task, dataset, candidate, Path(temporary))
         shutil.rmtree(checkpoints, ignore_errors=True)
     return TrainResult(
         run_id=run.run_id,
@@ -120,6 +131,21 @@ def train_task(
         seconds=time.perf_counter() - started,
         metrics=judgement.metrics(),
     )
+
+
+def checkpoint_folder(run_id: str) -> Path:
+    """Returns where a run keeps its checkpoints while it trains."""
+    return WORKPLACE / "checkpoints" / run_id
+
+
+def _hold(held: ExitStack, run_id: str) -> None:
+    """Takes a run for this process until `held` ends, judging and logging included.
+
+    Raises: TrackingError where another process has it, or has just finished it.
+    """
+    held.enter_context(checkpoint.hold(checkpoint_folder(run_id), ".run"))
+    if find_run(run_id).status == "FINISHED":
+        raise TrackingError(f"run {run_id} was finished by another process just now: nothing to do")
 
 
 def finish(

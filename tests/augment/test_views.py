@@ -59,6 +59,11 @@ def test_wrong_arguments_are_refused(arguments: dict, text: str) -> None:
         FixedViews(**arguments)
 
 
+def test_a_flip_alone_knows_two_views() -> None:
+    maps = draw_view_maps(64, 10, 1, horizontal_flip=True)
+    np.testing.assert_array_equal(maps, [[1, 0, 0, 0, 1, 0], [-1, 0, 9, 0, 1, 0]])
+
+
 def test_views_that_would_all_be_one_are_refused() -> None:
     with pytest.raises(ValueError, match="all ranges are 0: every view would be the poster as it is"):
         draw_view_maps(3, 10, 1, zoom=0.2, strength=0.0)

@@ -136,7 +136,18 @@ def test_the_verdict_follows_the_interval(result: EvaluationResult) -> None:
 
 
 def test_the_verdict_on_metadata_follows_both_intervals(result: EvaluationResult) -> None:
-    metadata = result.baselines["year_genre"].roc_auc
+    assert result.gain is not None
+    metadata, unpaired = result.baselines["year_genre"].roc_auc, replace(result, gain=None)
+    for low, high, words in (
+        (-0.09, -0.01, "It knows less than year and genres alone"),
+        (0.01, 0.09, "It beats year and genres alone"),
+        (-0.02, 0.04, "It cannot be told apart from year and genres alone"),
+    ):
+        gain = replace(result.gain, poster_over_metadata=Interval((low + high) / 2, low, high))
+        text = with_auc(replace(result, gain=gain), 0.5, 0.99)  # the marginal intervals decide nothing
+        assert words in text
+        assert f"({low:+.3f} to {high:+.3f}) on the same posters" in text
+    result = unpaired
     assert "It knows less than year and genres alone" in with_auc(result, 0.1, metadata.low - 0.01)
     assert "It beats year and genres alone" in with_auc(result, metadata.high + 0.001, 1.0)
     assert "the intervals overlap" in with_auc(result, 0.5, metadata.low + 0.01)

@@ -107,6 +107,7 @@ def test_real_differences_are_named_and_drawn(tmp_path: Path) -> None:
     assert "p<.001: real" in text
     assert "p=0.000" not in text
     assert "one run only, so nothing is known of other seeds: once" in text
+    assert table._sources() == "other posters, and seeds where there are several"
     gain = table.difference("strong", "weak")
     back = table.difference("weak", "strong")
     assert (gain.estimate, gain.low, gain.high) == (-back.estimate, -back.high, -back.low)
@@ -114,6 +115,14 @@ def test_real_differences_are_named_and_drawn(tmp_path: Path) -> None:
     assert table.difference("weak", "weak") == Interval(0.0, 0.0, 0.0)
     assert list(table.frame()["real"]).count(True) == 2
     assert table.draw(tmp_path / "pairs.png").stat().st_size > 5000
+
+
+def test_one_run_each_knows_nothing_of_seeds_and_says_so() -> None:
+    labels, shared = posters(200, 7)
+    single = {name: runs(labels, shared, [0.5], seed) for seed, name in enumerate(("one", "two"))}
+    table = compare_variants(single, threshold=0.5, confidence=0.95)
+    assert "one run only, so nothing is known of other seeds: " in table.text()
+    assert table._sources() == "other posters only"
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

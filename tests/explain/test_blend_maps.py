@@ -9,7 +9,7 @@ from poster_ml.augment.views import FixedViews
 from poster_ml.errors import ExplanationError
 from poster_ml.explain.activations import default_activation_layers, write_activation_grids
 from poster_ml.explain.maps import Explainer
-from poster_ml.explain.view_maps import inverse_map
+from poster_ml.explain.view_maps import inverse_map, mean_over_views
 from poster_ml.models.blend import build_blend
 from poster_ml.models.views import build_view_average
 
@@ -78,6 +78,17 @@ def test_a_view_that_shows_the_picture_smaller_speaks_for_as_much_of_it() -> Non
     assert area == 1
     with pytest.raises(ValueError, match="flattens the picture and has no inverse"):
         inverse_map(np.array([1, 1, 0, 1, 1, 0]))
+
+
+def test_what_a_view_says_in_sum_is_laid_back_whole() -> None:
+    """Enlarged, moved, shrunk: a map of ones on the view has the same sum on the poster, where all of it fits."""
+    posters = np.zeros((2, 16, 16, 3), "uint8")
+    enlarged, corner = [0.5, 0, 4, 0, 0.5, 4], [0.5, 0, 0, 0, 0.5, 0]
+    for one in (enlarged, corner):
+        maps = mean_over_views(FixedViews([one]), posters, lambda seen: np.ones(seen.shape[:3], np.float32))
+        np.testing.assert_allclose(maps.sum(axis=(1, 2)), 256, rtol=0.15)  # the border's half pixels
+        assert maps.max() == pytest.approx(4)
+        assert (maps == 0).mean() > 0.7
 
 
 def test_a_blend_of_one_network_over_views_says_so(nets) -> None:

@@ -14,7 +14,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.evaluation.calibration import fit_temperature
 from poster_ml.serving.load import load_keras_model
-from poster_ml.tracking.runs import find_run
+from poster_ml.tracking.runs import find_run, open_run
 from poster_ml.workflows.blend import run_blend
 from poster_ml.workflows.compare import run_compare
 from poster_ml.workflows.evaluate import run_evaluate
@@ -123,9 +123,23 @@ def test_runs_that_do_not_go_together_are_refused(two_runs, tiny_dataset, tmp_pa
     other = trained(changed_copy(tiny_dataset, tmp_path / "copy"))
     with pytest.raises(ConfigError, match="must have seen the same dataset; fingerprints: basic_cnn"):
         run_blend([two_runs[0], other])
-    few = trained(tiny_dataset, limit=60)
-    with pytest.raises(ConfigError, match="train them with the same --limit"):
-        run_blend([two_runs[0], few])
+    few, others = trained(tiny_dataset, limit=60), trained(tiny_dataset, limit=60, seed=7)
+    for pair in ([two_runs[0], few], [few, others]):  # as many posters, but not the same
+        with pytest.raises(
+            ConfigError, match="must have used the same validation posters: train them without"
+        ):
+            run_blend(pair)
+    with pytest.raises(ConfigError, match="--name is empty"):
+        run_blend(two_runs, name=" ")
+    with open_run("suite", tags={"kind": "suite"}) as suite:
+        pass
+    with pytest.raises(
+        ConfigError, match=r"suite \w+ is no training run: give the ids of runs that `train` made"
+    ):
+        run_blend([two_runs[0], suite.run_id])
+    mlflow.MlflowClient().set_terminated(two_runs[1], "KILLED")
+    with pytest.raises(ConfigError, match="is KILLED: give finished runs; `poster-ml train --resume"):
+        run_blend(two_runs)
 
 
 def test_one_network_over_several_views_is_a_run_like_any_other(tiny_dataset, mlflow_place):
@@ -146,6 +160,8 @@ def test_one_network_over_several_views_is_a_run_like_any_other(tiny_dataset, ml
     expected = np.mean(each, axis=0) / settings.temperature
     np.testing.assert_allclose(val_logits(result.run_id), expected, atol=1e-5)
     assert np.abs(each[1] - each[0]).max() > 1e-4
+    with pytest.raises(ConfigError, match="is a blend itself; give its members with --views instead"):
+        run_blend([result.run_id], views=2)
     evaluated = run_evaluate(run=result.run_id, split="test")
     assert 0 <= evaluated.metrics["test_roc_auc"] <= 1
     files = {item.path for item in mlflow.MlflowClient().list_artifacts(result.run_id, "explain/val")}

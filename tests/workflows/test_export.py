@@ -22,6 +22,7 @@ def test_what_names_the_machine_stays_out():
             "mlflow.source.name": "/usr/bin/poster-ml",
             "mlflow.parentRunId": "r0",
             "weights": "/srv/w/net.h5,imagenet",
+            "error": "OSError: /srv/w/net.h5 is gone",
             "variant": "basic_cnn",
         },
         metrics={"val_roc_auc": 0.123456789, "loss": float("nan"), "system/cpu_utilization_percentage": 5.0},

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
 from poster_ml.errors import ConfigError
-from poster_ml.tracking.runs import RunRecord
+from poster_ml.tracking.runs import RunRecord, search_runs
 from poster_ml.workflows import suite_table
 from poster_ml.workflows.suite import VARIANTS, overrides_of, run_suite
 from poster_ml.workflows.suite_table import build_table
@@ -102,3 +104,34 @@ def test_a_suite_of_two_seeds_trains_each_once(tiny_dataset: Path, mlflow_place:
     again = run_suite(**arguments)
     assert [row["run_id"] for row in again.rows] == [row["run_id"] for row in first.rows]
     assert again.run_id != first.run_id
+
+
+def test_a_suite_logs_its_own_files_only_and_says_what_it_leaves(
+    tiny_dataset: Path, mlflow_place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    tiny = [*LEAN, "train.epochs=1", "model.dense=[4]", "model.filters=[4]"]
+    out = mlflow_place / "out"
+    two = run_suite(data=tiny_dataset, only=["basic_cnn", "regularized_cnn"], overrides=tiny, out=out)
+    (out / "mine.txt").write_text("a note of the user's")
+    wide = [*tiny, "evaluate.bootstrap=150", "evaluate.confidence=0.8", "vgg16:train.epochs=1"]
+    one = run_suite(data=tiny_dataset, only=["basic_cnn"], overrides=wide, out=out)
+    client = mlflow.MlflowClient()
+    suite = {"suite.md", "suite.csv", "suite.png"}
+    pairs = {"pairs.csv", "pairs.png", "comparison.txt"}
+    assert {file.path for file in client.list_artifacts(two.run_id)} == suite | pairs
+    assert {file.path for file in client.list_artifacts(one.run_id)} == suite
+    assert {file.name for file in out.iterdir()} == suite | {"mine.txt"}
+    assert one.rows[0]["run_id"] == two.rows[0]["run_id"], "judging does not ask for another training"
+    assert "was judged with evaluate.bootstrap=100, evaluate.confidence=0.95, and is shown so" in caplog.text
+    assert "--set vgg16:train.epochs=1 is for vgg16, which is not among the chosen variants" in caplog.text
+    assert "the 80% interval" in one.table
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_trained(
+    tiny_dataset: Path, mlflow_place: Path
+) -> None:
+    (mlflow_place / "taken").write_text("")
+    with pytest.raises(ConfigError, match="--out taken is a file: give a folder, or a name that is free"):
+        run_suite(data=tiny_dataset, only=["basic_cnn"], out=Path("taken"))
+    assert search_runs() == []

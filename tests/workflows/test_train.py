@@ -247,6 +247,51 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, 
         run_train(resume=resumed.run_id)
 
 
+def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
+    """While it trains, while it is judged, and just after its end: refused before the run is touched."""
+    real_finish = train_module.finish
+    seen = []
+
+    def try_to_take(run):
+        before = find_run(run.run_id)
+        with pytest.raises(TrackingError, match=r"another process trains into .* now: wait for it to end"):
+            train_task(task, run_id=run.run_id, name="thief")
+        assert (find_run(run.run_id).status, find_run(run.run_id).tags) == ("RUNNING", before.tags)
+        seen.append(run.run_id)
+
+    def log_epoch(run):
+        return lambda epoch, metrics: try_to_take(run) if epoch == 2 else None
+
+    def judge_late(run, *arguments):
+        try_to_take(run)
+        return real_finish(run, *arguments)
+
+    monkeypatch.setattr(train_module, "_epoch_logger", log_epoch)
+    monkeypatch.setattr(train_module, "finish", judge_late)
+    result = train_task(task)
+    assert seen == [result.run_id] * 2
+    with pytest.raises(TrackingError, match="was finished by another process just now: nothing to do"):
+        train_task(task, run_id=result.run_id)
+    record = find_run(result.run_id)
+    assert (record.status, record.name) == ("FINISHED", task.config.variant)
+    assert "error" not in record.tags
+
+
+def test_a_run_that_ends_well_keeps_no_error_of_an_earlier_attempt(task, monkeypatch):
+    def fail(run, *arguments):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "finish", fail)
+        with pytest.raises(OSError, match="disk full"):
+            train_task(task)
+    (failed,) = search_runs("attributes.status = 'FAILED'")
+    assert failed.tags["error"] == "OSError: disk full"
+    run_train(resume=failed.run_id)
+    assert find_run(failed.run_id).status == "FINISHED"
+    assert "error" not in find_run(failed.run_id).tags
+
+
 def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
     def fail(*arguments, **options):
         raise ValueError("no luck")

@@ -14,7 +14,7 @@ from poster_ml.files import atomic_path
 from poster_ml.tracking.runs import RunRecord, find_run
 
 # Params and tags that name files of the machine: only the last part of the path is kept.
-PATHS = ("data", "model.weights", "weights")
+PATHS = ("data", "model.weights", "weights", "storage")
 SYSTEM = "system/"
 
 

@@ -24,6 +24,7 @@ def test_what_names_the_machine_stays_out():
             "weights": "/srv/w/net.h5,imagenet",
             "error": "OSError: /srv/w/net.h5 is gone",
             "variant": "basic_cnn",
+            "storage": "postgresql://ann:secret@server/study",
         },
         metrics={"val_roc_auc": 0.123456789, "loss": float("nan"), "system/cpu_utilization_percentage": 5.0},
     )
@@ -31,7 +32,12 @@ def test_what_names_the_machine_stays_out():
         "run_id": "r1",
         "name": "first",
         "status": "FINISHED",
-        "tags": {"mlflow.parentRunId": "r0", "variant": "basic_cnn", "weights": "net.h5,imagenet"},
+        "tags": {
+            "mlflow.parentRunId": "r0",
+            "storage": "study",
+            "variant": "basic_cnn",
+            "weights": "net.h5,imagenet",
+        },
         "params": {"data": "prepared", "model.weights": "net.h5", "train.epochs": "3"},
         "metrics": {"val_roc_auc": 0.123457, "loss": None},
     }

@@ -1,0 +1,97 @@
+"""The figures in docs/ are those of the exported records beside them, and the records hold no place of a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+RECORDS = ("runs.json", "suite_runs.json", "ablation_runs.json")
+
+
+def records(project: Path, name: str) -> list[dict[str, Any]]:
+    return list(json.loads((project / "docs" / "results" / name).read_text())["runs"])
+
+
+def table_rows(page: Path) -> list[list[str]]:
+    """The cells of every row of every table of a page."""
+    lines = page.read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def short(value: float) -> str:
+    """.123, as the pages print it."""
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def interval(metrics: dict[str, float], name: str) -> str:
+    low, high = metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]
+    return f"{short(metrics[name])} ({short(low)} to {short(high)})"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_hold_numbers_and_no_places(project: Path, name: str) -> None:
+    runs = records(project, name)
+    assert len(runs) >= 3
+    for run in runs:
+        texts = [*run["params"].values(), *run["tags"].values(), run["name"]]
+        absolute = [text for text in texts if re.search(r"(^|[ =:])/\w+/", text) or "file://" in text]
+        assert not absolute, (run["name"], absolute)
+        assert run["metrics"], run["name"]
+        assert run["params"], run["name"]
+
+
+def test_every_line_of_the_ablation_stands_in_its_record(project: Path) -> None:
+    runs = {run["name"]: run for run in records(project, "ablation_runs.json")}
+    seen = set()
+    for cells in table_rows(project / "docs" / "ablation.md"):
+        found = re.search(r"\(`([^`]+)`\)$", cells[0])
+        if not found or len(cells) != 6:
+            continue
+        metrics = runs[found[1]]["metrics"]
+        assert cells[1].strip("*") == interval(metrics, "val_roc_auc"), cells[0]
+        assert cells[3] == short(metrics["val_accuracy"]), cells[0]
+        seen.add(found[1])
+    assert seen == set(runs), set(runs) - seen
+
+
+def test_what_was_read_on_test_stands_in_its_record(project: Path) -> None:
+    runs = {run["name"]: run for run in records(project, "ablation_runs.json")}
+    runs |= {run["name"]: run for run in records(project, "runs.json") if run["name"] == "inception_taps"}
+    checked = 0
+    for cells in table_rows(project / "docs" / "ablation.md"):
+        found = re.match(r"`([^`]+)`", cells[0])
+        if len(cells) == 4 and found and found[1] in runs:
+            assert cells[1] == interval(runs[found[1]]["metrics"], "test_roc_auc"), cells[0]
+            assert cells[2] == short(runs[found[1]]["metrics"]["test_accuracy"]), cells[0]
+            checked += 1
+    assert checked >= 4
+
+
+def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project: Path) -> None:
+    """Number of seeds, mean and spread; which protocol a table shows, the heading above it says."""
+    text = (project / "docs" / "results.md").read_text()
+    counted = 0
+    for protocol in ("study", "sound"):
+        runs = [run for run in records(project, "suite_runs.json") if run["params"]["protocol"] == protocol]
+        start = text.index(f"### The {protocol} protocol")
+        for line in text[start : text.index("\n#", start + 5)].splitlines():
+            found = re.match(r"\| `(\w+)`", line)
+            if not found:
+                continue
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            tried = [run["metrics"] for run in runs if run["params"]["variant"] == found[1]]
+            assert cells[1] == str(len(tried)), (protocol, found[1], len(tried))
+            for column, metric in ((-3, "val_accuracy"), (-2, "val_roc_auc")):
+                values = [metrics[metric] for metrics in tried]
+                printed = float(cells[column].split()[0])
+                assert printed == pytest.approx(np.mean(values), abs=6e-4), (protocol, found[1], metric)
+                if len(values) > 1:
+                    spread = short(float(np.std(values, ddof=1)))
+                    assert cells[column].endswith(f"± {spread}"), (protocol, found[1], metric, spread)
+            counted += len(tried)
+    assert counted == len(records(project, "suite_runs.json"))

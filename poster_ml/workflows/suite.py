@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import keras
 
 from poster_ml.config import experiments_folder, flatten
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import ConfigError, PosterMLError, nearest
+from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
 from poster_ml.workflows.candidate import identity
 from poster_ml.workflows.profile import Task, resolve_task
+from poster_ml.workflows.recorded import recorded_config
 from poster_ml.workflows.suite_table import build_table
 from poster_ml.workflows.train import train_task
 
@@ -176,13 +178,24 @@ def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
             _warn_of_other_judging(record, task, name)
             return record
         logger.info(f"{name} goes on: run {record.run_id}")
-        return find_run(train_task(task, run_id=record.run_id, name=name).run_id)
+        own = _as_begun(record, task, name)
+        return find_run(train_task(own, run_id=record.run_id, name=name).run_id)
     tags = {"identity": mark}
     return find_run(train_task(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
 
 
+def _as_begun(record: RunRecord, task: Task, name: str) -> Task:
+    """Returns the task with the settings that an interrupted run was begun with: its params cannot change."""
+    try:
+        config = recorded_config(record)
+    except TrackingError:  # it ended before it wrote them
+        return task
+    _warn_of_other_judging(record, task, name)
+    return dataclasses.replace(task, config=config)
+
+
 def _warn_of_other_judging(record: RunRecord, task: Task, name: str) -> None:
-    """Says where a finished run was judged otherwise than is asked for now: it keeps its numbers."""
+    """Says where a run is judged otherwise than is asked for now: it keeps its settings."""
     asked = {
         key: str(value)
         for key, value in flatten(task.config).items()
@@ -192,5 +205,6 @@ def _warn_of_other_judging(record: RunRecord, task: Task, name: str) -> None:
     if other:
         kept = ", ".join(f"{key}={record.params[key]}" for key in other)
         logger.warning(
-            f"{name} was judged with {kept}, and is shown so; `poster-ml evaluate --set` measures more"
+            f"{name} keeps the settings that it was begun with ({kept}); "
+            "`poster-ml evaluate --set` measures more"
         )

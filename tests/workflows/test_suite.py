@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 
 from poster_ml.errors import ConfigError
-from poster_ml.tracking.runs import RunRecord, search_runs
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 from poster_ml.workflows import suite_table
+from poster_ml.workflows import train as train_module
 from poster_ml.workflows.suite import VARIANTS, overrides_of, run_suite
 from poster_ml.workflows.suite_table import build_table
 
@@ -123,9 +125,35 @@ def test_a_suite_logs_its_own_files_only_and_says_what_it_leaves(
     assert {file.path for file in client.list_artifacts(one.run_id)} == suite
     assert {file.name for file in out.iterdir()} == suite | {"mine.txt"}
     assert one.rows[0]["run_id"] == two.rows[0]["run_id"], "judging does not ask for another training"
-    assert "was judged with evaluate.bootstrap=100, evaluate.confidence=0.95, and is shown so" in caplog.text
+    assert "keeps the settings that it was begun with (evaluate.bootstrap=100, evaluate.conf" in caplog.text
     assert "--set vgg16:train.epochs=1 is for vgg16, which is not among the chosen variants" in caplog.text
     assert "the 80% interval" in one.table
+
+
+def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
+    tiny_dataset: Path, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    tiny = [*LEAN, "train.epochs=2", "model.dense=[4]", "model.filters=[4]"]
+    arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
+
+    def interrupt(run: RunLogger) -> Callable[[int, dict[str, float]], None]:
+        def log(epoch: int, metrics: dict[str, float]) -> None:
+            raise KeyboardInterrupt
+
+        return log
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_epoch_logger", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_suite(**arguments, overrides=tiny)
+    (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]
+    done = run_suite(**arguments, overrides=[*tiny, "evaluate.bootstrap=150"])
+    assert done.rows[0]["run_id"] == begun.run_id
+    assert find_run(begun.run_id).status == "FINISHED"
+    assert find_run(begun.run_id).params["evaluate.bootstrap"] == "100"
+    assert f"basic_cnn goes on: run {begun.run_id}" in caplog.text
+    assert "keeps the settings that it was begun with (evaluate.bootstrap=100)" in caplog.text
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_trained(

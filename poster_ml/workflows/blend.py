@@ -234,12 +234,9 @@ def _refuse_untrained(records: Sequence[RunRecord]) -> None:
                 [f"{_label(record)} is no training run: give the ids of runs that `train` made"]
             )
         if record.status != "FINISHED":
-            raise ConfigError(
-                [
-                    f"{_label(record)} is {record.status}: give finished runs; "
-                    f"`poster-ml train --resume {record.run_id}` finishes it"
-                ]
-            )
+            blended = record.tags.get("family") == FAMILY
+            mend = "blend it again" if blended else f"`poster-ml train --resume {record.run_id}` finishes it"
+            raise ConfigError([f"{_label(record)} is {record.status}: give finished runs; {mend}"])
 
 
 def _refuse_strangers(records: Sequence[RunRecord]) -> None:

@@ -459,7 +459,7 @@ def _settings(entry: dict[str, Any]) -> list[Any]:
 
 
 def _overridden(
-    values: dict[str, Any], overrides: Sequence[str], source: str, only: Sequence[str] = ()
+    values: dict[str, Any], overrides: Sequence[str], source: str, only: Sequence[str] | None = None
 ) -> ExperimentConfig:
     """Builds an experiment from values and overrides; every fault says where it was found."""
     origin: dict[str, str] = {}
@@ -470,12 +470,12 @@ def _overridden(
         if not equals or not all(key.split(".")):
             faults.append(f"--set {override!r}: expected key=value, for example train.epochs=3")
             continue
-        if only and key not in only:
+        if only is not None and key not in only:
             faults.append(f"--set {override}: {key!r} cannot be set here: choose of {', '.join(only)}")
             continue
         try:
             value = parse_yaml(text)
-        except (yaml.YAMLError, ValueError):  # "2020-13-45" looks like a date and is none
+        except (yaml.YAMLError, ValueError, RecursionError):  # "2020-13-45" looks like a date and is none
             value = text
         origin[key] = override
         faults += [f"--set {override}: {fault}" for fault in _assign(values, key, value)]

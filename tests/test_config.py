@@ -291,3 +291,13 @@ def test_one_mistyped_key_is_named_and_the_right_one_is_proposed(key, letter):
     with pytest.raises(ConfigError) as caught:
         replace(ExperimentConfig(), **{wrong: 1})
     assert caught.value.faults == (f"{wrong}: unknown key (did you mean {key!r}?)",)
+
+
+def test_where_nothing_may_be_changed_every_override_is_refused():
+    with pytest.raises(ConfigError, match="'seed' cannot be set here"):
+        with_overrides(ExperimentConfig(), ["seed=1"], ())
+
+
+def test_an_override_nested_too_deep_is_text_that_does_not_fit():
+    with pytest.raises(ConfigError, match=r"train\.epochs: received '\[\[\["):
+        with_overrides(ExperimentConfig(), ["train.epochs=" + "[" * 5000], ("train.epochs",))

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from poster_ml.config import parse_space
 from poster_ml.tuning.space import suggest
-from poster_ml.tuning.space_file import parse_space
 from poster_ml.tuning.study import make_pruner, make_sampler
 from poster_ml.tuning.surrogates import BEST_AUC, SPACE, curve, landscape
 
@@ -87,9 +87,8 @@ def compare_with_naive_loop(
     data: Path, model: str, given: list[str], trials: int, naive_trials: int, workers: int, keep: bool
 ) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
-    from poster_ml.config import experiment_path, load_experiment, replace
+    from poster_ml.config import experiment_path, load_experiment, load_space, replace, space_path
     from poster_ml.data.prepared import PreparedDataset
-    from poster_ml.tuning.space_file import load_space, space_path
     from poster_ml.workflows.candidate import train_candidate
     from poster_ml.workflows.tune import TuneOptions, run_tune
 

@@ -1,46 +1,45 @@
-"""What can be configured: frozen dataclasses, the only home of defaults.
+"""What can be configured: the schema of experiments and search spaces, the only home of defaults.
 
-A configuration is a YAML file under `experiments/` plus `--set key=value` overrides. Everything that
-does not fit (unknown key, wrong type, value out of range) is collected and reported in one error.
+An experiment is a YAML file under `experiments/` plus `--set key=value` overrides, a search space one under
+`experiments/tune/`. Everything that does not fit (an unknown key, a wrong type, a value out of range,
+settings that contradict each other) is collected and reported in one error.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import typing
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from poster_ml.errors import ConfigError, nearest
-from poster_ml.values import convert, fault_of
-
-Section = TypeVar("Section")
+from poster_ml.validation import (
+    RULES,
+    Fault,
+    Number,
+    Switch,
+    Whole,
+    adapter,
+    check,
+    parse_yaml,
+    read_yaml,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-
-def option(
-    default: Any,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    recorded: tuple[str, ...] = (),
-) -> Any:
-    """Declares one field with its default and what is allowed (both bounds inclusive).
-
-    `recorded` values stand in the records of runs that no experiment file describes.
-    """
-    metadata = {"low": low, "high": high, "choices": choices, "recorded": recorded}
-    return field(default=default, metadata=metadata)
+Section = TypeVar("Section")
+Family = Literal["cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2", "blend"]
+AtLeast0 = Annotated[Whole, Field(ge=0)]
+AtLeast1 = Annotated[Whole, Field(ge=1)]
+Width = Annotated[Whole, Field(ge=1, le=65_536)]  # units or filters of a layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class ModelConfig:
     """The network.
 
@@ -49,43 +48,50 @@ class ModelConfig:
     backbone (family `cnn`) are always trained whole.
     """
 
-    family: str = option(
-        "cnn",
-        choices=("cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2"),
-        recorded=("blend",),  # made of trained runs by `poster-ml blend`
-    )
+    family: Family = "cnn"  # a blend is made of trained runs by `poster-ml blend`
     weights: str = "imagenet"  # "imagenet", "none" or a file
-    preprocessing: str = option("backbone", choices=("backbone", "unit"))  # unit: pixels / 255
+    preprocessing: Literal["backbone", "unit"] = "backbone"  # unit: pixels / 255
     cut: str = ""  # take the backbone's output at this layer; empty: at its end
     taps: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
-    pooling: str = option("flatten", choices=("flatten", "average"))
-    standardize: bool = False  # pooled features to mean 0, deviation 1, from the training posters
-    filters: tuple[int, ...] = option((16, 64, 128), low=1, high=65_536)  # family cnn only
-    dense: tuple[int, ...] = option((512,), low=1, high=65_536)
-    dropout: float = option(0.0, low=0.0, high=0.95)
-    l2: float = option(0.0, low=0.0, high=100.0)  # penalty on the head's squared weights, in the loss
-    unfreeze: str | int | tuple[str, ...] = option("none", low=0)
-    batch_norm: str = option("inference", choices=("inference", "train"))
+    pooling: Literal["flatten", "average"] = "flatten"
+    standardize: Switch = False  # pooled features to mean 0, deviation 1, from the training posters
+    filters: tuple[Width, ...] = (16, 64, 128)  # family cnn only
+    dense: tuple[Width, ...] = (512,)
+    dropout: Number = Field(default=0.0, ge=0.0, le=0.95)
+    l2: Number = Field(default=0.0, ge=0.0, le=100.0)  # penalty on the head's squared weights, in the loss
+    unfreeze: str | AtLeast0 | tuple[str, ...] = "none"
+    batch_norm: Literal["inference", "train"] = "inference"
+
+    @model_validator(mode="after")
+    def _taps_can_be_had(self) -> ModelConfig:
+        layers = ", ".join(self.taps)
+        if self.taps and self.family == "cnn":
+            raise ValueError(f"family cnn has no backbone to tap, received taps: {layers}; leave taps empty")
+        if self.taps and self.pooling != "average":
+            raise ValueError(f"taps ({layers}) need pooling average, received {self.pooling}")
+        if len(set(self.taps)) < len(self.taps):
+            raise ValueError(f"every layer can be tapped once, received taps: {layers}")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class AugmentConfig:
     """Random changes of the training posters; every range is multiplied by `strength`.
 
     Units as in Keras' ImageDataGenerator: rotation and shear in degrees, zoom and shift as fractions.
     """
 
-    strength: float = option(1.0, low=0.0, high=1.0)
-    rotation: float = option(0.0, low=0.0, high=180.0)
-    zoom: float = option(0.0, low=0.0, high=0.9)
-    shift: float = option(0.0, low=0.0, high=0.9)
-    shear: float = option(0.0, low=0.0, high=80.0)
-    horizontal_flip: bool = False
-    fill: str = option("nearest", choices=("nearest", "reflect", "constant"))
-    brightness: float = option(0.0, low=0.0, high=1.0)
-    contrast: float = option(0.0, low=0.0, high=1.0)
-    saturation: float = option(0.0, low=0.0, high=1.0)
-    erasing: float = option(0.0, low=0.0, high=1.0)  # probability per poster
+    strength: Number = Field(default=1.0, ge=0.0, le=1.0)
+    rotation: Number = Field(default=0.0, ge=0.0, le=180.0)
+    zoom: Number = Field(default=0.0, ge=0.0, le=0.9)
+    shift: Number = Field(default=0.0, ge=0.0, le=0.9)
+    shear: Number = Field(default=0.0, ge=0.0, le=80.0)
+    horizontal_flip: Switch = False
+    fill: Literal["nearest", "reflect", "constant"] = "nearest"
+    brightness: Number = Field(default=0.0, ge=0.0, le=1.0)
+    contrast: Number = Field(default=0.0, ge=0.0, le=1.0)
+    saturation: Number = Field(default=0.0, ge=0.0, le=1.0)
+    erasing: Number = Field(default=0.0, ge=0.0, le=1.0)  # probability per poster
 
     @property
     def active(self) -> bool:
@@ -95,75 +101,213 @@ class AugmentConfig:
         return self.strength > 0 and any(value > 0 for value in ranges + more)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class TrainConfig:
     """How the network is fitted. `monitor` selects the epoch that is kept and stops the training."""
 
-    epochs: int = option(15, low=1, high=10_000)
-    batch_size: int = option(32, low=1, high=4096)
-    optimizer: str = option("rmsprop", choices=("rmsprop", "adam", "adamw", "sgd"))
-    learning_rate: float = option(1e-3, low=1e-9, high=10.0)
-    weight_decay: float = option(0.0, low=0.0, high=1.0)
-    schedule: str = option("constant", choices=("constant", "plateau", "cosine"))
-    warmup_epochs: int = option(0, low=0, high=1000)  # cosine only: linear rise before the decay
-    plateau_patience: int = option(3, low=1, high=1000)
-    plateau_factor: float = option(0.1, low=1e-3, high=0.99)
-    monitor: str = option(
-        "val_auc", choices=("val_auc", "val_loss", "val_accuracy", "accuracy", "loss", "auc")
-    )
-    patience: int = option(0, low=0, high=1000)  # epochs without a rise before stopping; 0: never stop
-    keep_best: bool = True  # False keeps the last epoch
-    label_smoothing: float = option(0.0, low=0.0, high=0.9)
-    class_weight: str = option("none", choices=("none", "balanced"))
-    clip_norm: float = option(0.0, low=0.0)  # 0: no clipping
-    ema_momentum: float = option(0.0, low=0.0, high=0.9999)  # 0: no averaging of weights
-    head_warmup_epochs: int = option(0, low=0, high=1000)  # backbone frozen for the first epochs
-    pretrain_epochs: int = option(0, low=0, high=1000)  # first, the hidden layers learn `pretrain_on`
-    pretrain_on: tuple[str, ...] = option(("genre", "year"), choices=("genre", "year"))
-    layer_rate_decay: float = option(1.0, low=0.01, high=1.0)  # rate of each convolution below the next
-    feature_cache: bool = True  # run a frozen prefix once instead of every epoch
-    augmented_views: int = option(0, low=0, high=64)  # cached views; 0: new ones every epoch
-    precision: str = option("auto", choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"))
-    deterministic: bool = False
+    epochs: Whole = Field(default=15, ge=1, le=10_000)
+    batch_size: Whole = Field(default=32, ge=1, le=4096)
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
+    learning_rate: Number = Field(default=1e-3, ge=1e-9, le=10.0)
+    weight_decay: Number = Field(default=0.0, ge=0.0, le=1.0)
+    schedule: Literal["constant", "plateau", "cosine"] = "constant"
+    warmup_epochs: Whole = Field(default=0, ge=0, le=1000)  # cosine only: linear rise before the decay
+    plateau_patience: Whole = Field(default=3, ge=1, le=1000)
+    plateau_factor: Number = Field(default=0.1, ge=1e-3, le=0.99)
+    monitor: Literal["val_auc", "val_loss", "val_accuracy", "accuracy", "loss", "auc"] = "val_auc"
+    patience: Whole = Field(default=0, ge=0, le=1000)  # epochs without a rise before stopping; 0: never stop
+    keep_best: Switch = True  # False keeps the last epoch
+    label_smoothing: Number = Field(default=0.0, ge=0.0, le=0.9)
+    class_weight: Literal["none", "balanced"] = "none"
+    clip_norm: Number = Field(default=0.0, ge=0.0)  # 0: no clipping
+    ema_momentum: Number = Field(default=0.0, ge=0.0, le=0.9999)  # 0: no averaging of weights
+    head_warmup_epochs: Whole = Field(default=0, ge=0, le=1000)  # backbone frozen for the first epochs
+    pretrain_epochs: Whole = Field(default=0, ge=0, le=1000)  # first, the hidden layers learn `pretrain_on`
+    pretrain_on: tuple[Literal["genre", "year"], ...] = ("genre", "year")
+    layer_rate_decay: Number = Field(default=1.0, ge=0.01, le=1.0)  # rate of each convolution below the next
+    feature_cache: Switch = True  # run a frozen prefix once instead of every epoch
+    augmented_views: Whole = Field(default=0, ge=0, le=64)  # cached views; 0: new ones every epoch
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    deterministic: Switch = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class EvaluateConfig:
     """How a model is judged."""
 
-    bootstrap: int = option(1000, low=100, high=100_000)
-    confidence: float = option(0.95, low=0.5, high=0.999)
-    threshold: str = option("half", choices=("half", "youden", "cost"))
-    cost_false_fresh: float = option(1.0, low=1e-3, high=1e3)  # threshold "cost": a Rotten one called Fresh
-    cost_false_rotten: float = option(1.0, low=1e-3, high=1e3)  # threshold "cost": a Fresh one called Rotten
-    calibrate: bool = True  # temperature scaling fitted on validation
-    appearance_posters: int = option(2000, low=0)  # what makes a poster look Fresh; 0: not asked
+    bootstrap: Whole = Field(default=1000, ge=100, le=100_000)
+    confidence: Number = Field(default=0.95, ge=0.5, le=0.999)
+    threshold: Literal["half", "youden", "cost"] = "half"
+    cost_false_fresh: Number = Field(
+        default=1.0, ge=1e-3, le=1e3
+    )  # threshold "cost": a Rotten one called Fresh
+    cost_false_rotten: Number = Field(
+        default=1.0, ge=1e-3, le=1e3
+    )  # threshold "cost": a Fresh one called Rotten
+    calibrate: Switch = True  # temperature scaling fitted on validation
+    appearance_posters: Whole = Field(default=2000, ge=0)  # what makes a poster look Fresh; 0: not asked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class ExplainConfig:
     """How a model is explained."""
 
-    method: str = option("auto", choices=("auto", "cam", "gradcam", "hirescam"))
+    method: Literal["auto", "cam", "gradcam", "hirescam"] = "auto"
     layer: str = ""  # empty: the last convolution
-    faithfulness_posters: int = option(32, low=0, high=5000)  # 0: not measured
-    shortcut_posters: int = option(500, low=0)  # in `evaluate`; few of them in training; 0: none
-    detect_posters: int = option(500, low=0)  # searched for text and faces (extra `detect`); 0: none
+    faithfulness_posters: Whole = Field(default=32, ge=0, le=5000)  # 0: not measured
+    shortcut_posters: Whole = Field(default=500, ge=0)  # in `evaluate`; few of them in training; 0: none
+    detect_posters: Whole = Field(default=500, ge=0)  # searched for text and faces (extra `detect`); 0: none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class ExperimentConfig:
     """One experiment: what `experiments/*.yaml` describes and a run logs as `experiment.yaml`."""
 
     variant: str = "basic_cnn"
-    protocol: str = option("sound", choices=("study", "sound"))
-    seed: int = option(42, low=0, high=2**31 - 2)
-    limit: int = option(0, low=0)  # use only so many posters; 0: all
-    model: ModelConfig = field(default_factory=ModelConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    protocol: Literal["study", "sound"] = "sound"
+    seed: Whole = Field(default=42, ge=0, le=2**31 - 2)
+    limit: Whole = Field(default=0, ge=0)  # use only so many posters; 0: all
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    explain: ExplainConfig = ExplainConfig()
+
+
+@dataclass(frozen=True, config=RULES)
+class Fidelity:
+    """Cheap trials, and the rule by which some are promoted to full training.
+
+    The `promote` best finished trials are trained again on all posters with the experiment's own number of
+    epochs and `seeds` seeds each; only these are compared with one another and with the default settings.
+    """
+
+    limit: AtLeast0 = 0  # posters a trial sees; 0: all
+    epochs: AtLeast0 = 0  # epochs of a trial; 0: the experiment's own
+    promote: AtLeast1 = 3
+    seeds: AtLeast1 = 3
+
+
+Role = Literal["scientific", "nuisance"]  # what the search is about, and what must be tuned along
+
+
+@dataclass(frozen=True, config=RULES)
+class Fixed:
+    """A key held at one value, and said so."""
+
+    role: Literal["fixed"]
+    value: Any
+
+
+@dataclass(frozen=True, config=RULES)
+class Range:
+    """A number between two bounds, both inclusive; whole for the types that say so."""
+
+    role: Role
+    type: Literal["float", "log", "int", "log_int"]
+    low: Number
+    high: Number
+    step: Number = 0.0  # of "float" and "int"; 0: any number, or any whole one
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
+        return self.type in {"int", "log_int"}
+
+    @property
+    def log(self) -> bool:
+        """Whether numbers are drawn evenly on a log scale."""
+        return self.type in {"log", "log_int"}
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Range:
+        if self.whole and not all(number.is_integer() for number in (self.low, self.high, self.step)):
+            raise ValueError(f"a range of type {self.type} needs whole numbers as low, high and step")
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, received {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range must begin above 0, received {self.low}")
+        if self.step < 0 or (self.log and self.step):
+            raise ValueError(f"step must be above 0, and left out on a log scale, received {self.step}")
+        return self
+
+
+@dataclass(frozen=True, config=RULES)
+class Categorical:
+    """One of several values; a list such as `[512, 512]` is one value."""
+
+    role: Role
+    type: Literal["categorical"]
+    choices: tuple[Any, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _all_differ(self) -> Categorical:
+        if len(set(map(label, self.choices))) < len(self.choices):
+            raise ValueError(f"choices must differ, received {list(self.choices)}")
+        return self
+
+
+@dataclass(frozen=True, config=RULES)
+class Filters:
+    """The convolutions of family `cnn`: how many blocks, the first one's filters, and how these grow.
+
+    `blocks` and `first` (searched on a log scale) are bounds, both inclusive; each block has `growth` times
+    the filters of the block before.
+    """
+
+    role: Role
+    type: Literal["filters"]
+    blocks: tuple[AtLeast1, ...] = Field(min_length=2, max_length=2)
+    first: tuple[Width, ...] = Field(min_length=2, max_length=2)
+    growth: tuple[Annotated[Number, Field(ge=1)], ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _bounds_rise(self) -> Filters:
+        for name, (low, high) in {"blocks": self.blocks, "first": self.first}.items():
+            if not low < high:
+                raise ValueError(f"{name} must be two rising numbers, received {[low, high]}")
+        return self
+
+
+Parameter = Annotated[
+    Fixed | Annotated[Range | Categorical | Filters, Field(discriminator="type")], Field(discriminator="role")
+]
+
+
+@dataclass(frozen=True, config=RULES)
+class SearchSpace:
+    """A search space: what is searched of a variant, by dotted keys of its experiment, and how cheaply.
+
+    Roles are the words of the "Deep Learning Tuning Playbook" (Godbole et al. 2023).
+    """
+
+    variant: str
+    parameters: dict[str, Parameter] = Field(min_length=1)
+    fidelity: Fidelity = Fidelity()
+
+    @model_validator(mode="after")
+    def _something_is_searched(self) -> SearchSpace:
+        if all(parameter.role == "fixed" for parameter in self.parameters.values()):
+            raise ValueError("every parameter is fixed: give at least one the role scientific or nuisance")
+        return self
+
+    def keys(self, role: str) -> tuple[str, ...]:
+        """Returns the keys with that role."""
+        return tuple(key for key, parameter in self.parameters.items() if parameter.role == role)
+
+    def fingerprint(self) -> str:
+        """Returns 12 hex digits that change with any range, choice, fixed value or a trial's fidelity."""
+        values = adapter(SearchSpace).dump_python(self, mode="json")
+        trial = {name: values["fidelity"][name] for name in ("limit", "epochs")}
+        text = json.dumps([values["parameters"], trial], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def label(choice: Any) -> str | int | float | bool:
+    """Names a choice by a plain value: lists become text such as "512, 512"."""
+    if isinstance(choice, (list, tuple)):
+        return ", ".join(map(str, choice)) or "none"
+    return choice if isinstance(choice, (str, int, float, bool)) else str(choice)
 
 
 def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
@@ -175,21 +319,7 @@ def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> ExperimentCo
 
     Raises: ConfigError with every fault of the file and of the overrides at once.
     """
-    values, faults = _read_mapping(path)
-    faults = [f"{path}: {fault}" for fault in faults]
-    set_faults: list[str] = []
-    origin: dict[str, str] = {}
-    for override in overrides:
-        _apply_override(values, override, set_faults, origin)
-    found: list[str] = []
-    config = _build(ExperimentConfig, values, "", found)
-    for fault in found:
-        key = fault.split(" ", 1)[0]
-        faults.append(f"--set {origin[key]}: {fault}" if key in origin else f"{path}: {fault}")
-    faults.extend(set_faults)
-    if faults:
-        raise ConfigError(faults)
-    return config
+    return _overridden(read_yaml(path), overrides, str(path))
 
 
 def experiment_path(model: str, protocol: str = "sound") -> Path:
@@ -198,12 +328,25 @@ def experiment_path(model: str, protocol: str = "sound") -> Path:
     Raises: ConfigError naming the variants that exist.
     """
     folder = experiments_folder()
-    folder = folder / "study" if protocol == "study" else folder
-    path = folder / f"{model}.yaml"
+    return _find(folder / "study" if protocol == "study" else folder, model, "unknown model")
+
+
+def space_path(variant: str) -> Path:
+    """Finds the search space of a variant.
+
+    Raises: ConfigError naming the variants that have one.
+    """
+    folder = experiments_folder() / "tune"
+    return _find(folder, variant, "no search space for model", f", or write {folder / variant}.yaml")
+
+
+def _find(folder: Path, name: str, fault: str, advice: str = "") -> Path:
+    path = folder / f"{name}.yaml"
     if not path.is_file():
         names = sorted(file.stem for file in folder.glob("*.yaml"))
-        hint = nearest(model, names)
-        raise ConfigError([f"unknown model {model!r}{hint}: choose one of {', '.join(names)}"])
+        raise ConfigError(
+            [f"{fault} {name!r}{nearest(name, names)}: choose one of {', '.join(names)}{advice}"]
+        )
     return path
 
 
@@ -224,13 +367,9 @@ def replace(config: ExperimentConfig, **changes: Any) -> ExperimentConfig:
     Raises: ConfigError for unknown keys and values out of range.
     """
     values = to_mapping(config)
-    faults: list[str] = []
-    for key, value in changes.items():
-        _assign(values, key, value, faults)
-    built = _build(ExperimentConfig, values, "", faults)
-    if faults:
-        raise ConfigError(faults)
-    return built
+    faults = [fault for key, value in changes.items() for fault in _assign(values, key, value)]
+    built, found = check(ExperimentConfig, values)
+    return _unless(built, faults + found)
 
 
 def with_overrides(
@@ -245,26 +384,13 @@ def with_overrides(
 
     Raises: ConfigError with every fault at once.
     """
-    values, faults = to_mapping(config), list[str]()
-    origin: dict[str, str] = {}
-    for override in overrides:
-        _apply_override(values, override, faults, origin)
-    refused = [key for key in origin if key not in only]
-    if refused:
-        allowed = ", ".join(only)
-        faults += [f"--set {origin[key]}: {key!r} cannot be set here: choose of {allowed}" for key in refused]
-        raise ConfigError(faults)
-    found: list[str] = []
-    built = _build(ExperimentConfig, values, "", found)
-    faults += [f"--set {origin.get(fault.split(' ', 1)[0], fault)}: {fault}" for fault in found]
-    if faults:
-        raise ConfigError(faults)
-    return built
+    return _overridden(to_mapping(config), overrides, config.variant, only)
 
 
 def to_mapping(config: ExperimentConfig) -> dict[str, Any]:
     """Returns the configuration as nested plain values; tuples become lists."""
-    return typing.cast(dict[str, Any], _plain(dataclasses.asdict(config)))
+    plain: dict[str, Any] = adapter(ExperimentConfig).dump_python(config, mode="json")
+    return plain
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -277,11 +403,7 @@ def from_mapping(values: dict[str, Any], source: str) -> ExperimentConfig:
 
     Raises: ConfigError with every fault at once, and `source` before them.
     """
-    faults: list[str] = []
-    config = _build(ExperimentConfig, values, "", faults)
-    if faults:
-        raise ConfigError(faults, source)
-    return config
+    return _unless(*check(ExperimentConfig, values), source)
 
 
 def flatten(config: ExperimentConfig) -> dict[str, str | int | float | bool]:
@@ -299,84 +421,91 @@ def flatten(config: ExperimentConfig) -> dict[str, str | int | float | bool]:
     return flat
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value
+def load_space(path: Path) -> SearchSpace:
+    """Reads a search space.
+
+    Raises: ConfigError with every fault of the file at once, also where a value fits no experiment.
+    """
+    return parse_space(read_yaml(path), str(path))
 
 
-def _read_mapping(path: Path) -> tuple[dict[str, Any], list[str]]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
-    except (yaml.YAMLError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError([f"{path} is not YAML: {detail}"]) from error
-    if loaded is None:
-        return {}, []
-    if not isinstance(loaded, dict):
-        return {}, [f"expected keys and values at the top level, got a {type(loaded).__name__}"]
-    return loaded, []
+def parse_space(values: Any, source: str) -> SearchSpace:
+    """Builds a search space from plain values; errors as for `load_space`, with `source` before them."""
+    space, faults = check(SearchSpace, values)
+    wrong = {fault.key for fault in faults}
+    entries = values.get("parameters") if isinstance(values, dict) else None
+    for key, entry in entries.items() if isinstance(entries, dict) else ():
+        place = f"parameters.{key}"
+        fields = entry.items() if isinstance(entry, dict) else ()
+        right = {name: value for name, value in fields if f"{place}.{name}" not in wrong}
+        texts = [fault.text for value in _settings(right) for fault in setting_faults(str(key), value)]
+        faults += [Fault(place, text) for text in dict.fromkeys(texts)]
+    return _unless(space, faults, source)
 
 
-def _apply_override(values: dict[str, Any], override: str, faults: list[str], origin: dict[str, str]) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        faults.append(f"--set {override!r}: expected key=value, for example train.epochs=3")
-        return
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # "2020-13-45" looks like a date and is none
-        value = text
-    origin[key.strip()] = override
-    _assign(values, key.strip(), value, faults)
+def setting_faults(key: str, value: Any) -> list[Fault]:
+    """Returns what is wrong with one value of one dotted key, whatever the other settings are."""
+    values: dict[str, Any] = {}
+    faults = _assign(values, key, value) or check(ExperimentConfig, values)[1]
+    return [fault for fault in faults if f"{fault.key}.".startswith(f"{key}.")]
 
 
-def _assign(values: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
+def _settings(entry: dict[str, Any]) -> list[Any]:
+    """Returns the values that an entry of a search space gives its key."""
+    values = [entry[name] for name in ("value", "low", "high") if name in entry]
+    if entry.get("type") in {"float", "log"}:  # reaches between whole numbers, so its bounds are none
+        values = [float(value) for value in values]
+    return values + list(entry.get("choices", ())) + ([entry["first"]] if "first" in entry else [])
+
+
+def _overridden(
+    values: dict[str, Any], overrides: Sequence[str], source: str, only: Sequence[str] | None = None
+) -> ExperimentConfig:
+    """Builds an experiment from values and overrides; every fault says where it was found."""
+    origin: dict[str, str] = {}
+    faults: list[str] = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            faults.append(f"--set {override!r}: expected key=value, for example train.epochs=3")
+            continue
+        if only is not None and key not in only:
+            faults.append(f"--set {override}: {key!r} cannot be set here: choose of {', '.join(only)}")
+            continue
+        try:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, ValueError, RecursionError):  # "2020-13-45" looks like a date and is none
+            value = text
+        origin[key] = override
+        faults += [f"--set {override}: {fault}" for fault in _assign(values, key, value)]
+    config, found = check(ExperimentConfig, values)
+    for fault in found:
+        place = source
+        for key, override in origin.items():
+            if f"{fault.key}.".startswith(f"{key}."):
+                place = f"--set {override}"
+            elif key.startswith(f"{fault.key}."):  # a rule about several keys, and this is one of them
+                place += f" with --set {override}"
+        faults.append(f"{place.strip()}: {fault}")
+    return _unless(config, faults)
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> list[Fault]:
+    """Sets a dotted key in nested values, or says why it cannot be."""
     *sections, last = key.split(".")
     node = values
     for section in sections:
         inner = node.setdefault(section, {})
         if not isinstance(inner, dict):
-            faults.append(f"{key}: {section!r} is a value, not a section")
-            return
+            return [Fault(key, f"{section!r} is a value, not a section")]
         node = inner
     node[last] = value
+    return []
 
 
-def _build(kind: type[Section], values: Any, prefix: str, faults: list[str]) -> Section:
-    """Builds one section; what does not fit goes to `faults` and keeps its default."""
-    fields = {item.name: item for item in dataclasses.fields(typing.cast(Any, kind))}
-    hints = typing.get_type_hints(kind)
-    if not isinstance(values, dict):
-        faults.append(f"{prefix or 'experiment'} must be a section with keys, got {values!r}")
-        return kind()
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        if key not in fields:
-            faults.append(f"{name} is no known key{_nearest_key(name, prefix)}")
-        elif dataclasses.is_dataclass(hints[key]):
-            arguments[key] = _build(typing.cast(Any, hints[key]), value, name, faults)
-        else:
-            converted = convert(value, hints[key])
-            fault = fault_of(converted, value, hints[key], fields[key].metadata)
-            if fault:
-                faults.append(f"{name} {fault}")
-            else:
-                arguments[key] = converted
-    return kind(**arguments)
-
-
-def _nearest_key(name: str, section: str) -> str:
-    """Points at the dotted key that was probably meant: in the same section first, then anywhere."""
-    keys = list(flatten(ExperimentConfig()))
-    last = name.rsplit(".", 1)[-1]
-    within = [key for key in keys if key.rpartition(".")[0] == section]
-    for candidates in (within, keys):
-        by_last = {key.rsplit(".", 1)[-1]: key for key in candidates}
-        close = difflib.get_close_matches(last, by_last, n=1, cutoff=0.6)
-        if close:
-            return f" (did you mean {by_last[close[0]]!r}?)"
-    return ""
+def _unless(built: Section | None, faults: Sequence[Fault | str], source: str = "") -> Section:
+    """Gives what was built. Raises: ConfigError where there are faults."""
+    if built is None or faults:
+        raise ConfigError([str(fault) for fault in faults], source)
+    return built

@@ -142,7 +142,7 @@ class TestTrain:
 
     def test_a_nonsense_override(self, capsys, place):
         message = refused(capsys, "train", "--model", "vgg16", "--set", "train.epoch=three")
-        assert "train.epoch is no known key (did you mean 'train.epochs'?)" in message
+        assert "train.epoch: unknown key (did you mean 'train.epochs'?)" in message
 
     def test_a_missing_experiment_file(self, capsys, place):
         message = refused(capsys, "train", "--experiment", "mine.yaml")

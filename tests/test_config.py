@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from poster_ml.config import (
     ExperimentConfig,
@@ -15,6 +21,7 @@ from poster_ml.config import (
     replace,
     to_mapping,
     to_yaml,
+    with_overrides,
 )
 from poster_ml.errors import ConfigError
 
@@ -56,47 +63,107 @@ def test_unfreeze_takes_a_word_a_depth_or_a_list(tmp_path, text, value):
     assert load_experiment(write(tmp_path, f"model:\n  unfreeze: {text}\n")).model.unfreeze == value
 
 
-def test_every_fault_is_reported_at_once_with_its_file_and_the_nearest_name(tmp_path):
+def test_every_fault_is_reported_at_once_with_its_place_and_the_nearest_name(tmp_path):
     path = write(
         tmp_path, "varient: x\ntrain:\n  epochs: many\n  learning_rate: -1\nmodel:\n  family: vg16\n"
     )
     with pytest.raises(ConfigError) as caught:
-        load_experiment(path, ("train.dropout=0.5", "broken"))
+        load_experiment(path, ("train.dropout=0.5", "broken", "train.monitor=val_acu", "x.y=1"))
     assert caught.value.faults == (
-        f"{path}: varient is no known key (did you mean 'variant'?)",
-        f"{path}: train.epochs must be a whole number, got 'many'",
-        f"{path}: train.learning_rate must be between 1e-09 and 10, got -1",
-        "--set train.dropout=0.5: train.dropout is no known key (did you mean 'model.dropout'?)",
-        f"{path}: model.family must be one of cnn, vgg16, inception_v3, inception_resnet_v2, mobilenet_v2, "
-        "got 'vg16' (did you mean 'vgg16'?)",
         "--set 'broken': expected key=value, for example train.epochs=3",
+        f"{path}: model.family: received 'vg16', allowed: 'cnn', 'vgg16', 'inception_v3', "
+        "'inception_resnet_v2', 'mobilenet_v2' or 'blend' (did you mean 'vgg16'?)",
+        f"{path}: train.epochs: received 'many', allowed: a whole number",
+        f"{path}: train.learning_rate: received -1, allowed: greater than or equal to 0.000000001",
+        "--set train.monitor=val_acu: train.monitor: received 'val_acu', allowed: 'val_auc', 'val_loss', "
+        "'val_accuracy', 'accuracy', 'loss' or 'auc' (did you mean 'val_auc'?)",
+        "--set train.dropout=0.5: train.dropout: unknown key (did you mean 'model.dropout'?)",
+        f"{path}: varient: unknown key (did you mean 'variant'?)",
+        f"{path} with --set x.y=1: x: unknown key",
     )
 
 
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("train.epochs=0", "must be between 1 and 10000, got 0"),
-        ("train.epochs=2.5", "must be a whole number, got 2.5"),
-        ("train.epochs=true", "must be a whole number, got True"),
-        ("train.learning_rate=.nan", "must be between 1e-09 and 10, got nan"),
-        ("train.clip_norm=.inf", "must be at least 0, got inf"),
-        ("model.dense=[1000000]", "must be between 1 and 65536, got [1000000]"),
-        ("train.epochs=2020-13-45", "must be a whole number, got '2020-13-45'"),
-        ("train.keep_best=1", "must be true or false, got 1"),
-        ("model.dense=512", "must be a list of whole numbers, got 512"),
-        ("model.dense=[512, 0]", "must be between 1 and 65536, got [512, 0]"),
-        ("model.unfreeze=-1", "must be at least 0, got -1"),
-        ("train=3", "train must be a section with keys, got 3"),
-        ("variant.name=3", "'variant' is a value, not a section"),
+        ("train.epochs=0", "train.epochs: received 0, allowed: greater than or equal to 1"),
+        ("train.epochs=2.5", "train.epochs: received 2.5, allowed: a whole number"),
+        ("train.epochs=true", "train.epochs: received True, allowed: a whole number"),
+        ("train.epochs='8'", "train.epochs: received '8', allowed: a whole number"),
+        ("train.learning_rate='8'", "train.learning_rate: received '8', allowed: a number"),
+        ("train.learning_rate=true", "train.learning_rate: received True, allowed: a number"),
+        ("train.learning_rate=.nan", "train.learning_rate: received nan, allowed: a finite number"),
+        ("train.learning_rate=1e999", "train.learning_rate: received '1e999', allowed: a finite number"),
+        ("train.clip_norm=.inf", "train.clip_norm: received inf, allowed: a finite number"),
+        ("train.epochs=2020-13-45", "train.epochs: received '2020-13-45', allowed: a whole number"),
+        ("train.keep_best=1", "train.keep_best: received 1, allowed: true or false"),
+        ("train.precision=", "train.precision: received None, allowed: 'auto', 'float32'"),
+        ("model.dense=512", "model.dense: received 512, allowed: a list"),
+        ("model.dense=[512, 0]", "model.dense: received [512, 0], allowed: greater than or equal to 1"),
+        ("model.dense=[1000000]", "model.dense: received [1000000], allowed: less than or equal to 65536"),
+        ("model.dense=[8, true]", "model.dense: received [8, True], allowed: a whole number"),
+        (
+            "model.unfreeze=-1",
+            "model.unfreeze: received -1, allowed: text or greater than or equal to 0 or a list",
+        ),
+        ("model.unfreeze=true", "model.unfreeze: received True, allowed: text or a whole number or a list"),
+        ("train=3", "train: received 3, allowed: a section with keys"),
+        ("train={epochs: x}", "train.epochs: received 'x', allowed: a whole number"),
+        ("variant=3", "variant: received 3, allowed: text"),
+        ("variant.name=3", "variant.name: 'variant' is a value, not a section"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
     path = write(tmp_path, "variant: mine\n")
     with pytest.raises(ConfigError) as caught:
         load_experiment(path, (override,))
-    assert fault in str(caught.value)
+    assert str(caught.value).startswith(f"--set {override}: {fault}")
+    assert len(caught.value.faults) == 1
     assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_stands_for_any_number():
+    rotation = replace(ExperimentConfig(), **{"augment.rotation": 5}).augment.rotation
+    assert rotation == 5.0
+    assert isinstance(rotation, float)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("model.pooling=flatten", "model: taps (mixed5) need pooling average, received flatten"),
+        (
+            "model.family=cnn",
+            "model: family cnn has no backbone to tap, received taps: mixed5; leave taps empty",
+        ),
+        (
+            "model.taps=[mixed5, mixed5]",
+            "model: every layer can be tapped once, received taps: mixed5, mixed5",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_with_both_places(tmp_path, override, fault):
+    path = write(tmp_path, "model: {family: inception_v3, pooling: average, taps: [mixed5]}\n")
+    assert load_experiment(path).model.taps == ("mixed5",)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path, (override,))
+    assert caught.value.faults == (f"{path} with --set {override}: {fault}",)
+
+
+def test_a_finished_configuration_takes_the_overrides_that_are_allowed():
+    allowed = ("evaluate.bootstrap", "evaluate.threshold")
+    changed = with_overrides(ExperimentConfig(), ["evaluate.bootstrap=200"], allowed)
+    assert changed == replace(ExperimentConfig(), **{"evaluate.bootstrap": 200})
+    with pytest.raises(ConfigError) as caught:
+        with_overrides(ExperimentConfig(), ["train.epochs=3", "broken", "evaluate.bootstrap=200"], allowed)
+    assert caught.value.faults == (
+        "--set train.epochs=3: 'train.epochs' cannot be set here: choose of evaluate.bootstrap, evaluate.threshold",
+        "--set 'broken': expected key=value, for example train.epochs=3",
+    )
+    with pytest.raises(
+        ConfigError, match=r"--set evaluate\.bootstrap=1: evaluate\.bootstrap: received 1, allowed"
+    ):
+        with_overrides(ExperimentConfig(), ["evaluate.bootstrap=1"], allowed)
 
 
 def test_a_missing_file_and_a_file_that_is_no_yaml_are_refused(tmp_path):
@@ -104,8 +171,27 @@ def test_a_missing_file_and_a_file_that_is_no_yaml_are_refused(tmp_path):
         load_experiment(tmp_path / "no.yaml")
     with pytest.raises(ConfigError, match="is not YAML"):
         load_experiment(write(tmp_path, "a: [1\n"))
-    with pytest.raises(ConfigError, match="expected keys and values at the top level, got a list"):
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_experiment(write(tmp_path, "a: " + "[" * 5000))
+    with pytest.raises(ConfigError, match="received a list, allowed: keys and values"):
         load_experiment(write(tmp_path, "- 1\n"))
+
+
+def test_a_key_that_stands_twice_is_refused_instead_of_the_last_one_winning(tmp_path):
+    with pytest.raises(ConfigError, match=r"received twice: epochs in .*line 2"):
+        load_experiment(write(tmp_path, "train:\n  epochs: 3\n  epochs: 4\n"))
+
+
+def test_reading_an_experiment_imports_no_heavy_library(project):
+    code = (
+        "import sys; from pathlib import Path; from poster_ml.config import load_experiment, load_space\n"
+        "load_experiment(Path('experiments/vgg16.yaml')); load_space(Path('experiments/tune/vgg16.yaml'))\n"
+        "print({'keras', 'tensorflow', 'mlflow', 'optuna', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_an_unknown_variant_names_the_nearest(project, monkeypatch):
@@ -132,7 +218,7 @@ def test_flat_names_are_dotted_and_lists_become_text():
 
 
 def test_a_study_overrides_nothing_that_it_does_not_name():
-    with pytest.raises(ConfigError, match=r"train\.epoch is no known key \(did you mean 'train\.epochs'\?\)"):
+    with pytest.raises(ConfigError, match=r"train\.epoch: unknown key \(did you mean 'train\.epochs'\?\)"):
         replace(ExperimentConfig(), **{"train.epoch": 3})
 
 
@@ -141,3 +227,77 @@ def test_augmentation_without_ranges_or_strength_is_inactive():
     assert not plain.augment.active
     assert replace(plain, **{"augment.rotation": 5}).augment.active
     assert not replace(plain, **{"augment.rotation": 5, "augment.strength": 0}).augment.active
+
+
+SCHEMA = TypeAdapter(ExperimentConfig).json_schema()
+SECTIONS = {
+    name: SCHEMA["$defs"][field["$ref"].rpartition("/")[2]]["properties"]
+    for name, field in SCHEMA["properties"].items()
+    if "$ref" in field
+}
+FIELDS = {name: field for name, field in SCHEMA["properties"].items() if name not in SECTIONS} | {
+    f"{section}.{name}": field for section, fields in SECTIONS.items() for name, field in fields.items()
+}
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
+
+
+def right(field: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a field of the schema takes."""
+    if "anyOf" in field:
+        return st.one_of(*map(right, field["anyOf"]))
+    if "enum" in field:
+        return st.sampled_from(field["enum"])
+    low, high = field.get("minimum"), field.get("maximum", 1e12)
+    return {
+        "array": lambda: st.lists(right(field["items"]), max_size=3),
+        "integer": lambda: st.integers(low, int(high)),
+        "number": lambda: st.floats(low, high),
+        "boolean": st.booleans,
+        "string": lambda: TEXT,
+    }[field["type"]]()
+
+
+def test_the_property_tests_see_every_field():
+    assert set(FIELDS) == set(flatten(ExperimentConfig()))
+    assert len(FIELDS) > 50
+
+
+@given(st.fixed_dictionaries({}, optional={key: right(field) for key, field in FIELDS.items()}))
+@settings(deadline=None, max_examples=60)
+def test_any_experiment_is_written_and_read_back_equal(tmp_path_factory, changes):
+    changes |= {"model.taps": []}  # these depend on other fields
+    config = replace(ExperimentConfig(), **changes)
+    path = write(tmp_path_factory.mktemp("any"), to_yaml(config))
+    assert load_experiment(path) == config
+    assert to_yaml(load_experiment(path)) == to_yaml(config)
+
+
+WRONG = [{}, {"a": 1}, None, float("nan"), float("-inf"), [[]], [None], -1.5, -(10**30)]
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.sampled_from(WRONG))
+@settings(deadline=None, max_examples=150)
+def test_one_wrong_value_is_named_with_its_key_and_nothing_else_is(key, value):
+    with pytest.raises(ConfigError) as caught:
+        replace(ExperimentConfig(), **{key: value})
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{key}: received {value!r}, allowed: ")
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.sampled_from("xyz"))
+@settings(deadline=None, max_examples=60)
+def test_one_mistyped_key_is_named_and_the_right_one_is_proposed(key, letter):
+    wrong = f"{key}{letter}"
+    with pytest.raises(ConfigError) as caught:
+        replace(ExperimentConfig(), **{wrong: 1})
+    assert caught.value.faults == (f"{wrong}: unknown key (did you mean {key!r}?)",)
+
+
+def test_where_nothing_may_be_changed_every_override_is_refused():
+    with pytest.raises(ConfigError, match="'seed' cannot be set here"):
+        with_overrides(ExperimentConfig(), ["seed=1"], ())
+
+
+def test_an_override_nested_too_deep_is_text_that_does_not_fit():
+    with pytest.raises(ConfigError, match=r"train\.epochs: received '\[\[\["):
+        with_overrides(ExperimentConfig(), ["train.epochs=" + "[" * 5000], ("train.epochs",))

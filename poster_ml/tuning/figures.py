@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from poster_ml.config import SearchSpace
 from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN, diverging_colormap, new_figure, save_figure
 from poster_ml.tuning.importance import Importance
 from poster_ml.tuning.records import FAILED, FINISHED, PRUNED, TrialRecord, best_so_far, by_end
-from poster_ml.tuning.space import Dimension, SearchSpace
+from poster_ml.tuning.space import Dimension, dimensions_of
 
 VALUE_LABEL = "validation ROC AUC"
 
@@ -60,7 +61,7 @@ def draw_history(records: Sequence[TrialRecord], path: Path) -> Path:
 
 def draw_slices(records: Sequence[TrialRecord], space: SearchSpace, path: Path) -> Path:
     """Draws the value against each dimension, one panel each; pruned trials are hollow."""
-    dimensions = space.dimensions()
+    dimensions = dimensions_of(space)
     columns = min(3, len(dimensions))
     rows = math.ceil(len(dimensions) / columns)
     figure, axes = new_figure(3.4 * columns, 2.9 * rows, rows, columns)
@@ -92,7 +93,7 @@ def draw_parallel(records: Sequence[TrialRecord], space: SearchSpace, path: Path
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    dimensions = space.dimensions()
+    dimensions = dimensions_of(space)
     figure, axes = new_figure(max(6.0, 1.6 * len(dimensions) + 1.5), 4.2)
     axis = axes[0, 0]
     finished = [record for record in records if record.state == FINISHED and record.value is not None]

@@ -27,6 +27,7 @@ import keras_tuner
 from keras_tuner.errors import FailedTrialError, FatalError
 from optuna.trial import FrozenTrial, TrialState
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError, nearest
 from poster_ml.seeding import derive_seed
 from poster_ml.tuning.claims import (
@@ -39,7 +40,7 @@ from poster_ml.tuning.claims import (
     fail_dead,
     reason,
 )
-from poster_ml.tuning.space import Dimension, Primitive, SearchSpace
+from poster_ml.tuning.space import Dimension, Primitive, dimensions_of
 from poster_ml.tuning.study import OpenStudy, make_pruner
 from poster_ml.tuning.work import DONE, LATE, MORE_OVERRIDES, Job, new_owner, run_trial
 
@@ -80,7 +81,7 @@ class Search:
 
     def value(self, identifier: str, asked: dict[str, Any]) -> float:
         """Returns the value of the settings that KerasTuner asks for: from the past, or by running them."""
-        point = {dimension.name: asked[dimension.name] for dimension in self.job.space.dimensions()}
+        point = {dimension.name: asked[dimension.name] for dimension in dimensions_of(self.job.space)}
         if self.past:
             trial = self.past.popleft()
             if trial.params != point:
@@ -170,7 +171,7 @@ def run_keras_tuner(
 def hyperparameters(space: SearchSpace) -> Any:
     """Expresses a space as KerasTuner's HyperParameters, by the same names."""
     result = keras_tuner.HyperParameters()
-    for dimension in space.dimensions():
+    for dimension in dimensions_of(space):
         _declare(result, dimension)
     return result
 

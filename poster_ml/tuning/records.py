@@ -11,8 +11,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from poster_ml.config import SearchSpace
 from poster_ml.tuning.claims import ERROR, reason
-from poster_ml.tuning.space import Primitive, SearchSpace
+from poster_ml.tuning.space import Primitive, dimensions_of, overrides
 from poster_ml.tuning.study import OpenStudy
 from poster_ml.tuning.work import MORE_OVERRIDES
 
@@ -125,16 +126,16 @@ def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
     notes = dict(trial.user_attrs)
     drawn = {
         dimension.name: trial.params[dimension.name]
-        for dimension in space.dimensions()
+        for dimension in dimensions_of(space)
         if dimension.name in trial.params
     }
-    whole = len(drawn) == len(space.dimensions())
+    whole = len(drawn) == len(dimensions_of(space))
     return TrialRecord(
         number=trial.number,
         state=_state(trial),
         value=trial.value if trial.state in {TrialState.COMPLETE, TrialState.PRUNED} else None,
         drawn=drawn,
-        overrides=space.overrides(drawn) | notes.get(MORE_OVERRIDES, {}) if whole else {},
+        overrides=overrides(space, drawn) | notes.get(MORE_OVERRIDES, {}) if whole else {},
         curve=tuple(sorted(trial.intermediate_values.items())),
         seed=notes.get("seed"),
         retry_of=notes.get("retry_of"),

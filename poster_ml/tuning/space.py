@@ -1,21 +1,22 @@
-"""Search spaces: what is searched, where, and how either engine draws from it.
-
-Each parameter says its role (the words of the "Deep Learning Tuning Playbook", Godbole et al. 2023):
-scientific, what the search is about; nuisance, what must be tuned along for a fair comparison; fixed, held
-at one value and said so. Keys are dotted configuration keys.
-"""
+"""How an engine draws from a search space, and what settings are as a point in it."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from poster_ml import config as configuration
-from poster_ml.config import ExperimentConfig
+from poster_ml.config import (
+    Categorical,
+    ExperimentConfig,
+    Filters,
+    Fixed,
+    Parameter,
+    Range,
+    SearchSpace,
+    label,
+    to_mapping,
+)
 
 Primitive = str | int | float | bool
 
@@ -64,104 +65,53 @@ class Dimension:
         return abs(steps - round(steps)) < 1e-9
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One configuration key and where it is searched.
+def dimensions_of(space: SearchSpace) -> tuple[Dimension, ...]:
+    """Returns everything an engine draws, in the order of the file."""
+    return tuple(
+        dimension for key, parameter in space.parameters.items() for dimension in _drawn(key, parameter)
+    )
 
-    A `categorical` choice may be a list (`[512, 512]`); engines then draw its text. `filters` searches the
-    convolutions of family `cnn` by three dimensions: `<key>.blocks`, `<key>.first` (filters of the first
-    block, drawn on a log scale) and `<key>.growth` (each block has growth times the filters before it).
+
+def overrides(space: SearchSpace, drawn: Mapping[str, Primitive]) -> dict[str, Any]:
+    """Turns what an engine drew into configuration overrides, the fixed ones included."""
+    return {key: _combine(key, parameter, drawn) for key, parameter in space.parameters.items()}
+
+
+def _drawn(key: str, parameter: Parameter) -> tuple[Dimension, ...]:
+    """What an engine draws for one key; nothing where it is fixed.
+
+    Of a list among the choices it draws the text; of filters `<key>.blocks`, `<key>.first`, `<key>.growth`.
     """
-
-    key: str
-    role: str
-    kind: str = "fixed"
-    low: float = 0.0
-    high: float = 0.0
-    step: float = 0.0
-    choices: tuple[Any, ...] = ()
-    blocks: tuple[int, ...] = ()
-    first: tuple[int, ...] = ()
-    growth: tuple[float, ...] = ()
-    value: Any = None
-
-    def dimensions(self) -> tuple[Dimension, ...]:
-        """Returns what an engine draws for it; nothing where it is fixed."""
-        if self.role == "fixed":
-            return ()
-        if self.kind == "categorical":
-            return (Dimension(self.key, "choice", choices=tuple(map(label, self.choices))),)
-        if self.kind == "filters":
-            return (
-                Dimension(f"{self.key}.blocks", "int", self.blocks[0], self.blocks[1], step=1),
-                Dimension(f"{self.key}.first", "int", self.first[0], self.first[1], step=1, log=True),
-                Dimension(f"{self.key}.growth", "choice", choices=self.growth),
-            )
-        whole = self.kind in {"int", "log_int"}
-        step = float(self.step or 1) if whole else self.step
-        kind = "int" if whole else "float"
-        return (Dimension(self.key, kind, self.low, self.high, step, log=self.kind.startswith("log")),)
-
-    def combine(self, drawn: Mapping[str, Primitive]) -> Any:
-        """Turns what was drawn into the value of the configuration key."""
-        if self.role == "fixed":
-            return self.value
-        if self.kind == "categorical":
-            return next(choice for choice in self.choices if label(choice) == drawn[self.key])
-        if self.kind == "filters":
-            names = [dimension.name for dimension in self.dimensions()]
-            blocks, first, growth = (float(drawn[name]) for name in names)
-            return [round(first * growth**block) for block in range(int(blocks))]
-        return drawn[self.key]
+    if isinstance(parameter, Range):
+        kind, step = ("int", parameter.step or 1.0) if parameter.whole else ("float", parameter.step)
+        return (Dimension(key, kind, parameter.low, parameter.high, step, parameter.log),)
+    if isinstance(parameter, Categorical):
+        return (Dimension(key, "choice", choices=tuple(map(label, parameter.choices))),)
+    if isinstance(parameter, Filters):
+        return (
+            Dimension(f"{key}.blocks", "int", min(parameter.blocks), max(parameter.blocks), step=1),
+            Dimension(f"{key}.first", "int", min(parameter.first), max(parameter.first), step=1, log=True),
+            Dimension(f"{key}.growth", "choice", choices=parameter.growth),
+        )
+    return ()
 
 
-@dataclass(frozen=True)
-class Fidelity:
-    """Cheap trials, and the rule by which some are promoted to full training.
-
-    The `promote` best finished trials are trained again on all posters with the experiment's own number of
-    epochs and `seeds` seeds each; only these are compared with one another and with the default settings.
-    """
-
-    limit: int = 0  # posters a trial sees; 0: all
-    epochs: int = 0  # epochs of a trial; 0: the experiment's own
-    promote: int = 3
-    seeds: int = 3
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """A search space as read from a file."""
-
-    variant: str
-    parameters: tuple[Parameter, ...]
-    fidelity: Fidelity = Fidelity()
-    source: str = ""
-
-    def dimensions(self) -> tuple[Dimension, ...]:
-        """Returns everything an engine draws, in the order of the file."""
-        return tuple(dimension for parameter in self.parameters for dimension in parameter.dimensions())
-
-    def overrides(self, drawn: Mapping[str, Primitive]) -> dict[str, Any]:
-        """Turns what an engine drew into configuration overrides, the fixed ones included."""
-        return {parameter.key: parameter.combine(drawn) for parameter in self.parameters}
-
-    def keys(self, role: str) -> tuple[str, ...]:
-        """Returns the keys with that role."""
-        return tuple(parameter.key for parameter in self.parameters if parameter.role == role)
-
-    def fingerprint(self) -> str:
-        """Returns 12 hex digits that change with any range, choice, fixed value or fidelity."""
-        parts = [dataclasses.asdict(parameter) for parameter in self.parameters]
-        trial = {"limit": self.fidelity.limit, "epochs": self.fidelity.epochs}
-        text = json.dumps([parts, trial], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _combine(key: str, parameter: Parameter, drawn: Mapping[str, Primitive]) -> Any:
+    """The value of one key from what was drawn."""
+    if isinstance(parameter, Fixed):
+        return parameter.value
+    if isinstance(parameter, Categorical):
+        return next(choice for choice in parameter.choices if label(choice) == drawn[key])
+    if isinstance(parameter, Filters):
+        blocks, first, growth = (float(drawn[dimension.name]) for dimension in _drawn(key, parameter))
+        return [round(first * growth**block) for block in range(int(blocks))]
+    return drawn[key]
 
 
 def suggest(trial: Suggests, space: SearchSpace) -> dict[str, Any]:
     """Draws one point from an Optuna trial and returns it as configuration overrides."""
     drawn: dict[str, Primitive] = {}
-    for dimension in space.dimensions():
+    for dimension in dimensions_of(space):
         name = dimension.name
         if dimension.kind == "choice":
             drawn[name] = trial.suggest_categorical(name, list(dimension.choices))
@@ -173,7 +123,7 @@ def suggest(trial: Suggests, space: SearchSpace) -> dict[str, Any]:
             drawn[name] = trial.suggest_float(
                 name, dimension.low, dimension.high, step=step_or_none, log=dimension.log
             )
-    return space.overrides(drawn)
+    return overrides(space, drawn)
 
 
 def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[str, Primitive]]:
@@ -190,45 +140,36 @@ def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[
     points: list[dict[str, Primitive]] = []
     for config in configs:
         point: dict[str, Primitive] = {}
-        for parameter in space.parameters:
-            value = _config_value(config, parameter.key)
-            if parameter.key == "augment.strength" and not config.augment.active:
+        for key, parameter in space.parameters.items():
+            value = _config_value(config, key)
+            if key == "augment.strength" and not config.augment.active:
                 value = 0.0  # the space may fix ranges that the experiment does not have
-            point.update(_express(parameter, value))
+            point.update(_express(key, parameter, value))
         if point and point not in points:
             points.append(point)
     return points
 
 
-def _express(parameter: Parameter, value: Any) -> dict[str, Primitive]:
+def _express(key: str, parameter: Parameter, value: Any) -> dict[str, Primitive]:
     """Finds what would have to be drawn for a value; empty where it cannot be."""
-    dimensions = parameter.dimensions()
-    if not dimensions:
-        return {}
-    if parameter.kind == "filters":
-        for growth in parameter.growth:
-            names = [dimension.name for dimension in dimensions]
-            drawn: dict[str, Primitive] = dict(zip(names, (len(value), int(value[0]), growth), strict=True))
-            inside = all(dimension.holds(drawn[dimension.name]) for dimension in dimensions)
-            if inside and parameter.combine(drawn) == list(value):
-                return drawn
-        return {}
-    dimension = dimensions[0]
-    if parameter.key == "model.unfreeze" and value == "none" and dimension.kind == "int":
-        value = 0  # the same thing, counted
-    candidate = label(value) if parameter.kind == "categorical" else value
-    return {dimension.name: candidate} if dimension.holds(candidate) else {}
+    drawn = _drawn(key, parameter)
+    candidates: list[tuple[Primitive, ...]] = [(value,)]
+    if isinstance(parameter, Categorical):
+        candidates = [(label(value),)]
+    elif isinstance(parameter, Filters):
+        candidates = [(len(value), int(value[0]), growth) for growth in parameter.growth]
+    elif key == "model.unfreeze" and value == "none" and isinstance(parameter, Range):
+        candidates = [(0,)]  # the same thing, counted
+    for candidate in candidates if drawn else ():
+        point = {dimension.name: part for dimension, part in zip(drawn, candidate, strict=True)}
+        inside = all(dimension.holds(point[dimension.name]) for dimension in drawn)
+        if inside and (not isinstance(parameter, Filters) or _combine(key, parameter, point) == value):
+            return point
+    return {}
 
 
 def _config_value(config: ExperimentConfig, key: str) -> Any:
-    value: Any = configuration.to_mapping(config)
+    value: Any = to_mapping(config)
     for part in key.split("."):
         value = value[part]
     return value
-
-
-def label(choice: Any) -> Primitive:
-    """Names a choice by a plain value: lists become text such as "512, 512"."""
-    if isinstance(choice, (list, tuple)):
-        return ", ".join(map(str, choice)) or "none"
-    return choice if isinstance(choice, (str, int, float, bool)) else str(choice)

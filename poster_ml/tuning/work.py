@@ -21,6 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import PosterMLError, TuningError
 from poster_ml.tuning.claims import (
     ERROR,
@@ -33,7 +34,7 @@ from poster_ml.tuning.claims import (
     fail,
     fail_dead,
 )
-from poster_ml.tuning.space import Primitive, SearchSpace, suggest
+from poster_ml.tuning.space import Primitive, suggest
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 from poster_ml.tuning.trial import Objective, PrunedError, TrialContext, TrialLostError
 

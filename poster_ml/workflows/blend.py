@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -30,7 +30,7 @@ from poster_ml.workflows.report import write_report
 
 logger = logging.getLogger(__name__)
 
-FAMILY = "blend"
+FAMILY: Final = "blend"
 RULES = ("mean", "fitted")
 MOST_VIEWS = 64
 CHECKED = 16  # posters on which the network must give what was computed from the members' logits

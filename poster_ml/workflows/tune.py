@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -12,11 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace, to_yaml
+from poster_ml.config import (
+    ExperimentConfig,
+    Fidelity,
+    SearchSpace,
+    experiment_path,
+    load_experiment,
+    load_space,
+    replace,
+    space_path,
+    to_yaml,
+)
 from poster_ml.errors import TuningError, nearest
 from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRecord, top
-from poster_ml.tuning.space import Fidelity, Primitive, SearchSpace, default_points
-from poster_ml.tuning.space_file import load_space, space_path
+from poster_ml.tuning.space import Primitive, default_points
 from poster_ml.tuning.storage import JOURNAL_NAME, check_storage, shown
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 from poster_ml.tuning.work import LATE, Job
@@ -126,8 +136,9 @@ def run_tune(
 
     Raises: ConfigError, TuningError, DatasetError, WeightsError; KeyboardInterrupt with what finished kept.
     """
-    space = load_space(space_path(model))
-    _check_overrides(space, overrides)
+    path = space_path(model)
+    space = load_space(path)
+    _check_overrides(space, path, overrides)
     # Workers and this process share a GPU: nobody may take all of its memory at once.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from poster_ml.data.prepared import PreparedDataset
@@ -139,7 +150,7 @@ def run_tune(
     task = resolve_task(model, data, None, overrides)
     dataset = PreparedDataset.open(task.data)
     fidelity = DEMO_FIDELITY if task.profile == "demo" else space.fidelity
-    space = SearchSpace(space.variant, space.parameters, fidelity, space.source)
+    space = dataclasses.replace(space, fidelity=fidelity)
     config = trial_config(task.config, fidelity)
     connect()
     storage = options.storage or str(journal_folder() / JOURNAL_NAME)
@@ -231,14 +242,13 @@ def _job(
     )
 
 
-def _check_overrides(space: SearchSpace, overrides: Sequence[str]) -> None:
+def _check_overrides(space: SearchSpace, path: Path, overrides: Sequence[str]) -> None:
     """Refuses to set what is searched: the search would overwrite it."""
-    searched = {parameter.key: parameter.role for parameter in space.parameters}
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key in searched:
+        if key in space.parameters:
             raise TuningError(
-                f"--set {override}: {key} is {searched[key]} in {space.source}, so trials set it; "
+                f"--set {override}: {key} is {space.parameters[key].role} in {path}, so trials set it; "
                 "change it there"
             )
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from poster_ml.config import replace
+from poster_ml.config import SearchSpace, replace
 from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, find_run
 from poster_ml.tuning.records import TrialRecord, top
-from poster_ml.tuning.space import SearchSpace
 from poster_ml.workflows.compare import logged_predictions
 from poster_ml.workflows.evaluate import run_evaluate
 from poster_ml.workflows.profile import Task
@@ -119,9 +118,11 @@ def settings_to_train(
     space: SearchSpace, records: Sequence[TrialRecord]
 ) -> list[tuple[str, dict[str, object]]]:
     """Returns (label, overrides) of the default and of the promoted trials, without the trials' fidelity."""
-    keys = {parameter.key for parameter in space.parameters}
     promoted = [
-        (f"trial {record.number}", {key: value for key, value in record.overrides.items() if key in keys})
+        (
+            f"trial {record.number}",
+            {key: value for key, value in record.overrides.items() if key in space.parameters},
+        )
         for record in top(records, space.fidelity.promote)
     ]
     return [(DEFAULT, {}), *promoted]

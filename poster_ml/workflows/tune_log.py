@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
 from poster_ml.tracking.runs import RunLogger, RunRecord, search_runs
 from poster_ml.tuning.figures import draw_all
@@ -28,7 +29,6 @@ from poster_ml.tuning.records import (
     to_csv,
     top,
 )
-from poster_ml.tuning.space import SearchSpace
 from poster_ml.tuning.study import OpenStudy
 
 STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED: "FAILED"}

@@ -18,8 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from poster_ml.tuning.space import SearchSpace
-from poster_ml.tuning.space_file import parse_space
+from poster_ml.config import SearchSpace, parse_space
 from poster_ml.tuning.study import StudySpec
 from poster_ml.tuning.surrogates import SPACE
 
@@ -27,7 +26,7 @@ from poster_ml.tuning.surrogates import SPACE
 COMMAND = """
 import sys
 from pathlib import Path
-from poster_ml.tuning.space_file import parse_space
+from poster_ml.config import parse_space
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import SPACE, SurrogateObjective
 from poster_ml.tuning.work import Job

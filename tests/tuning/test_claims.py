@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
 from poster_ml.tuning.claims import MAX_REPEATS, Watch, claim, counted, fail, fail_dead, release
 from poster_ml.tuning.records import read_records
-from poster_ml.tuning.space import SearchSpace
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import SurrogateObjective
 from poster_ml.tuning.work import Job, run_trial, work

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from poster_ml.config import SearchSpace, parse_space
 from poster_ml.errors import TuningError
 from poster_ml.tuning.records import read_records
-from poster_ml.tuning.space import SearchSpace
-from poster_ml.tuning.space_file import parse_space
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import SurrogateObjective, landscape
 from poster_ml.tuning.work import DONE, LATE, Job

@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
 from poster_ml.tuning.figures import draw_all
 from poster_ml.tuning.importance import importances
@@ -25,7 +26,7 @@ from poster_ml.tuning.records import (
     to_csv,
     top,
 )
-from poster_ml.tuning.space import SearchSpace, suggest
+from poster_ml.tuning.space import dimensions_of, suggest
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import BEST_AUC, OPTIMUM, curve, landscape
 
@@ -111,7 +112,7 @@ def test_what_alone_decides_is_most_important(spec: StudySpec, space: SearchSpac
     fill(opened, space, 40, only="augment.strength")
     shares = importances(opened, method, repeats=6)
     assert shares[0].name == "augment.strength"
-    assert {share.name for share in shares} == {dimension.name for dimension in space.dimensions()}
+    assert {share.name for share in shares} == {dimension.name for dimension in dimensions_of(space)}
     assert shares[0].low > max(share.high for share in shares[1:])
     assert all(0 <= share.low <= share.mean <= share.high <= 1 for share in shares)
     assert sum(share.mean for share in shares) == pytest.approx(1)

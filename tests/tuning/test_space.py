@@ -5,10 +5,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from poster_ml.config import ExperimentConfig, load_experiment, replace
+from poster_ml.config import ExperimentConfig, load_experiment, load_space, parse_space, replace, space_path
 from poster_ml.errors import ConfigError
-from poster_ml.tuning.space import default_points, suggest
-from poster_ml.tuning.space_file import load_space, parse_space, space_path
+from poster_ml.tuning.space import default_points, dimensions_of, overrides, suggest
 
 GOOD = {
     "variant": "basic_cnn",
@@ -36,8 +35,7 @@ def test_what_is_drawn_fits_the_configuration() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
     for _ in range(30):
-        overrides = suggest(study.ask(), space)
-        config = replace(ExperimentConfig(), **overrides)
+        config = replace(ExperimentConfig(), **suggest(study.ask(), space))
         seen.add((len(config.model.filters), config.model.dense))
         assert 0 <= config.model.dropout <= 0.5
         assert round(config.model.dropout * 10) == pytest.approx(config.model.dropout * 10)
@@ -48,11 +46,10 @@ def test_what_is_drawn_fits_the_configuration() -> None:
 
 
 def test_filters_grow_from_the_first_block_on() -> None:
-    space = parse_space(GOOD, "good.yaml")
+    space = parse_space({**GOOD, "parameters": {"model.filters": GOOD["parameters"]["model.filters"]}}, "")  # type: ignore[index]
     drawn = {"model.filters.blocks": 3, "model.filters.first": 10, "model.filters.growth": 2.0}
-    parameter = next(parameter for parameter in space.parameters if parameter.key == "model.filters")
-    assert parameter.combine(drawn) == [10, 20, 40]
-    assert [dimension.name for dimension in parameter.dimensions()] == list(drawn)
+    assert overrides(space, drawn) == {"model.filters": [10, 20, 40]}
+    assert [dimension.name for dimension in dimensions_of(space)] == list(drawn)
 
 
 def test_roles_are_told_apart() -> None:
@@ -114,34 +111,54 @@ def test_all_faults_are_told_at_once() -> None:
             "model.dense": {"role": "nuisance", "type": "categorical", "choices": [[1]]},
             "train.batch_size": {"role": "fixed"},
             "augment.strength": {"role": "nuisance", "type": "float", "low": 0.9, "high": 0.1},
+            "train.patience": {"role": "nuisance", "type": "float", "low": 1, "high": 4},
+            "model.pooling": {"role": "nuisance", "type": "categorical", "choices": ["average", "max"]},
+            "model.filters": {
+                "role": "nuisance",
+                "type": "filters",
+                "blocks": [3, 3],
+                "first": [1, 2],
+                "growth": [1, 2],
+            },
         },
     }
     with pytest.raises(ConfigError) as caught:
         parse_space(broken, "broken.yaml")
     assert caught.value.source == "broken.yaml"
     assert caught.value.faults == (
-        "fidelty is no known key (did you mean 'fidelity'?): use fidelity, parameters, variant",
-        "model.dropot is no known key (did you mean 'model.dropout'?)",
-        "model.dropout must be between 0 and 0.95, got 1.5",
-        "train.epochs.role must be one of scientific, nuisance, fixed, got 'science' (did you mean 'scientific'?)",
-        "train.learning_rate must be between 1e-09 and 10, got 0.0",
-        "train.learning_rate: a log range must begin above 0, got 0.0",
-        "model.dense.choices must be a list of at least two, got [[1]]",
-        "train.batch_size is fixed and needs a value",
-        "augment.strength: low must be below high, got 0.9 and 0.1",
-        "fidelity.limit must be a whole number, at least 0, got -1",
-        "variant must be a text, got 3",
+        "variant: received 3, allowed: text",
+        "parameters.train.epochs.role: received 'science', allowed: 'fixed', 'scientific', 'nuisance' "
+        "(did you mean 'scientific'?)",
+        "parameters.train.learning_rate: a log range must begin above 0, received 0.0",
+        "parameters.model.dense.choices: received [[1]], allowed: a length of at least 2",
+        "parameters.train.batch_size.value: received nothing, allowed: a value",
+        "parameters.augment.strength: low must be below high, received 0.9 and 0.1",
+        "parameters.model.filters: blocks must be two rising numbers, received [3, 3]",
+        "fidelity.limit: received -1, allowed: greater than or equal to 0",
+        "fidelty: unknown key (did you mean 'fidelity'?)",
+        "parameters.model.dropot: unknown key (did you mean 'model.dropout'?)",
+        "parameters.model.dropout: received 1.5, allowed: less than or equal to 0.95",
+        "parameters.train.learning_rate: received 0.0, allowed: greater than or equal to 0.000000001",
+        "parameters.train.patience: received 1.0, allowed: a whole number",
+        "parameters.train.patience: received 4.0, allowed: a whole number",
+        "parameters.model.pooling: received 'max', allowed: 'flatten' or 'average'",
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"type": "floot"}, "model.dropout.type must be one of float, log, int, log_int, categorical, filters, got "
-         "'floot' (did you mean 'float'?)"),
-        ({"choices": [1, 2]}, "model.dropout.choices is no known key: use high, low, role, step, type"),
-        ({"high": "much"}, "model.dropout.high must be a number, got 'much'"),
-        ({"step": -1}, "model.dropout.step must be above 0, got -1"),
+        ({"type": "floot"}, "parameters.model.dropout.type: received 'floot', allowed: 'float', 'log', 'int', "
+         "'log_int', 'categorical', 'filters' (did you mean 'float'?)"),
+        ({"choices": [1, 2]}, "parameters.model.dropout.choices: unknown key"),
+        ({"stepp": 1}, "parameters.model.dropout.stepp: unknown key (did you mean 'step'?)"),
+        ({"high": "much"}, "parameters.model.dropout.high: received 'much', allowed: a number"),
+        ({"high": True}, "parameters.model.dropout.high: received True, allowed: a number"),
+        ({"step": -1}, "parameters.model.dropout: step must be above 0, and left out on a log scale, received -1.0"),
+        ({"type": "log", "low": 0.1}, "parameters.model.dropout: step must be above 0, and left out on a log "
+         "scale, received 0.1"),
+        ({"type": "int", "low": 0, "high": 0.5, "step": 1}, "parameters.model.dropout: a range of type int needs "
+         "whole numbers as low, high and step"),
     ],
 )  # fmt: skip
 def test_one_fault_in_a_parameter(changes: dict[str, object], fault: str) -> None:
@@ -156,8 +173,29 @@ def test_a_space_with_nothing_to_search_is_refused() -> None:
         ConfigError, match="every parameter is fixed: give at least one the role scientific or nuisance"
     ):
         parse_space(only_fixed, "")
-    with pytest.raises(ConfigError, match="parameters must name at least one configuration key"):
+    with pytest.raises(ConfigError, match=r"parameters: received \{\}, allowed: a length of at least 1"):
         parse_space({"variant": "x", "parameters": {}}, "")
+
+
+def test_choices_that_an_engine_could_not_tell_apart_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.dense: choices must differ, received \[\[8\], \[4\], \[8\]\]"
+    ):
+        parse_space(edited("model.dense", choices=[[8], [4], [8]]), "")
+
+
+def test_filters_are_searched_for_a_key_that_takes_a_list_only() -> None:
+    entry = GOOD["parameters"]["model.filters"]  # type: ignore[index]
+    with pytest.raises(ConfigError, match=r"model\.dropout: received \[8, 32\], allowed: a number"):
+        parse_space({"variant": "x", "parameters": {"model.dropout": entry}}, "")
+
+
+def test_a_space_that_is_no_mapping_is_refused() -> None:
+    for values in ([1], None, "x"):
+        with pytest.raises(ConfigError, match="allowed: a section with keys"):
+            parse_space(values, "")
+    with pytest.raises(ConfigError, match="parameters: received 3, allowed: a section with keys"):
+        parse_space({"variant": "x", "parameters": 3}, "")
 
 
 def test_the_fingerprint_changes_with_what_trials_have_in_common_only() -> None:

@@ -12,9 +12,9 @@ import optuna
 import psutil
 import pytest
 
+from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
 from poster_ml.tuning.records import INTERRUPTED, read_records
-from poster_ml.tuning.space import SearchSpace
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.surrogates import SurrogateObjective
 from poster_ml.tuning.trial import TrialContext

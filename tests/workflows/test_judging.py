@@ -67,10 +67,12 @@ def test_costs_are_configured_and_checked(tmp_path):
     path.write_text("evaluate:\n  threshold: cost\n  cost_false_fresh: 2\n")
     assert load_experiment(path).evaluate.cost_false_fresh == 2.0
     with pytest.raises(
-        ConfigError, match=r"evaluate.cost_false_rotten must be between 0.001 and 1000, got 0$"
+        ConfigError, match=r"evaluate.cost_false_rotten: received 0, allowed: greater than or equal to 0.001$"
     ):
         load_experiment(path, ("evaluate.cost_false_rotten=0",))
-    with pytest.raises(ConfigError, match=r"explain.shortcut_posters must be at least 0, got -1$"):
+    with pytest.raises(
+        ConfigError, match=r"explain.shortcut_posters: received -1, allowed: greater than or equal to 0$"
+    ):
         replace(ExperimentConfig(), **{"explain.shortcut_posters": -1})
 
 

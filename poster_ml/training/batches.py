@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit
 
 from poster_ml import seeding
 from poster_ml.training.devices import device_count
@@ -147,5 +148,4 @@ def iterate(batches: Batches) -> Any:
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Turns logits (n,) into probabilities of Fresh, without overflow at either end."""
-    clipped = np.clip(logits, -700.0, 700.0)
-    return np.asarray(1.0 / (1.0 + np.exp(-clipped)))
+    return np.asarray(expit(logits))

@@ -50,8 +50,8 @@ class PosterModel(PythonModel):
     Output per row: `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten", `threshold`, `error` (None, or
     why this image could not be scored: then probability and label are None), and with
     `params={"explain": True}` also `cam_png`, base64 of a PNG with the class activation map over the poster.
-    The answer has the index of the table asked about, in its order: `table["p"] = model.predict(table[["image"]])
-    ["probability_fresh"]` is right for a filtered or shuffled table too.
+    The answer has the index of the table asked about: pandas puts `model.predict(table)["probability_fresh"]`
+    beside the right posters, in a filtered or shuffled table too.
     """
 
     def load_context(self, context: PythonModelContext) -> None:

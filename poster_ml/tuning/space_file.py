@@ -47,11 +47,14 @@ def load_space(path: Path) -> SearchSpace:
     Raises: ConfigError with every fault of the file at once.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        loaded = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from error
+    if not text.strip():
+        raise ConfigError([f"{path} is empty: write a search space, or get the file again"])
     return parse_space(loaded, str(path))
 
 

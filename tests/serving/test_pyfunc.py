@@ -232,7 +232,8 @@ def test_the_requirements_cover_what_the_served_code_imports(project):
     assert len(seen) > 20
     optional = {"jax", "torch"}  # other backends; h5py comes with keras
     needed = {
-        {"PIL": "pillow"}.get(name, name) for name in outside - optional - {"h5py"} - sys.stdlib_module_names
+        {"PIL": "pillow", "concurrent_log_handler": "concurrent-log-handler"}.get(name, name)
+        for name in outside - optional - {"h5py"} - sys.stdlib_module_names
     }
     assert needed == set(REQUIREMENTS)
 

@@ -426,7 +426,10 @@ def load_space(path: Path) -> SearchSpace:
 
     Raises: ConfigError with every fault of the file at once, also where a value fits no experiment.
     """
-    return parse_space(read_yaml(path), str(path))
+    values = read_yaml(path)
+    if not values:
+        raise ConfigError([f"{path} is empty: write a search space, or get the file again"])
+    return parse_space(values, str(path))
 
 
 def parse_space(values: Any, source: str) -> SearchSpace:

@@ -268,11 +268,14 @@ class TestExitCodes:
         assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsys):
+def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsys, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "")  # put back after the test, whatever --quiet makes of it
     assert cli.run(["synth", "out", "--count", "20", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["count"] == 20
-    assert captured.err == ""
+    assert captured.err == "drawing posters: 0 of 20\n"  # stderr is no terminal: a line in place of a bar
+    assert cli.run(["synth", "quiet", "--count", "20", "--json", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_options_that_stand_for_a_key_become_overrides():

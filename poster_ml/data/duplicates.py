@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.data.images import THUMBNAIL, Pixels
+from poster_ml.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ def _near_groups(
     count = len(hashes)
     group = np.arange(count, dtype=np.int64)
     block = max(1, _PAIRS_AT_ONCE // max(count, 1))
-    for start in range(0, count, block):
+    for start in progress(range(0, count, block), "comparing posters", brief=True):
         distance = np.bitwise_count(
             hashes[start : start + block, None] ^ hashes[None, start:]
         )  # (b, N - start)

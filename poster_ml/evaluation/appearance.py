@@ -25,6 +25,7 @@ from poster_ml.evaluation.baselines import split_genres
 from poster_ml.evaluation.intervals import Interval, check_confidence
 from poster_ml.evaluation.metrics import Floats, check_predictions
 from poster_ml.evaluation.paired import holm
+from poster_ml.progress import progress
 
 if TYPE_CHECKING:
     import pandas
@@ -169,7 +170,7 @@ def measure_appearance(
     outcomes = {"truth": labels.astype(np.float64), "model": values}
     controls, notes = control_columns(posters)
     rows, left_out = [], []
-    for name in features.columns:
+    for name in progress(features.columns, "testing appearance", brief=True):
         column = features[name].to_numpy(np.float64)
         known = np.isfinite(column)
         row = _measure(name, column[known], {key: one[known] for key, one in outcomes.items()},

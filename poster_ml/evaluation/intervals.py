@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.evaluation.metrics import METRIC_NAMES, Floats, Integers, Scorer, check_predictions
+from poster_ml.progress import progress_bar
 from poster_ml.seeding import generator
 
 CHUNK = 100_000  # weights held at once: 0.8 MB stays in the processor's cache, 10 times faster than 32 MB
@@ -161,9 +162,11 @@ def metrics_with_intervals(
     estimates = scorer.weighted(np.ones((1, len(truth))))
     chunks: list[dict[str, Floats]] = []
     gaps: list[Floats] = []
-    for weights in bootstrap_weights(truth, repeats, seed, stratified=stratified):
-        chunks.append(scorer.weighted(weights))
-        gaps.append(scorer.bin_gaps(weights))
+    with progress_bar(repeats, "bootstrap", brief=True) as bar:
+        for weights in bootstrap_weights(truth, repeats, seed, stratified=stratified):
+            chunks.append(scorer.weighted(weights))
+            gaps.append(scorer.bin_gaps(weights))
+            bar.update(len(weights))
     result = {
         name: percentile_interval(
             float(estimates[name][0]), np.concatenate([chunk[name] for chunk in chunks]), confidence

@@ -11,11 +11,13 @@ back): one to start with, six in the randomisation check. At 6 posters a second 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit
 
 from poster_ml.explain.bootstrap import mean_interval
 from poster_ml.explain.controls import control_maps
@@ -24,7 +26,7 @@ from poster_ml.explain.graph import check_images
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.randomisation import randomisation_check
 from poster_ml.explain.removal import blurred, impute, mean_grey, rank_places, replace, top_mask
-from poster_ml.progress import progress
+from poster_ml.progress import progress, progress_bar
 from poster_ml.seeding import derive_seed
 
 ROAD_SHARES = (0.2, 0.4, 0.6)
@@ -70,7 +72,7 @@ def measure_faithfulness(
     predict = probability_function(model, batch_size)
     ends = _end_probabilities(predict, images)
     sides = np.where(ends[:, 0] >= 0.5, 1, -1)  # which class each map has to speak for
-    model_maps = explainer.explain(images, batch_size=batch_size)
+    model_maps = draw_maps(explainer, images, batch_size)
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
     curves = {
         name: removal_curves(predict, images, saliency, sides, ends, steps=steps, seed=seed)
@@ -110,13 +112,28 @@ def probability_function(model: keras.Model, batch_size: int) -> Predict:
     """Returns a function (B, H, W, 3) uint8 -> (B,) probability of Fresh, float64, in inference mode."""
 
     def predict(images: np.ndarray) -> np.ndarray:
+        batches = progress(
+            padded_batches(images, batch_size),
+            "scoring batches",
+            total=math.ceil(len(images) / batch_size),
+            brief=True,
+        )
         logits = [
-            np.asarray(model.predict_on_batch(chunk), np.float64)[:count, 0]
-            for chunk, count in padded_batches(images, batch_size)
+            np.asarray(model.predict_on_batch(chunk), np.float64)[:count, 0] for chunk, count in batches
         ]
-        return 1 / (1 + np.exp(-np.clip(np.concatenate(logits), -60, 60)))
+        return np.asarray(expit(np.concatenate(logits)))
 
     return predict
+
+
+def draw_maps(explainer: Explainer, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Draws one signed map per image as `Explainer.explain`, which is for few, and says how far it is."""
+    maps = []
+    with progress_bar(len(images), "drawing maps", brief=True) as bar:
+        for chunk, count in padded_batches(images, batch_size):
+            maps.append(explainer.explain(chunk, batch_size=batch_size)[:count])
+            bar.update(count)
+    return np.concatenate(maps)
 
 
 def removal_curves(
@@ -170,7 +187,10 @@ def removal_curves(
 
 def _end_probabilities(predict: Predict, images: np.ndarray) -> np.ndarray:
     """Probability of Fresh of the whole poster, of its mean grey and of its blurred form: (N, 3)."""
-    rows = [predict(np.stack([image, mean_grey(image), blurred(image)])) for image in images]
+    rows = [
+        predict(np.stack([image, mean_grey(image), blurred(image)]))
+        for image in progress(images, "scoring posters", brief=True)
+    ]
     return np.stack(rows)
 
 
@@ -206,6 +226,6 @@ def _randomisation(
     def explain(one: keras.Model, pictures: np.ndarray) -> np.ndarray:
         if id(one) not in explainers:
             explainers[id(one)] = Explainer(one, method=explainer.method, layer_name=explainer.layer_name)
-        return explainers[id(one)].explain(pictures, batch_size=batch_size)
+        return draw_maps(explainers[id(one)], pictures, batch_size)
 
     return randomisation_check(model, images, explain, seed=seed)

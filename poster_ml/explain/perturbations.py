@@ -177,7 +177,8 @@ def _compare(
     gains = right.astype(float) - right_before.astype(float)
     auc, auc_before = rank_auc(labels, changed), rank_auc(labels, usual)
     auc_changes = [
-        rank_auc(labels[rows], changed[rows]) - rank_auc(labels[rows], usual[rows]) for rows in resamples
+        rank_auc(labels[rows], changed[rows]) - rank_auc(labels[rows], usual[rows])
+        for rows in progress(resamples, "bootstrap", brief=True)
     ]
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     accuracy_low, accuracy_high = np.quantile(gains[resamples].mean(axis=1), ends)

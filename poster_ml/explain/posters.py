@@ -10,7 +10,7 @@ import numpy as np
 
 from poster_ml.errors import ExplanationError
 from poster_ml.explain.activations import write_activation_grids
-from poster_ml.explain.faithfulness import probability_function
+from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import write_sheet
 from poster_ml.progress import progress
@@ -48,7 +48,7 @@ def explain_files(
     explainer = Explainer(model, method=method, layer_name=layer_name)
     images = np.stack([decode(path) for path in progress(posters, "decoding posters")])
     probabilities = probability_function(model, batch_size)(images)
-    maps = explainer.explain(images, batch_size=batch_size)
+    maps = draw_maps(explainer, images, batch_size)
     heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
     written = []
     for start in range(0, len(images), SURE):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import socket
 import sys
 import warnings
@@ -11,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from poster_ml.errors import WeightsError
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.family import Family
 
 SUFFIXES = (".h5", ".hdf5")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SMALLEST_HDF5 = 48  # bytes of the shortest superblock
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def build_weighted_backbone(family: Family, input_shape: tuple[int, int, int], weights: str) -> Any:
@@ -52,7 +58,8 @@ def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
         family: what it is, for the message.
         path: `.weights.h5` (Keras 3) or `.h5` (older format).
 
-    Raises: WeightsError saying what the file holds; the backbone may then be half loaded: throw it away.
+    Raises: WeightsError saying what the file holds (another network, half a download, NaN in a named layer);
+        the backbone may then be half loaded: throw it away.
     """
     _check_file(family, path)
     if _contents(path)[1] < family.parameters:
@@ -64,6 +71,7 @@ def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
             backbone.load_weights(str(path))
     except Exception as error:  # Keras raises whatever its reader stumbles on
         raise WeightsError(_misfit(family, path)) from error
+    _check_finite(backbone, path)
 
 
 def _download(family: Family, input_shape: tuple[int, int, int]) -> Any:
@@ -103,8 +111,50 @@ def _check_file(family: Family, path: Path) -> None:
         raise WeightsError(
             f"weights file {path} must end in .weights.h5 (Keras 3) or .h5 (older Keras), got {path.suffix!r}"
         )
-    if not h5py.is_hdf5(path):
-        raise WeightsError(f"weights file {path} is not HDF5: it may be cut short, fetch it again")
+    if fault := _damage(path):
+        raise WeightsError(f"weights file {path} {fault}")
+
+
+def _damage(path: Path) -> str:
+    """Says what is wrong with a file that is no whole HDF5 file, empty where it is one."""
+    with path.open("rb") as handle:
+        start = handle.read(512)
+    again = f"download it again ({path.stat().st_size:,} bytes received)"
+    if not h5py.is_hdf5(path) or len(start) < SMALLEST_HDF5:
+        return _instead_of_hdf5(start, again)
+    try:
+        _contents(path)
+    except Exception as error:  # HDF5 raises whatever it stumbles on
+        ends = re.search(r"truncated file: eof = (\d+).* stored_eof = (\d+)", str(error))
+        if ends is None:
+            return f"is damaged ({' '.join(str(error).split())[:200]}): {again}"
+        return f"is cut off: {int(ends[1]):,} bytes of {int(ends[2]):,}; download it again"
+    return ""
+
+
+def _instead_of_hdf5(start: bytes, again: str) -> str:
+    """Says what stands in the place of an HDF5 file, by its first bytes."""
+    if not start:
+        return "is empty: download it again"
+    if start.startswith(LFS_POINTER):
+        return "is a Git LFS pointer, not the file that it stands for: fetch that with 'git lfs pull'"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"is a web page, not HDF5: open it to see what the server said, then {again}"
+    if start[: len(HDF5_SIGNATURE)] == HDF5_SIGNATURE[: len(start)]:
+        return f"is cut off: {again}"
+    return f"is not HDF5: {again}"
+
+
+def _check_finite(backbone: Any, path: Path) -> None:
+    """Refuses weights that would make every output NaN; training would look as if it had diverged."""
+    for layer in backbone.layers:
+        for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
+            wrong = value.size - np.count_nonzero(np.isfinite(value))
+            if wrong:
+                raise WeightsError(
+                    f"weights file {path} holds NaN or infinity in layer {layer.name!r}: {wrong:,} of "
+                    f"{value.size:,} values of its {variable.name}; the file is damaged: download it again"
+                )
 
 
 def _misfit(family: Family, path: Path) -> str:
@@ -128,12 +178,4 @@ def _contents(path: Path) -> tuple[int, int]:
 
     with h5py.File(path) as file:
         file.visititems(collect)
-    sizes = [_product(shape) for shape in shapes]
-    return sum(len(shape) == 4 for shape in shapes), sum(sizes)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for length in shape:
-        result *= length
-    return result
+    return sum(len(shape) == 4 for shape in shapes), sum(math.prod(shape) for shape in shapes)

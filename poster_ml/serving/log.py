@@ -19,8 +19,18 @@ from poster_ml.serving.compact import runtime_requirements
 from poster_ml.serving.load import quiet_unless_watched
 from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
 
-# What the served code imports: the network, tables, decoding, and the colours of the maps.
-REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "matplotlib")
+# What the served code imports: the network, tables, decoding, the sigmoid, the colours of the maps, the log.
+REQUIREMENTS = (
+    "mlflow",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "pillow",
+    "matplotlib",
+    "scipy",
+    "concurrent-log-handler",
+)
 
 
 def log_poster_model(

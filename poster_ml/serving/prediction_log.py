@@ -1,8 +1,9 @@
 """An optional log of what was scored: numbers about each poster, never the poster itself.
 
-One JSON object per line and poster, appended under a lock that all worker processes share, so that lines of
-several workers never mix. The file is bounded: from a size on it is renamed to `<log>.1`, that one to
-`<log>.2`, and the oldest goes. A log that cannot be written costs a warning, never an answer.
+One JSON object per line and poster, appended by `concurrent-log-handler` under a lock that all worker
+processes share, so that lines of several workers never mix. The file is bounded: from a size on it is renamed
+to `<log>.1`, that one to `<log>.2`, and the oldest goes. A log that cannot be written costs a warning, never
+an answer.
 """
 
 from __future__ import annotations
@@ -18,14 +19,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from concurrent_log_handler import ConcurrentRotatingFileHandler
 from PIL import Image
 
 from poster_ml.errors import DatasetError, RegistryError
-
-try:
-    import fcntl
-except ImportError:  # Windows: one process at a time may write
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +34,7 @@ GRID = 32  # statistics are those of area averages, so that networks of differen
 STATISTICS = ("brightness", "contrast", "saturation")
 KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
 _LONGEST_ERROR = 80
+_START = b'{"time": "'  # of every line that is written here
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -59,12 +57,29 @@ def input_statistics(pixels: Pixels) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in zip(STATISTICS, measured, strict=True)}
 
 
+class _Rotating(ConcurrentRotatingFileHandler):
+    """Appends whole lines and leaves errors to the caller."""
+
+    def do_write(self, msg: str) -> None:
+        """Writes under the lock; a line that a full disk cut off must not take the next one with it."""
+        path = Path(self.baseFilename)
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as handle:
+                handle.seek(-1, os.SEEK_END)
+                msg = msg if handle.read(1) == b"\n" else "\n" + msg
+        super().do_write(msg)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Raises what `emit` caught, which would be a traceback on stderr otherwise."""
+        raise  # noqa: PLE0704 - called while the exception is handled
+
+
 class PredictionLog:
     """Appends entries to a file that never grows beyond its bound.
 
     Args:
-        path: the file; its folder is made. `<path>.lock` beside it is the lock.
-        max_bytes: of one file, at least 1; one write may exceed it by its own length.
+        path: the file; its folder is made. A hidden `.lock` file beside it is the lock.
+        max_bytes: of one file, at least 1; the last write to a file may exceed it by its own length.
         files: how many are kept, the one being written included, at least 1.
         model: id of the model, written with every entry.
     """
@@ -74,55 +89,44 @@ class PredictionLog:
             raise ValueError(f"max_bytes and files must be at least 1, got {max_bytes=} {files=}")
         self.path, self.max_bytes, self.files, self.model = path, max_bytes, files, model
         self.warned = False
+        self._handler = _Rotating(
+            str(path), maxBytes=max_bytes, backupCount=files - 1, encoding="utf-8", newline=""
+        )
 
     @classmethod
     def from_environment(cls, model: str = "") -> PredictionLog | None:
         """Returns the log that the environment asks for, None where it asks for none.
 
-        Raises: RegistryError for a size or number of files that cannot be.
+        Raises: RegistryError for a size or number of files that cannot be, and for a path where something
+            else stands.
         """
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:
             return None
         megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
-        return cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        files = _whole_number(FILES_VARIABLE, DEFAULT_FILES)
+        for found in (Path(path), *(Path(f"{path}.{number}") for number in range(1, files))):
+            if found.exists() and not _is_log(found):
+                raise RegistryError(
+                    f"{PATH_VARIABLE} names {path}, but {found} is no prediction log and would be "
+                    "written over: name another file"
+                )
+        return cls(Path(path), megabytes * 1_000_000, files, model)
 
     def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Appends the entries, each with the time and the model; a failure is warned of once."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = [json.dumps({"time": now, "model": self.model, **entry}) + "\n" for entry in entries]
+        lines = [json.dumps({"time": now, "model": self.model, **entry}) for entry in entries]
         try:
-            self._append("".join(lines).encode())
-        except OSError as error:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handler.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
+        except (OSError, RuntimeError) as error:  # RuntimeError: the lock cannot be had
             if not self.warned:
-                reason = error.strerror or type(error).__name__
+                reason = getattr(error, "strerror", None) or type(error).__name__
                 logger.warning(
-                    "the prediction log %s cannot be written (%s): scoring goes on", self.path, reason
+                    "the prediction log %s cannot be written (%s): scoring continues", self.path, reason
                 )
             self.warned = True
-
-    def _append(self, data: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(self.path.name + ".lock").open("ab") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a kill
-            if self.path.exists() and self.path.stat().st_size + len(data) > self.max_bytes:
-                self._rotate()
-            with self.path.open("a+b") as handle:
-                if handle.tell() and not _ends_line(handle):
-                    data = b"\n" + data  # a full disk cut a line off: it must not take the next with it
-                handle.write(data)
-
-    def _rotate(self) -> None:
-        oldest = _numbered(self.path, self.files - 1)
-        if self.files == 1:
-            self.path.unlink()
-            return
-        oldest.unlink(missing_ok=True)
-        for number in range(self.files - 2, -1, -1):
-            older = _numbered(self.path, number)
-            if older.exists():
-                older.rename(_numbered(self.path, number + 1))
 
 
 def input_facts(data: bytes, width: int, height: int, pixels: Pixels) -> dict[str, Any]:
@@ -172,13 +176,13 @@ def _entry(line: str) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
 
 
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}") if number else path
-
-
-def _ends_line(handle: Any) -> bool:
-    handle.seek(-1, os.SEEK_END)
-    return bool(handle.read(1) == b"\n")
+def _is_log(path: Path) -> bool:
+    """Whether a file is a prediction log, an empty one or one whose first line was cut off among them."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        start = handle.read(len(_START))
+    return _START.startswith(start)
 
 
 def _whole_number(name: str, default: int) -> int:

@@ -22,12 +22,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
+from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
 from poster_ml.serving.compact import CompactNetwork, read_compact
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
-from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells
+from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
@@ -49,6 +50,8 @@ class PosterModel(PythonModel):
     Output per row: `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten", `threshold`, `error` (None, or
     why this image could not be scored: then probability and label are None), and with
     `params={"explain": True}` also `cam_png`, base64 of a PNG with the class activation map over the poster.
+    The answer has the index of the table asked about: pandas puts `model.predict(table)["probability_fresh"]`
+    beside the right posters, in a filtered or shuffled table too.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -92,7 +95,8 @@ class PosterModel(PythonModel):
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
         # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        return pd.DataFrame(rows, columns=columns, dtype=object)
+        index = request_index(model_input, len(rows))
+        return pd.DataFrame(rows, index=index, columns=columns, dtype=object)
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """Runs the network once: (B, S, S, 3) uint8 to (B,) float64."""
@@ -108,7 +112,7 @@ class PosterModel(PythonModel):
         maps: dict[int, str] = {}
         if scored:
             pixels = np.stack([item.pixels for item in images.values()])  # (B, S, S, 3)
-            probabilities[scored] = _sigmoid(self.logits(pixels) / self.settings.temperature)
+            probabilities[scored] = expit(self.logits(pixels) / self.settings.temperature)
             if explain:
                 maps = dict(zip(scored, self._explain(pixels), strict=True))
         rows = [
@@ -163,12 +167,6 @@ def _read(network: Path) -> Any:
     from poster_ml.serving.load import read_network
 
     return read_network(network)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Without overflow: exp only ever sees numbers at or below zero."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
 def _png(pixels: np.ndarray) -> str:

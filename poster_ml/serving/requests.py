@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from poster_ml.errors import RequestError
 
@@ -70,6 +71,21 @@ def image_cells(model_input: Any, column: str = "image") -> list[Any]:
     return cells
 
 
+def request_index(model_input: Any, rows: int, column: str = "image") -> pd.Index:
+    """Returns the index that the answer carries: the request's own, so that pandas aligns row with row.
+
+    Args:
+        model_input: as for `image_cells`.
+        rows: how many cells it has.
+
+    Returns: the index of a DataFrame or Series with as many rows, whatever its labels; else 0, 1, 2, ...
+    """
+    table = model_input.get(column) if isinstance(model_input, dict) else model_input
+    if isinstance(table, (pd.DataFrame, pd.Series)) and len(table) == rows:
+        return table.index
+    return pd.RangeIndex(rows)
+
+
 def _cells(model_input: Any, column: str) -> list[Any]:
     if isinstance(model_input, (str, bytes, bytearray, memoryview)):
         return [model_input]
@@ -85,7 +101,7 @@ def _cells(model_input: Any, column: str) -> list[Any]:
         if column not in model_input:
             raise _no_column([str(name) for name in model_input], column)
         value = model_input[column]
-        return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+        return list(value) if isinstance(value, (list, tuple, np.ndarray, pd.Series)) else [value]
     if isinstance(model_input, np.ndarray):
         return list(model_input.reshape(-1))
     if isinstance(model_input, Sequence) or hasattr(model_input, "tolist"):

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit
 
 from poster_ml import seeding
+from poster_ml.progress import progress
 from poster_ml.training.devices import device_count
 
 # Mapped pages are given back after so much was read. A system with large pages maps up to 2 MiB around each
@@ -103,9 +105,10 @@ def predict_logits(model: Any, samples: Samples, batch_size: int = 64) -> np.nda
 
     Returns: (n,) float64 logits.
     """
+    batches = Batches(samples, batch_size)
     logits = [
         predict_padded(model, images, batch_size if len(samples) > batch_size else len(images))
-        for images, _ in iterate(Batches(samples, batch_size))
+        for images, _ in progress(iterate(batches), "scoring batches", total=len(batches), brief=True)
     ]
     return np.concatenate(logits)[:, 0].astype("float64")
 
@@ -147,5 +150,4 @@ def iterate(batches: Batches) -> Any:
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Turns logits (n,) into probabilities of Fresh, without overflow at either end."""
-    clipped = np.clip(logits, -700.0, 700.0)
-    return np.asarray(1.0 / (1.0 + np.exp(-clipped)))
+    return np.asarray(expit(logits))

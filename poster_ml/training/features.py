@@ -27,7 +27,7 @@ import numpy as np
 
 from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path
-from poster_ml.progress import progress
+from poster_ml.progress import progress_bar
 from poster_ml.training.batches import Samples, predict_padded, release_pages
 
 CHUNK = 128  # posters per stored step; what a kill can lose
@@ -217,22 +217,23 @@ def _compute(
     shape = (views * count, *prefix.output.shape[1:])
     storage = _storage(about["dtype"])
     features, done = _open_partial(partial, shape, storage)
-    starts = range(done, views * count, CHUNK)
-    for start in progress(starts, "running the frozen layers", total=len(starts)):
-        end = min(start + CHUNK, views * count)
-        for low in range(start, end, batch_size):
-            high = min(low + batch_size, end)
-            positions = np.arange(low, high)
-            batch = np.asarray(samples.images[samples.rows[positions % count]])
-            if augment is not None:
-                batch = augment(batch, int(low))
-            output = predict_padded(prefix, batch, min(batch_size, CHUNK, views * count))
-            features[low:high] = output.view(storage) if storage == "uint16" else output
-        features.flush()
-        release_pages(features)
-        release_pages(samples.images)
-        with atomic_path(partial / "done.json") as temporary:
-            temporary.write_text(json.dumps({"done": end, "shape": list(shape)}))
+    with progress_bar(views * count, "running the frozen layers on posters", initial=done) as bar:
+        for start in range(done, views * count, CHUNK):
+            end = min(start + CHUNK, views * count)
+            for low in range(start, end, batch_size):
+                high = min(low + batch_size, end)
+                positions = np.arange(low, high)
+                batch = np.asarray(samples.images[samples.rows[positions % count]])
+                if augment is not None:
+                    batch = augment(batch, int(low))
+                output = predict_padded(prefix, batch, min(batch_size, CHUNK, views * count))
+                features[low:high] = output.view(storage) if storage == "uint16" else output
+                bar.update(high - low)
+            features.flush()
+            release_pages(features)
+            release_pages(samples.images)
+            with atomic_path(partial / "done.json") as temporary:
+                temporary.write_text(json.dumps({"done": end, "shape": list(shape)}))
     entry = {**about, "shape": list(shape), "checksum": _checksum(features)}
     (partial / "entry.json").write_text(json.dumps(entry, indent=1))
     partial.rename(place)

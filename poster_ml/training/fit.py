@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
-from tqdm import tqdm
 
 from poster_ml import seeding
 from poster_ml.config import TrainConfig
+from poster_ml.progress import progress_bar
 from poster_ml.training import checkpoint, selection
 from poster_ml.training.batches import Batches, Samples, predict_logits, sigmoid
 from poster_ml.training.optimizers import build_optimizer, plateau_rate
@@ -80,6 +80,10 @@ def fit(
         stored = checkpoint.load_state(folder, identity)
         history = list(stored.history) if stored else []
         resumed_from = len(history)
+        logger.info(
+            f"training on {len(train):,} posters, at most {settings.epochs} epochs"
+            + (f", {resumed_from} of them done before" if resumed_from else "")
+        )
         backbone = [layer for layer in model.layers if layer.trainable and not is_head(layer)]
         for phase in _phases(model, settings):
             if resumed_from >= phase.end or _is_over(history, settings, phase):
@@ -221,7 +225,7 @@ class _Conductor(keras.callbacks.Callback):
             losses = [past["val_loss"] for past in self.records.history]
             self.model.optimizer.learning_rate = plateau_rate(self.settings, losses)
         description = f"epoch {epoch + 1}/{self.settings.epochs}"
-        self.bar = tqdm(total=len(self.batches), desc=description, disable=None, leave=False)
+        self.bar = progress_bar(len(self.batches), description, brief=True)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Shows how far the epoch is."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from poster_ml.models.graph import input_tensor
 from poster_ml.models.standardize import StandardizeFeatures
+from poster_ml.progress import progress
 from poster_ml.training.batches import Batches, Samples, iterate, predict_padded
 
 
@@ -28,8 +29,9 @@ def set_statistics(model: Any, train: Samples, batch_size: int = 64) -> None:
         # Cached features may be just what the layer gets: there is nothing below it then.
         below = None if source is model.input else keras.Model(model.input, source)
         size = min(batch_size, len(train))
+        batches = Batches(train, size)
         parts = [
             np.asarray(batch if below is None else predict_padded(below, batch, size), "float32")
-            for batch, _ in iterate(Batches(train, size))
+            for batch, _ in progress(iterate(batches), "measuring features", total=len(batches), brief=True)
         ]
         layer.set_statistics(np.concatenate(parts))

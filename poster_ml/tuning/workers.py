@@ -18,9 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
-from tqdm import tqdm
-
 from poster_ml.errors import PosterMLError, TuningError
+from poster_ml.progress import progress_bar
 from poster_ml.tuning.claims import counted, release
 from poster_ml.tuning.study import OpenStudy
 from poster_ml.tuning.trial import WorkerStopped
@@ -137,7 +136,7 @@ def run_workers(
     missing = job.trials - watcher.counted
     if missing <= 0:
         return DONE
-    with tqdm(total=job.trials, initial=watcher.counted, desc="trials", disable=None) as bar:
+    with progress_bar(job.trials, "trials", initial=watcher.counted) as bar:
         try:
             for _ in range(min(workers, missing)):
                 watcher.start()

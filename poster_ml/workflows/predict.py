@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from poster_ml.errors import DatasetError, RequestError
-from poster_ml.progress import progress
+from poster_ml.progress import progress_bar
 from poster_ml.workflows.prediction_files import FORMATS, Row, check_out, open_writer
 from poster_ml.workflows.prediction_record import check_same_model, write_record
 
@@ -95,12 +95,16 @@ def run_predict(
             else:
                 write_record(out, identity)
         left = (path for path in walk_posters(posters) if str(path) not in known)
+        # Listed twice, so that the time left can be told without keeping the names.
+        total = sum(str(path) not in known for path in walk_posters(posters))
         scored, failed, reason = 0, 0, None
-        for rows in score_files(model, progress(left, "scoring"), batch_size):
-            writer.write(rows)
-            scored += len(rows)
-            failed += sum(row.error is not None for row in rows)
-            reason = rows[-1].error
+        with progress_bar(total, "scoring posters") as bar:
+            for rows in score_files(model, left, batch_size):
+                writer.write(rows)
+                scored += len(rows)
+                failed += sum(row.error is not None for row in rows)
+                reason = rows[-1].error
+                bar.update(len(rows))
     result = PredictResult(scored, failed, len(known), out)
     logger.info("%s", result.text())
     if scored and failed == scored:

@@ -149,8 +149,8 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
 def _random_features(family: Family) -> dict[str, Any]:
     """Returns settings that learn within a minute on two cores without any pretrained weights.
 
-    Random convolutions see edges, colours and their layout; one pass through them is computed once, where
-    training them all costs three passes per epoch and poster: for VGG-16 at 80 pixels 859 s on two AVX2 cores.
+    Random convolutions see edges, colours and their layout. They are passed through once, where training them
+    costs three passes per epoch and poster: for VGG-16 at 80 pixels 859 s on two AVX2 cores.
     """
     *lower, _ = (layer for _, layer in family.blocks)
     return {

@@ -82,10 +82,77 @@ def test_files_that_are_no_weights(tmp_path) -> None:
         WeightsError, match=r"must end in \.weights\.h5 \(Keras 3\) or \.h5 \(older Keras\), got '\.txt'$"
     ):
         build_model("vgg16", input_shape=SHAPE, weights=str(text))
-    cut_short = tmp_path / "short.weights.h5"
-    cut_short.write_bytes(b"\x89HDF")
-    with pytest.raises(WeightsError, match=r"is not HDF5: it may be cut short, fetch it again$"):
-        build_model("vgg16", input_shape=SHAPE, weights=str(cut_short))
+
+
+@pytest.fixture(scope="module")
+def whole(mobile: keras.Model, tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "mobile.weights.h5"
+    mobile.save_weights(path)
+    return path.read_bytes()
+
+
+def refusal(path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        build_model("mobilenet_v2", input_shape=(32, 32, 3), weights=str(path), dense=())
+    message = str(caught.value)
+    assert message.startswith(f"weights file {path} ")
+    assert "\n" not in message
+    return message.removeprefix(f"weights file {path} ")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9999])
+def test_half_a_download_is_named_as_such(whole: bytes, tmp_path, share: float) -> None:
+    path = tmp_path / "half.weights.h5"
+    size = int(len(whole) * share)
+    path.write_bytes(whole[:size])
+    assert refusal(path) == f"is cut off: {size:,} bytes of {len(whole):,}; download it again"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty: download it again"),
+        (b"\x89HDF", "is cut off: download it again (4 bytes received)"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "is cut off: download it again (10 bytes received)"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 58889256\n",
+            "is a Git LFS pointer, not the file that it stands for: fetch that with 'git lfs pull'",
+        ),
+        (
+            b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
+            "is a web page, not HDF5: open it to see what the server said, then download it again "
+            "(49 bytes received)",
+        ),
+        (b"PK\x03\x04" + b"x" * 996, "is not HDF5: download it again (1,000 bytes received)"),
+    ],
+)
+def test_what_was_saved_in_the_place_of_a_file_is_named(tmp_path, content: bytes, said: str) -> None:
+    path = tmp_path / "saved.h5"
+    path.write_bytes(content)
+    assert refusal(path) == said
+
+
+def test_damage_in_the_middle_is_no_misfit(whole: bytes, tmp_path) -> None:
+    path = tmp_path / "damaged.weights.h5"
+    path.write_bytes(whole[:100] + b"\xff" * 4000 + whole[4100:])
+    assert refusal(path).startswith("is damaged (")
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused_with_the_layer(tmp_path, suffix: str, value: float) -> None:
+    """Left in, they make every output NaN, which looks as if the training had diverged."""
+    backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    layer = backbone.get_layer("block_3_depthwise")
+    kernel = layer.get_weights()[0]
+    kernel[1, 1, :5] = value
+    layer.set_weights([kernel])
+    path = tmp_path / f"broken{suffix}"
+    (backbone.save if suffix == ".h5" else backbone.save_weights)(path)
+    assert refusal(path) == (
+        f"holds NaN or infinity in layer 'block_3_depthwise': 5 of {kernel.size:,} values of its kernel; "
+        "the file is damaged: download it again"
+    )
 
 
 def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys) -> None:

@@ -55,7 +55,8 @@ def test_the_size_is_bounded_and_the_newest_stay(tmp_path, files):
         log.write([{"number": number}])
     kept = [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
     assert len(kept) == files
-    assert sum(path.stat().st_size for path in kept) <= files * 1_000
+    longest = max(len(line) + 1 for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert all(path.stat().st_size < 1_000 + longest for path in kept)  # turned after the line that fills it
     numbers = [entry["number"] for entry in read_log(tmp_path / "log.jsonl")]
     assert numbers == list(range(200 - len(numbers), 200))
     assert len(numbers) >= 10 * (files - 1)
@@ -111,7 +112,7 @@ def test_a_log_that_cannot_be_written_is_warned_of_once(tmp_path, caplog):
     for _ in range(3):
         log.write([{"number": 1}])
     assert [record.getMessage() for record in caplog.records] == [
-        f"the prediction log {tmp_path / 'file' / 'log.jsonl'} cannot be written (File exists): scoring goes on"
+        f"the prediction log {tmp_path / 'file' / 'log.jsonl'} cannot be written (File exists): scoring continues"
     ]
 
 
@@ -134,6 +135,34 @@ def test_the_environment_decides(tmp_path, monkeypatch):
             str(caught.value)
             == f"POSTER_ML_PREDICTION_LOG_MB must be a whole number of at least 1, got {text!r}"
         )
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.1", "log.jsonl.4"])
+@pytest.mark.parametrize("content", [b"title,year\nCasablanca,1942\n", b'{"name": 1}\n', b"\x89PNG\r\n"])
+def test_a_file_of_the_users_is_never_written_over(tmp_path, monkeypatch, name, content):
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(tmp_path / "log.jsonl"))
+    monkeypatch.delenv("POSTER_ML_PREDICTION_LOG_FILES", raising=False)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RegistryError) as caught:
+        PredictionLog.from_environment()
+    assert str(caught.value) == (
+        f"POSTER_ML_PREDICTION_LOG names {tmp_path / 'log.jsonl'}, but {tmp_path / name} is no prediction log and "
+        "would be written over: name another file"
+    )
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_folder_is_no_log_and_logs_of_before_are_continued(tmp_path, monkeypatch):
+    path = tmp_path / "log.jsonl"
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(path))
+    path.mkdir()
+    with pytest.raises(RegistryError, match="is no prediction log"):
+        PredictionLog.from_environment()
+    path.rmdir()
+    for content in (b"", b'{"ti', b'{"time": "2026-01-01T00:00:00+00:00", "number": 0}\n'):
+        path.write_bytes(content)
+        PredictionLog.from_environment().write([{"number": 1}])
+    assert [entry["number"] for entry in read_log(path)] == [0, 1]
 
 
 def test_reading_a_log_that_is_not_there(tmp_path):

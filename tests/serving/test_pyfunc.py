@@ -44,6 +44,51 @@ def test_probability_is_the_sigmoid_of_the_calibrated_logit(model, logged, make_
     assert list(result["error"]) == [None] * 5
 
 
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize(
+    "index", [[3, 0, 2, 1], ["d", "a", "c", "a"], [(1, "x"), (0, "y"), (1, "y"), (0, "x")]]
+)
+def test_a_column_of_answers_lands_beside_its_own_posters(model, make_picture, index, explain):
+    """pandas aligns by the index: an answer numbered 0, 1, 2 would give posters each other's scores, or NaN."""
+    pictures = [make_picture(seed) for seed in range(4)]
+    alone = [model.predict(pd.DataFrame({"image": [data]}))["probability_fresh"][0] for data in pictures]
+    index = pd.MultiIndex.from_tuples(index) if isinstance(index[0], tuple) else pd.Index(index)
+    table = pd.DataFrame({"image": pictures, "title": list("abcd")}, index=index)
+    params = {"explain": explain}
+    assert model.predict(table[["image"]], params=params).index.equals(index)
+    table["p"] = model.predict(table[["image"]], params=params)["probability_fresh"]
+    np.testing.assert_allclose(table["p"].astype(float), alone, rtol=1e-6)
+
+
+def test_a_filtered_table_and_a_column_by_itself_keep_their_labels(model, make_picture):
+    table = pd.DataFrame(
+        {"image": [make_picture(seed) for seed in range(4)], "keep": [False, True, False, True]}
+    )
+    kept = table[table["keep"]]
+    unwrapped = model.unwrap_python_model()
+    forms = {
+        "table": model.predict(kept),
+        "column": model.predict(kept["image"]),
+        "unwrapped table": unwrapped.predict(None, kept),
+        "unwrapped column": unwrapped.predict(None, kept["image"]),
+        "mapping of columns": unwrapped.predict(None, {"image": kept["image"]}),
+    }
+    expected = model.predict(table)["probability_fresh"][[1, 3]].astype(float)
+    for form, answer in forms.items():
+        assert list(answer.index) == [1, 3], form
+        np.testing.assert_allclose(
+            answer["probability_fresh"].astype(float), expected, rtol=1e-6, err_msg=form
+        )
+
+
+def test_answers_without_a_table_are_numbered(model, make_picture):
+    data = make_picture()
+    one_row_with_a_list = pd.DataFrame({"image": [[data, data]]}, index=[7])
+    unwrapped = model.unwrap_python_model()
+    for request in ([data, data], {"image": [data, data]}, one_row_with_a_list, np.array([data, data])):
+        assert list(unwrapped.predict(None, request).index) == [0, 1]
+
+
 def test_the_label_changes_at_the_threshold(make_network, make_picture):
     labels = {}
     for threshold in (0.001, 0.999):
@@ -187,7 +232,8 @@ def test_the_requirements_cover_what_the_served_code_imports(project):
     assert len(seen) > 20
     optional = {"jax", "torch"}  # other backends; h5py comes with keras
     needed = {
-        {"PIL": "pillow"}.get(name, name) for name in outside - optional - {"h5py"} - sys.stdlib_module_names
+        {"PIL": "pillow", "concurrent_log_handler": "concurrent-log-handler"}.get(name, name)
+        for name in outside - optional - {"h5py"} - sys.stdlib_module_names
     }
     assert needed == set(REQUIREMENTS)
 

@@ -135,6 +135,14 @@ def close(rows, expected):
     return True
 
 
+def test_the_index_of_a_request_leaves_its_answer_as_it_was(server, texts):
+    """Answers are a list of rows in the order of the request, whatever index the request names."""
+    table = {"columns": ["image"], "data": [[text] for text in texts]}
+    answers = server.score({"dataframe_split": table})
+    assert [sorted(row) for row in answers] == [["error", "label", "probability_fresh", "threshold"]] * 3
+    assert server.score({"dataframe_split": {**table, "index": [7, 0, 3]}}) == answers
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_numbers_of_predict(server, texts, expected, form):
     rows = server.score({form: FORMS[form](texts)})

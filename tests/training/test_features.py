@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -67,6 +68,27 @@ def test_the_second_call_computes_nothing(tmp_path):
     assert model.count == 290
     np.testing.assert_array_equal(compute(tmp_path, model), first)
     assert model.count == 290
+
+
+def test_a_log_is_told_how_many_posters_are_to_do_and_how_many_were_done_before(
+    tmp_path, caplog, monkeypatch
+):
+    """Under `mlflow run` stderr is no terminal, and the frozen layers may take a quarter of an hour."""
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    logger = logging.getLogger("poster_ml.progress")
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level("INFO", logger="poster_ml.progress")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compute(tmp_path, Counting(prefix(), stop_after=200))
+        compute(tmp_path, prefix())
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records] == [
+        "running the frozen layers on posters: 0 of 290",
+        "running the frozen layers on posters: 256 of 290",
+    ]
 
 
 def test_everything_that_features_depend_on_is_part_of_the_key(tmp_path):

@@ -198,6 +198,33 @@ def test_a_space_that_is_no_mapping_is_refused() -> None:
         parse_space({"variant": "x", "parameters": 3}, "")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty: write a search space, or get the file again"),
+        (b"\n\n", "is empty: write a search space, or get the file again"),
+        (b"variant: basic_cnn\nparameters:\n  train.learning_rate: {role: scien", "is not YAML: "),
+        (b"variant: basic_cnn\nparam", "is not YAML: "),
+        (b"variant: basic_cnn\n", "parameters: received nothing"),
+        (b"\x89HDF\r\n\x1a\n\x00\xff", "is not YAML: "),
+        (b"variant: \x00\x00\x00", "is not YAML: "),
+        (
+            b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n",
+            "received a str, allowed: keys and values",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_space(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert said in message
+    assert "\n" not in message
+
+
 def test_the_fingerprint_changes_with_what_trials_have_in_common_only() -> None:
     same = parse_space(GOOD, "a").fingerprint()
     assert parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "promote": 5}}, "b").fingerprint() == same  # type: ignore[dict-item]

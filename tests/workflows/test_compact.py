@@ -146,6 +146,7 @@ def test_a_compact_version_is_offered_with_its_figures(source, monkeypatch):
     original = load_poster_model(source.uri).predict(example)["probability_fresh"][0]
     inner = served.unwrap_python_model()
     assert isinstance(inner.network, CompactNetwork)
+    assert list(served.predict(example.set_axis([5]))["probability_fresh"].index) == [5]
     assert 0 < served.predict(example)["probability_fresh"][0] < 1
     assert original != served.predict(example)["probability_fresh"][0]
     with pytest.raises(mlflow.MlflowException, match="a compact model draws no maps"):

@@ -1,0 +1,165 @@
+"""Progress in a log: what is written when, told by a clock that the tests move."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+
+import pytest
+
+from poster_ml.progress import duration, progress, progress_bar
+
+
+class Clock:
+    """Stands in the place of time.time for tqdm."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    return clock
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What the log receives where stderr is no terminal."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    logger = logging.getLogger("poster_ml.progress")
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(logger, "propagate", False)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield lambda: written.getvalue().splitlines()
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def work(clock, items, seconds):
+    for item in items:
+        clock.now += seconds
+        yield item
+
+
+def test_a_log_gets_a_line_at_the_start_and_one_every_half_minute(clock, lines, capsys):
+    seen = list(progress(work(clock, range(400), 0.25), "decoding posters", total=400))
+    assert seen == list(range(400))
+    assert lines() == [
+        "decoding posters: 0 of 400",
+        "decoding posters: 120 of 400 (30%), about 70 s left",
+        "decoding posters: 240 of 400 (60%), about 40 s left",
+        "decoding posters: 360 of 400 (90%), about 10 s left",
+        "decoding posters: 400 done in 2 min",
+    ]
+    assert capsys.readouterr().err == "", "no control characters in a log"
+
+
+def test_the_first_line_stands_before_the_first_item_is_worked_on(clock, lines):
+    items = progress(["a", "b"], "scoring")
+    assert next(items) == "a"
+    assert lines() == ["scoring: 0 of 2"]
+
+
+def test_slow_items_get_a_line_each_and_the_end_is_told(clock, lines):
+    list(progress(work(clock, range(3), 3600.0), "training variants", total=3))
+    assert lines() == [
+        "training variants: 0 of 3",
+        "training variants: 1 of 3 (33%), about 2.0 h left",
+        "training variants: 2 of 3 (67%), about 60 min left",
+        "training variants: 3 done in 3.0 h",
+    ]
+
+
+def test_what_an_earlier_process_did_counts_as_done_and_not_for_the_speed(clock, lines):
+    with progress_bar(100, "running the frozen layers", initial=50) as bar:
+        for _ in range(25):
+            clock.now += 2.0
+            bar.update()
+    assert lines()[:2] == [
+        "running the frozen layers: 50 of 100",
+        "running the frozen layers: 65 of 100 (65%), about 70 s left",
+    ]
+
+
+def test_nothing_to_do_is_not_worth_a_line(clock, lines):
+    list(progress([], "scoring"))
+    assert lines() == []
+
+
+def test_an_unknown_number_is_counted(clock, lines):
+    list(progress(work(clock, range(5), 10.0), "scoring"))
+    assert lines() == ["scoring", "scoring: 3 so far", "scoring: 5 done in 50 s"]
+
+
+def test_brief_work_is_mentioned_only_when_it_takes_long(clock, lines):
+    list(progress(work(clock, range(29), 1.0), "epoch 1/3", total=29, brief=True))
+    assert lines() == []
+    list(progress(work(clock, range(60), 1.0), "epoch 2/3", total=60, brief=True))
+    assert lines()[0] == "epoch 2/3: 30 of 60 (50%), about 30 s left"
+
+
+def test_a_sign_of_life_is_given_while_nothing_is_finished(clock, lines):
+    with progress_bar(10, "trials") as bar:
+        for _ in range(61):
+            clock.now += 1.0
+            bar.update(0)
+    assert lines()[:3] == ["trials: 0 of 10"] * 3
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_quiet_silences_lines_and_bars(clock, lines, monkeypatch, capsys, terminal):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert list(progress(work(clock, range(100), 1.0), "scoring", total=100)) == list(range(100))
+    assert lines() == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_wants_warnings_only_gets_no_lines(clock, lines):
+    logging.getLogger("poster_ml.progress").setLevel(logging.WARNING)
+    list(progress(work(clock, range(100), 1.0), "scoring", total=100))
+    assert lines() == []
+
+
+def test_a_terminal_gets_a_bar_that_is_cleared_at_the_end_and_no_lines(clock, lines, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    list(progress(work(clock, range(100), 1.0), "scoring", total=100))
+    assert lines() == []
+    drawn = capsys.readouterr().err
+    assert "scoring:   0%" in drawn
+    assert drawn.split("\r")[-2].strip() == drawn.split("\r")[-1].strip() == ""
+
+
+def test_a_loop_that_fails_raises_its_own_error(clock, lines):
+    with pytest.raises(ZeroDivisionError):
+        for number in progress([1, 0], "dividing"):
+            1 / number
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86_400, "24.0 h")],
+)
+def test_lengths_of_time_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_every_use_of_tqdm_goes_through_this_module(project):
+    files = sorted([*project.glob("poster_ml/**/*.py"), *project.glob("benchmarks/*.py")])
+    assert len(files) > 150, "the test looks at the wrong folder"
+    uses = [
+        file.relative_to(project).as_posix()
+        for file in files
+        if re.search(r"^\s*(from|import) tqdm|import_module\(.tqdm", file.read_text(), re.MULTILINE)
+    ]
+    assert uses == ["poster_ml/progress.py"]

@@ -19,6 +19,7 @@ from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.targets import metadata_targets
+from poster_ml.errors import DatasetError
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
@@ -84,6 +85,8 @@ def train_candidate(
         config.train.precision, depthwise=find_family(config.model.family).depthwise
     )
     samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
+    for split, drawn in samples.items():
+        _check_both_classes(drawn.labels, split)  # refused now: metrics and threshold need both at the end
     if config.limit:
         counts = f"{len(samples['train'])} training and {len(samples['val'])} validation posters"
         logger.info(f"limit {config.limit} of {len(dataset.index)} posters: {counts}")
@@ -183,6 +186,17 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
 def _samples(dataset: PreparedDataset, split: str, config: ExperimentConfig) -> Samples:
     rows = dataset.rows(split, config.limit, config.seed)
     return Samples(dataset.images, rows, dataset.labels(rows))
+
+
+def _check_both_classes(labels: np.ndarray, split: str) -> None:
+    """Raises DatasetError unless the labels (N,) hold both Rotten (0) and Fresh (1)."""
+    fresh = int(np.sum(labels))
+    if not 0 < fresh < len(labels):
+        raise DatasetError(
+            f"training needs Fresh and Rotten posters in every split, got {fresh} Fresh and "
+            f"{len(labels) - fresh} Rotten in {split}: raise --limit, or prepare the dataset again with "
+            "more posters or `--split stratified`"
+        )
 
 
 def _shorten(

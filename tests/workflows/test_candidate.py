@@ -7,6 +7,7 @@ import pytest
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import DatasetError
 from poster_ml.training.features import list_entries
 from poster_ml.workflows.candidate import as_float32, build_network, identity, train_candidate
 
@@ -47,6 +48,16 @@ def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path
     plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
     np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
     np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_one_class_is_refused_before_training(dataset, tmp_path, split):
+    index = dataset.index.copy()
+    index.loc[index["split"] == split, "label"] = 1
+    one_class = PreparedDataset(dataset.folder, dataset.images, index, dataset.manifest)
+    with pytest.raises(DatasetError, match=rf"got \d+ Fresh and 0 Rotten in {split}: raise --limit, or prep"):
+        run(vgg(), one_class, tmp_path, "one")
+    assert not (tmp_path / "one").exists(), "nothing was trained"
 
 
 def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_trained_stays_out(

@@ -149,3 +149,25 @@ def test_a_lesson_changes_the_hidden_layer_above_cached_features(dataset, tmp_pa
     assert losses(taught) != losses(plain)
     names = [layer.name for layer in taught.model.layers]
     assert names == [layer.name for layer in plain.model.layers], "what the lesson was predicted with is gone"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("keras.backend.backend", "another"),
+        ("poster_ml.workflows.candidate.resolve_precision", "mixed_float16"),
+        ("poster_ml.workflows.candidate.code_digest", "changed"),
+    ],
+    ids=["backend", "precision", "code"],
+)
+def test_runs_of_another_backend_precision_or_code_are_other_runs(dataset, monkeypatch, place, value):
+    config = vgg(**{"train.precision": "auto"})
+    before = identity(config, dataset)
+    assert identity(config, dataset) == before
+    monkeypatch.setattr(place, lambda *_, **__: value)
+    assert identity(config, dataset) != before
+
+
+def test_the_precision_that_a_machine_chooses_is_the_same_run_as_that_precision_named(dataset, monkeypatch):
+    monkeypatch.setattr("poster_ml.training.precision.has_fast_bfloat16", lambda: False)
+    assert identity(vgg(**{"train.precision": "auto"}), dataset) == identity(vgg(), dataset)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from poster_ml.cli.app import app
-from poster_ml.cli.options import AsJson, ModelUri, Split, path_or_none
+from poster_ml.cli.options import AsJson, ModelUri, path_or_none
 from poster_ml.cli.output import show
 from poster_ml.quiet import load_keras
 
@@ -33,17 +33,16 @@ def register(
 @app.command()
 def promote(
     model: Annotated[str, typer.Option(help="Model family, for example vgg16.")] = "vgg16",
-    split: Annotated[Split, typer.Option(help="Which posters decide.")] = Split.val,
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Bring the champion before back.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the challenger champion when a paired test says that it is better.
+    """Make the challenger champion when a paired test on the test posters says that it is better.
 
     Example: poster-ml promote --model vgg16
     """
     from poster_ml.workflows.promote import run_promote, run_roll_back
 
-    show(run_roll_back(model) if roll_back else run_promote(model, split=split.value), as_json)
+    show(run_roll_back(model) if roll_back else run_promote(model), as_json)
 
 
 @app.command()

@@ -9,7 +9,9 @@ Design. Two predictors of the same evaluated posters are compared:
 
 So when another split is at hand (test is evaluated, validation is there), the regression is fitted on that
 split. When only one split is at hand (validation after training), it is cross-fitted inside that split:
-each fold is predicted by a regression fitted on the others. The gain is AUC(2) - AUC(1) with DeLong's paired
+each fold is predicted by a regression fitted on the others. Such a gain is too high by what the choice of
+the poster model's epoch (and setting) on these posters brought, and is called optimistic; the one to quote
+is that of test, whose posters chose nothing. The gain is AUC(2) - AUC(1) with DeLong's paired
 interval, which takes both predictors as given; the noise of three fitted coefficients is not in it and
 lowers the gain rather than raising it. A poster that adds nothing gives a gain near 0, or slightly below.
 """
@@ -39,6 +41,7 @@ class PosterGain:
     """Year + genres with and without the poster; `p_value` is of no gain, two-sided.
 
     `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
+    `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
     """
 
     metadata_auc: Interval
@@ -48,6 +51,7 @@ class PosterGain:
     design: str
     combined_probabilities: Floats
     poster_over_metadata: Interval
+    optimistic: bool
 
 
 def poster_gain(
@@ -69,7 +73,8 @@ def poster_gain(
         seed: int >= 0.
         confidence: of the intervals, between 0 and 1.
         validation, validation_probabilities: another split and the poster model's probabilities for it;
-            without them the combination is cross-fitted within `evaluated`.
+            without them `evaluated` is taken for validation itself: the combination is cross-fitted within
+            it, and the gain called optimistic.
 
     Returns: the gain, or None where years or genres are missing or a class has too few posters to fit on.
 
@@ -105,6 +110,7 @@ def poster_gain(
         design=design,
         combined_probabilities=combined,
         poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
+        optimistic=validation is None,
     )
 
 

@@ -28,8 +28,10 @@ def choose_threshold(
         cost_false_fresh: cost of calling a Rotten poster Fresh, > 0; rule "cost" only.
         cost_false_rotten: cost of calling a Fresh poster Rotten, > 0; rule "cost" only.
 
-    Returns: a threshold in [0, 1] half-way between two neighbouring probabilities, so that new
-        predictions near it fall on the nearer side; among equally good ones the one nearest to 0.5.
+    Returns: a threshold in the open interval (0, 1), as `ServingSettings` takes it: half-way between two
+        neighbouring probabilities, or between the outermost one and 0 or 1, so that new predictions near it
+        fall on the nearer side; among equally good ones the one nearest to 0.5. A poster whose probability
+        is exactly 0 or 1 stays Rotten or Fresh whatever the costs: no threshold in (0, 1) can change that.
 
     Raises: EvaluationError as `metrics.score`; ValueError for an unknown rule or a cost not above 0.
     """
@@ -41,7 +43,9 @@ def choose_threshold(
     if rule == "half":
         return 0.5
     distinct = np.unique(values)
-    candidates = np.r_[0.0, (distinct[:-1] + distinct[1:]) / 2.0, 1.0]  # (U + 1,)
+    edges = np.r_[0.0, distinct, 1.0]
+    candidates = (edges[:-1] + edges[1:]) / 2.0  # (U + 1,); at least one of them lies inside (0, 1)
+    candidates = candidates[(candidates > 0.0) & (candidates < 1.0)]
     fresh, rotten = np.sort(values[truth == 1]), np.sort(values[truth == 0])
     false_rotten = np.searchsorted(fresh, candidates, side="left")
     false_fresh = len(rotten) - np.searchsorted(rotten, candidates, side="left")

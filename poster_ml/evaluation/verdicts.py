@@ -70,12 +70,19 @@ def _gain(result: EvaluationResult) -> list[str]:
     if result.gain is None:
         return []
     gain = result.gain.gain
+    caveat = (
+        " These posters also chose the model's epoch, so the gain is too high: quote that of test."
+        if result.gain.optimistic
+        else ""
+    )
     if gain.low > 0:
-        return [f"The poster adds to year and genres: together ROC AUC rises by {gain.text(sign=True)}."]
-    return [
-        "It is not shown that the poster adds anything to year and genres: ROC AUC changes by "
-        f"{gain.text(sign=True)}."
-    ]
+        text = f"The poster adds to year and genres: together ROC AUC rises by {gain.text(sign=True)}."
+    else:
+        text = (
+            "It is not shown that the poster adds anything to year and genres: ROC AUC changes by "
+            f"{gain.text(sign=True)}."
+        )
+    return [text + caveat]
 
 
 def _calibration(result: EvaluationResult) -> str:

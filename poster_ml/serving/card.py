@@ -54,8 +54,15 @@ def with_interval(metrics: dict[str, float], name: str) -> str:
     return value if low is None or high is None else f"{value} [{low:.4f}, {high:.4f}]"
 
 
-def model_card(run: Any, name: str, metric: str) -> str:
-    """Returns the description of a version in Markdown: what it is, results, data, use and limits."""
+def model_card(run: Any, name: str, metric: str, chosen_among: int = 1) -> str:
+    """Returns the description of a version in Markdown: what it is, results, data, use and limits.
+
+    Args:
+        run: mlflow's Run.
+        name: of the registered model.
+        metric: what the run was chosen by.
+        chosen_among: networks whose validation scores led to this run, itself included.
+    """
     tags, metrics = run.data.tags, run.data.metrics
     lines = [
         f"# {name}: {tags.get('variant', 'unknown variant')}",
@@ -71,7 +78,10 @@ def model_card(run: Any, name: str, metric: str) -> str:
             if tags.get("profile") == "demo"
             else "."
         ),
-        f"- Chosen by {metric} on the validation posters; test posters had no say.",
+        f"- Chosen by {metric} on the validation posters"
+        + (f", among {chosen_among:,} networks" if chosen_among > 1 else "")
+        + "; test posters had no say. Validation also chose the epoch, so `val_*` are too high: "
+        "quote `test_*`.",
         "",
         "| result | value, 95 % interval |",
         "|---|---|",

@@ -86,14 +86,14 @@ def register_best(
     for run in candidates:
         model = _logged_model(client, run)
         if model is not None:
-            return _register(client, registered_name(family), run, model, metric)
+            return _register(client, registered_name(family), run, model, metric, len(candidates))
     raise RegistryError(
         f"none of the {len(candidates)} finished runs of {family} has a logged model: "
         f"train one with `poster-ml train --model {family}`"
     )
 
 
-def register_run(run_id: str, *, metric: str = "val_roc_auc") -> Version:
+def register_run(run_id: str, *, metric: str = "val_roc_auc", chosen_among: int = 1) -> Version:
     """Registers the model of one finished run that was chosen elsewhere, by a search for example.
 
     The first version of its family becomes champion, every later one challenger. A run that is registered
@@ -102,6 +102,7 @@ def register_run(run_id: str, *, metric: str = "val_roc_auc") -> Version:
     Args:
         run_id: of a training run with a logged model.
         metric: a validation metric of the run, which the version's card names.
+        chosen_among: networks whose validation scores led to this run, itself included; at least 1.
 
     Raises: RegistryError where the run is unknown, unfinished, of the demo, or lacks model or metric.
     """
@@ -121,7 +122,7 @@ def register_run(run_id: str, *, metric: str = "val_roc_auc") -> Version:
     model = _logged_model(client, run)
     if model is None:
         raise RegistryError(f"run {run_id} has no logged model: give the id of a training run")
-    return _register(client, registered_name(_family_of(run)), run, model, metric)
+    return _register(client, registered_name(_family_of(run)), run, model, metric, chosen_among)
 
 
 def find_version(name: str, alias: str) -> Any:
@@ -328,7 +329,7 @@ def _ensure_name(client: Any, name: str) -> None:
         client.get_registered_model(name)
 
 
-def _register(client: Any, name: str, run: Any, model: Any, metric: str) -> Version:
+def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_among: int) -> Version:
     from poster_ml.serving.card import model_card, version_tags
 
     score = float(run.data.metrics[metric])
@@ -342,8 +343,8 @@ def _register(client: Any, name: str, run: Any, model: Any, metric: str) -> Vers
         name,
         source=f"models:/{model.model_id}",
         run_id=run.info.run_id,
-        tags=version_tags(run, metric),
-        description=model_card(run, name, metric),
+        tags=version_tags(run, metric) | {"chosen_among": str(chosen_among)},
+        description=model_card(run, name, metric, chosen_among),
         model_id=model.model_id,
     )
     alias = CHALLENGER if CHAMPION in aliases else CHAMPION

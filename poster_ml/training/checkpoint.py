@@ -99,8 +99,9 @@ def load_state(folder: Path, identity: str) -> State | None:
     arrays, about = _read(path)
     if about["identity"] != identity:
         raise TrackingError(
-            f"checkpoint {path} belongs to another configuration or dataset; "
-            "resume with the one it was started with, or start a new run"
+            f"checkpoint {path} belongs to another configuration or dataset, or to another backend, "
+            "precision or version of the code (the run's tags say which); resume with what it was started "
+            "with, or start a new run"
         )
     return State(arrays, about["history"])
 

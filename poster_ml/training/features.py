@@ -29,6 +29,7 @@ from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path
 from poster_ml.progress import progress_bar
 from poster_ml.training.batches import Samples, predict_padded, release_pages
+from poster_ml.training.code_version import code_digest
 
 CHUNK = 128  # posters per stored step; what a kill can lose
 
@@ -57,7 +58,8 @@ def cached_features(
     Args:
         prefix: Keras model from posters to features; its weights are part of the key.
         samples: posters (n, H, W, 3) uint8.
-        about: what the features depend on besides prefix and rows: dataset fingerprint, precision, seed.
+        about: what the features depend on besides prefix, rows, backend and code: dataset fingerprint,
+            precision, seed.
         folder: of the cache.
         batch_size: posters per forward pass.
         augment: (batch uint8, first position) -> batch; None leaves the posters as they are.
@@ -147,6 +149,8 @@ def _entry(
     """Returns all that an entry depends on, and its place."""
     key = {
         **about,
+        "backend": keras.backend.backend(),
+        "code": code_digest("models", "augment"),
         "prefix": digest(prefix, augmented),
         "rows": _digest_rows(samples),
         "views": views,

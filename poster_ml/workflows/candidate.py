@@ -19,12 +19,14 @@ from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.targets import metadata_targets
+from poster_ml.errors import DatasetError
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
 from poster_ml.models.surgery import frozen_cut, split_at
 from poster_ml.training import checkpoint
 from poster_ml.training.batches import Samples, predict_logits, predict_padded
+from poster_ml.training.code_version import code_digest
 from poster_ml.training.devices import shared_batches
 from poster_ml.training.features import cached_features, missing_bytes
 from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
@@ -34,6 +36,8 @@ from poster_ml.training.statistics import set_statistics
 
 logger = logging.getLogger(__name__)
 
+# What the weights depend on; data is not in it, since the dataset's fingerprint says which pixels came out.
+CODE = ("models", "augment", "training", "seeding.py", "workflows/candidate.py")
 WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
 
 
@@ -80,10 +84,10 @@ def train_candidate(
     if config.train.deterministic:
         _be_deterministic()
     keras.utils.set_random_seed(config.seed)
-    precision = resolve_precision(
-        config.train.precision, depthwise=find_family(config.model.family).depthwise
-    )
+    precision = _precision(config)
     samples = {split: _samples(dataset, split, config) for split in ("train", "val")}
+    for split, drawn in samples.items():
+        _check_both_classes(drawn.labels, split)  # refused now: metrics and threshold need both at the end
     if config.limit:
         counts = f"{len(samples['train'])} training and {len(samples['val'])} validation posters"
         logger.info(f"limit {config.limit} of {len(dataset.index)} posters: {counts}")
@@ -168,21 +172,39 @@ def feature_cache_folder() -> Path:
 
 
 def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
-    """Digest of all that the weights depend on.
+    """Digest of all that the weights depend on: configuration, posters, backend, precision, code.
 
-    The number of epochs is left out where it changes nothing but the end, so a run can be made longer.
+    The number of epochs is left out where it changes nothing but the end, so a run can be made longer. Of the
+    precision counts what it is on this machine, not that it was left to it ("auto").
     """
     mapping = to_mapping(config)
+    mapping["train"]["precision"] = _precision(config)
     if config.train.schedule != "cosine":
         del mapping["train"]["epochs"]
     del mapping["evaluate"], mapping["explain"]
-    text = json.dumps([mapping, dataset.fingerprint], sort_keys=True)
+    made_by = {"backend": keras.backend.backend(), "code": code_digest(*CODE)}
+    text = json.dumps([mapping, dataset.fingerprint, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _precision(config: ExperimentConfig) -> str:
+    return resolve_precision(config.train.precision, depthwise=find_family(config.model.family).depthwise)
 
 
 def _samples(dataset: PreparedDataset, split: str, config: ExperimentConfig) -> Samples:
     rows = dataset.rows(split, config.limit, config.seed)
     return Samples(dataset.images, rows, dataset.labels(rows))
+
+
+def _check_both_classes(labels: np.ndarray, split: str) -> None:
+    """Raises DatasetError unless the labels (N,) hold both Rotten (0) and Fresh (1)."""
+    fresh = int(np.sum(labels))
+    if not 0 < fresh < len(labels):
+        raise DatasetError(
+            f"training needs Fresh and Rotten posters in every split, got {fresh} Fresh and "
+            f"{len(labels) - fresh} Rotten in {split}: raise --limit, or prepare the dataset again with "
+            "more posters or `--split stratified`"
+        )
 
 
 def _shorten(

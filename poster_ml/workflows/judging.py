@@ -33,7 +33,7 @@ class Operating:
 
     Args:
         temperature: above 0; the logit is divided by it.
-        threshold: in [0, 1]; Fresh from this probability on.
+        threshold: in (0, 1); Fresh from this probability on.
     """
 
     temperature: float

@@ -182,9 +182,9 @@ def run_tune(
         if ended == LATE:
             summary += "\nthe time is up; repeat the command to go on"
         elif options.ending:
-            from poster_ml.workflows.tune_ending import run_ending
+            from poster_ml.workflows.tune_ending import end_study
 
-            summary += "\n" + run_ending(task, space, records, run).text()
+            summary += "\n" + end_study(task, space, records, run, opened)
     return _result(opened, run.run_id, records, ended == LATE, summary)
 
 

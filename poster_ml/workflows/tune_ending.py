@@ -13,17 +13,21 @@ import keras
 import numpy as np
 
 from poster_ml.config import SearchSpace, replace
+from poster_ml.errors import RegistryError
 from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, find_run
+from poster_ml.training import checkpoint
 from poster_ml.tuning.records import TrialRecord, top
+from poster_ml.tuning.sole import sole
+from poster_ml.tuning.study import OpenStudy
 from poster_ml.workflows.compare import logged_predictions
 from poster_ml.workflows.evaluate import run_evaluate
 from poster_ml.workflows.profile import Task
 from poster_ml.workflows.promote import run_promote
-from poster_ml.workflows.train import train_task
+from poster_ml.workflows.train import checkpoint_folder, train_task
 from poster_ml.workflows.tune_log import children
 
 logger = logging.getLogger(__name__)
@@ -49,7 +53,7 @@ class Ending:
     Attributes:
         finals: the default first, then the promoted trials.
         winner: the one with the highest mean validation ROC AUC.
-        run_id: its best run.
+        run_id: its run with the first seed, which is evaluated on test and registered.
         scores: mean over seeds of every setting, with intervals for other posters and other seeds.
         gain: winner minus default, likewise.
         test: metrics of the winner's run; verdict: what was registered.
@@ -75,6 +79,24 @@ class Ending:
         return "\n".join([*lines, self.verdict])
 
 
+def end_study(
+    task: Task, space: SearchSpace, records: Sequence[TrialRecord], parent: RunLogger, opened: OpenStudy
+) -> str:
+    """Runs the ending, unless another command on the same study runs it now; returns what to print.
+
+    Args:
+        task, space, records, parent: as for `run_ending`.
+        opened: the study, whose storage says who ends it.
+    """
+    with sole(opened.spec.name, opened.storage.optuna) as holder:
+        if holder:
+            return (
+                f"{holder} trains the best settings of this study in full now: repeat the command when that "
+                "is done to see what came of it"
+            )
+        return run_ending(task, space, records, parent).text()
+
+
 def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], parent: RunLogger) -> Ending:
     """Trains the best settings and the default in full, compares them, evaluates and registers the winner.
 
@@ -83,11 +105,13 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
         space: its `fidelity` says how many settings and seeds.
         records: the trials.
         parent: the study's run; full trainings become its children. Those that are there already are used.
+
+    Raises: TrackingError where another process trains one of them now, which is then left as it is.
     """
     finals = _train_all(task, space, records, parent)
     winner = max(finals, key=lambda final: float(np.mean(final.values)))
     default = next(final for final in finals if final.label == DEFAULT)
-    run_id = winner.runs[int(np.argmax(winner.values))]
+    run_id = winner.runs[0]  # named beforehand: the best of its seeds would only be the luckiest
     scores = _compare(finals, parent)
     gain = scores.difference(winner.label, default.label)
     best = next(score.roc_auc for score in scores.variants if score.name == winner.label)
@@ -105,7 +129,8 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
     known = find_run(run_id).metrics
     test = known if "test_roc_auc" in known else run_evaluate(run=run_id, split="test").metrics
     parent.set_tags({"winner.run_id": run_id, "winner.setting": winner.label})
-    verdict = _register(task, run_id)
+    compared = sum(record.counted for record in records) + sum(len(final.runs) for final in finals)
+    verdict = _register(task, run_id, compared)
     ending = Ending(tuple(finals), winner, run_id, scores, gain, test, verdict)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "ending.txt"
@@ -131,11 +156,8 @@ def settings_to_train(
 def _train_all(
     task: Task, space: SearchSpace, records: Sequence[TrialRecord], parent: RunLogger
 ) -> list[Final]:
+    _close_dead(parent)
     there = {child.name: child for child in children(parent.run_id) if child.status == "FINISHED"}
-    for child in children(parent.run_id):
-        if child.name.startswith("final ") and child.status == "RUNNING":
-            RunLogger(child.run_id).set_tags({"error": "the process died; trained again"})
-            RunLogger(child.run_id).end("FAILED")
     finals = []
     for label, overrides in settings_to_train(space, records):
         runs = []
@@ -158,6 +180,20 @@ def _train_all(
     return finals
 
 
+def _close_dead(parent: RunLogger) -> None:
+    """Gives full trainings whose process died their true state.
+
+    Raises: TrackingError where one is alive in another process: somebody goes on with it by hand.
+    """
+    for child in children(parent.run_id):
+        if child.name.startswith("final ") and child.status == "RUNNING":
+            with checkpoint.hold(checkpoint_folder(child.run_id), ".run"):
+                if find_run(child.run_id).status != "RUNNING":
+                    continue  # it has ended since it was listed
+                RunLogger(child.run_id).set_tags({"error": "the process died; trained again"})
+                RunLogger(child.run_id).end("FAILED")
+
+
 def _compare(finals: Sequence[Final], parent: RunLogger) -> VariantTable:
     """Compares the settings on the same validation posters; logs table and figure."""
     records = {final.label: [find_run(run_id) for run_id in final.runs] for final in finals}
@@ -177,11 +213,14 @@ def _compare(finals: Sequence[Final], parent: RunLogger) -> VariantTable:
     return table
 
 
-def _register(task: Task, run_id: str) -> str:
-    """Registers the winner, and promotes it where it is better than the champion."""
+def _register(task: Task, run_id: str, compared: int) -> str:
+    """Registers the winner, and promotes it where it is better than the champion on the test posters."""
     if task.profile == "demo":
         return "the demo's winner is not registered: give --data DIR for real posters"
-    version = register_run(run_id)
+    version = register_run(run_id, chosen_among=compared)
     if version.alias != CHALLENGER:
         return f"{version.text()}: there was no champion to compare it with"
-    return run_promote(task.config.model.family).text()
+    try:
+        return run_promote(task.config.model.family).text()
+    except RegistryError as error:  # a champion of other data, or never evaluated: no reason to lose the end
+        return f"{version.text()}: not compared with the champion: {error}"

@@ -132,6 +132,7 @@ def test_a_poster_that_knows_more_gains() -> None:
     assert found.p_value < 0.001
     assert found.gain.estimate == pytest.approx(found.combined_auc.estimate - found.metadata_auc.estimate)
     assert found.design == "combination fitted on 600 posters of another split"
+    assert not found.optimistic
 
 
 def test_a_poster_that_only_repeats_the_year_gains_nothing() -> None:
@@ -141,6 +142,7 @@ def test_a_poster_that_only_repeats_the_year_gains_nothing() -> None:
     assert found is not None
     assert abs(found.gain.estimate) < 0.01
     assert found.design == "combination cross-fitted in 5 folds of the 900 posters"
+    assert found.optimistic, "these posters chose the epoch as well"
 
 
 def test_noise_gains_nothing_in_either_design() -> None:

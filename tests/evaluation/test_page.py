@@ -17,6 +17,7 @@ from poster_ml.evaluation.page import (
     PageSection,
     ReportPage,
     evaluation_page,
+    metric_rows,
     write_page,
 )
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
@@ -156,8 +157,12 @@ def test_the_verdict_on_metadata_follows_both_intervals(result: EvaluationResult
 
 def test_the_verdict_on_the_gain_and_the_majority(result: EvaluationResult) -> None:
     assert result.gain is not None
-    none = replace(result.gain, gain=Interval(0.004, -0.002, 0.01))
+    none = replace(result.gain, gain=Interval(0.004, -0.002, 0.01), optimistic=False)
     text = " ".join(verdict_sentences(replace(result, gain=none)))
+    assert "quote that of test" not in text
+    chosen_on = replace(result, gain=replace(none, optimistic=True))
+    assert "so the gain is too high: quote that of test." in " ".join(verdict_sentences(chosen_on))
+    assert any("too high, these posters chose the epoch" in name for name, _ in metric_rows(chosen_on))
     assert (
         "It is not shown that the poster adds anything to year and genres: ROC AUC changes by "
         "+0.004 (-0.002 to +0.010)." in text

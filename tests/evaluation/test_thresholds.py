@@ -38,7 +38,8 @@ def test_a_dear_false_fresh_raises_the_threshold() -> None:
 
 def test_useless_predictions_and_a_high_cost_call_nothing_fresh() -> None:
     labels, probabilities = np.array([1, 0, 0, 0]), np.array([0.2, 0.3, 0.4, 0.5])
-    assert choose_threshold(labels, probabilities, "cost", cost_false_fresh=5.0) == 1.0
+    chosen = choose_threshold(labels, probabilities, "cost", cost_false_fresh=5.0)
+    assert chosen == pytest.approx(0.75), "half-way between the highest probability and 1"
 
 
 def test_wrong_arguments_are_echoed() -> None:
@@ -46,3 +47,37 @@ def test_wrong_arguments_are_echoed() -> None:
         choose_threshold(LABELS, PROBABILITIES, "best")
     with pytest.raises(ValueError, match="cost_false_fresh=0"):
         choose_threshold(LABELS, PROBABILITIES, "cost", cost_false_fresh=0)
+
+
+@pytest.mark.parametrize("rule", ["half", "youden", "cost"])
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        np.zeros(8),
+        np.ones(8),
+        np.full(8, 0.5),
+        np.full(8, 5e-324),
+        np.full(8, np.nextafter(1.0, 0.0)),
+        np.arange(8) % 2.0,
+        1.0 - np.arange(8) % 2.0,
+        np.r_[np.zeros(4), np.full(4, 5e-324)],
+        PROBABILITIES,
+    ],
+)
+def test_a_threshold_is_never_0_or_1_whatever_the_network_says(rule: str, probabilities: np.ndarray) -> None:
+    for costs in ({}, {"cost_false_fresh": 1000.0}, {"cost_false_rotten": 1000.0}):
+        assert 0.0 < choose_threshold(LABELS, probabilities, rule, **costs) < 1.0
+
+
+def test_no_threshold_inside_0_and_1_costs_less_than_the_chosen_one() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(50):
+        labels = np.r_[0, 1, random.integers(0, 2, 10)]
+        probabilities = random.choice([0.0, 0.2, 0.5, 0.9, 1.0], 12)
+
+        def cost(threshold: float, labels=labels, probabilities=probabilities) -> float:
+            called = probabilities >= threshold
+            return 10.0 * float((called & (labels == 0)).sum()) + float((~called & (labels == 1)).sum())
+
+        chosen = choose_threshold(labels, probabilities, "cost", cost_false_fresh=10.0)
+        assert cost(chosen) == min(cost(value) for value in np.linspace(0.001, 0.999, 999))

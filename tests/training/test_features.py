@@ -15,7 +15,7 @@ from poster_ml.augment.brightness import RandomBrightness
 from poster_ml.errors import DatasetError
 from poster_ml.training import features
 from poster_ml.training.batches import Samples
-from poster_ml.training.features import cached_features, clear_entries, digest, list_entries
+from poster_ml.training.features import cached_features, clear_entries, digest, list_entries, missing_bytes
 from poster_ml.training.precision import precision_scope
 
 POSTERS = np.random.default_rng(0).integers(0, 256, size=(300, 6, 5, 3), dtype=np.uint8)
@@ -229,3 +229,13 @@ def test_the_entry_says_what_it_is(tmp_path):
     about = json.loads(file.read_text())
     assert about["dataset"] == "abc"
     assert about["shape"] == [290, 4, 3, 2]
+
+
+@pytest.mark.parametrize("place", ["keras.backend.backend", "poster_ml.training.features.code_digest"])
+def test_another_backend_or_code_has_features_of_its_own(tmp_path, monkeypatch, place):
+    network = prefix()
+    compute(tmp_path, network)
+    missing = partial(missing_bytes, network, samples(), about={"dataset": "d"}, folder=tmp_path)
+    assert missing() == 0
+    monkeypatch.setattr(place, lambda *_: "another")
+    assert missing() > 0

@@ -7,6 +7,7 @@ import pytest
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import DatasetError
 from poster_ml.training.features import list_entries
 from poster_ml.workflows.candidate import as_float32, build_network, identity, train_candidate
 
@@ -47,6 +48,16 @@ def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path
     plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
     np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
     np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_one_class_is_refused_before_training(dataset, tmp_path, split):
+    index = dataset.index.copy()
+    index.loc[index["split"] == split, "label"] = 1
+    one_class = PreparedDataset(dataset.folder, dataset.images, index, dataset.manifest)
+    with pytest.raises(DatasetError, match=rf"got \d+ Fresh and 0 Rotten in {split}: raise --limit, or prep"):
+        run(vgg(), one_class, tmp_path, "one")
+    assert not (tmp_path / "one").exists(), "nothing was trained"
 
 
 def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_trained_stays_out(
@@ -138,3 +149,25 @@ def test_a_lesson_changes_the_hidden_layer_above_cached_features(dataset, tmp_pa
     assert losses(taught) != losses(plain)
     names = [layer.name for layer in taught.model.layers]
     assert names == [layer.name for layer in plain.model.layers], "what the lesson was predicted with is gone"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("keras.backend.backend", "another"),
+        ("poster_ml.workflows.candidate.resolve_precision", "mixed_float16"),
+        ("poster_ml.workflows.candidate.code_digest", "changed"),
+    ],
+    ids=["backend", "precision", "code"],
+)
+def test_runs_of_another_backend_precision_or_code_are_other_runs(dataset, monkeypatch, place, value):
+    config = vgg(**{"train.precision": "auto"})
+    before = identity(config, dataset)
+    assert identity(config, dataset) == before
+    monkeypatch.setattr(place, lambda *_, **__: value)
+    assert identity(config, dataset) != before
+
+
+def test_the_precision_that_a_machine_chooses_is_the_same_run_as_that_precision_named(dataset, monkeypatch):
+    monkeypatch.setattr("poster_ml.training.precision.has_fast_bfloat16", lambda: False)
+    assert identity(vgg(**{"train.precision": "auto"}), dataset) == identity(vgg(), dataset)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig, load_experiment, replace
 from poster_ml.errors import ConfigError
+from poster_ml.evaluation.calibration import sigmoid
 from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.serving.pyfunc import PosterModel
+from poster_ml.serving.settings import ServingSettings, read_settings
 from poster_ml.workflows.evidence import Evidence
 from poster_ml.workflows.judging import Judgement, fit_operating
 from poster_ml.workflows.report import write_report
 
 LABELS = np.arange(200) % 2
 LOGITS = (LABELS - 0.5) + np.random.default_rng(0).normal(size=200)
+_BUFFER = io.BytesIO()
+Image.linear_gradient("L").resize((32, 48)).convert("RGB").save(_BUFFER, format="PNG")
+PICTURE = base64.b64encode(_BUFFER.getvalue()).decode()
 SHORTCUTS = pd.DataFrame(
     [
         {"perturbation": "none", "posters": 9, "roc_auc": 0.7, "accuracy": 0.6},
@@ -60,6 +69,47 @@ def test_the_costs_of_the_configuration_move_the_threshold():
 
     assert threshold(cost_false_fresh=5) > threshold() > threshold(cost_false_rotten=5)
     assert fit_operating(LOGITS, LABELS, EvaluateConfig(cost_false_fresh=5)).threshold == 0.5
+
+
+CONSTANT = np.full(200, -0.4)
+EXTREME = {
+    "useful": LOGITS,
+    "constant": CONSTANT,
+    "huge": 2000.0 * LOGITS,
+    "separated": 1000.0 * (LABELS - 0.5),
+    "always Rotten": np.full(200, -800.0),
+    "always Fresh": np.full(200, 800.0),
+    "wrong way round": -1000.0 * (LABELS - 0.5),
+}
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+@pytest.mark.parametrize("logits", EXTREME.values(), ids=EXTREME)
+def test_every_fitted_decision_is_served_as_it_was_fitted(logits: np.ndarray, calibrate: bool, tmp_path):
+    """The whole seam: temperature and threshold from validation, the settings file, the served rows."""
+
+    class Network:
+        """Returns the next logits of the list, whatever the picture."""
+
+        def predict_on_batch(self, pixels: np.ndarray) -> np.ndarray:
+            return np.resize(logits, (len(pixels), 1)).astype("float32")
+
+    for settings in (
+        EvaluateConfig(threshold="youden", calibrate=calibrate),
+        EvaluateConfig(threshold="cost", cost_false_fresh=10.0, calibrate=calibrate),
+        EvaluateConfig(threshold="cost", cost_false_rotten=10.0, calibrate=calibrate),
+        EvaluateConfig(calibrate=calibrate),
+    ):
+        operating = fit_operating(logits, LABELS, settings)
+        ServingSettings(32, threshold=operating.threshold, temperature=operating.temperature).write(
+            tmp_path / "settings.json"
+        )
+        served = PosterModel()
+        served.prepare(Network(), read_settings(tmp_path / "settings.json"))
+        rows = served.predict(None, pd.DataFrame({"image": [PICTURE] * 64}))
+        expected = sigmoid(logits[:64].astype("float32") / operating.temperature) >= operating.threshold
+        assert rows["error"].isna().all()
+        assert list(rows["label"] == "Fresh") == list(expected)
 
 
 def test_costs_are_configured_and_checked(tmp_path):

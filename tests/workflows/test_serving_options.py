@@ -49,9 +49,9 @@ def test_register_names_the_dataset(calls, capsys):
     assert capsys.readouterr().out == "done\ndone\n"
 
 
-def test_promote_names_the_split(calls, capsys):
-    assert run(["promote", "--split", "test"]) == 0
+def test_nobody_chooses_the_posters_that_decide(calls, capsys):
+    assert run(["promote"]) == 0
     assert run(["promote", "--model", "cnn", "--roll-back"]) == 0
-    assert run(["promote", "--split", "all"]) == 2
-    assert calls == [("run_promote", ("vgg16",), {"split": "test"}), ("run_roll_back", ("cnn",), {})]
-    assert "'all' is not one of 'train', 'val', 'test'" in capsys.readouterr().err
+    assert run(["promote", "--split", "val"]) == 2
+    assert calls == [("run_promote", ("vgg16",), {}), ("run_roll_back", ("cnn",), {})]
+    assert "No such option: --split" in capsys.readouterr().err

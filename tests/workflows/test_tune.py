@@ -21,10 +21,15 @@ import yaml
 from poster_ml.config import ExperimentConfig, Fidelity, replace
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.synthetic import write_posters
-from poster_ml.errors import ConfigError, TuningError
-from poster_ml.serving.registry import find_version
-from poster_ml.tracking.runs import find_run
+from poster_ml.errors import ConfigError, RegistryError, TrackingError, TuningError
+from poster_ml.serving.registry import Version, find_version
+from poster_ml.tracking.runs import find_run, open_run
+from poster_ml.training import checkpoint
+from poster_ml.tuning.sole import sole
+from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.workflows.train import checkpoint_folder
 from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config
+from poster_ml.workflows.tune_ending import _close_dead, _register, end_study
 from poster_ml.workflows.tune_log import children
 
 SPACE = """
@@ -297,7 +302,7 @@ def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice(
     assert all(found[name].params["limit"] == "0" for name in finals)
     parent = find_run(result.run_id)
     winner = find_run(parent.tags["winner.run_id"])
-    assert winner.name.startswith(f"final {parent.tags['winner.setting']}, seed ")
+    assert winner.name == f"final {parent.tags['winner.setting']}, seed 0", "named before it was trained"
     means = {
         label: np.mean([found[f"final {label}, seed {seed}"].metrics["val_roc_auc"] for seed in (0, 1)])
         for label in ("default", f"trial {result.best_number}")
@@ -307,8 +312,68 @@ def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice(
     others = [run for name, run in found.items() if name in finals and run.run_id != winner.run_id]
     assert not any("test_roc_auc" in find_run(run.run_id).metrics for run in others), "test is read once"
     assert find_version("poster-cnn", "champion").run_id == winner.run_id
+    version = find_version("poster-cnn", "champion")
+    assert version.tags["chosen_among"] == str(2 + len(finals)), "trials and full trainings"
     assert "there was no champion to compare it with" in result.summary
     repeated = run_tune(**arguments)
     assert {child.run_id for child in children(result.run_id)} == {child.run_id for child in found.values()}
     assert repeated.run_id == result.run_id
     assert "registered before" in repeated.summary
+
+
+def test_a_full_training_that_is_alive_in_another_process_is_left_alone(mlflow_place: Path) -> None:
+    with (
+        open_run("study x", tags={}) as parent,
+        open_run("final default, seed 0", tags={}, parent_run_id=parent.run_id) as child,
+    ):
+        with checkpoint.hold(checkpoint_folder(child.run_id), ".run"):
+            with pytest.raises(TrackingError, match=rf"trains into .*{child.run_id} now: wait for it"):
+                _close_dead(parent)
+            assert find_run(child.run_id).status == "RUNNING"
+        _close_dead(parent)  # the lock went with its process
+        assert find_run(child.run_id).status == "FAILED"
+
+
+def test_a_second_command_on_a_study_ends_saying_who_trains_its_best_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Done:
+        def text(self) -> str:
+            return "the ending"
+
+    def ending(*arguments: Any) -> Done:
+        ended.append("once")
+        return Done()
+
+    monkeypatch.setattr("poster_ml.workflows.tune_ending.run_ending", ending)
+    opened = open_study(StudySpec("study", str(tmp_path / "journal.log")))
+    arguments: Any = (None, None, [], None, opened)
+    with sole("study", opened.storage.optuna, beat=0.1) as holder:
+        assert holder == ""
+        text = end_study(*arguments)
+        assert text.startswith(f"process {os.getpid()} on ")
+        assert text.endswith("repeat the command when that is done to see what came of it")
+        assert ended == []
+    assert end_study(*arguments) == "the ending"
+    assert ended == ["once"]
+
+
+def test_a_champion_that_cannot_be_compared_does_not_lose_the_end_of_a_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from types import SimpleNamespace
+
+    task: Any = SimpleNamespace(profile="full", config=ExperimentConfig())
+
+    def refuse(family: str) -> None:
+        raise RegistryError("version 1 has no predictions: run `poster-ml evaluate` first")
+
+    version = Version("poster-cnn", 2, "challenger", "abc", "val_roc_auc", 0.7, created=True)
+    monkeypatch.setattr("poster_ml.workflows.tune_ending.register_run", lambda *_, **__: version)
+    monkeypatch.setattr("poster_ml.workflows.tune_ending.run_promote", refuse)
+    assert _register(task, "abc", 42) == (
+        "poster-cnn version 2 (challenger): run abc, val_roc_auc 0.7000: not compared with the champion: "
+        "version 1 has no predictions: run `poster-ml evaluate` first"
+    )

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from poster_ml.errors import DatasetError, RegistryError
+from poster_ml.errors import DatasetError, OutputError, RegistryError
+from poster_ml.files import check_output_file
 
 try:
     import fcntl
@@ -37,6 +39,7 @@ GRID = 32  # statistics are those of area averages, so that networks of differen
 STATISTICS = ("brightness", "contrast", "saturation")
 KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
 _LONGEST_ERROR = 80
+_ENTRY = re.compile(rb'\{"time": "[0-9T:.+-]+", "model": "')
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -79,13 +82,21 @@ class PredictionLog:
     def from_environment(cls, model: str = "") -> PredictionLog | None:
         """Returns the log that the environment asks for, None where it asks for none.
 
-        Raises: RegistryError for a size or number of files that cannot be.
+        Raises: RegistryError for a size or number of files that cannot be; OutputError where the file, or one
+            that it would be renamed to, holds something else.
         """
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:
             return None
         megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
-        return cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        log = cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        log.check()
+        return log
+
+    def check(self) -> None:
+        """Makes sure that all files of the log are new or its own. Raises: OutputError."""
+        for number in range(self.files):
+            _check(_numbered(self.path, number))
 
     def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Appends the entries, each with the time and the model; a failure is warned of once."""
@@ -93,15 +104,16 @@ class PredictionLog:
         lines = [json.dumps({"time": now, "model": self.model, **entry}) + "\n" for entry in entries]
         try:
             self._append("".join(lines).encode())
-        except OSError as error:
+        except (OSError, OutputError) as error:
             if not self.warned:
-                reason = error.strerror or type(error).__name__
+                reason = getattr(error, "strerror", None) or str(error)
                 logger.warning(
                     "the prediction log %s cannot be written (%s): scoring goes on", self.path, reason
                 )
             self.warned = True
 
     def _append(self, data: bytes) -> None:
+        _check(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_name(self.path.name + ".lock").open("ab") as lock:
             if fcntl is not None:
@@ -114,6 +126,7 @@ class PredictionLog:
                 handle.write(data)
 
     def _rotate(self) -> None:
+        self.check()
         oldest = _numbered(self.path, self.files - 1)
         if self.files == 1:
             self.path.unlink()
@@ -170,6 +183,11 @@ def _entry(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
+
+
+def _check(path: Path) -> None:
+    """Refuses a file that does not begin with an entry. Raises: OutputError."""
+    check_output_file(path, lambda head: _ENTRY.match(head) is not None, "prediction log", PATH_VARIABLE)
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from poster_ml.errors import TuningError
+from poster_ml.errors import OutputError, TuningError
 from poster_ml.tuning.storage import KernelLock, Presence, check_storage, held, open_storage, shown
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study
 
@@ -51,11 +51,11 @@ def test_sqlite_serves_one_worker_only() -> None:
 
 
 def test_a_folder_and_a_foreign_file_are_no_journal(tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match="is a folder: give the path of a journal file, or a URL"):
+    with pytest.raises(OutputError, match="is a folder: give a file"):
         open_storage(str(tmp_path))
     other = tmp_path / "other.txt"
     other.write_text("a poem\nof two lines\n")
-    with pytest.raises(TuningError, match=r"is not an Optuna journal: .*; give another --storage"):
+    with pytest.raises(OutputError, match="exists and holds no Optuna journal: give another file"):
         open_storage(str(other))
     assert other.read_text() == "a poem\nof two lines\n"
 

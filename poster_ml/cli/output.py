@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
         place = error.filename2 or error.filename or "a file"
         return printable(f"{place}: {error.strerror or error}; name one that you may read and write")
     if isinstance(error, UnicodeEncodeError):
-        return f"the name {printable(error.object)!r} is no UTF-8, which is needed here: rename it"
+        return f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
     formatted = getattr(error, "format_message", None)
     text = formatted() if formatted is not None else str(error)
     if formatted is not None and not text.rstrip().endswith(("--help", "?)")):

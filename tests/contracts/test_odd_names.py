@@ -74,20 +74,6 @@ def test_predict_writes_a_file_that_is_utf8_and_goes_on_with_it(posters: Path) -
     assert (again.scored, again.resumed) == (0, 3)
 
 
-def test_explain_names_its_pictures_by_what_can_be_shown(
-    posters: Path, nets: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from poster_ml.explain.posters import explain_files
-    from poster_ml.workflows.explain import ExplainResult
-
-    def decode(path: Path) -> np.ndarray:
-        return np.asarray(Image.open(path).convert("RGB"))
-
-    files = explain_files(nets.red_against_green(), sorted(posters.iterdir()), Path("maps"), decode=decode)
-    assert all(file.is_file() for file in files)
-    assert "caf\\udce9/activations_colour_conv.png" in ExplainResult(files).text()
-
-
 @pytest.mark.parametrize("arguments", [["predict"], ["explain", "--out", "maps"]])
 def test_a_missing_file_with_such_a_name_is_named(
     posters: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
@@ -96,24 +82,23 @@ def test_a_missing_file_with_such_a_name_is_named(
     assert "no file or folder gar\\udce7on.jpg: give image files" in capsys.readouterr().err
 
 
-def test_a_dataset_of_folders_with_such_names_is_prepared(posters: Path, tmp_path: Path) -> None:
+def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
+    posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from poster_ml.data.synthetic import write_posters
     from poster_ml.workflows.preprocess import run_preprocess
 
-    raw = tmp_path / os.fsdecode(b"donn\xe9es")
+    raw = tmp_path / "raw"
     write_posters(raw, count=60, width=64, height=96)
     (raw / "posters" / ODD).write_bytes((posters / "a.jpg").read_bytes())
-    result = run_preprocess(
-        raw / "movies.csv",
-        (raw / "posters").rename(raw / ODD),
-        tmp_path / "data",
-        size=16,
-        workers=1,
-        track=False,
-    )
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
-    assert manifest["source"]["posters"] == SHOWN
-    assert sum(result.counts.values()) == 60
+    table, images, out = raw / "movies.csv", raw / "posters", tmp_path / "data"
+    assert sum(run_preprocess(table, images, out, size=16, workers=1, track=False).counts.values()) == 60
+    odd = images.rename(raw / os.fsdecode(b"donn\xe9es"))
+    assert cli.run(["preprocess", "--table", str(table), "--posters", str(odd), "--out", "other"]) == 2
+    said = capsys.readouterr().err
+    assert "donn\\udce9es" in said
+    assert said.endswith("is no UTF-8, which is needed here: rename it\n")
+    assert not Path("other").exists()
 
 
 def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
@@ -125,7 +110,7 @@ def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
     monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
     assert cli.run(["synth", "out"]) == 2
     assert capsys.readouterr().err == (
-        "error: the name 'caf\\\\udce9.jpg' is no UTF-8, which is needed here: rename it\n"
+        "error: the name caf\\udce9.jpg is no UTF-8, which is needed here: rename it\n"
     )
 
 

@@ -145,3 +145,25 @@ def test_pruners_stop_the_worse_and_spare_the_better(name: str) -> None:
 
     assert min(stopped_at(0.51) for _ in range(3)) < 5
     assert stopped_at(0.75) == 10
+
+
+@pytest.mark.parametrize("end", ["garbage\n", '{"op_co\n', "[1, 2]\n"])
+def test_a_journal_whose_last_whole_line_is_none_is_refused_untouched(spec: StudySpec, end: str) -> None:
+    """Optuna would append to it, and then nobody could read it."""
+    open_study(spec).study.add_trial(optuna.trial.create_trial(value=0.5))
+    with Path(spec.storage).open("a") as handle:
+        handle.write(end)
+    before = Path(spec.storage).read_bytes()
+    with pytest.raises(TuningError, match="is not an Optuna journal to its end: give another --storage"):
+        open_study(spec)
+    assert Path(spec.storage).read_bytes() == before
+
+
+def test_a_last_line_longer_than_a_megabyte_is_read_whole(spec: StudySpec) -> None:
+    opened = open_study(spec)
+    opened.study.set_user_attr("long", "x" * 2_000_000)
+    whole = Path(spec.storage).read_bytes()
+    with Path(spec.storage).open("ab") as handle:
+        handle.write(b'{"op_code":4,"' + b"y" * 2_000_000)
+    assert open_study(spec).study.user_attrs["long"] == "x" * 2_000_000
+    assert Path(spec.storage).read_bytes().startswith(whole)

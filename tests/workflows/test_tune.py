@@ -25,7 +25,7 @@ from poster_ml.errors import ConfigError, TuningError
 from poster_ml.serving.registry import find_version
 from poster_ml.tracking.runs import find_run
 from poster_ml.tuning.space import Fidelity
-from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config
+from poster_ml.workflows.tune import WORK_FOLDER, TuneOptions, run_tune, trial_config, work_folder
 from poster_ml.workflows.tune_log import children
 
 SPACE = """
@@ -313,3 +313,10 @@ def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice(
     assert {child.run_id for child in children(result.run_id)} == {child.run_id for child in found.values()}
     assert repeated.run_id == result.run_id
     assert "registered before" in repeated.summary
+
+
+@pytest.mark.parametrize("study", ["../../elsewhere", "/elsewhere", "..", ".", "a/b", "v1.2 of mine"])
+def test_checkpoints_lie_below_the_work_folder_whatever_the_study_is_called(study: str) -> None:
+    folder = work_folder(study)
+    assert folder.parent == WORK_FOLDER
+    assert folder.resolve().parent == WORK_FOLDER.resolve()

@@ -5,6 +5,7 @@ PosterMLError                 the user's mistake: exit code 2, no traceback
 ├── TableError                a table of movies cannot be read as one
 ├── DatasetError              a prepared dataset is missing, broken or unusable
 ├── DownloadError             nothing could be downloaded
+├── OutputError               a path to write to holds something that is not ours
 ├── WeightsError              weights that can't be had or do not fit the network
 ├── UnknownFamilyError        a model family that is not in the catalogue
 ├── UnknownLayerError         a layer name that the network does not have
@@ -54,6 +55,10 @@ class DatasetError(PosterMLError):
 
 class DownloadError(PosterMLError):
     """Nothing could be downloaded."""
+
+
+class OutputError(PosterMLError):
+    """A path to write to holds something that is not ours."""
 
 
 class WeightsError(PosterMLError):

@@ -1,19 +1,41 @@
-"""Files and folders that are whole or absent."""
+"""Files and folders that are whole or absent, and never written over what is not ours."""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from poster_ml.files import atomic_folder, atomic_path
+from poster_ml.errors import OutputError
+from poster_ml.files import (
+    FolderResult,
+    atomic_folder,
+    atomic_path,
+    begins_with,
+    check_output_file,
+    open_output_folder,
+    printable,
+    remove_leftovers,
+)
+
+RESULT = FolderResult("make", "facts.json", '"made"', ("facts.json", "old", "new", "below/*.png"))
 
 
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+def make(folder, *names):
+    """A result of the command `make`."""
+    folder.mkdir()
+    (folder / "facts.json").write_text('{"made": 1}')
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def content(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path):
@@ -35,45 +57,189 @@ def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "a.txt", tmp_path / "a.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    with atomic_path(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
 def test_a_folder_replaces_the_older_one_whole(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "old").touch()
-    with atomic_folder(folder) as temporary:
+    folder = make(tmp_path / "data", "old", "below/a.png")
+    with atomic_folder(folder, RESULT) as temporary:
         (temporary / "new").touch()
         assert (folder / "old").exists()
-    assert [path.name for path in folder.iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert content(tmp_path) == ["data/new"]
 
 
 def test_an_error_keeps_the_older_folder(tmp_path):
+    folder = make(tmp_path / "data", "old")
+    with pytest.raises(RuntimeError), atomic_folder(folder, RESULT) as temporary:
+        (temporary / "new").touch()
+        raise RuntimeError
+    assert content(tmp_path) == ["data/facts.json", "data/old"]
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "below/notes.txt", "deeper/down/old"])
+def test_a_result_that_a_file_of_the_users_lies_in_is_not_replaced(tmp_path, foreign):
+    folder = make(tmp_path / "data", "old")
+    (folder / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (folder / foreign).write_text("years of work")
+    with pytest.raises(OutputError) as caught, atomic_folder(folder, RESULT):
+        pytest.fail("the work was begun")
+    assert str(caught.value) == (
+        f"--out {folder} would be replaced and holds {foreign!r}, which `poster-ml make` did not write: "
+        "move it away, or give another folder"
+    )
+    assert (folder / foreign).read_text() == "years of work"
+
+
+def test_a_file_that_comes_while_the_work_lasts_is_not_lost(tmp_path):
+    folder = make(tmp_path / "data", "old")
+    with pytest.raises(OutputError, match=r"holds 'notes\.txt'"), atomic_folder(folder, RESULT) as temporary:
+        (temporary / "new").touch()
+        (folder / "notes.txt").touch()
+    assert content(tmp_path) == ["data/facts.json", "data/notes.txt", "data/old"]
+
+
+@pytest.mark.parametrize("text", [None, "[]"])
+def test_a_folder_without_the_marker_of_a_result_is_not_replaced(tmp_path, text):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "old").touch()
-    with pytest.raises(RuntimeError), atomic_folder(folder) as temporary:
-        (temporary / "new").touch()
-        raise RuntimeError
-    assert [path.name for path in folder.iterdir()] == ["old"]
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    if text is not None:
+        (folder / "facts.json").write_text(text)
+    refused = pytest.raises(OutputError, match="and is no result of `poster-ml make`")
+    with refused, atomic_folder(folder, RESULT):
+        pytest.fail("the work was begun")
+    assert (folder / "old").exists()
+
+
+def test_a_folder_is_marked_and_only_its_own_command_writes_into_it_again(tmp_path):
+    folder = tmp_path / "new"
+    for _ in range(2):
+        open_output_folder(folder, "compare")
+    (folder / "mine.txt").touch()
+    open_output_folder(folder, "compare")
+    with pytest.raises(
+        OutputError, match=r"holds '\.poster-ml-compare' and is no result of `poster-ml suite`"
+    ):
+        open_output_folder(folder, "suite")
+
+
+def leave(tmp_path, host, ending):
+    """What a killed process on a machine left behind."""
+    left = tmp_path / f".data.{host}-0a0b0c0d{ending}"
+    left.mkdir()
+    (left / "old").touch()
+    return left
 
 
 def test_what_a_killed_process_set_aside_comes_back_and_its_half_is_removed(tmp_path):
-    process = dead_process()
-    aside = tmp_path / f".data.{process}-0a0b0c0d.old"
-    aside.mkdir()
-    (aside / "old").touch()
-    (tmp_path / f".data.{process}-0a0b0c0d.tmp").mkdir()
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "data"):
-        raise RuntimeError
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    leave(tmp_path, socket.gethostname(), ".old")
+    leave(tmp_path, socket.gethostname(), ".tmp")
+    (tmp_path / f".data.{socket.gethostname()}-0a0b0c0d.lock").touch()
+    make(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is no result"), atomic_folder(tmp_path / "data", RESULT):
+        pytest.fail("the work was begun")
+    assert content(tmp_path) == ["data/old", "elsewhere/facts.json"]
 
 
-def test_what_a_living_process_is_filling_is_left_alone(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        theirs = tmp_path / f".data.{other.pid}-0a0b0c0d.tmp"
-        theirs.mkdir()
-        with atomic_folder(tmp_path / "data") as temporary:
-            (temporary / "new").touch()
-        assert theirs.is_dir()
-        other.communicate(b"\n")
+FILLER = """
+import os, sys
+from pathlib import Path
+from poster_ml.files import FolderResult, atomic_folder
+with atomic_folder(Path(sys.argv[1]), FolderResult("make", "facts.json", '"made"', ("facts.json",))) as temporary:
+    (temporary / "facts.json").write_text('{"made": 2}')
+    print("filling", flush=True)
+    input()
+"""
+
+
+def filling(folder):
+    """A process that is filling a temporary folder until it gets a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILLER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "filling\n"
+    return process
+
+
+def test_what_a_living_process_is_filling_is_left_alone_even_where_its_number_is_unknown(
+    tmp_path, monkeypatch
+):
+    """Processes of another container or machine are unknown here, however alive they are."""
+
+    def unknown(process, signal):
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", unknown)
+    with filling(tmp_path / "data") as other:
+        with atomic_folder(tmp_path / "data", RESULT) as temporary:
+            (temporary / "facts.json").write_text('{"made": 1}')
+        assert len(list(tmp_path.glob(".data.*.tmp"))) == 1
+        other.communicate("\n")
+    assert other.returncode == 0
+    assert (tmp_path / "data" / "facts.json").read_text() == '{"made": 2}'
+    assert content(tmp_path) == ["data/facts.json"]
+
+
+def test_what_a_killed_process_was_filling_is_removed(tmp_path):
+    with filling(tmp_path / "data") as other:
+        other.kill()
+        other.communicate()
+    assert content(tmp_path)
+    with atomic_folder(tmp_path / "data", RESULT) as temporary:
+        (temporary / "new").touch()
+    assert content(tmp_path) == ["data/new"]
+
+
+def test_what_another_machine_left_is_never_touched(tmp_path):
+    for ending in (".tmp", ".old"):
+        leave(tmp_path, "elsewhere", ending)
+    with atomic_folder(tmp_path / "data", RESULT) as temporary:
+        (temporary / "new").touch()
+    assert content(tmp_path) == [
+        ".data.elsewhere-0a0b0c0d.old/old",
+        ".data.elsewhere-0a0b0c0d.tmp/old",
+        "data/new",
+    ]
+
+
+@pytest.mark.parametrize("head", ["", "a,", "a,b\n", "a,b\n1,2"])
+def test_a_file_of_ours_and_what_a_kill_left_of_it_may_be_written_to(tmp_path, head):
+    (tmp_path / "a.csv").write_text(head)
+    check_output_file(tmp_path / "a.csv", begins_with("a,b\n"), "pairs")
+    check_output_file(tmp_path / "new" / "a.csv", begins_with("a,b\n"), "pairs")
+
+
+@pytest.mark.parametrize("head", ["b", "a,c\n", "\n", "a,\n"])
+def test_a_file_that_begins_otherwise_is_refused(tmp_path, head):
+    (tmp_path / "a.csv").write_text(head)
+    with pytest.raises(OutputError) as caught:
+        check_output_file(tmp_path / "a.csv", begins_with("a,b\n"), "pairs", "--to")
+    assert str(caught.value) == f"--to {tmp_path / 'a.csv'} exists and holds no pairs: give another file"
+
+
+def test_a_pipe_and_a_folder_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe is no regular file"):
+        check_output_file(tmp_path / "pipe", begins_with("a"), "letters")
+    with pytest.raises(OutputError, match="is a folder: give a file"):
+        check_output_file(tmp_path, begins_with("a"), "letters")
+
+
+def test_only_leftovers_of_our_own_are_removed(tmp_path):
+    for name in (".a.jpg.0a1b2c3d.tmp", ".notes.tmp", ".a.txt.0a1b2c3d.tmp", "a.jpg.0a1b2c3d.tmp"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, [".jpg", ".png"])
+    assert content(tmp_path) == [".a.txt.0a1b2c3d.tmp", ".notes.tmp", "a.jpg.0a1b2c3d.tmp"]
+
+
+def test_bytes_that_are_no_text_are_shown_as_escapes():
+    assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\udce9.jpg"
+    assert printable("café.jpg") == "café.jpg"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from poster_ml.cli.output import one_line
+from poster_ml.cli.output import is_odd_name, one_line
 from poster_ml.errors import PosterMLError
 from poster_ml.quiet import quiet_libraries
 
@@ -70,6 +71,9 @@ def run(arguments: list[str]) -> int:
     flags = [flag for flag in GLOBAL_FLAGS if flag in arguments]
     rest = [argument for argument in arguments if argument not in GLOBAL_FLAGS]
     debug = "--debug" in flags
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text: they are shown with escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=[*flags, *rest], prog_name="poster-ml", standalone_mode=False)
         # Typer turns an interrupt into this code by itself.
@@ -86,7 +90,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, PosterMLError | UsageError | OSError):
+        if isinstance(error, PosterMLError | UsageError | OSError) or is_odd_name(error):
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 2
         hint = "" if debug else "; run again with --debug for the traceback"

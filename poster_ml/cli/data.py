@@ -20,6 +20,7 @@ from poster_ml.cli.options import (
     path_or_none,
 )
 from poster_ml.cli.output import show
+from poster_ml.files import check_output_folder, command_result
 from poster_ml.quiet import load_keras
 
 
@@ -29,6 +30,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
 
     Example: poster-ml demo
     """
+    check_output_folder(out, command_result("demo"))
     load_keras()
     from poster_ml.workflows.demo import run_demo
 
@@ -137,6 +139,7 @@ def explore(
 
     Example: poster-ml explore --data data/prepared
     """
+    check_output_folder(Path(out) if out else data / "exploration", command_result("explore"))
     load_keras()
     from poster_ml.workflows.explore import run_explore
 

@@ -19,6 +19,7 @@ from poster_ml.cli.options import (
     path_or_none,
 )
 from poster_ml.cli.output import show
+from poster_ml.files import check_output_folder, command_result
 from poster_ml.quiet import load_keras
 
 
@@ -59,6 +60,8 @@ def compare(
 
     Example: poster-ml compare 0a1b2c3d 4e5f6a7b --split val
     """
+    if out:
+        check_output_folder(Path(out), command_result("compare"))
     from poster_ml.workflows.compare import run_compare
 
     show(run_compare(runs, split=split.value, out=path_or_none(out)), as_json)
@@ -76,6 +79,7 @@ def explain(
 
     Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
     """
+    check_output_folder(out, command_result("explain"))
     load_keras()
     from poster_ml.workflows.explain import run_explain
 
@@ -94,6 +98,9 @@ def predict(
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
+    from poster_ml.workflows.prediction_files import check_out
+
+    check_out(output_format.value, path_or_none(out))
     load_keras()
     from poster_ml.workflows.predict import run_predict
 

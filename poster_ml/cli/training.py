@@ -24,6 +24,7 @@ from poster_ml.cli.options import (
     split_names,
 )
 from poster_ml.cli.output import show
+from poster_ml.files import check_output_folder, command_result
 from poster_ml.quiet import load_keras
 
 
@@ -93,6 +94,7 @@ def suite(
     Example: poster-ml suite --protocol study --only basic_cnn,mobilenet_v2 --seeds 3
     --set mobilenet_v2:model.weights=mobilenet.weights.h5
     """
+    check_output_folder(out, command_result("suite"))
     load_keras()
     from poster_ml.workflows.suite import run_suite
 

@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.download_record import Outcome, Record, Status
+from poster_ml.data.download_record import HEADER, Outcome, Record, Status
 from poster_ml.data.fetch import Fetcher, FetchOptions, unusable_url
-from poster_ml.data.image_files import IMAGE_SUFFIXES
+from poster_ml.data.image_kinds import SUFFIXES
 from poster_ml.errors import DownloadError
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
 from poster_ml.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RECORD = "download.csv"
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,14 @@ def download_posters(
         options: connections, time-outs, retries, limits.
         retry_failed: ask again for what failed for good (404, no picture).
 
-    Raises: DownloadError where no movie has a usable URL or there is no poster at the end;
-        KeyboardInterrupt as it comes, with everything done until then kept.
+    Raises: DownloadError where no movie has a usable URL or there is no poster at the end; OutputError where
+        `download.csv` in the folder is somebody else's; KeyboardInterrupt as it comes, with everything done
+        until then kept.
     """
     started = time.monotonic()
     options = options or FetchOptions()
     _open_folder(out)
-    record = Record(out / "download.csv")
+    record = Record(out / RECORD)
     try:
         jobs, outcomes = _plan(movies, out, record, retry_failed)
         if jobs:
@@ -104,11 +108,14 @@ def download_posters(
 
 
 def _open_folder(out: Path) -> None:
-    """Makes the folder and removes the half-written files that a kill left behind."""
+    """Makes the folder and removes the half-written files that a kill left behind.
+
+    Posters that are there already are kept, whoever put them there: they are not fetched again.
+    """
     try:
+        check_output_file(out / RECORD, begins_with(",".join(HEADER)), "record of downloads", "--out")
         out.mkdir(parents=True, exist_ok=True)
-        for leftover in out.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(out, [*SUFFIXES, RECORD])
     except OSError as error:
         raise DownloadError(f"cannot write to {out}: {error.strerror or error}") from error
 
@@ -120,7 +127,7 @@ def _plan(
     present = {
         path.stem: path
         for path in out.iterdir()
-        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith(".") and path.stat().st_size
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.stat().st_size
     }
     before = record.read()
     jobs: dict[str, list[str]] = {}

@@ -46,7 +46,7 @@ class Outcome:
     reason: str = ""
 
 
-_HEADER = [item.name for item in fields(Outcome)]
+HEADER = [item.name for item in fields(Outcome)]
 
 
 class Record:
@@ -85,7 +85,7 @@ class Record:
         with self.path.open("a", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             if new:
-                writer.writerow(_HEADER)
+                writer.writerow(HEADER)
             elif not self._ends_with_newline():
                 handle.write("\n")
             writer.writerow(_values(outcome))
@@ -94,7 +94,7 @@ class Record:
         """Replaces the record by one line per movie."""
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            writer.writerow(_HEADER)
+            writer.writerow(HEADER)
             writer.writerows(_values(outcome) for outcome in outcomes)
 
     def _ends_with_newline(self) -> bool:

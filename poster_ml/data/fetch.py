@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from poster_ml import __version__
 from poster_ml.data.download_record import Status
+from poster_ml.data.image_kinds import KINDS
 from poster_ml.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Answers that may be different next time.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif", "TIFF": ".tif"}
+_PLACEHOLDER_KINDS = frozenset({"BMP", "GIF"})
 _PLACEHOLDER = re.compile(
     r"place[-_]?holder|poster_default|default_poster|(?<![a-z])no[-_]?(image|poster|picture)", re.I
 )
@@ -140,7 +141,9 @@ def check_poster(content: bytes) -> str:
         with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
             warnings.simplefilter("ignore")  # damaged metadata does not matter here
             kind, (width, height) = str(image.format), image.size
-            if kind not in _SUFFIXES:
+            if kind == "MPO":  # a JPEG with more pictures behind the first
+                kind = "JPEG"
+            if kind not in KINDS or kind in _PLACEHOLDER_KINDS:
                 raise ValueError(f"a {kind} of {width}x{height}: placeholders are, posters are not")
             if min(width, height) < _SMALLEST_SIDE:
                 raise ValueError(f"{width}x{height} pixels is too small for a poster")
@@ -155,7 +158,7 @@ def check_poster(content: bytes) -> str:
         if "truncated" in str(error).lower():
             raise EOFError("a picture cut short") from error
         raise ValueError("not a picture") from error
-    return _SUFFIXES[kind]
+    return KINDS[kind][0]
 
 
 class Fetcher:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poster_ml.data.image_kinds import SUFFIXES
 from poster_ml.errors import DatasetError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: In order of preference where a movie has several files.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,13 @@ def _scan(posters: Path, recursive: bool) -> list[Path]:
     if not posters.is_dir():
         raise DatasetError(f"{posters} is a file; give the folder with the posters")
     try:
-        files = [path for path in _walk(posters, recursive) if path.suffix.lower() in IMAGE_SUFFIXES]
+        files = [path for path in _walk(posters, recursive) if path.suffix.lower() in SUFFIXES]
     except OSError as error:
         raise DatasetError(f"cannot read {posters}: {error.strerror or error}") from error
     if not files:
         below = "" if recursive else " itself (folders below are left out)"
-        raise DatasetError(f"no image files in {posters}{below}; looked for {', '.join(IMAGE_SUFFIXES)}")
-    return sorted(
-        files, key=lambda path: (len(path.parts), IMAGE_SUFFIXES.index(path.suffix.lower()), str(path))
-    )
+        raise DatasetError(f"no image files in {posters}{below}; looked for {', '.join(SUFFIXES)}")
+    return sorted(files, key=lambda path: (len(path.parts), SUFFIXES.index(path.suffix.lower()), str(path)))
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from poster_ml.data.image_kinds import KINDS, NAMES
 from poster_ml.errors import RequestError
+from poster_ml.files import printable
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 FITS = ("squash", "pad", "crop")
 MAX_PIXELS = 50_000_000  # 150 MB as RGB; the largest studio one-sheets in circulation have about 24 million
 MAX_FILE_BYTES = 64 * 2**20  # a file is read whole, so that it is hashed and decoded from the same bytes
@@ -157,10 +158,10 @@ def read_bytes(path: Path) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise RequestError(f"missing file: {path.name}") from None
+        raise RequestError(f"missing file: {printable(path.name)}") from None
     except OSError as error:
         raise RequestError(
-            f"unreadable file: {path.name} ({error.strerror or type(error).__name__})"
+            f"unreadable file: {printable(path.name)} ({error.strerror or type(error).__name__})"
         ) from None
 
 
@@ -207,13 +208,13 @@ def _pad(image: Image.Image, size: int) -> Pixels:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=tuple(KINDS))
     except Image.DecompressionBombError:
         raise RequestError(f"too many pixels: over the limit of {max_pixels / 1e6:g} megapixels") from None
     except UnidentifiedImageError:
         start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         what = "an HTML or XML page" if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")) else ""
-        detail = what or "no JPEG, PNG, WebP, GIF, BMP or TIFF that can be read"
+        detail = what or f"no {NAMES} that can be read"
         raise RequestError(f"not an image: {detail}") from None
     except Exception as error:
         # Pillow's parsers of damaged headers raise nearly anything: struct.error, SyntaxError, KeyError, ...

@@ -17,7 +17,7 @@ from poster_ml.data.decoding import PreparedPoster, prepare_posters
 from poster_ml.data.duplicates import PRINT_LENGTH, duplicate_table, find_groups
 from poster_ml.data.images import FITS
 from poster_ml.data.leakage import leakage_summary
-from poster_ml.data.reading import FORMAT_VERSION, PreparedDataset
+from poster_ml.data.reading import FORMAT_VERSION, PREPARED, PreparedDataset
 from poster_ml.data.splits import FRACTIONS, KINDS, SPLITS, assign_splits
 from poster_ml.data.writer import ArrayWriter, check_space
 from poster_ml.errors import DatasetError, nearest
@@ -92,7 +92,8 @@ def prepare(  # noqa: PLR0913 - one argument per option of the command
         workers: processes, None for every core. The bytes written do not depend on it.
         source: where the table and posters came from, for the manifest.
 
-    Raises: DatasetError where no dataset can be made of it; the old one stays.
+    Raises: DatasetError where no dataset can be made of it; OutputError where `out` holds other files; the
+        old one stays.
     """
     options = _Options(size, fit, split, seed, limit, fractions)
     options.check()
@@ -106,7 +107,7 @@ def prepare(  # noqa: PLR0913 - one argument per option of the command
     dropped += left_out
     check_space(out, len(rows), size)
 
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, PREPARED) as folder:
         index, prints, digest, refused = _write_images(rows, folder / "images.npy", options, workers)
         dropped += refused
         _check_enough(index, len(table) + len(rejected), dropped)

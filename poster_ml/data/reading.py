@@ -15,10 +15,19 @@ from poster_ml.data.images import Pixels
 from poster_ml.data.splits import SPLITS
 from poster_ml.data.writer import pixel_digest
 from poster_ml.errors import DatasetError, nearest
+from poster_ml.files import FolderResult
 from poster_ml.seeding import generator
 
 FORMAT_VERSION = 1
 FILES = ("images.npy", "index.csv", "rejected.csv", "manifest.json")
+#: How a prepared dataset is recognised before it is replaced; `explore` puts its figures into it.
+PREPARED = FolderResult(
+    "preprocess", "manifest.json", '"created_by": "poster-ml',
+    (
+        *FILES, "duplicates.csv",
+        "exploration/*.png", "exploration/*.csv", "exploration/audit.json", "exploration/.poster-ml-explore",
+    ),
+)  # fmt: skip
 _REMEDY = "make it with: poster-ml preprocess --table FILE --posters DIR --out"
 _NEEDED = ("movie_id", "title", "year", "genres", "label", "tomatometer_rating", "split", "duplicate_group")
 

@@ -32,7 +32,7 @@ from poster_ml.data.synthetic_rule import (
     score_regions,
 )
 from poster_ml.errors import DatasetError
-from poster_ml.files import atomic_folder
+from poster_ml.files import FolderResult, atomic_folder, check_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
@@ -49,6 +49,11 @@ TABLE_COLUMNS = (
     "rating_source",
 )
 REGION_COLUMNS = ("movie_id", "kind", "left", "top", "right", "bottom")
+#: How a folder that this module wrote is recognised.
+RESULT = FolderResult(
+    "synth", "synthetic.json", '"bayes_accuracy"',
+    ("synthetic.json", "movies.csv", "regions.csv", "posters/synth*.jpg"),
+)  # fmt: skip
 __all__ = ["Confounders", "SyntheticSummary", "best_possible", "score_regions", "write_posters"]
 
 _FIRST = ("Last", "Silent", "Golden", "Broken", "Distant", "Crimson", "Hidden", "Endless", "Midnight")
@@ -109,7 +114,7 @@ def write_posters(
         width, height: pixels, at least 64 each.
         confounders: what else follows the label; None: genre and year a little.
 
-    Raises: DatasetError for values out of range and for a folder with other things in it.
+    Raises: DatasetError for values out of range; OutputError for a folder with other things in it.
     """
     confounders = confounders or Confounders()
     _check(out, count, seed, bayes_accuracy, width, height, confounders)
@@ -118,7 +123,7 @@ def write_posters(
     rows: list[dict[str, object]] = []
     regions: list[list[object]] = []
     labels, clean = [], []
-    with atomic_folder(out.resolve()) as folder:
+    with atomic_folder(out, RESULT) as folder:
         (folder / "posters").mkdir()
         posters = _draw_all(count, seed, bayes_accuracy, width, height, confounders)
         for poster in progress(posters, "drawing posters", total=count):
@@ -257,9 +262,4 @@ def _check(
     for name, strength in asdict(confounders).items():
         if not 0 <= strength <= 1:
             raise DatasetError(f"confounder {name} must be between 0 (absent) and 1 (always), got {strength}")
-    if out.exists() and not out.is_dir():
-        raise DatasetError(f"{out} is a file; name a folder that is new or empty")
-    if out.is_dir() and any(out.iterdir()) and not (out / "synthetic.json").is_file():
-        raise DatasetError(
-            f"{out} holds other files and would be replaced; name a folder that is new or empty"
-        )
+    check_output_folder(out, RESULT, "OUT")

@@ -13,6 +13,7 @@ from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import write_sheet
+from poster_ml.files import open_output_folder, printable
 from poster_ml.progress import progress
 
 SURE = 8  # posters per sheet, as in the study
@@ -41,7 +42,8 @@ def explain_files(
 
     Returns: the files: `maps_<number>.png` sheets of 8 posters each, in the order given, and for each poster
         `<name>/activations_<layer>.png`.
-    Raises: PosterMLError without a poster; UnknownLayerError; what `decode` raises. Nothing is written then.
+    Raises: PosterMLError without a poster; UnknownLayerError; OutputError where `out` holds other files; what
+        `decode` raises. Nothing is written then.
     """
     if not posters:
         raise ExplanationError("no poster to explain; name at least one image file")
@@ -50,10 +52,11 @@ def explain_files(
     probabilities = probability_function(model, batch_size)(images)
     maps = draw_maps(explainer, images, batch_size)
     heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
+    open_output_folder(out, "explain")
     written = []
     for start in range(0, len(images), SURE):
         rows = slice(start, start + SURE)
-        names = [path.stem for path in posters[rows]]
+        names = [printable(path.stem) for path in posters[rows]]
         labels = [None] * len(names)
         path = out / f"maps_{start // SURE + 1}.png"
         written.append(
@@ -143,8 +146,9 @@ def _folder_names(posters: Sequence[Path]) -> list[str]:
     """One folder per poster, named after it; two posters of one name get numbers."""
     names: list[str] = []
     for path in posters:
-        name, number = path.stem, 2
+        stem = path.stem.lstrip(".") or "poster"  # "...jpg" must not write into the folder above
+        name, number = stem, 2
         while name in names:
-            name, number = f"{path.stem}_{number}", number + 1
+            name, number = f"{stem}_{number}", number + 1
         names.append(name)
     return names

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,8 @@ import numpy.typing as npt
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 from PIL import Image
 
-from poster_ml.errors import DatasetError, RegistryError
+from poster_ml.errors import DatasetError, OutputError, RegistryError
+from poster_ml.files import check_output_file
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ GRID = 32  # statistics are those of area averages, so that networks of differen
 STATISTICS = ("brightness", "contrast", "saturation")
 KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
 _LONGEST_ERROR = 80
-_START = b'{"time": "'  # of every line that is written here
+_ENTRY = re.compile(rb'\{"time": "[0-9T:.+-]+", "model": "')
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -97,32 +99,33 @@ class PredictionLog:
     def from_environment(cls, model: str = "") -> PredictionLog | None:
         """Returns the log that the environment asks for, None where it asks for none.
 
-        Raises: RegistryError for a size or number of files that cannot be, and for a path where something
-            else stands.
+        Raises: RegistryError for a size or number of files that cannot be; OutputError where the file, or one
+            that it would be renamed to, holds something else.
         """
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:
             return None
         megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
-        files = _whole_number(FILES_VARIABLE, DEFAULT_FILES)
-        for found in (Path(path), *(Path(f"{path}.{number}") for number in range(1, files))):
-            if found.exists() and not _is_log(found):
-                raise RegistryError(
-                    f"{PATH_VARIABLE} names {path}, but {found} is no prediction log and would be "
-                    "written over: name another file"
-                )
-        return cls(Path(path), megabytes * 1_000_000, files, model)
+        log = cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        log.check()
+        return log
+
+    def check(self) -> None:
+        """Makes sure that all files of the log are new or its own. Raises: OutputError."""
+        for number in range(self.files):
+            _check(_numbered(self.path, number))
 
     def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Appends the entries, each with the time and the model; a failure is warned of once."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         lines = [json.dumps({"time": now, "model": self.model, **entry}) for entry in entries]
         try:
+            self.check()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._handler.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
-        except (OSError, RuntimeError) as error:  # RuntimeError: the lock cannot be had
+        except (OSError, OutputError, RuntimeError) as error:  # RuntimeError: the lock cannot be had
             if not self.warned:
-                reason = getattr(error, "strerror", None) or type(error).__name__
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 logger.warning(
                     "the prediction log %s cannot be written (%s): scoring continues", self.path, reason
                 )
@@ -176,13 +179,13 @@ def _entry(line: str) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
 
 
-def _is_log(path: Path) -> bool:
-    """Whether a file is a prediction log, an empty one or one whose first line was cut off among them."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        start = handle.read(len(_START))
-    return _START.startswith(start)
+def _check(path: Path) -> None:
+    """Refuses a file that does not begin with an entry. Raises: OutputError."""
+    check_output_file(path, lambda head: _ENTRY.match(head) is not None, "prediction log", PATH_VARIABLE)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}") if number else path
 
 
 def _whole_number(name: str, default: int) -> int:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ from poster_ml.training.batches import Samples, predict_padded, release_pages
 from poster_ml.training.code_version import code_digest
 
 CHUNK = 128  # posters per stored step; what a kill can lose
+# What the cache's folder holds of ours; `explain.boxes` keeps the boxes on posters there.
+_ENTRY_NAME = re.compile(r"[0-9a-f]{24}(\.partial)?|boxes-[0-9a-f]{16}")
+_ENTRY_FILES = re.compile(r"features\.npy|entry\.json|done\.json|\w+\.jsonl|\.\w+\.json\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,20 @@ def missing_bytes(
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
-    """Lists the entries of a cache, the largest first; unfinished ones are marked in `about`."""
+    """Lists the entries of a cache, the largest first; unfinished ones are marked in `about`.
+
+    The folder may be one that holds other things too: what is no entry by its name and its files is left out.
+    """
     entries = []
     for place in sorted(folder.glob("*")) if folder.is_dir() else []:
-        if not place.is_dir():
+        if not _ENTRY_NAME.fullmatch(place.name) or place.is_symlink() or not place.is_dir():
             continue
         file = place / "entry.json"
         try:
-            size = sum(inner.stat().st_size for inner in place.iterdir()) / 1e6
+            inside = list(place.iterdir())
+            if not all(_ENTRY_FILES.fullmatch(inner.name) for inner in inside):
+                continue
+            size = sum(inner.stat().st_size for inner in inside) / 1e6
             about = json.loads(file.read_text()) if file.is_file() else {"unfinished": True}
         except (OSError, ValueError):
             continue  # another process finishes or removes it at this moment

@@ -9,7 +9,7 @@ passes locks on (NFS 4 does).
 from __future__ import annotations
 
 import fcntl
-import os
+import json
 import time
 import uuid
 import warnings
@@ -23,10 +23,14 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-from poster_ml.errors import TuningError
+from poster_ml.errors import OutputError, TuningError
+from poster_ml.files import begins_with, check_output_file
 
 JOURNAL_NAME = "optuna-journal.log"
 CONNECT_ATTEMPTS = 5
+JOURNAL_BEGINNING = '{"op_code":'
+SQLITE_BEGINNING = "SQLite format 3\0"
+OPTUNA_TABLES = frozenset({"studies", "version_info"})  # the first that Optuna makes
 
 
 def is_database(storage: str) -> bool:
@@ -45,23 +49,29 @@ def shown(storage: str) -> str:
 
 
 def check_storage(storage: str, workers: int) -> None:
-    """Refuses what cannot work before anything is started.
+    """Refuses what cannot work, and what is not ours, before anything is started. Writes nothing.
 
-    Raises: TuningError for several workers on SQLite, and for a journal whose folder cannot be made.
+    Raises: TuningError for several workers on SQLite; OutputError for a file that holds no journal, or a
+        SQLite database of another program.
     """
     if storage.startswith("sqlite") and workers > 1:
         raise TuningError(
             f"--storage {storage} with {workers} workers: SQLite serves one worker only; leave --storage out "
             "(a journal file) or give a PostgreSQL or MySQL URL"
         )
-    if not is_database(storage):
-        path = Path(storage)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TuningError(f"cannot make the folder of {path}: {error.strerror}") from error
-        if path.is_dir():
-            raise TuningError(f"--storage {path} is a folder: give the path of a journal file, or a URL")
+    if is_database(storage):
+        from sqlalchemy import exc
+
+        file = _sqlite_file(storage)
+        if file is not None and file.exists():
+            check_output_file(file, begins_with(SQLITE_BEGINNING), "SQLite database", "--storage")
+            try:
+                _check_tables(storage)
+            except exc.SQLAlchemyError as error:
+                raise TuningError(_unreachable(storage, error)) from error
+        return
+    remedy = f" (for an SQLite database, give sqlite:///{storage})" if _is_sqlite(Path(storage)) else ""
+    check_output_file(Path(storage), begins_with(JOURNAL_BEGINNING), f"Optuna journal{remedy}", "--storage")
 
 
 class KernelLock(JournalFileOpenLock):
@@ -166,12 +176,16 @@ def open_storage(storage: str, heartbeat: int = 10, grace: int = 60) -> OpenStor
         heartbeat: seconds between signs of life of a trial in a database.
         grace: seconds without one after which its worker counts as dead.
 
-    Raises: TuningError where it cannot be opened.
+    Raises: TuningError where it cannot be opened; OutputError where it holds something else.
     """
+    check_storage(storage, 1)
     if is_database(storage):
         return OpenStorage(_open_database(storage, heartbeat, grace), None, None, heartbeat)
     path = Path(storage).absolute()
-    check_storage(storage, 1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TuningError(f"cannot make the folder of {path}: {error.strerror}") from error
     _mend_journal(path)
     backend = JournalFileBackend(str(path), lock_obj=KernelLock(_beside(path, "write.lock")))
     try:
@@ -186,16 +200,70 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _mend_journal(path: Path) -> None:
-    """Drops a half-written last line (full disk, power cut), after which no line could be read."""
+    """Drops a half-written last line (full disk, power cut), after which no line could be read.
+
+    The file is known to begin like a journal.
+
+    Raises: TuningError where its last whole line is none of one: what is appended could not be read either.
+    """
     if not path.exists():
         return
     with held(_beside(path, "write.lock")), path.open("rb+") as handle:
-        end = handle.seek(0, os.SEEK_END)
-        start = max(0, end - (1 << 20))
-        handle.seek(start)
-        tail = handle.read()
-        if tail and not tail.endswith(b"\n"):
-            handle.truncate(start + tail.rfind(b"\n") + 1)
+        content = handle.read()  # Optuna reads all of it too
+        whole = content.rfind(b"\n") + 1
+        last = content[:whole].rstrip(b"\n").rpartition(b"\n")[2]
+        if last and not _is_journal_line(last):
+            raise TuningError(f"{path} is not an Optuna journal to its end: give another --storage")
+        if whole < len(content):
+            handle.truncate(whole)
+
+
+def _is_journal_line(line: bytes) -> bool:
+    try:
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_sqlite(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        return handle.read(len(SQLITE_BEGINNING)) == SQLITE_BEGINNING.encode()
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """Returns the file of a SQLite URL, None for other databases and for one in memory."""
+    from sqlalchemy import exc
+    from sqlalchemy.engine import make_url
+
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError as error:
+        raise TuningError(_unreachable(url, error)) from error
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    return Path(parsed.database)
+
+
+def _check_tables(url: str) -> None:
+    """Refuses a database that has tables, and none of Optuna's.
+
+    MLflow's, for one, would be broken: both keep the version of their tables in one called alembic_version.
+    Raises: OutputError; SQLAlchemyError where it cannot be read.
+    """
+    from sqlalchemy import create_engine, inspect
+
+    engine = create_engine(url)
+    try:
+        tables = set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if tables and not tables & OPTUNA_TABLES:
+        raise OutputError(
+            f"--storage {shown(url)} is the database of another program (it has a table {min(tables)!r}): "
+            "give a database of its own, or leave --storage out"
+        )
 
 
 def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
@@ -207,6 +275,7 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
     options: dict[str, Any] = {"pool_pre_ping": True} if not url.startswith("sqlite") else {}
     for attempt in range(CONNECT_ATTEMPTS):
         try:
+            _check_tables(url)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return RDBStorage(

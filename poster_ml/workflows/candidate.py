@@ -19,7 +19,7 @@ from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.targets import metadata_targets
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, OutputError
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
@@ -167,8 +167,14 @@ def as_float32(network: Any, config: ExperimentConfig, size: int) -> Any:
 
 
 def feature_cache_folder() -> Path:
-    """Where frozen features are kept: POSTER_ML_CACHE, or `.poster-ml/features` in the current folder."""
-    return Path(os.environ.get("POSTER_ML_CACHE", WORKPLACE / "features"))
+    """Where frozen features are kept: POSTER_ML_CACHE, or `.poster-ml/features` in the current folder.
+
+    Raises: OutputError where that is a file.
+    """
+    folder = Path(os.environ.get("POSTER_ML_CACHE", "").strip() or WORKPLACE / "features")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"POSTER_ML_CACHE {folder} is a file: give a folder")
+    return folder
 
 
 def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:

@@ -14,7 +14,7 @@ from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError, TrackingError
 from poster_ml.evaluation.comparison import ComparisonTable, compare_runs
 from poster_ml.evaluation.variants import VariantTable, compare_variants
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
 from poster_ml.tracking.runs import RunRecord, find_run
 from poster_ml.workflows.recorded import fetched
 
@@ -43,8 +43,11 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
         out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
             seeds `settings.csv` and `settings.png`; None: no files.
 
-    Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do.
+    Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do; OutputError
+        where `out` holds other files.
     """
+    if out is not None:
+        check_output_folder(out, command_result("compare"))
     if len(set(runs)) < 2:
         raise EvaluationError(f"compare needs at least two different runs, got {', '.join(runs) or 'none'}")
     named = _names([find_run(run) for run in dict.fromkeys(runs)])
@@ -117,7 +120,7 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
 
 
 def _write(comparison: Comparison, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    open_output_folder(out, "compare")
     table = comparison.by_run
     texts = {
         "pairs.csv": table.frame().to_csv(index=False),

@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 
 from poster_ml.config import experiment_path, load_experiment
+from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.serving.registry import Version, register_best
-from poster_ml.tracking.runs import fetch_artifact
 from poster_ml.workflows.evaluate import EvaluateResult, run_evaluate
 from poster_ml.workflows.profile import (
     DEMO_ACCURACY,
@@ -22,6 +22,7 @@ from poster_ml.workflows.profile import (
     demo_config,
     demo_dataset,
 )
+from poster_ml.workflows.recorded import fetched
 from poster_ml.workflows.suite import with_interval
 from poster_ml.workflows.train import TrainResult, train_task
 
@@ -76,8 +77,10 @@ def run_demo(out: Path) -> DemoResult:
         out: folder for the synthetic posters, the prepared dataset and a copy of the best run's report.
 
     Returns: what was done; everything is in MLflow too, tagged `profile=demo`.
+    Raises: OutputError where `out` holds other files.
     """
     started = time.perf_counter()
+    open_output_folder(out, "demo")
     data = demo_dataset(out)
     trained = []
     for variant in DEMO_VARIANTS:
@@ -87,8 +90,8 @@ def run_demo(out: Path) -> DemoResult:
         keras.backend.clear_session()
     best = max(trained, key=lambda result: result.metrics["val_roc_auc"])
     judged = run_evaluate(run=best.run_id, split="test")
-    shutil.copy(fetch_artifact(best.run_id, "report.html", out / ".fetched"), out / "report.html")
-    shutil.rmtree(out / ".fetched")
+    with fetched(best.run_id, "report.html") as report, atomic_path(out / "report.html") as temporary:
+        shutil.copyfile(report, temporary)
     versions = [register_best(family, allow_demo=True) for family in ("cnn", "vgg16")]
     return DemoResult(out, trained, judged, versions, time.perf_counter() - started)
 

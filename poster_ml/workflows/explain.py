@@ -11,6 +11,7 @@ import numpy as np
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.posters import explain_files
+from poster_ml.files import check_output_folder, command_result, printable
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.store import connect
 from poster_ml.workflows.predict import check_posters, walk_posters
@@ -24,7 +25,7 @@ class ExplainResult:
 
     def text(self) -> str:
         """Returns one path per line."""
-        return "\n".join(str(file) for file in self.files)
+        return "\n".join(printable(file) for file in self.files)
 
 
 def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: str = "") -> ExplainResult:
@@ -36,8 +37,10 @@ def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: st
         out: folder for the pictures.
         layer: of the map; empty: the model's own choice.
 
-    Raises: DatasetError for files that are missing or no posters; RegistryError; UnknownLayerError.
+    Raises: DatasetError for files that are missing or no posters; OutputError where `out` holds other files;
+        RegistryError; UnknownLayerError.
     """
+    check_output_folder(out, command_result("explain"))
     connect()
     check_posters(posters)
     files = list(walk_posters(posters))
@@ -47,7 +50,7 @@ def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: st
         try:
             return decode_poster(path, settings.size, settings.fit).pixels
         except RequestError as error:
-            raise DatasetError(f"{path}: {error}; leave it out or give a whole image") from error
+            raise DatasetError(f"{printable(path)}: {error}; leave it out or give a whole image") from error
 
     return ExplainResult(
         explain_files(

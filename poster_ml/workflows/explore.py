@@ -16,6 +16,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.regions import Pixels
 from poster_ml.errors import DatasetError
 from poster_ml.figures import save_figure
+from poster_ml.files import check_output_folder, command_result, open_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import derive_seed, generator
 from poster_ml.workflows.dataset_run import log_exploration
@@ -60,7 +61,8 @@ def run_explore(
         count: posters per figure, 2 to 12, half of them Fresh.
         track: add the files to the MLflow run of the dataset.
 
-    Raises: DatasetError where the dataset is missing or broken, or the folder cannot be written.
+    Raises: DatasetError where the dataset is missing or broken, or the folder cannot be written; OutputError
+        where the folder holds other files.
     """
     if not 2 <= count <= 12:
         raise DatasetError(f"count must be between 2 and 12 posters per figure, got {count}")
@@ -68,6 +70,7 @@ def run_explore(
         raise DatasetError(f"seed must be 0 or more, got {seed}")
     dataset = PreparedDataset.open(data)
     folder = out if out is not None else data / "exploration"
+    check_output_folder(folder, command_result("explore"))
     shown = pick_specimens(dataset, count, seed)
     sheet = pick_specimens(dataset, 2 * SAMPLES, seed)
     augment = study_augmentation(seed)
@@ -81,6 +84,7 @@ def run_explore(
         ),
     }
     try:
+        open_output_folder(folder, "explore")
         files = [
             save_figure(draw(), folder / f"{name}.png")
             for name, draw in progress(drawings.items(), "drawing figures")

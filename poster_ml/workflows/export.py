@@ -10,12 +10,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from poster_ml.errors import ConfigError
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, begins_with, check_output_file
 from poster_ml.tracking.runs import RunRecord, find_run
 
 # Params and tags that name files of the machine: only the last part of the path is kept.
 PATHS = ("data", "model.weights", "weights", "storage")
 SYSTEM = "system/"
+BEGINNING = '{\n "format": 1,\n "runs":'  # of what is written
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ def run_export(runs: Sequence[str], out: Path) -> ExportResult:
         runs: ids, in the order wanted.
         out: the JSON file; its folder is made.
 
-    Raises: ConfigError without a run; TrackingError for one that does not exist.
+    Raises: ConfigError without a run; TrackingError for one that does not exist; OutputError where `out`
+        holds something else.
     """
+    check_output_file(out, begins_with(BEGINNING), "exported runs")
     chosen = list(dict.fromkeys(runs))
     if not chosen:
         raise ConfigError(["export needs the id of at least one run"])

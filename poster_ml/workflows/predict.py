@@ -15,14 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
+from poster_ml.files import printable
 from poster_ml.progress import progress_bar
 from poster_ml.workflows.prediction_files import FORMATS, Row, check_out, open_writer
 from poster_ml.workflows.prediction_record import check_same_model, write_record
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 BATCH_SIZE = 64
 
 
@@ -66,13 +67,13 @@ def run_predict(
             are scored whatever they are called, in folders only what has the ending of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout; "parquet" needs `out`.
         out: a .csv or .parquet file (its ending decides), written as the work goes on; a path that is
-            scored already is not scored again. Posters are known by the path as given. Beside it stands
-            `<out>.json`, which says which model made the rows.
+            scored already is not scored again. Posters are known by the path as given (`files.printable`).
+            Beside it stands `<out>.json`, which says which model made the rows.
         resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
 
     Raises: DatasetError for what is missing, has no image, cannot be written or holds the rows of
-        another model; RegistryError for the model.
+        another model; OutputError where `out` holds something else; RegistryError for the model.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
@@ -94,9 +95,9 @@ def run_predict(
                 check_same_model(out, identity)
             else:
                 write_record(out, identity)
-        left = (path for path in walk_posters(posters) if str(path) not in known)
+        left = (path for path in walk_posters(posters) if printable(path) not in known)
         # Listed twice, so that the time left can be told without keeping the names.
-        total = sum(str(path) not in known for path in walk_posters(posters))
+        total = sum(printable(path) not in known for path in walk_posters(posters))
         scored, failed, reason = 0, 0, None
         with progress_bar(total, "scoring posters") as bar:
             for rows in score_files(model, left, batch_size):
@@ -125,7 +126,7 @@ def check_posters(posters: Sequence[Path]) -> None:
         if not path.exists():
             raise DatasetError(f"no file or folder {path}: give image files or folders")
         if path.is_dir() and next(_walk(path), None) is None:
-            endings = ", ".join(sorted(SUFFIXES))
+            endings = ", ".join(SUFFIXES)
             raise DatasetError(f"the folder {path} has no image: files must end in {endings}")
 
 
@@ -136,7 +137,7 @@ def walk_posters(posters: Sequence[Path]) -> Iterator[Path]:
         inside = not folders.isdisjoint(path.parents)
         if path in folders:
             yield from () if inside else _walk(path)
-        elif not (inside and _is_image(path.name)):
+        elif not (inside and is_image_name(path.name)):
             yield path
 
 
@@ -147,12 +148,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     for name, is_folder in names:
         if is_folder:
             yield from _walk(folder / name)
-        elif _is_image(name):
+        elif is_image_name(name):
             yield folder / name
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
 def score_files(model: Scorer, files: Iterable[Path], batch_size: int) -> Iterator[list[Row]]:
@@ -190,8 +187,8 @@ def _score_batch(model: Scorer, batch: list[tuple[Path, bytes | RequestError]]) 
     rows = []
     for path, data in batch:
         if isinstance(data, RequestError):
-            rows.append(Row(str(path), None, None, None, str(data)))
+            rows.append(Row(printable(path), None, None, None, str(data)))
             continue
         one = next(scored)
-        rows.append(Row(str(path), one.probability_fresh, one.label, one.threshold, one.error))
+        rows.append(Row(printable(path), one.probability_fresh, one.label, one.threshold, one.error))
     return rows

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from poster_ml.errors import DatasetError
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.workflows.prediction_record import check_record
 
 FORMATS = ("table", "csv", "json", "parquet")
 PART_ROWS = 4096  # rows of a Parquet part: what a kill makes score again at most
@@ -23,7 +24,7 @@ PART_ROWS = 4096  # rows of a Parquet part: what a kill makes score again at mos
 
 @dataclass(frozen=True)
 class Row:
-    """One poster: the path as given, and the columns of `PosterModel`."""
+    """One poster: the path as given (`files.printable`), and the columns of `PosterModel`."""
 
     poster: str
     probability_fresh: float | None
@@ -66,7 +67,7 @@ class Writer:
 def check_out(form: str, out: Path | None) -> None:
     """Refuses a form or a path that cannot be written, before a model is loaded.
 
-    Raises: DatasetError saying what is allowed.
+    Raises: DatasetError saying what is allowed; OutputError where `out` holds something else.
     """
     if out is None:
         if form == "parquet":
@@ -74,8 +75,10 @@ def check_out(form: str, out: Path | None) -> None:
         return
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise DatasetError(f"--out must end in .csv or .parquet, got {str(out)!r}")
-    if out.is_dir():
-        raise DatasetError(f"--out {out} is a folder: give a file")
+    # A Parquet file says what it is at its end: it is looked at when it is opened.
+    ours = begins_with(",".join(COLUMNS) + "\n") if out.suffix.lower() == ".csv" else (lambda head: True)
+    check_output_file(out, ours, "predictions")
+    check_record(out)
 
 
 def open_writer(form: str, out: Path | None, resume: bool) -> tuple[Writer, set[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poster_ml.errors import DatasetError
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, check_output_file
 from poster_ml.serving.identity import ModelIdentity
 
 
@@ -16,14 +16,23 @@ def record_path(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
+def check_record(out: Path) -> None:
+    """Refuses a file that has the name of the record of `out` and holds something else.
+
+    Raises: OutputError naming the file.
+    """
+    path = record_path(out)
+    check_output_file(path, lambda head: _read(path) is not None, "record of predictions", "beside --out,")
+
+
 def write_record(out: Path, identity: ModelIdentity) -> None:
     """Writes which model makes the rows of `out`: its id, URI, version, run and settings.
 
-    Raises: DatasetError where a file of this name holds something else, or cannot be written.
+    Raises: OutputError where a file of this name holds something else; DatasetError where it cannot be
+        written.
     """
     path = record_path(out)
-    if path.exists() and _read(path) is None:
-        raise DatasetError(f"{path} exists and is no record of predictions: give another --out")
+    check_record(out)
     try:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(identity.as_dict(), indent=2) + "\n", encoding="utf-8")

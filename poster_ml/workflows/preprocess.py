@@ -12,6 +12,7 @@ from poster_ml.data.dialects import parse_column_options
 from poster_ml.data.image_files import match_images
 from poster_ml.data.tables import MovieTable, read_table
 from poster_ml.errors import DatasetError
+from poster_ml.files import check_output_folder, printable
 
 if TYPE_CHECKING:
     from poster_ml.data.reading import PreparedDataset
@@ -90,7 +91,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
 
-    Raises: TableError, DatasetError: the user's mistake, in one line.
+    Raises: TableError, DatasetError, OutputError: the user's mistake, in one line.
     """
     started = time.monotonic()
     _check_folders(table, posters, out)
@@ -140,10 +141,9 @@ def _prepare(matched: Any, rejected: Any, out: Path, **options: Any) -> Prepared
 
 def _check_folders(table: Path, posters: Path, out: Path) -> None:
     """Refuses to write over anything but a prepared dataset that holds none of the input."""
-    if out.is_file():
-        raise DatasetError(f"--out {out} is a file; give a new folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / "images.npy").is_file():
-        raise DatasetError(f"--out {out} has files that are no prepared dataset; give a new or empty folder")
+    from poster_ml.data.reading import PREPARED
+
+    check_output_folder(out, PREPARED)
     for name, path in (("--table", table), ("--posters", posters)):
         if path.resolve().is_relative_to(out.resolve()):
             raise DatasetError(
@@ -164,8 +164,8 @@ def _joined(movies: MovieTable, missing: Any) -> Any:
 def _source(table: Path, posters: Path, movies: MovieTable) -> dict[str, Any]:
     """Describes the input for the manifest: names, not contents."""
     return {
-        "table": table.name,
-        "posters": posters.name,
+        "table": printable(table.name),
+        "posters": printable(posters.name),
         "dialect": movies.dialect,
         "label_rule": movies.layout.label_rule,
         "columns": dict(movies.layout.columns),

@@ -14,6 +14,7 @@ import keras
 from poster_ml.config import experiments_folder, flatten
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
+from poster_ml.files import check_output_folder, command_result
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
 from poster_ml.workflows.candidate import identity
 from poster_ml.workflows.profile import Task, resolve_task
@@ -80,10 +81,10 @@ def run_suite(
         seeds: runs per variant, with seeds that follow one another.
         out: folder for the table and the figures.
 
-    Raises: ConfigError for unknown variants; PosterMLError where nothing could be run.
+    Raises: ConfigError for unknown variants; OutputError where `out` holds other files; PosterMLError
+        where nothing could be run.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError([f"--out {out} is a file: give a folder, or a name that is free"])
+    check_output_folder(out, command_result("suite"))
     tasks = _tasks(data, protocol, only, overrides, seeds)
     records: dict[str, list[RunRecord]] = {}
     failures: dict[str, str] = {}

@@ -14,7 +14,7 @@ from poster_ml.config import EvaluateConfig
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.variants import VariantTable, compare_variants
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.tracking.runs import RunRecord
 from poster_ml.workflows.compare import logged_predictions
@@ -108,8 +108,9 @@ class SuiteTable:
         Those of an older table that this one does not have are removed.
 
         Returns: what was written.
+        Raises: OutputError where the folder holds other files.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        open_output_folder(folder, "suite")
         for name in PAIR_FILES:
             (folder / name).unlink(missing_ok=True)
         texts = {

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from poster_ml.config import (
     ExperimentConfig,
@@ -188,6 +189,12 @@ def run_tune(
     return _result(opened, run.run_id, records, ended == LATE, summary)
 
 
+def work_folder(study: str) -> Path:
+    """Returns the folder of the checkpoints of a study's trials: below `WORK_FOLDER`, whatever its name."""
+    name = quote(study, safe=" ")
+    return WORK_FOLDER / (f"%2E{name[1:]}" if name.startswith(".") else name)
+
+
 def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConfig:
     """Returns the experiment as trials run it: fewer posters, no more epochs than it has."""
     epochs = min(fidelity.epochs or config.train.epochs, config.train.epochs)
@@ -235,7 +242,7 @@ def _job(
         space=space,
         objective=objective,
         trials=options.trials,
-        folder=(WORK_FOLDER / opened.spec.name).resolve(),
+        folder=work_folder(opened.spec.name).resolve(),
         points=tuple(own_points(space.variant, config, space)) if options.own_settings else (),
         deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
         since=len(opened.trials()),

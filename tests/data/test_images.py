@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from poster_ml.data import images
+from poster_ml.data.image_kinds import KINDS
 from poster_ml.data.images import MAX_FILE_BYTES, _eight_bits, decode_poster, fit_image, is_flat
 from poster_ml.errors import RequestError
 
@@ -179,7 +180,7 @@ def test_of_an_animation_the_first_frame_is_taken(file_format: str) -> None:
 def test_empty_and_other_files_are_refused() -> None:
     assert reason(b"") == "empty file: it has 0 bytes"
     assert reason(b"<!DOCTYPE html><html>404</html>") == "not an image: an HTML or XML page"
-    unreadable = "not an image: no JPEG, PNG, WebP, GIF, BMP or TIFF that can be read"
+    unreadable = "not an image: no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF that can be read"
     assert reason(b"hello, poster") == unreadable
     assert reason(encode(quarters(), "PPM")) == unreadable, "only the formats of posters are tried"
 
@@ -196,7 +197,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     assert reason(path) == "file too large: 64 MiB, at most 64 allowed"
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("file_format", KINDS)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_a_file_cut_short_is_refused_and_never_half_grey(file_format: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (180, 120, 3), np.uint8))
@@ -207,7 +208,7 @@ def test_a_file_cut_short_is_refused_and_never_half_grey(file_format: str, share
 def test_no_damage_escapes_as_another_error() -> None:
     random = np.random.default_rng(2)
     refused = []
-    whole = {name: encode(quarters(60, 90), name) for name in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")}
+    whole = {name: encode(quarters(60, 90), name) for name in KINDS}
     for data in whole.values():
         for _ in range(60):
             damaged = bytearray(data)

@@ -25,7 +25,7 @@ from poster_ml.data.synthetic import (
     score_regions,
     write_posters,
 )
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -250,10 +250,10 @@ def test_nonsense_is_refused_in_one_line(tmp_path: Path, arguments: dict, messag
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DatasetError, match="holds other files and would be replaced"):
+    with pytest.raises(OutputError, match=r"holds 'thesis\.txt' and is no result of `poster-ml synth`"):
         write_posters(tmp_path, count=20)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(DatasetError, match=r"thesis\.txt is a file; name a folder"):
+    with pytest.raises(OutputError, match=r"thesis\.txt is a file: give a new or empty folder"):
         write_posters(tmp_path / "thesis.txt", count=20)
 
 

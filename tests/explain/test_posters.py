@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,19 @@ def test_files_are_explained_in_sheets_of_eight(nets, tmp_path: Path) -> None:
     assert names[-1] == "poster0_2/activations_colour_conv.png"
     assert len(names) == 2 + 9
     assert all(path.is_file() for path in written)
+
+
+def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(nets, tmp_path: Path) -> None:
+    from poster_ml.workflows.explain import ExplainResult
+
+    paths = [tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "...png"]
+    for path in paths:
+        Image.fromarray(nets.noise(1)[0]).save(path, "PNG")
+    files = explain_files(nets.red_against_green(), paths, tmp_path / "out", decode=decode)
+    assert all(file.is_file() and (tmp_path / "out") in file.resolve().parents for file in files)
+    text = ExplainResult(files).text()
+    assert "caf\\udce9/activations_colour_conv.png" in text
+    assert "out/poster/activations_colour_conv.png" in text
 
 
 def test_refusals_write_nothing(nets, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from poster_ml.errors import TuningError
+from poster_ml.errors import OutputError, TuningError
 from poster_ml.tuning.storage import KernelLock, Presence, check_storage, held, open_storage, shown
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study
 
@@ -51,11 +51,11 @@ def test_sqlite_serves_one_worker_only() -> None:
 
 
 def test_a_folder_and_a_foreign_file_are_no_journal(tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match="is a folder: give the path of a journal file, or a URL"):
+    with pytest.raises(OutputError, match="is a folder: give a file"):
         open_storage(str(tmp_path))
     other = tmp_path / "other.txt"
     other.write_text("a poem\nof two lines\n")
-    with pytest.raises(TuningError, match=r"is not an Optuna journal: .*; give another --storage"):
+    with pytest.raises(OutputError, match="exists and holds no Optuna journal: give another file"):
         open_storage(str(other))
     assert other.read_text() == "a poem\nof two lines\n"
 
@@ -145,3 +145,25 @@ def test_pruners_stop_the_worse_and_spare_the_better(name: str) -> None:
 
     assert min(stopped_at(0.51) for _ in range(3)) < 5
     assert stopped_at(0.75) == 10
+
+
+@pytest.mark.parametrize("end", ["garbage\n", '{"op_co\n', "[1, 2]\n"])
+def test_a_journal_whose_last_whole_line_is_none_is_refused_untouched(spec: StudySpec, end: str) -> None:
+    """Optuna would append to it, and then nobody could read it."""
+    open_study(spec).study.add_trial(optuna.trial.create_trial(value=0.5))
+    with Path(spec.storage).open("a") as handle:
+        handle.write(end)
+    before = Path(spec.storage).read_bytes()
+    with pytest.raises(TuningError, match="is not an Optuna journal to its end: give another --storage"):
+        open_study(spec)
+    assert Path(spec.storage).read_bytes() == before
+
+
+def test_a_last_line_longer_than_a_megabyte_is_read_whole(spec: StudySpec) -> None:
+    opened = open_study(spec)
+    opened.study.set_user_attr("long", "x" * 2_000_000)
+    whole = Path(spec.storage).read_bytes()
+    with Path(spec.storage).open("ab") as handle:
+        handle.write(b'{"op_code":4,"' + b"y" * 2_000_000)
+    assert open_study(spec).study.user_attrs["long"] == "x" * 2_000_000
+    assert Path(spec.storage).read_bytes().startswith(whole)

@@ -72,7 +72,7 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("variant")
     assert spreads.loc["vgg16", "runs"] == 3
     assert np.isnan(spreads.loc["basic_cnn", "roc_auc_deviation"])
-    assert {file.name for file in tmp_path.iterdir()} == {
+    assert {file.name for file in tmp_path.glob("[!.]*")} == {
         "pairs.csv", "runs.csv", "comparison.txt", "spreads.csv", "pairs.png", "runs.png",
         "settings.csv", "settings.png",
     }  # fmt: skip

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, OutputError, PosterMLError
 from poster_ml.serving.identity import ModelIdentity, identify
 from poster_ml.workflows import predict as module
 from poster_ml.workflows import prediction_files
@@ -301,7 +301,7 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
             {},
             f"no file or folder {tmp_path / 'no.jpg'}: give image files or folders",
         ),
-        (([folder, empty],), {}, f"the folder {empty} has no image: files must end in .bmp, .gif"),
+        (([folder, empty],), {}, f"the folder {empty} has no image: files must end in .jpg, .jpeg"),
         (([folder],), {"format": "xml"}, "--format must be one of table, csv, json, parquet, got 'xml'"),
         (([folder],), {"format": "parquet"}, "--format parquet needs --out FILE.parquet"),
         (
@@ -357,7 +357,7 @@ def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch, ending)
 def test_a_json_file_of_somebody_else_is_left_alone(fake, tmp_path):
     folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
     record_path(out).write_text("[1, 2]")
-    with pytest.raises(DatasetError, match=r"out\.csv\.json exists and is no record of predictions"):
+    with pytest.raises(OutputError, match=r"out\.csv\.json exists and holds no record of predictions"):
         run_predict("m", [folder], out=out)
     assert record_path(out).read_text() == "[1, 2]"
 
@@ -390,7 +390,7 @@ def test_a_file_that_holds_something_else_is_left_alone(fake, tmp_path, content,
     folder, out = fill(tmp_path / "in", 1), tmp_path / f"out.{ending}"
     out.write_bytes(content)
     with pytest.raises(
-        DatasetError, match=r"exists and (holds no predictions|is no Parquet file): give another file"
+        PosterMLError, match=r"exists and (holds no predictions|is no Parquet file): give another file"
     ):
         run_predict("m", [folder], out=out)
     assert out.read_bytes() == content

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from poster_ml.data.reading import PreparedDataset
-from poster_ml.errors import DatasetError, PosterMLError, TableError
+from poster_ml.errors import DatasetError, OutputError, PosterMLError, TableError
 from poster_ml.workflows.preprocess import run_preprocess
 
 MOVIES = 40
@@ -139,10 +139,13 @@ def test_refusals_are_one_line_and_write_nothing(table: Path, tmp_path: Path):
 
 def test_other_folders_are_not_replaced(table: Path, tmp_path: Path):
     posters = write_posters(tmp_path / "posters")
-    assert refusal(DatasetError, table, posters, posters) == (
-        f"--out {posters} has files that are no prepared dataset; give a new or empty folder"
+    assert refusal(OutputError, table, posters, posters) == (
+        f"--out {posters} holds {min(path.name for path in posters.iterdir())!r} and is no result of "
+        "`poster-ml preprocess`: give a new or empty folder"
     )
-    assert refusal(DatasetError, table, posters, table) == f"--out {table} is a file; give a new folder"
+    assert refusal(OutputError, table, posters, table) == (
+        f"--out {table} is a file: give a new or empty folder"
+    )
     prepare(table, tmp_path)
     data = tmp_path / "data"
     assert refusal(DatasetError, data / "index.csv", posters, data) == (

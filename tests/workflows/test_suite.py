@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poster_ml.errors import ConfigError
+from poster_ml.errors import ConfigError, OutputError
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 from poster_ml.workflows import suite_table
 from poster_ml.workflows import train as train_module
@@ -85,7 +85,7 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
     assert pairs == [{"basic_cnn", "mobilenet_v2"}]
     assert table.scores.real(table.scores.pairs[0])
     table.write(tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
+    names = {path.name for path in tmp_path.glob("[!.]*")}
     assert names == {"suite.md", "suite.csv", "suite.png", "pairs.csv", "pairs.png", "comparison.txt"}
     frame = pd.read_csv(tmp_path / "suite.csv")
     assert list(frame["random_weights"]) == [False] * 3 + [True] + [False] * 2
@@ -123,7 +123,7 @@ def test_a_suite_logs_its_own_files_only_and_says_what_it_leaves(
     pairs = {"pairs.csv", "pairs.png", "comparison.txt"}
     assert {file.path for file in client.list_artifacts(two.run_id)} == suite | pairs
     assert {file.path for file in client.list_artifacts(one.run_id)} == suite
-    assert {file.name for file in out.iterdir()} == suite | {"mine.txt"}
+    assert {file.name for file in out.iterdir()} == suite | {"mine.txt", ".poster-ml-suite"}
     assert one.rows[0]["run_id"] == two.rows[0]["run_id"], "judging does not ask for another training"
     assert "keeps the settings that it was begun with (evaluate.bootstrap=100, evaluate.conf" in caplog.text
     assert "--set vgg16:train.epochs=1 is for vgg16, which is not among the chosen variants" in caplog.text
@@ -160,6 +160,6 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_trained
     tiny_dataset: Path, mlflow_place: Path
 ) -> None:
     (mlflow_place / "taken").write_text("")
-    with pytest.raises(ConfigError, match="--out taken is a file: give a folder, or a name that is free"):
+    with pytest.raises(OutputError, match="--out taken is a file: give a new or empty folder"):
         run_suite(data=tiny_dataset, only=["basic_cnn"], out=Path("taken"))
     assert search_runs() == []

@@ -28,7 +28,7 @@ from poster_ml.training import checkpoint
 from poster_ml.tuning.sole import sole
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.workflows.train import checkpoint_folder
-from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config
+from poster_ml.workflows.tune import WORK_FOLDER, TuneOptions, run_tune, trial_config, work_folder
 from poster_ml.workflows.tune_ending import _close_dead, _register, end_study
 from poster_ml.workflows.tune_log import children
 
@@ -377,3 +377,10 @@ def test_a_champion_that_cannot_be_compared_does_not_lose_the_end_of_a_search(
         "poster-cnn version 2 (challenger): run abc, val_roc_auc 0.7000: not compared with the champion: "
         "version 1 has no predictions: run `poster-ml evaluate` first"
     )
+
+
+@pytest.mark.parametrize("study", ["../../elsewhere", "/elsewhere", "..", ".", "a/b", "v1.2 of mine"])
+def test_checkpoints_lie_below_the_work_folder_whatever_the_study_is_called(study: str) -> None:
+    folder = work_folder(study)
+    assert folder.parent == WORK_FOLDER
+    assert folder.resolve().parent == WORK_FOLDER.resolve()

@@ -1,0 +1,130 @@
+"""Files whose names are no UTF-8, as old archives hold them: listed and scored, never a bug."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from poster_ml import cli
+from poster_ml.serving.identity import ModelIdentity
+from poster_ml.workflows.predict import run_predict
+
+ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
+SHOWN = "caf\\udce9.jpg"
+
+
+class Model:
+    """Scores everything alike."""
+
+    def predict(self, table: Any) -> Any:
+        rows = [(0.25, "Rotten", 0.5, None)] * len(table)
+        return pd.DataFrame(rows, columns=["probability_fresh", "label", "threshold", "error"], dtype=object)
+
+
+@pytest.fixture
+def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three posters, the one in the middle with a name that is no UTF-8."""
+    folder = tmp_path / "posters"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
+    for name in ("a.jpg", ODD, "d.jpg"):
+        try:
+            Image.fromarray(pixels).save(folder / name)
+        except OSError:
+            pytest.skip("this file system takes UTF-8 names only")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: Model())
+    monkeypatch.setattr(
+        "poster_ml.serving.identity.identify", lambda model, uri: ModelIdentity("m-1", uri, "", "", {})
+    )
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_predict_prints_every_row(posters: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), "utf-8")  # as strict as a pipe's
+    monkeypatch.setattr(sys, "stdout", output)
+    run_predict("m", [posters], format=form)
+    output.seek(0)
+    text = output.read()
+    assert all(name in text for name in ("a.jpg", "d.jpg"))
+    if form == "json":
+        assert [Path(row["poster"]).name for row in json.loads(text)] == ["a.jpg", SHOWN, "d.jpg"]
+    else:
+        assert SHOWN in text
+
+
+def test_predict_writes_a_file_that_is_utf8_and_goes_on_with_it(posters: Path) -> None:
+    out = Path("scores.csv")
+    assert run_predict("m", [posters], out=out).scored == 3
+    rows = list(csv.DictReader(io.StringIO(out.read_bytes().decode("utf-8"))))
+    assert [Path(row["poster"]).name for row in rows] == ["a.jpg", SHOWN, "d.jpg"]
+    again = run_predict("m", [posters], out=out)
+    assert (again.scored, again.resumed) == (0, 3)
+
+
+@pytest.mark.parametrize("arguments", [["predict"], ["explain", "--out", "maps"]])
+def test_a_missing_file_with_such_a_name_is_named(
+    posters: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert cli.run([*arguments, "--model-uri", "m", os.fsdecode(b"gar\xe7on.jpg")]) == 2
+    assert "no file or folder gar\\udce7on.jpg: give image files" in capsys.readouterr().err
+
+
+def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
+    posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from poster_ml.data.synthetic import write_posters
+    from poster_ml.workflows.preprocess import run_preprocess
+
+    raw = tmp_path / "raw"
+    write_posters(raw, count=60, width=64, height=96)
+    (raw / "posters" / ODD).write_bytes((posters / "a.jpg").read_bytes())
+    table, images, out = raw / "movies.csv", raw / "posters", tmp_path / "data"
+    assert sum(run_preprocess(table, images, out, size=16, workers=1, track=False).counts.values()) == 60
+    odd = images.rename(raw / os.fsdecode(b"donn\xe9es"))
+    assert cli.run(["preprocess", "--table", str(table), "--posters", str(odd), "--out", "other"]) == 2
+    said = capsys.readouterr().err
+    assert "donn\\udce9es" in said
+    assert said.endswith("is no UTF-8, which is needed here: rename it\n")
+    assert not Path("other").exists()
+
+
+def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        ODD.encode()
+
+    monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+    assert cli.run(["synth", "out"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the name caf\\udce9.jpg is no UTF-8, which is needed here: rename it\n"
+    )
+
+
+def test_other_texts_that_cannot_be_encoded_stay_bugs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poster_ml.workflows.synth.run_synth", lambda *_, **__: "é".encode("ascii"))
+    assert cli.run(["synth", "out"]) == 1
+    assert capsys.readouterr().err.startswith("bug: UnicodeEncodeError")
+
+
+def test_an_unreadable_image_is_named_in_one_line(posters: Path) -> None:
+    from poster_ml.data.images import read_bytes
+    from poster_ml.errors import RequestError
+
+    with pytest.raises(RequestError, match=r"missing file: gar\\udce7on\.jpg"):
+        read_bytes(posters / os.fsdecode(b"gar\xe7on.jpg"))

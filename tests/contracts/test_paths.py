@@ -1,0 +1,311 @@
+"""No command writes to, cuts, renames or removes what it was pointed at and did not make itself.
+
+Every command is called with every path option pointing at files and a folder of somebody else's; whatever it
+answers, their bytes stay. A new option fails here until it is said what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import typer
+from PIL import Image
+
+from poster_ml import cli
+from poster_ml.config import REPOSITORY
+from poster_ml.data.download import download_posters
+from poster_ml.data.tables import read_table
+from poster_ml.errors import DownloadError, OutputError, PosterMLError
+from poster_ml.quiet import load_keras
+from poster_ml.serving.prediction_log import PredictionLog
+
+# What a command writes to, and what it only reads.
+WRITTEN = {
+    "demo out", "synth out", "download out", "preprocess out", "explore out", "suite out", "compare out",
+    "explain out", "predict out", "export out", "tune storage",
+}  # fmt: skip
+READ = {
+    "download table", "preprocess table", "preprocess posters", "explore data", "train data", "train experiment",
+    "train weights", "suite data", "suite weights", "tune data", "tune weights", "blend data", "evaluate data",
+    "evaluate model_uri", "explain posters", "explain model_uri", "predict posters", "predict model_uri",
+    "drift log", "drift data", "drift model_uri", "compact data", "compact model_uri",
+}  # fmt: skip
+# Options whose text names no path.
+TEXTS = {
+    "column", "dataset", "dialect", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "resume", "run", "runs", "sampler", "since", "study", "until",
+}  # fmt: skip
+VARIABLES = {  # environment variable -> names a path
+    "POSTER_ML_CACHE": True,
+    "POSTER_ML_PREDICTION_LOG": True,
+    "POSTER_ML_PREDICTION_LOG_MB": False,
+    "POSTER_ML_PREDICTION_LOG_FILES": False,
+}
+COMMANDS = typer.main.get_command(cli.app).commands
+HINTS = {
+    info.name or info.callback.__name__: get_type_hints(info.callback)
+    for info in cli.app.registered_commands
+    if info.callback is not None
+}
+KINDS = ("table", "line", "picture", "database", "folder")
+STOPPED = "Keras would be loaded here"
+
+
+@pytest.fixture
+def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in that holds what commands need, and stops before Keras."""
+    work = mlflow_place / "work"
+    (work / "posters").mkdir(parents=True)
+    (work / "posters" / "tt1.jpg").write_bytes(picture())
+    header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status,image_url"
+    (work / "movies.csv").write_text(f"{header}\ntt1,Heat,1995,Crime,87,Fresh,ftp://x.test/a.jpg\n")
+    monkeypatch.chdir(work)
+
+    def stop() -> None:
+        raise PosterMLError(STOPPED)
+
+    for module in (cli.data, cli.judging, cli.service, cli.training):
+        monkeypatch.setattr(module, "load_keras", stop)
+    return mlflow_place
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((60, 90), 80).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def make_foreign(place: Path, kind: str) -> Path:
+    """Makes something of somebody else's in a folder of its own, `place / "theirs"`."""
+    theirs = place / "theirs"
+    theirs.mkdir()
+    path = theirs / "precious.csv"  # the ending that `predict --out` wants
+    if kind == "table":
+        path.write_bytes(b"movie_id,title\ntt1,Heat\ntt2,Ran")  # no line break at its end
+    elif kind == "line":
+        path.write_bytes(b"garbage")
+    elif kind == "picture":
+        path.write_bytes(picture())
+    elif kind == "database":
+        make_database(path)
+    else:
+        path = theirs / "folder"
+        (path / "posters").mkdir(parents=True)
+        (path / "prepared").mkdir()
+        (path / "posters" / "holiday.jpg").write_bytes(picture())
+        for name in (
+            "thesis.txt", ".notes.tmp", "images.npy", "manifest.json", "synthetic.json", "movies.csv", "download.csv",
+            "report.html", "suite.md", "suite.csv", "pairs.csv", "pairs.png", "maps_1.png", "audit.json", "entry.json",
+        ):  # fmt: skip
+            (path / name).write_text("[1, 2]")
+    return path
+
+
+def make_database(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('1')")
+    connection.close()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Returns everything below a folder with its checksum."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def arguments(command: str, option: str, value: Path | str) -> list[str]:
+    """Returns a call of a command with one option pointing at a value and the others as they need be."""
+    needed: dict[str, Any] = {
+        "table": "movies.csv", "posters": "posters", "model_uri": "models:/nothing@champion", "runs": "1",
+        "model": "mobilenet_v2", "out": "new.csv", "log": "log.jsonl", "data": "nowhere",
+    }  # fmt: skip
+    words = [command]
+    for parameter in COMMANDS[command].params:
+        if parameter.name != option and not parameter.required:
+            continue
+        text = str(value if parameter.name == option else needed[parameter.name])
+        words += [text] if parameter.param_type_name == "argument" else [parameter.opts[0], text]
+    return words
+
+
+def test_every_option_that_takes_a_text_is_known_here() -> None:
+    assert set(HINTS) == set(COMMANDS)
+    assert len(COMMANDS) >= 20
+    texts, paths = set(), set()
+    for command, hints in HINTS.items():
+        for name, hint in hints.items():
+            if "Path" in str(hint):
+                paths.add(f"{command} {name}")
+            if ("str" in str(hint) or "Path" in str(hint)) and name not in TEXTS:
+                texts.add(f"{command} {name}")
+    assert texts == WRITTEN | READ, "say in WRITTEN, READ or TEXTS what a new option is"
+    assert paths <= WRITTEN | READ
+    assert len(WRITTEN) >= 11
+
+
+def test_every_variable_of_the_environment_is_known_here() -> None:
+    sources = [path.read_text() for path in (REPOSITORY / "poster_ml").rglob("*.py")]
+    assert len(sources) > 100
+    assert set(re.findall(r"\bPOSTER_ML_[A-Z_]+\b", "\n".join(sources))) == set(VARIABLES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", sorted(WRITTEN))
+def test_what_is_not_ours_is_refused_before_keras_and_stays(
+    place: Path, capsys: pytest.CaptureFixture[str], case: str, kind: str
+) -> None:
+    command, option = case.split()
+    theirs = make_foreign(place, kind)
+    before = contents(place)
+    code = cli.run(arguments(command, option, theirs))
+    said = capsys.readouterr().err.splitlines()
+    assert contents(place) == before
+    assert code == 2, said
+    assert len(said) == 1
+    assert said[0].startswith("error: ")
+    assert STOPPED not in said[0]
+    assert str(theirs) in said[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", sorted(READ))
+def test_what_is_read_stays_as_it_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch, case: str, kind: str
+) -> None:
+    command, option = case.split()
+    if option != "weights":  # weights are wanted when the training begins
+        for module in (cli.data, cli.judging, cli.service, cli.training):
+            monkeypatch.setattr(module, "load_keras", load_keras)
+    theirs = make_foreign(place, kind)
+    before = contents(place / "theirs")
+    assert cli.run(arguments(command, option, theirs)) == 2
+    assert contents(place / "theirs") == before
+
+
+def test_a_database_given_as_a_journal_is_answered_with_its_url(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = make_foreign(place, "database")
+    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", str(theirs)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --storage {theirs} exists and holds no Optuna journal (for an SQLite database, give "
+        f"sqlite:///{theirs}): give another file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("database", "is the database of another program (it has a table 'alembic_version'): "),
+        ("table", "exists and holds no SQLite database: give another file"),
+        ("folder", "is a folder: give a file"),
+    ],
+)
+def test_a_database_of_another_program_gets_no_tables_of_ours(
+    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str
+) -> None:
+    theirs = make_foreign(place, kind)
+    before = contents(place)
+    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"sqlite:///{theirs}"]) == 2
+    assert answer in capsys.readouterr().err
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+@pytest.mark.parametrize("more", [[], ["--no-resume"]])
+def test_starting_afresh_is_no_leave_to_write_over_a_file(place: Path, command: str, more: list[str]) -> None:
+    if command == "export" and more:
+        pytest.skip("export always starts afresh")
+    theirs = make_foreign(place, "table")
+    before = contents(place)
+    assert cli.run([*arguments(command, "out", theirs), *more]) == 2
+    assert contents(place) == before
+
+
+def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place: Path) -> None:
+    theirs = make_foreign(place, "folder")
+    (theirs / "download.csv").unlink()
+    before = contents(theirs)
+    movies = read_table(Path("movies.csv"), require=("image_url",)).movies
+    with pytest.raises(DownloadError, match="no poster could be downloaded"):
+        download_posters(movies, theirs)
+    after = contents(theirs)
+    assert after.pop("download.csv")
+    assert after == before
+
+
+@pytest.mark.parametrize("clear", [[], ["--clear"]])
+def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clear: list[str]
+) -> None:
+    pytest.importorskip("keras")
+    theirs = make_foreign(place, "folder")
+    odd = theirs / ("0a" * 12)  # the name of an entry, but not its content
+    odd.mkdir()
+    (odd / "features.npy").touch()
+    (odd / "thesis.txt").touch()
+    before = contents(theirs)
+    entry = theirs / ("1b" * 12)
+    entry.mkdir()
+    (entry / "features.npy").write_bytes(b"0" * 100_000)
+    monkeypatch.setenv("POSTER_ML_CACHE", str(theirs))
+    assert cli.run(["cache", *clear]) == 0
+    said = capsys.readouterr().out
+    assert ("0.1 MB freed" if clear else "1 entries in") in said
+    assert entry.exists() == (not clear)
+    after = {
+        name: digest for name, digest in contents(theirs).items() if not name.startswith((entry.name, "."))
+    }
+    assert after == {name: digest for name, digest in before.items() if not name.startswith(".")}
+    assert (theirs / ".notes.tmp").is_file()
+
+
+def test_a_cache_that_is_a_file_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = make_foreign(place, "line")
+    monkeypatch.setenv("POSTER_ML_CACHE", str(theirs))
+    assert cli.run(["cache", "--clear"]) == 2
+    assert capsys.readouterr().err == f"error: POSTER_ML_CACHE {theirs} is a file: give a folder\n"
+    assert theirs.read_bytes() == b"garbage"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_log_is_neither_begun_in_nor_rotated_over_a_file_of_others(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    theirs = make_foreign(place, kind)
+    before = contents(place / "theirs")
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(theirs))
+    with pytest.raises(
+        OutputError, match=r"POSTER_ML_PREDICTION_LOG .*(holds no prediction log|is a folder)"
+    ):
+        PredictionLog.from_environment()
+    PredictionLog(theirs, 10, 1).write([{"number": 1}])  # it was put there after the service had started
+    assert "scoring goes on" in caplog.text
+    assert contents(place / "theirs") == before
+
+
+def test_a_prediction_log_is_not_rotated_over_a_file_of_others(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PredictionLog(place / "log", 10, 2)
+    (place / "log.1").write_text("a letter")
+    for number in range(3):
+        log.write([{"number": number}])
+    assert (place / "log.1").read_text() == "a letter"
+    assert "scoring goes on" in caplog.text
+    monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(place / "log"))
+    with pytest.raises(OutputError, match=r"log\.1 exists and holds no prediction log"):
+        PredictionLog.from_environment()

@@ -118,8 +118,6 @@ class TrainConfig:
     clip_norm: float = option(0.0, low=0.0)  # 0: no clipping
     ema_momentum: float = option(0.0, low=0.0, high=0.9999)  # 0: no averaging of weights
     head_warmup_epochs: int = option(0, low=0, high=1000)  # backbone frozen for the first epochs
-    pretrain_epochs: int = option(0, low=0, high=1000)  # first, the hidden layers learn `pretrain_on`
-    pretrain_on: tuple[str, ...] = option(("genre", "year"), choices=("genre", "year"))
     layer_rate_decay: float = option(1.0, low=0.01, high=1.0)  # rate of each convolution below the next
     feature_cache: bool = True  # run a frozen prefix once instead of every epoch
     augmented_views: int = option(0, low=0, high=64)  # cached views; 0: new ones every epoch

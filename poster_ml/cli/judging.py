@@ -87,7 +87,7 @@ def predict(
     posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     model_uri: ModelUri,
     output_format: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.table,
-    out: Annotated[str, typer.Option(help="CSV or Parquet file to write, resumable; default: stdout.")] = "",
+    out: Annotated[str, typer.Option(help="CSV file to write, resumable; default: stdout.")] = "",
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
     """Probabilities for files or folders.

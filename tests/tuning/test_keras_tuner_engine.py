@@ -11,8 +11,8 @@ from poster_ml.tuning.records import read_records
 from poster_ml.tuning.space import SearchSpace
 from poster_ml.tuning.space_file import parse_space
 from poster_ml.tuning.study import StudySpec, open_study
-from poster_ml.tuning.surrogates import SurrogateObjective, landscape
 from poster_ml.tuning.work import DONE, LATE, Job
+from tests.tuning.surrogates import SurrogateObjective, landscape
 
 CNN = {
     "variant": "basic_cnn",

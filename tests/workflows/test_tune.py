@@ -20,9 +20,9 @@ import yaml
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
 from poster_ml.errors import ConfigError, TuningError
 from poster_ml.serving.registry import find_version
+from poster_ml.synthetic.writing import write_posters
 from poster_ml.tracking.runs import find_run
 from poster_ml.tuning.space import Fidelity
 from poster_ml.workflows.tune import TuneOptions, run_tune, trial_config

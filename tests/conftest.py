@@ -78,8 +78,8 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
     from poster_ml.data.image_files import match_images
     from poster_ml.data.prepared import prepare
-    from poster_ml.data.synthetic import write_posters
     from poster_ml.data.tables import read_table
+    from poster_ml.synthetic.writing import write_posters
 
     folder = tmp_path_factory.mktemp("tiny")
     write_posters(folder / "synthetic", count=160, seed=1, bayes_accuracy=1.0)

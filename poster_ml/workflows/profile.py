@@ -13,12 +13,12 @@ import keras
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
 from poster_ml.data.tables import read_table
 from poster_ml.errors import WeightsError
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.family import Family
 from poster_ml.models.weights import build_weighted_backbone
+from poster_ml.synthetic.writing import write_posters
 from poster_ml.workflows.candidate import WORKPLACE
 from poster_ml.workflows.dataset_run import find_dataset_run
 from poster_ml.workflows.refusals import check_training

@@ -85,7 +85,7 @@ def test_a_missing_file_with_such_a_name_is_named(
 def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
     posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from poster_ml.data.synthetic import write_posters
+    from poster_ml.synthetic.writing import write_posters
     from poster_ml.workflows.preprocess import run_preprocess
 
     raw = tmp_path / "raw"

@@ -283,7 +283,7 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
             {},
             f"no file or folder {tmp_path / 'no.jpg'}: give image files or folders",
         ),
-        (([folder, empty],), {}, f"the folder {empty} has no image: files must end in .bmp, .gif"),
+        (([folder, empty],), {}, f"the folder {empty} has no image: files must end in .jpg, .jpeg"),
         (([folder],), {"format": "xml"}, "--format must be one of table, csv, json, received 'xml'"),
         (
             ([folder],),

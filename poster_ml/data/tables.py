@@ -5,7 +5,7 @@ What a table may look like stands in `dialects` (columns), `table_files` (files)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,14 @@ class MovieTable:
         rejected: `row` (int), `movie_id` (str as the table spells it, "" where unknown), `reason` (str).
         layout: the dialect's name, role -> column, and the label rule.
         encoding: how the file was read.
+        notes: columns with cells that could not be read though their rows were kept, a sentence each.
     """
 
     movies: pd.DataFrame
     rejected: pd.DataFrame
     layout: Layout
     encoding: str
+    notes: tuple[str, ...] = ()
 
     @property
     def dialect(self) -> str:
@@ -91,7 +93,21 @@ def read_table(
     kept = movies[reasons == ""].astype({"label": "int64"}).reset_index(drop=True)
     if sorted([*kept["row"], *rejected["row"]]) != list(range(1, len(raw.frame) + len(raw.malformed) + 1)):
         raise RuntimeError(f"{path}: a row is neither among the movies nor among the rejected")
-    return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding)
+    notes = tuple(_notes(kept, raw.frame, layout))
+    return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding, notes)
+
+
+def _notes(kept: pd.DataFrame, frame: pd.DataFrame, layout: Layout) -> Iterator[str]:
+    """Says which years and ratings of the movies are empty though the table has something there."""
+    for role in ("year", "tomatometer_rating"):
+        if role in layout.columns:
+            cells = fields.clean(frame.loc[kept["row"], layout.columns[role]])
+            unread = cells[kept[role].isna().to_numpy() & (cells != "").to_numpy()]
+            if len(unread):
+                yield (
+                    f"{len(unread)} of {len(kept)} movies have no {role} that can be read in column "
+                    f"{layout.columns[role]!r}, for example {unread.iloc[0][:40]!r}"
+                )
 
 
 def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:

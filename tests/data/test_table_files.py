@@ -86,6 +86,11 @@ def test_rows_inside_a_quoted_field_are_rows_and_texts_with_commas_are_texts(tmp
     assert list(plots) == ["One, two, three\nfour, five, six", '"x', 'y"']
 
 
+def test_lone_quotes_hide_no_rows_where_a_space_follows_every_comma(tmp_path: Path):
+    text = rows('"Rome', "Between", 'Other"', "Last").replace(",", ", ")
+    assert titles_of(tmp_path, text) == ['"Rome', "Between", 'Other"', "Last"]
+
+
 # --- what spreadsheets and programs do to rows
 
 

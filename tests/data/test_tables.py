@@ -322,6 +322,18 @@ def test_no_years(text: str):
     assert fields.years(pd.Series([text])).isna().all()
 
 
+def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path: Path):
+    text = (
+        "movie_id,year,tomatometer_rating,tomatometer_status\n"
+        "a,32834,91,Fresh\nb,11/22/90,NA,Rotten\nc,,130,Fresh\nd,1990,5,Fresh\ne,83,5,upcoming\n"
+    )
+    assert read_table(write(tmp_path, text)).notes == (
+        "2 of 4 movies have no year that can be read in column 'year', for example '32834'",
+        "1 of 4 movies have no tomatometer_rating that can be read in column 'tomatometer_rating', for example '130'",
+    )
+    assert read_table(write(tmp_path, SAMPLES["poster_ml"])).notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "title", "year"),
     [

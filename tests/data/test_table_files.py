@@ -149,6 +149,7 @@ def test_spaces_around_quoted_fields(tmp_path: Path):
         ("gb18030", ["霸王别姬", "一代宗师", "卧虎藏龙", "花样年华", "英雄", "活着"]),
         ("cp1252", ["Señor López", "São Paulo não", "Déjà Vu", "Çözüm", "Das süße Leben", "It’s “Alive”"]),
         ("cp1252", ["Señor López", "Plain"]),
+        ("cp1252", ["Ärger", "Über uns"]),
     ],
 )
 def test_encodings_of_other_alphabets_and_of_western_texts(tmp_path: Path, encoding: str, titles: list[str]):

@@ -31,6 +31,7 @@ class PreprocessResult:
         counts: posters per split: train, val, test.
         rejected: rows of the table that are not in the dataset; `rejected.csv` says why.
         reasons: rows per kind of reason, the most frequent first.
+        notes: what could not be read in the rows that are in the dataset, see `tables.MovieTable`.
         fingerprint: of the dataset's content.
         run_id: of the MLflow run that describes it; empty where none was asked for.
         seconds: how long it took.
@@ -42,6 +43,7 @@ class PreprocessResult:
     counts: dict[str, int]
     rejected: int
     reasons: dict[str, int]
+    notes: tuple[str, ...]
     fingerprint: str
     run_id: str
     seconds: float
@@ -53,6 +55,7 @@ class PreprocessResult:
             f"{sum(self.counts.values())} posters in {self.folder}: {splits} ({self.seconds:.1f} s)",
             f"table dialect {self.dialect}, labels from {self.label_rule}",
             f"fingerprint {self.fingerprint}",
+            *self.notes,
         ]
         if self.rejected:
             lines.append(f"{self.rejected} rows rejected, see {self.folder / 'rejected.csv'}:")
@@ -119,6 +122,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         counts={name: len(dataset.rows(name)) for name in ("train", "val", "test")},
         rejected=sum(reasons.values()),
         reasons=reasons,
+        notes=movies.notes,
         fingerprint=dataset.fingerprint,
         run_id=run_id,
         seconds=time.monotonic() - started,

@@ -294,7 +294,7 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
         (([folder],), {"out": tmp_path / "in.csv"}, f"--out {tmp_path / 'in.csv'} is a folder: give a file"),
     ]
     for arguments, options, message in cases:
-        with pytest.raises(DatasetError) as caught:
+        with pytest.raises(PosterMLError) as caught:
             run_predict("m", *arguments, **options)
         assert str(caught.value).startswith(message)
     with pytest.raises(ValueError, match="got batch_size=0"):

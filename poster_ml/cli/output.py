@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from typing import Any
+
+from poster_ml.errors import mask_passwords
 
 
 def show(result: Any, as_json: bool) -> None:
@@ -23,13 +26,33 @@ def plain(result: Any) -> Any:
     return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result  # type: ignore[arg-type]
 
 
+# Paths that are missing, forbidden, of the wrong kind or full; all else is a bug of ours.
+_OF_A_PATH = (
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTEMPTY,
+)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_about_path(error: BaseException) -> bool:
+    """Whether an error of the operating system is about a path that the user can put right."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _FULL or (error.errno in _OF_A_PATH and error.filename is not None)
+
+
 def one_line(error: BaseException) -> str:
-    """Returns an error's message without line breaks, with the place for an operating system's error."""
-    if isinstance(error, OSError):
-        place = error.filename2 or error.filename or "a file"
-        return f"{place}: {error.strerror or error}; name one that you may read and write"
+    """Returns an error's message without line breaks and passwords, with the path where it is about one."""
+    return mask_passwords(" ".join(_message(error).split()))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and is_about_path(error):
+        path = error.filename2 or error.filename or "a file"
+        remedy = "make room there" if error.errno in _FULL else "name one that you may read and write"
+        return f"{path}: {error.strerror or error}; {remedy}"
     formatted = getattr(error, "format_message", None)
     text = formatted() if formatted is not None else str(error)
     if formatted is not None and not text.rstrip().endswith(("--help", "?)")):
         text = f"{text.rstrip('.')}; see 'poster-ml --help'"
-    return " ".join(text.split())
+    return text

@@ -23,7 +23,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-from poster_ml.errors import TuningError
+from poster_ml.errors import TuningError, mask_passwords
 
 JOURNAL_NAME = "optuna-journal.log"
 CONNECT_ATTEMPTS = 5
@@ -34,16 +34,6 @@ def is_database(storage: str) -> bool:
     return "://" in storage
 
 
-def shown(storage: str) -> str:
-    """Returns the storage as it may be printed: a URL without its password."""
-    if not is_database(storage):
-        return storage
-    scheme, rest = storage.split("://", 1)
-    credentials, at, place = rest.rpartition("@")
-    user = credentials.split(":", 1)[0]
-    return f"{scheme}://{user}{at}{place}"
-
-
 def check_storage(storage: str, workers: int) -> None:
     """Refuses what cannot work before anything is started.
 
@@ -51,8 +41,8 @@ def check_storage(storage: str, workers: int) -> None:
     """
     if storage.startswith("sqlite") and workers > 1:
         raise TuningError(
-            f"--storage {storage} with {workers} workers: SQLite serves one worker only; leave --storage out "
-            "(a journal file) or give a PostgreSQL or MySQL URL"
+            f"--storage {mask_passwords(storage)} with {workers} workers: SQLite serves one worker only; "
+            "leave --storage out (a journal file) or give a PostgreSQL or MySQL URL"
         )
     if not is_database(storage):
         path = Path(storage)
@@ -214,7 +204,7 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
                 )
         except ImportError as error:
             raise TuningError(
-                f"--storage {shown(url)} needs a database driver ({error}); for PostgreSQL install "
+                f"--storage {mask_passwords(url)} needs a database driver ({error}); for PostgreSQL install "
                 "poster-ml[postgres]"
             ) from error
         except (exc.ProgrammingError, exc.IntegrityError) as error:
@@ -228,4 +218,4 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
 
 def _unreachable(url: str, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"cannot use --storage {shown(url)}: {lines[0]}; check the URL and that the server runs"
+    return mask_passwords(f"cannot use --storage {url}: {lines[0]}; check the URL and that the server runs")

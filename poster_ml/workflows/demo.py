@@ -13,6 +13,7 @@ import keras
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.serving.registry import Version, register_best
 from poster_ml.tracking.runs import fetch_artifact
+from poster_ml.tracking.store import connect, experiment_name
 from poster_ml.workflows.evaluate import EvaluateResult, run_evaluate
 from poster_ml.workflows.profile import (
     DEMO_ACCURACY,
@@ -77,6 +78,7 @@ def run_demo(out: Path) -> DemoResult:
 
     Returns: what was done; everything is in MLflow too, tagged `profile=demo`.
     """
+    connect(write=True)
     started = time.perf_counter()
     data = demo_dataset(out)
     trained = []
@@ -89,7 +91,9 @@ def run_demo(out: Path) -> DemoResult:
     judged = run_evaluate(run=best.run_id, split="test")
     shutil.copy(fetch_artifact(best.run_id, "report.html", out / ".fetched"), out / "report.html")
     shutil.rmtree(out / ".fetched")
-    versions = [register_best(family, allow_demo=True) for family in ("cnn", "vgg16")]
+    versions = [
+        register_best(family, experiment=experiment_name(), allow_demo=True) for family in ("cnn", "vgg16")
+    ]
     return DemoResult(out, trained, judged, versions, time.perf_counter() - started)
 
 

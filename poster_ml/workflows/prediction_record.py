@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, mask_passwords
 from poster_ml.files import atomic_path
 from poster_ml.serving.identity import ModelIdentity
 
@@ -26,7 +26,9 @@ def write_record(out: Path, identity: ModelIdentity) -> None:
         raise DatasetError(f"{path} exists and is no record of predictions: give another --out")
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(identity.as_dict(), indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(
+                mask_passwords(json.dumps(identity.as_dict(), indent=2)) + "\n", encoding="utf-8"
+            )
     except OSError as error:
         raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
 

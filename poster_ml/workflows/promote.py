@@ -11,11 +11,11 @@ def run_promote(
     family: str = "vgg16", *, split: str = "val", confidence: float = 0.95, seed: int = 0
 ) -> Promotion:
     """Promotes the challenger of a family where it is better; errors as for `promote`."""
-    connect()
+    connect(write=True)
     return promote(registered_name(family), split=split, confidence=confidence, seed=seed)
 
 
 def run_roll_back(family: str = "vgg16") -> Version:
     """Makes the champion before this one champion again; errors as for `roll_back`."""
-    connect()
+    connect(write=True)
     return roll_back(registered_name(family))

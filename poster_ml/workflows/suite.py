@@ -15,6 +15,7 @@ from poster_ml.config import experiments_folder, flatten
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
+from poster_ml.tracking.store import connect
 from poster_ml.workflows.candidate import identity
 from poster_ml.workflows.profile import Task, resolve_task
 from poster_ml.workflows.recorded import recorded_config
@@ -84,6 +85,7 @@ def run_suite(
     """
     if out.exists() and not out.is_dir():
         raise ConfigError([f"--out {out} is a file: give a folder, or a name that is free"])
+    connect(write=True)
     tasks = _tasks(data, protocol, only, overrides, seeds)
     records: dict[str, list[RunRecord]] = {}
     failures: dict[str, str] = {}

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from poster_ml.errors import TuningError
-from poster_ml.tuning.storage import KernelLock, Presence, check_storage, held, open_storage, shown
+from poster_ml.tuning.storage import KernelLock, Presence, check_storage, held, open_storage
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study
 
 
@@ -32,12 +32,6 @@ def test_a_study_is_continued_with_the_same_things_only(spec: StudySpec) -> None
     assert str(caught.value) == (
         f"study 'study' in {spec.storage} cannot be continued: space was a, now b; give another --study name"
     )
-
-
-def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:secret@host:1/db") == "postgresql://me@host:1/db"
-    assert shown("postgresql://host/db") == "postgresql://host/db"
-    assert shown("some/file.log") == "some/file.log"
 
 
 def test_sqlite_serves_one_worker_only() -> None:

@@ -121,3 +121,13 @@ def mask_passwords(text: str) -> str:
     Returns: the text with `***` for each password: "postgresql://me:***@host/db".
     """
     return _IN_QUERY.sub(r"\1***", _IN_ADDRESS.sub(r"\1***@", text))
+
+
+def check_password(url: str) -> str:
+    """Returns the URL of a database, refused where its password would be read, and shown, as a host.
+
+    Raises: PosterMLError for an @ in the password.
+    """
+    if url.partition("://")[2].partition("?")[0].count("@") > 1:
+        raise PosterMLError(f"the password in {mask_passwords(url)} has an @: write %40 for it, %2F for /")
+    return url

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import sqlalchemy
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from poster_ml.errors import TrackingError, mask_passwords
+from poster_ml.errors import TrackingError, check_password, mask_passwords
 
 TIMEOUT = 5  # seconds
 REMEDY = "fix it, or name another store with MLFLOW_TRACKING_URI"
@@ -87,10 +87,8 @@ def check_database(uri: str) -> None:
 
     Raises: TrackingError without the password.
     """
-    if uri.partition("://")[2].partition("?")[0].count("@") > 1:
-        raise TrackingError(f"the password in {mask_passwords(uri)} has an @: write %40 for it, %2F for /")
     try:
-        kind = sqlalchemy.make_url(uri).get_backend_name()
+        kind = sqlalchemy.make_url(check_password(uri)).get_backend_name()
         options = {"connect_timeout": TIMEOUT} if kind in _TAKES_TIMEOUT else {}
         engine = sqlalchemy.create_engine(uri, connect_args=options, poolclass=sqlalchemy.NullPool)
         with engine.connect():

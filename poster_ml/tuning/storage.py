@@ -23,7 +23,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-from poster_ml.errors import TuningError, mask_passwords
+from poster_ml.errors import TuningError, check_password, mask_passwords
 
 JOURNAL_NAME = "optuna-journal.log"
 CONNECT_ATTEMPTS = 5
@@ -192,6 +192,7 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
     """Connects, and tries again where two machines create the tables at the same moment."""
     from sqlalchemy import exc
 
+    check_password(url)
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     options: dict[str, Any] = {"pool_pre_ping": True} if not url.startswith("sqlite") else {}

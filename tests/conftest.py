@@ -64,6 +64,8 @@ def mlflow_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_template
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     shutil.copy(store_template, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     yield tmp_path

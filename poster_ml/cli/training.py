@@ -51,7 +51,7 @@ def train(
     from poster_ml.workflows.refusals import check_training
 
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
-    protocol = checked_choice(protocol or "sound", Protocol, "--protocol")
+    protocol = checked_choice(protocol, Protocol, "--protocol") if protocol else ""
     if resume and (given or data or experiment):
         raise typer.BadParameter(
             "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "

@@ -21,6 +21,7 @@ from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.settings import ServingSettings
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run
+from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.workflows.judging import Operating, fit_operating, judge
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
@@ -97,6 +98,7 @@ def run_blend(
         raise ConfigError(
             [f"blend needs at least two different runs, received {', '.join(chosen) or 'none'}"]
         )
+    connect(write=True)
     records = [find_run(run) for run in chosen]
     _refuse_untrained(records)
     _refuse_strangers(records)

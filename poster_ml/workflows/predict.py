@@ -79,7 +79,7 @@ def run_predict(
     """Scores posters.
 
     Args:
-        model_uri: as for `load_poster_model`.
+        model_uri: as for `load_poster_model`; a folder needs no store.
         posters: files and folders; folders are walked with everything below them. Files named themselves
             are scored whatever they are called, in folders only what has the ending of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout.
@@ -102,9 +102,10 @@ def run_predict(
         known, size = set(), 0
     from poster_ml.serving.identity import identify
     from poster_ml.serving.load import load_poster_model
-    from poster_ml.tracking.store import connect
+    from poster_ml.tracking.store import connect, needs_store
 
-    connect()
+    if needs_store(model_uri):
+        connect()
     model = load_poster_model(model_uri)
     left = (path for path in walk_posters(posters) if printable(path) not in known)
     # Listed twice, so that the time left can be told without keeping the names.

@@ -46,7 +46,7 @@ def resolve_task(
     data: Path | None,
     experiment: Path | None = None,
     overrides: Sequence[str] = (),
-    protocol: str = "sound",
+    protocol: str = "",
 ) -> Task:
     """Decides what is trained on what, and says so where it is the demo.
 
@@ -55,7 +55,7 @@ def resolve_task(
         data: a prepared dataset; None takes `data/prepared`, and the demo profile where that is missing.
         experiment: a YAML file instead of the variant's own.
         overrides: "key=value" each; in the demo profile they win over the demo's settings.
-        protocol: which of the variant's two files, `sound` or `study`.
+        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
 
     Raises: ConfigError, DatasetError.
     """

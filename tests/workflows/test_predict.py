@@ -148,6 +148,7 @@ from pathlib import Path
 load, store = types.ModuleType("load"), types.ModuleType("store")
 load.load_poster_model = lambda uri: Fake(0.02)
 store.connect = lambda: "0"
+store.needs_store = lambda model_uri: False
 sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
 from poster_ml.serving import identity
 identity.identify = lambda model, uri: identity.ModelIdentity("m-1", uri, "", "", {{}})

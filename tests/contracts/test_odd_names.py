@@ -47,7 +47,7 @@ def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "poster_ml.serving.identity.identify", lambda model, uri: ModelIdentity("m-1", uri, "", "", {})
     )
-    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda write=False: "0")
     return folder
 
 

@@ -134,8 +134,8 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
     settings: dict[str, Any] = {
         "train.epochs": 8,
         "evaluate.bootstrap": 500,
-        "explain.faithfulness_posters": 16,
-        "explain.shortcut_posters": 64,
+        "explain.faithfulness_posters": 8,
+        "explain.shortcut_posters": 48,
     }
     if family.has_backbone and config.model.weights == "imagenet" and not imagenet_available(family.name):
         logger.warning(

@@ -36,6 +36,7 @@ def measure_faithfulness(
     model: keras.Model,
     images: np.ndarray,
     *,
+    threshold: float = 0.5,
     method: str = "auto",
     layer_name: str = "",
     seed: int = 0,
@@ -52,6 +53,7 @@ def measure_faithfulness(
     Args:
         model: Keras model with one logit (B, 1); read only.
         images: (N, H, W, 3) uint8, N at least 1.
+        threshold: in [0, 1]; Fresh is predicted from this probability on (the sigmoid of the model's logit).
         method, layer_name: as for `explain_images`.
         seed: of random maps, ties, noise, new weights and resamples.
         batch_size: posters per pass.
@@ -69,7 +71,7 @@ def measure_faithfulness(
     explainer = Explainer(model, method=method, layer_name=layer_name)
     predict = probability_function(model, batch_size)
     ends = _end_probabilities(predict, images)
-    sides = np.where(ends[:, 0] >= 0.5, 1, -1)  # which class each map has to speak for
+    sides = np.where(ends[:, 0] >= threshold, 1, -1)  # which class each map has to speak for
     model_maps = explainer.explain(images, batch_size=batch_size)
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
     curves = {

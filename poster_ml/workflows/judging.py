@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poster_ml import seeding
 from poster_ml.config import EvaluateConfig, ExperimentConfig, ExplainConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.calibration import fit_temperature, sigmoid
+from poster_ml.evaluation.calibration import fit_temperature, logit, sigmoid
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.thresholds import choose_threshold
 from poster_ml.explain.activations import dead_channels, default_activation_layers
@@ -22,7 +21,7 @@ from poster_ml.explain.faithfulness import measure_faithfulness
 from poster_ml.explain.posters import write_explanation
 from poster_ml.files import atomic_path
 from poster_ml.training.batches import Samples, predict_logits
-from poster_ml.workflows.evidence import Evidence, Subject, gather_evidence, with_ends
+from poster_ml.workflows.evidence import Evidence, Subject, draw_order, gather_evidence, with_ends
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,10 @@ class Operating:
 
     temperature: float
     threshold: float
+
+    def uncalibrated_threshold(self) -> float:
+        """Returns the same threshold for the sigmoid of a logit that was not divided by the temperature."""
+        return float(sigmoid(self.temperature * logit(self.threshold)))
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,10 @@ def judge(
     logger.info(f"explaining {split}")
     place = folder / "explain" / split
     images = RowsView(dataset.images, rows[split])
-    faithfulness = explain_split(model, images, posters, probabilities, config.explain, config.seed, place)
+    order = draw_order(posters, dataset.fingerprint)
+    faithfulness = explain_split(
+        model, images, posters, probabilities, operating, config.explain, order, config.seed, place
+    )
     logger.info(f"testing shortcuts and claims on {split}")
     subject = Subject(
         model=model,
@@ -167,6 +173,7 @@ def judge(
         rows=rows[split],
         posters=posters,
         probabilities=probabilities,
+        order=order,
     )
     evidence = gather_evidence(subject, config, place, complete=complete)
     return Judgement(split, result, faithfulness, evidence, folder)
@@ -190,7 +197,9 @@ def explain_split(
     images: RowsView,
     posters: pd.DataFrame,
     probabilities: np.ndarray,
+    operating: Operating,
     settings: ExplainConfig,
+    order: np.ndarray,
     seed: int,
     folder: Path,
 ) -> dict[str, Any] | None:
@@ -201,8 +210,10 @@ def explain_split(
         images: the posters of the split (n, H, W, 3) uint8.
         posters: their index rows.
         probabilities: (n,) of Fresh.
+        operating: its threshold decides what is an error, and for which class a map speaks.
         settings: method, layer, how many posters.
-        seed: of the posters that faithfulness is measured on.
+        order: (n,) of `draw_order`: faithfulness is measured on the first ones.
+        seed: of the maps that know nothing, and of noise.
         folder: `explain/<split>`; created.
 
     Returns: the faithfulness measures, or None where none were asked for.
@@ -211,13 +222,29 @@ def explain_split(
     titles = [None if pd.isna(title) else str(title) for title in posters["title"]]
     labels = posters["label"].to_numpy()
     method, layer = settings.method, settings.layer
-    write_explanation(model, images, labels, probabilities, titles, folder, method=method, layer_name=layer)  # type: ignore[arg-type]
+    write_explanation(
+        model,
+        images,  # type: ignore[arg-type]
+        labels,
+        probabilities,
+        titles,
+        folder,
+        threshold=operating.threshold,
+        method=method,
+        layer_name=layer,
+    )
     count = min(settings.faithfulness_posters, len(images))
     if count == 0:
         return None
-    chosen = np.sort(seeding.generator(seed, "faithfulness").permutation(len(images))[:count])
-    sample = np.stack([images[row] for row in chosen])
-    measured = measure_faithfulness(model, sample, method=method, layer_name=layer, seed=seed)
+    sample = np.stack([images[row] for row in np.sort(order[:count])])
+    measured = measure_faithfulness(
+        model,
+        sample,
+        threshold=operating.uncalibrated_threshold(),
+        method=method,
+        layer_name=layer,
+        seed=seed,
+    )
     measured["dead_channels"] = {
         name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)
     }

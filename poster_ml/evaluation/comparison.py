@@ -20,16 +20,19 @@ import numpy.typing as npt
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import (
+from poster_ml.evaluation.metrics import Floats, Integers, Scorer
+from poster_ml.evaluation.stats import (
     Interval,
     bootstrap_weights,
     delong_difference,
     delong_interval,
+    holm,
+    mcnemar,
+    p_text,
+    paired_accuracy_difference,
     percentile_interval,
     wilson_interval,
 )
-from poster_ml.evaluation.metrics import Floats, Integers, Scorer
-from poster_ml.evaluation.paired import holm, mcnemar, p_text, paired_accuracy_difference
 
 if TYPE_CHECKING:
     import pandas

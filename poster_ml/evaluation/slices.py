@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import split_genres
-from poster_ml.evaluation.intervals import Interval, delong_interval, wilson_interval
 from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import Interval, delong_interval, wilson_interval
 from poster_ml.files import atomic_path
 
 if TYPE_CHECKING:

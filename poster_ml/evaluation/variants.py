@@ -20,9 +20,8 @@ import numpy.typing as npt
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval, check_confidence, structural_components
 from poster_ml.evaluation.metrics import Floats, Integers
-from poster_ml.evaluation.paired import holm, p_text
+from poster_ml.evaluation.stats import Interval, check_confidence, holm, p_text, structural_components
 
 if TYPE_CHECKING:
     import pandas

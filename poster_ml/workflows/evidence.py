@@ -18,7 +18,7 @@ from poster_ml.data.properties import CORNERS, measure
 from poster_ml.evaluation.appearance import Appearance, measure_appearance
 from poster_ml.evaluation.appearance_files import write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.appearance import Appearance, effect_of, feature_name
-from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.page import PageFigure, PageSection
+from poster_ml.evaluation.stats import Interval
 from poster_ml.workflows.evidence import Evidence
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from poster_ml.config import EvaluateConfig
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.files import atomic_path
 from poster_ml.models.catalogue import FAMILIES

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from poster_ml.config import replace
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run

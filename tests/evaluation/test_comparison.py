@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from scipy.stats import binomtest
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.comparison import ComparisonTable, compare_runs
-from poster_ml.evaluation.paired import holm, mcnemar, paired_accuracy_difference
 
 
 def run(strength: float, seed: int, count: int = 600, first: int = 0) -> pandas.DataFrame:
@@ -121,25 +119,3 @@ def test_broken_predictions_are_refused() -> None:
         EvaluationError, match="the predictions of b lack probability; evaluate the run again"
     ):
         compare({"a": run(1.0, 1), "b": run(1.0, 1).drop(columns="probability")})
-
-
-def test_mcnemar_is_the_exact_test_less_half_the_point() -> None:
-    exact = binomtest(3, 15, 0.5).pvalue
-    point = 15 * 14 * 13 / 6 / 2**15
-    assert mcnemar(3, 12) == pytest.approx(exact - point)
-    assert mcnemar(12, 3) == mcnemar(3, 12)
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(5, 5) == pytest.approx(1.0, abs=0.25)
-
-
-def test_holm_equals_a_worked_example() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-
-
-def test_the_accuracy_difference_has_its_sign_and_its_width() -> None:
-    interval = paired_accuracy_difference(60, 20, 1000, 0.95)
-    assert interval.estimate == pytest.approx(0.04)
-    assert interval.low == pytest.approx(0.04 - 1.96 * np.sqrt(80 / 1000 - 0.04**2) / np.sqrt(1000), abs=1e-3)
-    same = paired_accuracy_difference(0, 0, 50, 0.95)
-    assert same.low < 0 < same.high

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.intervals import Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
 from poster_ml.evaluation.variants import compare_variants
 
 

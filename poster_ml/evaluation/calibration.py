@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import ECE_BINS, Floats, check_labels, check_predictions, ece_bins
-from poster_ml.evaluation.stats import Interval, wilson_interval
+from poster_ml.evaluation.metrics import ECE_BINS, check_labels, check_predictions, ece_bins
+from poster_ml.evaluation.stats import Floats, Interval, wilson_interval
 
 # Outside of these a temperature says "the logits carry nothing" or "the classes are separated".
 TEMPERATURE_RANGE = (0.05, 100.0)

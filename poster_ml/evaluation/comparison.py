@@ -20,8 +20,10 @@ import numpy.typing as npt
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.metrics import Floats, Integers, Scorer
+from poster_ml.evaluation.metrics import Scorer
 from poster_ml.evaluation.stats import (
+    Floats,
+    Integers,
     Interval,
     bootstrap_weights,
     delong_difference,

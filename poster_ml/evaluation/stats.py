@@ -303,9 +303,11 @@ def delong_difference(
         first, second: (N,) scores, higher for Fresh, each on any scale.
         confidence: between 0 and 1.
     """
-    auc, *placements = structural_components(labels, first)
-    other, *other_placements = structural_components(labels, second)
-    return auc_difference((np.array([auc]), *placements), (np.array([other]), *other_placements), confidence)
+    auc, below, above = structural_components(labels, first)
+    other, other_below, other_above = structural_components(labels, second)
+    return auc_difference(
+        (np.array([auc]), below, above), (np.array([other]), other_below, other_above), confidence
+    )
 
 
 def auc_gap(

@@ -20,8 +20,15 @@ import numpy.typing as npt
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.metrics import Floats, Integers
-from poster_ml.evaluation.stats import Interval, check_confidence, holm, p_text, structural_components
+from poster_ml.evaluation.stats import (
+    Floats,
+    Integers,
+    Interval,
+    check_confidence,
+    holm,
+    p_text,
+    structural_components,
+)
 
 if TYPE_CHECKING:
     import pandas

@@ -52,6 +52,10 @@ class Interval:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
 
+    def record(self, count: int) -> dict[str, float]:
+        """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
+        return {"mean": self.estimate, "ci_low": self.low, "ci_high": self.high, "n": count}
+
 
 def check_confidence(confidence: float) -> None:
     """Raises ValueError unless the confidence lies strictly between 0 and 1."""

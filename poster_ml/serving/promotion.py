@@ -16,8 +16,6 @@ from poster_ml.serving.settings import SETTINGS_FILE, read_settings
 if TYPE_CHECKING:
     import pandas
 
-REPEATS = 2000  # bootstrap resamples of the difference
-
 
 @dataclass(frozen=True)
 class Promotion:
@@ -49,50 +47,45 @@ class Promotion:
         )
 
 
-def promote(name: str, *, split: str = "val", confidence: float = 0.95, seed: int = 0) -> Promotion:
+def promote(name: str, *, split: str = "val", confidence: float = 0.95) -> Promotion:
     """Makes the challenger champion where it is better on the same posters.
 
-    Better: a higher ROC AUC, and DeLong's paired test below 1 - confidence. The accuracies are compared too
-    and have no say: one measure named beforehand needs no correction. The verdict is written on the
+    Better: a higher ROC AUC, and DeLong's paired test below 1 - confidence: one measure named beforehand
+    needs no correction. The verdict is written on the
     challenger's version tags either way.
 
     Args:
         name: of the registered model, "poster-vgg16".
         split: whose predictions are compared: "val", or another split that both runs were evaluated on.
         confidence: in (0.5, 1).
-        seed: of the bootstrap, an int >= 0.
 
     Raises: RegistryError where an alias, predictions or a common dataset is missing.
     """
     import mlflow
 
-    from poster_ml.evaluation.comparison import compare_runs
+    from poster_ml.evaluation.compare import compare
 
     champion, challenger = find_version(name, CHAMPION), find_version(name, CHALLENGER)
     _check_same_data(name, champion, challenger)
     versions = {"champion": champion, "challenger": challenger}
-    table = compare_runs(
-        {role: _predictions(version, split) for role, version in versions.items()},
-        threshold={role: _threshold(version) for role, version in versions.items()},
-        repeats=REPEATS,
+    table = compare(
+        {role: [_predictions(version, split)] for role, version in versions.items()},
+        threshold={role: [_threshold(version)] for role, version in versions.items()},
         confidence=confidence,
-        seed=seed,
     )
-    pair = table.pairs[0]
-    sign = 1.0 if pair.first == CHALLENGER else -1.0
-    low, high = sorted((sign * pair.auc_difference.low, sign * pair.auc_difference.high))
-    difference = sign * pair.auc_difference.estimate
+    difference = table.difference(CHALLENGER, CHAMPION)
+    p_value = table.pairs[0].roc_auc.p
     verdict = Promotion(
         name=name,
         champion=int(champion.version),
         challenger=int(challenger.version),
         split=split,
         posters=table.posters,
-        difference=difference,
-        low=low,
-        high=high,
-        p_value=pair.auc_p,
-        promoted=difference > 0 and pair.auc_p < 1.0 - confidence,
+        difference=difference.estimate,
+        low=difference.low,
+        high=difference.high,
+        p_value=p_value,
+        promoted=difference.estimate > 0 and p_value < 1.0 - confidence,
     )
     _write_verdict(mlflow.MlflowClient(), verdict)
     if verdict.promoted:

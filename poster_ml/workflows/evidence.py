@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from poster_ml import seeding
-from poster_ml.config import ExperimentConfig, ExplainConfig
+from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
 from poster_ml.evaluation.appearance import Appearance, measure_appearance
 from poster_ml.evaluation.appearance_files import write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.stats import Interval
+from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game
@@ -34,7 +34,8 @@ Predict = Callable[[np.ndarray], np.ndarray]
 class Evidence:
     """What was found on one split; None for what was not asked.
 
-    shortcuts: as of `perturbations.shortcut_table`.
+    shortcuts: as of `perturbations.shortcut_table`, with `_change_p_holm` and `_falls`, whether
+        a measure falls significantly.
     pointing: kind of box -> as of `pointing.pointing_game`; only where a program drew the posters.
     """
 
@@ -112,7 +113,7 @@ def gather_evidence(subject: Subject, config: ExperimentConfig, folder: Path, *,
         return Evidence(shortcuts, notes=notes)
     found = find_boxes(subject.dataset, subject.rows, order[: config.explain.detect_posters])
     shortcuts, notes = _shortcuts(subject, config, order[:count], found.first(count), folder)
-    pointing = _pointing(subject, config.explain, found) if found.drawn else {}
+    pointing = _pointing(subject, config, found) if found.drawn else {}
     if pointing:
         _write_json(folder / "pointing.json", pointing)
     appearance = _appearance(subject, config, found, folder)
@@ -163,6 +164,11 @@ def _shortcuts(
     if not done:
         return None, [f"No shortcut tests: the {len(positions)} posters drawn for them are of one class."]
     table = pd.concat(done, ignore_index=True)
+    level = 1.0 - config.evaluate.confidence
+    for name in ("roc_auc", "accuracy"):  # each measure is a family: all perturbations, hidden boxes too
+        corrected = holm(table[f"{name}_change_p"])
+        table[f"{name}_change_p_holm"] = corrected
+        table[f"{name}_falls"] = (corrected < level) & (table[f"{name}_change"] < 0)
     with atomic_path(folder / "shortcuts.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     _draw(folder / "shortcuts.png", table, config.evaluate.confidence)
@@ -185,7 +191,6 @@ def _scored(
         perturbations,
         threshold=subject.threshold,
         confidence=config.evaluate.confidence,
-        seed=subject.seed,
     )
 
 
@@ -195,7 +200,7 @@ def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
             str(row["perturbation"]),
             Interval(*(row[f"roc_auc_change{end}"] for end in ("", "_ci_low", "_ci_high"))),
             f"n = {row['posters']:,}",
-            row["roc_auc_change_ci_high"] < 0,
+            row["roc_auc_falls"],
         )
         for row in table.to_dict("records")
         if row["perturbation"] != "none"
@@ -204,20 +209,23 @@ def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
         path,
         rows,
         label=f"change in ROC AUC with {confidence:.0%} interval",
-        title="What the model loses; sure losses are coloured",
+        title="What the model loses; coloured: significant after Holm's correction",
         reference=0.0,
     )
 
 
-def _pointing(subject: Subject, settings: ExplainConfig, found: PosterBoxes) -> dict[str, Any]:
+def _pointing(subject: Subject, config: ExperimentConfig, found: PosterBoxes) -> dict[str, Any]:
     """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
     some = found.first(POINTING_POSTERS)
     maps = explain_images(
-        subject.model, subject.images(some.positions), method=settings.method, layer_name=settings.layer
+        subject.model,
+        subject.images(some.positions),
+        method=config.explain.method,
+        layer_name=config.explain.layer,
     )
     signs = {"title": 1, "figures": -1}
     return {
-        kind: pointing_game(signs[kind] * maps, boxes, seed=subject.seed)
+        kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
         for kind, boxes in some.boxes.items()
     }
 

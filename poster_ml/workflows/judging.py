@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poster_ml.config import EvaluateConfig, ExperimentConfig, ExplainConfig
+from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import fit_temperature, logit, sigmoid
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
@@ -161,9 +161,7 @@ def judge(
     place = folder / "explain" / split
     images = RowsView(dataset.images, rows[split])
     order = draw_order(posters, dataset.fingerprint)
-    faithfulness = explain_split(
-        model, images, posters, probabilities, operating, config.explain, order, config.seed, place
-    )
+    faithfulness = explain_split(model, images, posters, probabilities, operating, config, order, place)
     logger.info(f"testing shortcuts and claims on {split}")
     subject = Subject(
         model=model,
@@ -198,9 +196,8 @@ def explain_split(
     posters: pd.DataFrame,
     probabilities: np.ndarray,
     operating: Operating,
-    settings: ExplainConfig,
+    config: ExperimentConfig,
     order: np.ndarray,
-    seed: int,
     folder: Path,
 ) -> dict[str, Any] | None:
     """Writes the sheets, the activation grids and, where asked for, how faithful the maps are.
@@ -211,9 +208,8 @@ def explain_split(
         posters: their index rows.
         probabilities: (n,) of Fresh.
         operating: its threshold decides what is an error, and for which class a map speaks.
-        settings: method, layer, how many posters.
+        config: its explain section, seed and confidence are used.
         order: (n,) of `draw_order`: faithfulness is measured on the first ones.
-        seed: of the maps that know nothing, and of noise.
         folder: `explain/<split>`; created.
 
     Returns: the faithfulness measures, or None where none were asked for.
@@ -221,7 +217,7 @@ def explain_split(
     folder.mkdir(parents=True, exist_ok=True)
     titles = [None if pd.isna(title) else str(title) for title in posters["title"]]
     labels = posters["label"].to_numpy()
-    method, layer = settings.method, settings.layer
+    method, layer = config.explain.method, config.explain.layer
     write_explanation(
         model,
         images,  # type: ignore[arg-type]
@@ -233,7 +229,7 @@ def explain_split(
         method=method,
         layer_name=layer,
     )
-    count = min(settings.faithfulness_posters, len(images))
+    count = min(config.explain.faithfulness_posters, len(images))
     if count == 0:
         return None
     sample = np.stack([images[row] for row in np.sort(order[:count])])
@@ -243,7 +239,8 @@ def explain_split(
         threshold=operating.uncalibrated_threshold(),
         method=method,
         layer_name=layer,
-        seed=seed,
+        confidence=config.evaluate.confidence,
+        seed=config.seed,
     )
     measured["dead_channels"] = {
         name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)

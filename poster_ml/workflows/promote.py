@@ -7,12 +7,10 @@ from poster_ml.serving.registry import Version, registered_name, roll_back
 from poster_ml.tracking.store import connect
 
 
-def run_promote(
-    family: str = "vgg16", *, split: str = "val", confidence: float = 0.95, seed: int = 0
-) -> Promotion:
+def run_promote(family: str = "vgg16", *, split: str = "val", confidence: float = 0.95) -> Promotion:
     """Promotes the challenger of a family where it is better; errors as for `promote`."""
     connect()
-    return promote(registered_name(family), split=split, confidence=confidence, seed=seed)
+    return promote(registered_name(family), split=split, confidence=confidence)
 
 
 def run_roll_back(family: str = "vgg16") -> Version:

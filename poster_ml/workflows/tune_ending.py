@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from poster_ml.config import replace
+from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.evaluation.stats import Interval
-from poster_ml.evaluation.variants import VariantTable, compare_variants
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, find_run
@@ -59,7 +59,7 @@ class Ending:
     finals: tuple[Final, ...]
     winner: Final
     run_id: str
-    scores: VariantTable
+    scores: ComparisonTable
     gain: Interval
     test: dict[str, float]
     verdict: str
@@ -68,7 +68,7 @@ class Ending:
         """Returns a small table and the verdict."""
         seeds = len(self.winner.values)
         lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, 95 % for other posters and other seeds"]
-        lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.variants]
+        lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.settings]
         gain = self.gain.text(4, sign=True)
         lines.append(f"winner: {self.winner.label}, {gain} against the default; run {self.run_id}")
         if "test_roc_auc" in self.test:
@@ -91,7 +91,7 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
     run_id = winner.runs[int(np.argmax(winner.values))]
     scores = _compare(finals, parent)
     gain = scores.difference(winner.label, default.label)
-    best = next(score.roc_auc for score in scores.variants if score.name == winner.label)
+    best = next(score.roc_auc for score in scores.settings if score.name == winner.label)
     parent.log_metrics(
         {
             "final_default_val_roc_auc": float(np.mean(default.values)),
@@ -157,10 +157,10 @@ def _train_all(
     return finals
 
 
-def _compare(finals: Sequence[Final], parent: RunLogger) -> VariantTable:
+def _compare(finals: Sequence[Final], parent: RunLogger) -> ComparisonTable:
     """Compares the settings on the same validation posters; logs table and figure."""
     records = {final.label: [find_run(run_id) for run_id in final.runs] for final in finals}
-    table = compare_variants(
+    table = compare(
         {label: [logged_predictions(run, "val") for run in runs] for label, runs in records.items()},
         threshold={
             label: [run.metrics.get("threshold", 0.5) for run in runs] for label, runs in records.items()

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
+from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
@@ -108,7 +109,7 @@ class PosterModel(PythonModel):
         maps: dict[int, str] = {}
         if scored:
             pixels = np.stack([item.pixels for item in images.values()])  # (B, S, S, 3)
-            probabilities[scored] = _sigmoid(self.logits(pixels) / self.settings.temperature)
+            probabilities[scored] = expit(self.logits(pixels) / self.settings.temperature)
             if explain:
                 maps = dict(zip(scored, self._explain(pixels), strict=True))
         rows = [
@@ -163,12 +164,6 @@ def _read(network: Path) -> Any:
     from poster_ml.serving.load import read_network
 
     return read_network(network)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Without overflow: exp only ever sees numbers at or below zero."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
 def _png(pixels: np.ndarray) -> str:

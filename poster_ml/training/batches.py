@@ -143,9 +143,3 @@ def iterate(batches: Batches) -> Any:
     """Yields every batch once, in order."""
     for index in range(len(batches)):
         yield batches[index]
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Turns logits (n,) into probabilities of Fresh, without overflow at either end."""
-    clipped = np.clip(logits, -700.0, 700.0)
-    return np.asarray(1.0 / (1.0 + np.exp(-clipped)))

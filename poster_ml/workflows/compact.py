@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, RegistryError
@@ -153,7 +154,7 @@ def _logits(model: Any, dataset: PreparedDataset, rows: np.ndarray) -> np.ndarra
 
 
 def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
-    return np.asarray(1.0 / (1.0 + np.exp(-logits / settings.temperature)) >= settings.threshold)
+    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)
 
 
 def _offer(record: RunRecord, content: bytes, settings: Any, result: CompactResult) -> Version:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.calibration import fit_temperature, logit, sigmoid
+from poster_ml.evaluation.calibration import fit_temperature, logit
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.thresholds import choose_threshold
 from poster_ml.explain.activations import dead_channels, default_activation_layers
@@ -40,7 +41,7 @@ class Operating:
 
     def uncalibrated_threshold(self) -> float:
         """Returns the same threshold for the sigmoid of a logit that was not divided by the temperature."""
-        return float(sigmoid(self.temperature * logit(self.threshold)))
+        return float(expit(self.temperature * logit(self.threshold)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fit_operating(logits: np.ndarray, labels: np.ndarray, settings: EvaluateConf
     temperature = fit_temperature(logits, labels) if settings.calibrate else 1.0
     threshold = choose_threshold(
         labels,
-        sigmoid(logits / temperature),
+        expit(logits / temperature),
         settings.threshold,
         cost_false_fresh=settings.cost_false_fresh,
         cost_false_rotten=settings.cost_false_rotten,
@@ -134,9 +135,9 @@ def judge(
         return known[name]
 
     logits = logits_of(split)
-    probabilities = sigmoid(logits / operating.temperature)
+    probabilities = expit(logits / operating.temperature)
     posters = posters_table(dataset, rows[split])
-    other = None if split == "val" else sigmoid(logits_of("val") / operating.temperature)
+    other = None if split == "val" else expit(logits_of("val") / operating.temperature)
     references = References(
         train=dataset.index.iloc[rows["train"]],
         validation=None if other is None else dataset.index.iloc[rows["val"]],
@@ -180,7 +181,7 @@ def judge(
 def score_images(model: Any, images: np.ndarray, operating: Operating) -> np.ndarray:
     """Returns the calibrated probability of Fresh (n,) of posters (n, H, W, 3) uint8 in memory."""
     samples = Samples(images, np.arange(len(images)), np.zeros(len(images), np.int64))
-    return np.asarray(sigmoid(predict_logits(model, samples) / operating.temperature))
+    return np.asarray(expit(predict_logits(model, samples) / operating.temperature))
 
 
 def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:

@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 METRIC = "val_roc_auc"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ class Ending:
     def text(self) -> str:
         """Returns a small table and the verdict."""
         seeds = len(self.winner.values)
-        lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, 95 % for other posters and other seeds"]
+        sure = f"{self.scores.confidence:.0%} for other posters and other seeds"
+        lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, {sure}"]
         lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.settings]
         gain = self.gain.text(4, sign=True)
         lines.append(f"winner: {self.winner.label}, {gain} against the default; run {self.run_id}")
@@ -89,7 +89,7 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
     winner = max(finals, key=lambda final: float(np.mean(final.values)))
     default = next(final for final in finals if final.label == DEFAULT)
     run_id = winner.runs[int(np.argmax(winner.values))]
-    scores = _compare(finals, parent)
+    scores = _compare(finals, parent, task.config.evaluate.confidence)
     gain = scores.difference(winner.label, default.label)
     best = next(score.roc_auc for score in scores.settings if score.name == winner.label)
     parent.log_metrics(
@@ -157,7 +157,7 @@ def _train_all(
     return finals
 
 
-def _compare(finals: Sequence[Final], parent: RunLogger) -> ComparisonTable:
+def _compare(finals: Sequence[Final], parent: RunLogger, confidence: float) -> ComparisonTable:
     """Compares the settings on the same validation posters; logs table and figure."""
     records = {final.label: [find_run(run_id) for run_id in final.runs] for final in finals}
     table = compare(
@@ -165,7 +165,7 @@ def _compare(finals: Sequence[Final], parent: RunLogger) -> ComparisonTable:
         threshold={
             label: [run.metrics.get("threshold", 0.5) for run in runs] for label, runs in records.items()
         },
-        confidence=CONFIDENCE,
+        confidence=confidence,
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

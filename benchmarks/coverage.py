@@ -15,8 +15,8 @@ import argparse
 
 import numpy as np
 
-from poster_ml.evaluation.intervals import delong_difference, metrics_with_intervals
-from poster_ml.evaluation.metrics import METRIC_NAMES, score
+from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
+from poster_ml.evaluation.stats import delong_difference
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 

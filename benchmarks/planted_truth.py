@@ -118,7 +118,7 @@ def report(
         return score_images(candidate.model, posters, Operating(1.0, 0.5))
 
     perturbations = {**corners(dataset.size, len(rows), seed), **PERTURBATIONS}
-    table = shortcut_table(predict, images, labels, perturbations, seed=seed)
+    table = shortcut_table(predict, images, labels, perturbations)
     print(f"\n{name}: {summary.count} posters, {len(rows)} of them for the test")
     print(
         f"ROC AUC {table['roc_auc'][0]:.3f} (best possible {summary.best_roc_auc:.3f}), "
@@ -126,8 +126,8 @@ def report(
     )
     maps = explain_images(candidate.model, images)
     games = {
-        "Fresh map at the title": pointing_game(maps, boxes["title"], seed=seed),
-        "Rotten map at a figure": pointing_game(-maps, boxes["figures"], seed=seed),
+        "Fresh map at the title": pointing_game(maps, boxes["title"]),
+        "Rotten map at a figure": pointing_game(-maps, boxes["figures"]),
     }
     print("\npointing game             map                  middle               by chance  advantage")
     for what, game in games.items():

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poster_ml.evaluation.intervals import delong_difference
+from poster_ml.evaluation.stats import delong_difference
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.serving.promotion import ERROR, decide, decision_level

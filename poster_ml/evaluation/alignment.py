@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import Floats, Integers, check_predictions
+from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import Floats, Integers
 
 if TYPE_CHECKING:
     import pandas

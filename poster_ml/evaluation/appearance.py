@@ -6,7 +6,7 @@ spline of the year (Harrell 2015, section 2.4.5) and one column per frequent gen
 in the outcome per standard deviation of the feature, in percentage points. Both outcomes have the same unit
 and the same design, so they can be compared: if the model is calibrated and sees the feature, its effect
 equals the critics'. A label is not normal and its variance not constant, so the intervals come from the
-sandwich variance in its HC3 form (MacKinnon and White 1985); p-values are corrected by Holm's method.
+sandwich variance in its HC3 form (`stats.partial_effect`); p-values are corrected by Holm's method.
 
 Association at equal year and genre, no more: what else differs between such posters (budget, studio,
 country) is not held equal.
@@ -22,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import split_genres
-from poster_ml.evaluation.intervals import Interval, check_confidence
-from poster_ml.evaluation.metrics import Floats, check_predictions
-from poster_ml.evaluation.paired import holm
+from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import Floats, Interval, check_confidence, holm, partial_effect
 from poster_ml.progress import progress
 
 if TYPE_CHECKING:
@@ -97,11 +96,13 @@ class Appearance:
     table: one row per feature, the strongest by the truth first: `feature, posters, mean,
         standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with `_ci_low`, `_ci_high`,
         `_p`, `_p_holm` and `_raw_effect` (without year and genre).
+    confidence: of the intervals; an effect is there where its `_p_holm` is below 1 - confidence.
     """
 
     table: pandas.DataFrame
     claims: list[ClaimResult]
     notes: list[str]
+    confidence: float
 
 
 NAMES = {
@@ -184,13 +185,14 @@ def measure_appearance(
             f"Not asked, for want of variation or of {FEWEST_POSTERS} posters: {', '.join(left_out)}."
         )
     if not rows:
-        return Appearance(pandas.DataFrame({"feature": []}), [_untested(claim) for claim in claims], notes)
+        nothing = pandas.DataFrame({"feature": []})
+        return Appearance(nothing, [_untested(claim) for claim in claims], notes, confidence)
     table = pandas.DataFrame(rows)
     for outcome in OUTCOMES:
-        table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"].tolist())
+        table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"])
     order = (table["truth_effect"] / (table["truth_ci_high"] - table["truth_ci_low"])).abs()
     table = table.iloc[np.argsort(-order.to_numpy(), kind="stable")].reset_index(drop=True)
-    return Appearance(table, _test_claims(claims, table, 1.0 - confidence), notes)
+    return Appearance(table, _test_claims(claims, table, 1.0 - confidence), notes, confidence)
 
 
 def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
@@ -225,63 +227,22 @@ def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
 
 
 def spline_columns(values: Floats) -> Floats:
-    """Returns a restricted cubic spline (N, K) of (N,) values, linear beyond the outer knots.
+    """Returns columns (N, K) that span the restricted cubic splines of (N,) values, linear beyond the knots.
 
-    With five distinct knots there are four columns; with fewer than three, the values alone. All are scaled
-    to about [-1, 1] so that least squares stays well conditioned.
+    With five distinct knots there are four columns beside a constant; with fewer than three, the values
+    alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
     """
+    from scipy.interpolate import CubicSpline
+
     spread = float(np.ptp(values)) or 1.0
     scaled = (values - np.median(values)) / spread
     knots = np.unique(np.quantile(scaled, KNOTS, method="nearest"))
-    columns = [scaled]
-    if len(knots) >= 3:
-        last, before = knots[-1], knots[-2]
-
-        def cube(knot: float) -> Floats:
-            return np.asarray(np.maximum(scaled - knot, 0.0) ** 3)
-
-        for knot in knots[:-2]:
-            bent = (
-                cube(knot)
-                - cube(before) * (last - knot) / (last - before)
-                + cube(last) * (before - knot) / (last - before)
-            )
-            columns.append(bent / (last - knots[0]) ** 2)
-    return np.column_stack(columns)
-
-
-def partial_effect(
-    feature: Floats, outcome: Floats, controls: Floats, confidence: float
-) -> tuple[Interval, float] | None:
-    """Returns the least-squares slope of the outcome on the feature beside controls, with its p-value.
-
-    Args:
-        feature, outcome: (N,).
-        controls: (N, K) with a column of ones; columns may depend on each other.
-        confidence: of the interval, from Student's t with the residual degrees of freedom.
-
-    Returns: slope with the HC3 interval, and the two-sided p-value of no slope; None where the controls leave
-        no variation in the feature, or too few degrees of freedom.
-    """
-    from scipy.stats import t
-
-    left, sizes, _ = np.linalg.svd(controls, full_matrices=False)
-    basis = left[:, sizes > sizes[0] * 1e-10]  # (N, rank)
-    freedom = len(feature) - basis.shape[1] - 1
-    rest = feature - basis @ (basis.T @ feature)
-    remaining = float(rest @ rest)
-    if freedom < 10 or remaining <= 1e-9 * max(float(((feature - feature.mean()) ** 2).sum()), 1e-300):
-        return None
-    # Frisch-Waugh-Lovell: the slope of residuals on residuals is the slope of the whole regression.
-    outcome_rest = outcome - basis @ (basis.T @ outcome)
-    slope = float(rest @ outcome_rest) / remaining
-    residuals = outcome_rest - slope * rest
-    leverage = (basis**2).sum(axis=1) + rest**2 / remaining
-    weighted = rest * residuals / np.maximum(1.0 - leverage, 1e-6)
-    error = float(np.sqrt((weighted**2).sum())) / remaining
-    quantile = float(t.ppf(1.0 - (1.0 - confidence) / 2.0, freedom))
-    p_value = float(2.0 * t.sf(abs(slope) / error, freedom)) if error > 0 else float(slope == 0.0)
-    return Interval(slope, slope - quantile * error, slope + quantile * error), p_value
+    if len(knots) < 3:
+        return np.asarray(scaled[:, None])
+    # One natural spline per knot, 1 there and 0 at the others. They sum to 1, so the first is left out.
+    spline = CubicSpline(knots, np.eye(len(knots))[:, 1:], bc_type="natural")
+    inside = np.clip(scaled, knots[0], knots[-1])
+    return np.asarray(spline(inside) + spline(inside, 1) * (scaled - inside)[:, None])
 
 
 def _measure(

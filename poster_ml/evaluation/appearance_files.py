@@ -52,10 +52,10 @@ def draw_appearance(path: Path, appearance: Appearance) -> Path:
             effect = effect_of(row, outcome)
             height = position + shift
             axis.plot([effect.low, effect.high], [height, height], color=colour, linewidth=1.7)
-            sure = row[f"{outcome}_p_holm"] < 0.05
+            there = row[f"{outcome}_p_holm"] < 1.0 - appearance.confidence
             axis.plot(
                 [effect.estimate], [height], marker="o", markersize=5.5, color=colour,
-                markerfacecolor=colour if sure else "white", markeredgewidth=1.4,
+                markerfacecolor=colour if there else "white", markeredgewidth=1.4,
             )  # fmt: skip
         axis.annotate(
             f"n = {row['posters']:,}",
@@ -75,7 +75,7 @@ def draw_appearance(path: Path, appearance: Appearance) -> Path:
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(
         "percentage points of Fresh per standard deviation, at equal year and genre\n"
-        "(line: interval; filled: still there after correction for all features)",
+        f"(line: {appearance.confidence:.0%} interval; filled: still there, corrected for all features)",
         fontsize=9,
     )
     axis.set_title("What goes with Fresh", loc="left", fontsize=10)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.evaluation.intervals import Interval, delong_interval, wilson_interval
-from poster_ml.evaluation.metrics import Floats, check_labels
+from poster_ml.evaluation.metrics import check_labels
+from poster_ml.evaluation.stats import Floats, Interval, delong_interval, wilson_interval
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:

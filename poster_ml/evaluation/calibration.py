@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.intervals import Interval, wilson_interval
-from poster_ml.evaluation.metrics import ECE_BINS, Floats, check_labels, check_predictions, ece_bins
+from poster_ml.evaluation.metrics import ECE_BINS, check_labels, check_predictions, ece_bins
+from poster_ml.evaluation.stats import Floats, Interval, wilson_interval
 
 # Outside of these a temperature says "the logits carry nothing" or "the classes are separated".
 TEMPERATURE_RANGE = (0.05, 100.0)
@@ -26,13 +26,6 @@ class ReliabilityBin:
     count: int
 
 
-def sigmoid(logits: npt.ArrayLike) -> Floats:
-    """Returns probabilities of logits, same shape, without overflow."""
-    from scipy.special import expit
-
-    return np.asarray(expit(np.asarray(logits, dtype=np.float64)), dtype=np.float64)
-
-
 def logit(probabilities: npt.ArrayLike) -> Floats:
     """Returns log odds of probabilities, same shape; 0 and 1 are clipped to float64's epsilon (+-36)."""
     epsilon = np.finfo(np.float64).eps
@@ -43,7 +36,7 @@ def logit(probabilities: npt.ArrayLike) -> Floats:
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Finds the temperature that makes validation probabilities most likely.
 
-    The calibrated probability is `sigmoid(logit / temperature)`. The order of the posters, and with it
+    The calibrated probability is `expit(logit / temperature)`. The order of the posters, and with it
     ROC AUC and the decision at 0.5, stays. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
 
     Args:

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.intervals import Interval
-from poster_ml.evaluation.paired import holm
+from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.seeding import generator
 
 BINS = 10

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval
 from poster_ml.figures import FRESH, INK, NEUTRAL, new_figure, save_figure
 
 

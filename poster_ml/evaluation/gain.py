@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import fit_metadata, has_genres, has_years, predict
 from poster_ml.evaluation.calibration import logit
-from poster_ml.evaluation.intervals import Interval, delong_difference, delong_interval
-from poster_ml.evaluation.metrics import Floats, check_predictions
+from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import Floats, Interval, delong_difference, delong_interval
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:

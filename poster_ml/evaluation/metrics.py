@@ -1,4 +1,4 @@
-"""Metrics of a binary classifier, for one set of predictions or for many bootstrap resamples at once.
+"""Metrics of a binary classifier with their intervals, for one set of predictions or for many resamples.
 
 A resample is written as one whole-number weight per poster (how often it was drawn), so that every metric
 of every resample is a matrix product or a cumulative sum over predictions that are sorted only once.
@@ -12,9 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from poster_ml.evaluation.stats import (
+    Floats,
+    Integers,
+    Interval,
+    bootstrap_weights,
+    delong_interval,
+    ece_interval,
+    percentile_interval,
+    wilson_interval,
+)
 
 ECE_BINS = 15  # Guo et al. 2017 (arXiv:1706.04599) use 15 equal-width bins
 METRIC_NAMES = (
@@ -93,6 +100,95 @@ def score(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float 
     scorer = Scorer.of(labels, probabilities, threshold)
     values = scorer.weighted(np.ones((1, len(scorer.labels))))
     return {name: float(values[name][0]) for name in METRIC_NAMES}
+
+
+def metrics_with_intervals(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    threshold: float,
+    repeats: int,
+    confidence: float,
+    seed: int,
+    stratified: bool = True,
+) -> dict[str, Interval]:
+    """Scores predictions and says how sure each figure is.
+
+    Accuracy has Wilson's interval, ROC AUC DeLong's, ECE that of `ece_interval`; all others have the
+    percentiles of a bootstrap. Its resamples keep the split's numbers of Fresh and Rotten posters, so it
+    speaks of posters of this class balance (`docs/evaluation.md` shows the coverage under both designs).
+    Where no resample differs from the sample, as for a model that calls every poster the same, it says
+    nothing: then the class balance is drawn too, and what follows from a share of exactly 0 or 1 is taken
+    from Wilson's interval of that share.
+
+    Args:
+        labels: (N,) 0 or 1, both present.
+        probabilities: (N,) of Fresh in [0, 1].
+        threshold: in [0, 1].
+        repeats: bootstrap resamples, at least 1; 1000 give each end to about a fiftieth of the width.
+        confidence: between 0 and 1, for example 0.95.
+        seed: int >= 0; the same seed gives the same interval.
+        stratified: see `bootstrap_weights`.
+
+    Returns: one Interval for each of METRIC_NAMES.
+
+    Raises: EvaluationError as `score`.
+    """
+    scorer = Scorer.of(labels, probabilities, threshold)
+    truth, values = check_predictions(labels, probabilities)
+    sample = scorer.weighted(np.ones((1, len(truth))))
+    draws, drawn_gaps = _draws(scorer, truth, repeats, seed, stratified)
+    right = int(((values >= threshold) == truth).sum())
+    result = {
+        "accuracy": wilson_interval(right, len(truth), confidence),
+        "roc_auc": delong_interval(truth, values, confidence),
+    }
+    constant = [name for name in METRIC_NAMES if np.ptp(draws[name]) < 1e-12 and name not in result]
+    if constant:
+        plain, plain_gaps = _draws(scorer, truth, repeats, seed, False)
+        draws |= {name: plain[name] for name in constant}
+        drawn_gaps = plain_gaps if "ece" in constant else drawn_gaps
+    for name in METRIC_NAMES:
+        if name == "ece":
+            result[name] = ece_interval(scorer.bin_gaps(np.ones((1, len(truth))))[0], drawn_gaps, confidence)
+        elif name not in result:
+            result[name] = percentile_interval(float(sample[name][0]), draws[name], confidence)
+    for name, (low, high) in _ends_from_rates(truth, values >= threshold, confidence).items():
+        if name in constant:
+            result[name] = Interval(result[name].estimate, low, high)
+    if "average_precision" in constant and result["roc_auc"].estimate == 1.0:
+        result["average_precision"] = Interval(1.0, result["roc_auc"].low, 1.0)
+    return {name: result[name] for name in METRIC_NAMES}
+
+
+def _ends_from_rates(
+    truth: Integers, called_fresh: npt.NDArray[np.bool_], confidence: float
+) -> dict[str, tuple[float, float]]:
+    """Returns the ends of balanced accuracy and F1 at both ends of the rates that they are made of."""
+    fresh = float(truth.mean())
+    right = called_fresh == truth
+    rates = [
+        wilson_interval(int(right[truth == value].sum()), int((truth == value).sum()), confidence)
+        for value in (1, 0)
+    ]
+    ends: dict[str, list[float]] = {"balanced_accuracy": [], "f1": []}
+    for sensitivity, specificity in ((one.low for one in rates), (one.high for one in rates)):
+        called = sensitivity * fresh + (1.0 - specificity) * (1.0 - fresh)
+        ends["balanced_accuracy"].append((sensitivity + specificity) / 2.0)
+        ends["f1"].append(2.0 * sensitivity * fresh / (called + fresh))
+    return {name: (low, high) for name, (low, high) in ends.items()}
+
+
+def _draws(
+    scorer: Scorer, truth: Integers, repeats: int, seed: int, stratified: bool
+) -> tuple[dict[str, Floats], Floats]:
+    """Returns each metric (repeats,) and the gaps of the calibration bins (repeats, 15) of the resamples."""
+    chunks = [
+        (scorer.weighted(weights), scorer.bin_gaps(weights))
+        for weights in bootstrap_weights(truth, repeats, seed, stratified=stratified)
+    ]
+    metrics = {name: np.concatenate([chunk[name] for chunk, _ in chunks]) for name in METRIC_NAMES}
+    return metrics, np.concatenate([gaps for _, gaps in chunks])
 
 
 def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:

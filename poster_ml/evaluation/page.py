@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.page_style import STYLE
 from poster_ml.evaluation.report_files import EvaluationResult
+from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.verdicts import verdict_sentences
 from poster_ml.files import atomic_path
 

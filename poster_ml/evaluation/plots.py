@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.evaluation.calibration import reliability_bins
-from poster_ml.evaluation.intervals import Interval, bootstrap_weights
-from poster_ml.evaluation.metrics import Floats, Integers, check_predictions, score
+from poster_ml.evaluation.metrics import check_predictions, score
+from poster_ml.evaluation.stats import Floats, Integers, Interval, bootstrap_weights
 from poster_ml.figures import FRESH, GRID, INK, NEUTRAL, ROTTEN, new_figure, save_figure
 
 BAND_REPEATS = 300  # a shaded band needs fewer resamples than a printed interval

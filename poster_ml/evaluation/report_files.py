@@ -19,8 +19,7 @@ from poster_ml.evaluation.baselines import (
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.gain import PosterGain, poster_gain
-from poster_ml.evaluation.intervals import Interval, metrics_with_intervals
-from poster_ml.evaluation.metrics import Floats, check_predictions
+from poster_ml.evaluation.metrics import check_predictions, metrics_with_intervals
 from poster_ml.evaluation.plots import (
     draw_calibration,
     draw_confusion_matrix,
@@ -28,6 +27,7 @@ from poster_ml.evaluation.plots import (
     draw_roc,
 )
 from poster_ml.evaluation.slices import MINIMUM_POSTERS, Slice, compute_slices, worst_slices, write_slices
+from poster_ml.evaluation.stats import Floats, Interval
 from poster_ml.files import atomic_path
 
 if TYPE_CHECKING:

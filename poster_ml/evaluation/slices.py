@@ -1,8 +1,12 @@
-"""Where a model is good and where it is bad: metrics by decade, genre, shape and brightness of the poster."""
+"""Where a model is good and where it is bad: metrics by decade, genre, shape and brightness of the poster.
+
+With some thirty slices one or two look bad by chance alone. So each that is large enough is compared with all
+other posters, and the p-values of all slices are one family, corrected by Holm's method.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import split_genres
-from poster_ml.evaluation.intervals import Interval, delong_interval, wilson_interval
 from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import (
+    Floats,
+    Integers,
+    Interval,
+    auc_gap,
+    delong_interval,
+    holm,
+    wilson_interval,
+)
 from poster_ml.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas
 
-MINIMUM_POSTERS = 20  # slices below this are listed, but never called the worst
+MINIMUM_POSTERS = 20  # slices below this are listed, but not compared with the other posters
 MINIMUM_PER_CLASS = 10  # nor are those with fewer Fresh or Rotten ones: their ROC AUC hangs on single posters
 # Width over height of a one-sheet is 27 / 40 = .675; scans of it vary by about 5 %.
 ASPECT_EDGES = (0.64, 0.71)
@@ -27,7 +39,12 @@ BRIGHTNESS_NAMES = ("darkest quarter", "dark quarter", "bright quarter", "bright
 
 @dataclass(frozen=True)
 class Slice:
-    """One group of posters; `roc_auc` is None where it has one class only."""
+    """One group of posters.
+
+    roc_auc: None where the group has one class only.
+    p_holm: of no difference in ROC AUC to all other posters, corrected over all slices; NaN: not asked.
+    worse: whether its ROC AUC is significantly below that of all other posters.
+    """
 
     kind: str
     name: str
@@ -36,6 +53,8 @@ class Slice:
     accuracy: Interval
     majority_accuracy: float
     roc_auc: Interval | None
+    p_holm: float = float("nan")
+    worse: bool = False
 
 
 def compute_slices(
@@ -56,6 +75,7 @@ def compute_slices(
     """
     labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
     slices: list[Slice] = []
+    gaps: list[tuple[float, float]] = []
     for kind, groups in _groups(posters).items():
         for name in sorted(groups, key=_rank):
             rows = groups[name]
@@ -73,7 +93,25 @@ def compute_slices(
                     roc_auc=delong_interval(truth, scores, confidence) if 0.0 < share < 1.0 else None,
                 )
             )
-    return slices
+            gaps.append(_gap_to_others(labels, values, rows, name, confidence))
+    corrected = holm([p_value for _, p_value in gaps]).tolist()
+    return [
+        replace(item, p_holm=p_holm, worse=gap < 0 and p_holm < 1.0 - confidence)
+        for item, (gap, _), p_holm in zip(slices, gaps, corrected, strict=True)
+    ]
+
+
+def _gap_to_others(
+    labels: Integers, values: Floats, rows: npt.NDArray[np.int64], name: str, confidence: float
+) -> tuple[float, float]:
+    """Returns ROC AUC of a slice less that of all other posters, and its p-value; NaN where too few are."""
+    inside = np.zeros(len(labels), np.bool_)
+    inside[rows] = True
+    fewest = min(np.bincount(labels[side], minlength=2).min() for side in (inside, ~inside))
+    if name == "unknown" or len(rows) < MINIMUM_POSTERS or fewest < MINIMUM_PER_CLASS:
+        return float("nan"), float("nan")
+    interval, p_value = auc_gap(labels, values, inside, confidence)
+    return interval.estimate, p_value
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -127,26 +165,19 @@ def _binned(
 
 
 def worst_slices(slices: list[Slice], overall_auc: float, count: int = 3) -> list[Slice]:
-    """Names the slices with the lowest ROC AUC, among those with enough posters of each class.
+    """Names the slices whose ROC AUC is significantly below that of all other posters; none where none is.
 
     Args:
         slices: of `compute_slices`.
-        overall_auc: of all posters; only slices below it can be worst.
+        overall_auc: of all posters.
         count: how many at most.
 
     Returns: worst first, by how many half-widths of its own interval a slice lies below `overall_auc`: a
         slice is not the worst for being small, nor for being large and a hair below.
     """
-    known = [
-        item
-        for item in slices
-        if item.count >= MINIMUM_POSTERS
-        and item.name != "unknown"
-        and round(item.count * min(item.fresh_share, 1.0 - item.fresh_share)) >= MINIMUM_PER_CLASS
-    ]
     gaps: list[tuple[float, Slice]] = []
-    for item in known:
-        if item.roc_auc is not None and item.roc_auc.estimate < overall_auc:
+    for item in slices:
+        if item.worse and item.roc_auc is not None:
             half = max((item.roc_auc.high - item.roc_auc.low) / 2.0, 1e-9)
             gaps.append(((overall_auc - item.roc_auc.estimate) / half, item))
     return [item for _, item in sorted(gaps, key=lambda pair: -pair[0])[:count]]
@@ -172,10 +203,12 @@ def slices_table(slices: list[Slice]) -> pandas.DataFrame:
                 "roc_auc": auc.estimate,
                 "roc_auc_ci_low": auc.low,
                 "roc_auc_ci_high": auc.high,
+                "p_holm": item.p_holm,
+                "worse": item.worse,
             }
         )
     columns = ["slice", "value", "posters", "fresh_share", "accuracy", "accuracy_ci_low", "accuracy_ci_high"]
-    columns += ["majority_accuracy", "roc_auc", "roc_auc_ci_low", "roc_auc_ci_high"]
+    columns += ["majority_accuracy", "roc_auc", "roc_auc_ci_low", "roc_auc_ci_high", "p_holm", "worse"]
     return pandas.DataFrame(rows, columns=columns)
 
 

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from scipy.special import expit
 
-from poster_ml.explain.bootstrap import mean_interval
+from poster_ml.evaluation.stats import holm, mean_interval
 from poster_ml.explain.controls import control_maps
 from poster_ml.explain.gradients import padded_batches
 from poster_ml.explain.graph import check_images
@@ -38,6 +38,8 @@ def measure_faithfulness(
     model: keras.Model,
     images: np.ndarray,
     *,
+    threshold: float = 0.5,
+    confidence: float = 0.95,
     method: str = "auto",
     layer_name: str = "",
     seed: int = 0,
@@ -54,13 +56,16 @@ def measure_faithfulness(
     Args:
         model: Keras model with one logit (B, 1); read only.
         images: (N, H, W, 3) uint8, N at least 1.
+        threshold: in [0, 1]; Fresh is predicted from this probability on (the sigmoid of the model's logit).
         method, layer_name: as for `explain_images`.
-        seed: of random maps, ties, noise, new weights and resamples.
+        confidence: of the intervals, between 0 and 1.
+        seed: of random maps, ties, noise and new weights.
         batch_size: posters per pass.
         steps: of the deletion and insertion curves, at least 2.
 
     Returns: a dict for JSON: `settings`; `scores[map][score]` with mean and interval over posters;
-        `against[control][score]`: the paired advantage of the model's map, positive where it is better;
+        `against[control][score]`: the paired advantage of the model's map, positive where it is better, with
+        `p_holm`, corrected over all controls and scores, and `better`, whether it is so significantly;
         `curves[map]`: the mean deletion and insertion curves over `shares`; `randomisation`: one entry per
         stage.
     Raises: ValueError with what was received; UnknownLayerError; ExplanationError for an unknown method.
@@ -71,7 +76,7 @@ def measure_faithfulness(
     explainer = Explainer(model, method=method, layer_name=layer_name)
     predict = probability_function(model, batch_size)
     ends = _end_probabilities(predict, images)
-    sides = np.where(ends[:, 0] >= 0.5, 1, -1)  # which class each map has to speak for
+    sides = np.where(ends[:, 0] >= threshold, 1, -1)  # which class each map has to speak for
     model_maps = draw_maps(explainer, images, batch_size)
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
     curves = {
@@ -86,17 +91,15 @@ def measure_faithfulness(
             "posters": len(images),
             "steps": steps,
             "road_shares": list(ROAD_SHARES),
+            "confidence": confidence,
             "seed": seed,
             "forward_passes_per_poster": 3 + len(maps) * (2 * (steps - 1) + 2 * len(ROAD_SHARES)),
         },
         "zero_maps": int((np.abs(model_maps).max(axis=(1, 2)) == 0).sum()),
         "scores": {
-            name: {score: mean_interval(one[score], seed, f"{name} {score}") for score in SCORES}
-            for name, one in values.items()
+            name: {score: _mean(one[score], confidence) for score in SCORES} for name, one in values.items()
         },
-        "against": {
-            name: _advantage(values["model"], values[name], name, seed) for name in maps if name != "model"
-        },
+        "against": _advantages(values, confidence),
         "curves": {
             "shares": np.linspace(0, 1, steps + 1).tolist(),
             **{
@@ -104,7 +107,7 @@ def measure_faithfulness(
                 for name, one in curves.items()
             },
         },
-        "randomisation": _randomisation(model, images, explainer, seed, batch_size),
+        "randomisation": _randomisation(model, images, explainer, confidence, seed, batch_size),
     }
 
 
@@ -208,18 +211,36 @@ def _area(curve: np.ndarray) -> np.ndarray:
     return np.asarray((curve[:, 1:] + curve[:, :-1]).mean(axis=1) / 2)
 
 
-def _advantage(
-    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], name: str, seed: int
-) -> dict[str, dict[str, float]]:
+def _mean(values: np.ndarray, confidence: float) -> dict[str, float]:
+    return mean_interval(values, confidence)[0].record(len(values))
+
+
+def _advantages(
+    values: dict[str, dict[str, np.ndarray]], confidence: float
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How much better the model's map is than each control; all of them and all scores are one family."""
     signs = {"deletion": -1, "insertion": 1, "road": 1}
-    return {
-        score: mean_interval(sign * (ours[score] - theirs[score]), seed, f"{name} against {score}")
-        for score, sign in signs.items()
-    }
+    asked = [(control, score) for control in values if control != "model" for score in signs]
+    tested = [
+        mean_interval(signs[score] * (values["model"][score] - values[control][score]), confidence)
+        for control, score in asked
+    ]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    corrected = holm([p_value for _, p_value in tested]).tolist()
+    for (control, score), (interval, _), p_holm in zip(asked, tested, corrected, strict=True):
+        better = interval.estimate > 0 and p_holm < 1.0 - confidence
+        count = len(values["model"][score])
+        found.setdefault(control, {})[score] = interval.record(count) | {"p_holm": p_holm, "better": better}
+    return found
 
 
 def _randomisation(
-    model: keras.Model, images: np.ndarray, explainer: Explainer, seed: int, batch_size: int
+    model: keras.Model,
+    images: np.ndarray,
+    explainer: Explainer,
+    confidence: float,
+    seed: int,
+    batch_size: int,
 ) -> list[dict[str, Any]]:
     explainers = {id(model): explainer}  # each is compiled once; later weights of the copy are seen
 
@@ -228,4 +249,4 @@ def _randomisation(
             explainers[id(one)] = Explainer(one, method=explainer.method, layer_name=explainer.layer_name)
         return draw_maps(explainers[id(one)], pictures, batch_size)
 
-    return randomisation_check(model, images, explain, seed=seed)
+    return randomisation_check(model, images, explain, confidence=confidence, seed=seed)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from scipy.stats import rankdata
 
+from poster_ml.evaluation.stats import (
+    delong_difference,
+    mcnemar,
+    paired_accuracy_difference,
+    structural_components,
+)
 from poster_ml.explain.graph import check_images
 from poster_ml.explain.pointing import Box, box_mask
 from poster_ml.explain.removal import impute
@@ -17,7 +23,7 @@ from poster_ml.progress import progress
 from poster_ml.seeding import derive_seed, generator
 
 Perturbation = Callable[[np.ndarray], np.ndarray]
-_RESAMPLES = 1000
+_ENDS = ("", "_ci_low", "_ci_high")
 
 
 def blur(images: np.ndarray, sigma: float = 0.02) -> np.ndarray:
@@ -124,7 +130,6 @@ def shortcut_table(
     *,
     threshold: float = 0.5,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Scores a model on the posters as they are and perturbed, with paired differences.
 
@@ -135,83 +140,51 @@ def shortcut_table(
         perturbations: name -> function from and to (N, H, W, 3) uint8.
         threshold: probability from which a poster is called Fresh, in [0, 1].
         confidence: of the intervals, between 0 and 1.
-        seed: of the resamples; posters are drawn within each class.
 
     Returns: one row for "none" and one per perturbation: `perturbation, posters, accuracy, roc_auc,
-        mean_probability`, each of `accuracy_change` and `roc_auc_change` with `_ci_low`, `_ci_high` (paired
-        bootstrap; 0 for "none").
+        mean_probability`, each of `accuracy_change` (Agresti and Min; McNemar) and `roc_auc_change` (DeLong)
+        with `_ci_low`, `_ci_high` and the uncorrected `_p`; the changes of "none" are 0, without a p-value.
     Raises: ValueError with what was received.
     """
     check_images(images)
     labels = np.asarray(labels)
     if labels.shape != (len(images),) or set(np.unique(labels)) != {0, 1}:
         raise ValueError(f"labels must be (N,) with both 0 and 1, got {labels.shape=}, {np.unique(labels)=}")
-    judge = partial(
-        _compare,
-        labels=labels,
-        threshold=threshold,
-        resamples=_stratified_resamples(labels, seed),
-        confidence=confidence,
-    )
     usual = np.asarray(predict(images), np.float64)
-    rows = [{"perturbation": "none", **judge(usual, usual)}]
+    same = dict.fromkeys((f"{name}_change{end}" for name in ("accuracy", "roc_auc") for end in _ENDS), 0.0)
+    rows: list[dict[str, Any]] = [{"perturbation": "none", **_scores(labels, usual, threshold), **same}]
     for name, perturb in progress(perturbations.items(), "shortcut tests", total=len(perturbations)):
         changed = perturb(images)
         if changed.shape != images.shape or changed.dtype != np.uint8:
             raise ValueError(f"perturbation {name!r} must keep shape and type, gave {changed.shape=}")
         probabilities = np.asarray(predict(changed), np.float64)
-        rows.append({"perturbation": name, **judge(usual, probabilities)})
+        changes = _changes(labels, usual, probabilities, threshold, confidence)
+        rows.append({"perturbation": name, **_scores(labels, probabilities, threshold), **changes})
     return pd.DataFrame(rows)
 
 
-def _compare(
-    usual: np.ndarray,
-    changed: np.ndarray,
-    *,
-    labels: np.ndarray,
-    threshold: float,
-    resamples: np.ndarray,
-    confidence: float,
-) -> dict[str, float]:
-    right, right_before = (changed >= threshold) == labels, (usual >= threshold) == labels
-    gains = right.astype(float) - right_before.astype(float)
-    auc, auc_before = rank_auc(labels, changed), rank_auc(labels, usual)
-    auc_changes = [
-        rank_auc(labels[rows], changed[rows]) - rank_auc(labels[rows], usual[rows])
-        for rows in progress(resamples, "bootstrap", brief=True)
-    ]
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    accuracy_low, accuracy_high = np.quantile(gains[resamples].mean(axis=1), ends)
-    auc_low, auc_high = np.quantile(auc_changes, ends)
+def _scores(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
     return {
         "posters": len(labels),
-        "accuracy": float(right.mean()),
-        "accuracy_change": float(gains.mean()),
-        "accuracy_change_ci_low": float(accuracy_low),
-        "accuracy_change_ci_high": float(accuracy_high),
-        "roc_auc": auc,
-        "roc_auc_change": auc - auc_before,
-        "roc_auc_change_ci_low": float(auc_low),
-        "roc_auc_change_ci_high": float(auc_high),
-        "mean_probability": float(changed.mean()),
+        "accuracy": float(((probabilities >= threshold) == labels).mean()),
+        "roc_auc": structural_components(labels, probabilities)[0],
+        "mean_probability": float(probabilities.mean()),
     }
 
 
-def rank_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half; labels 0 and 1, both occurring."""
-    fresh = labels == 1
-    count = int(fresh.sum())
-    rank_sum = rankdata(scores)[fresh].sum()
-    return float((rank_sum - count * (count + 1) / 2) / (count * (len(labels) - count)))
-
-
-def _stratified_resamples(labels: np.ndarray, seed: int) -> np.ndarray:
-    draw = generator(seed, "shortcut resamples")
-    parts = []
-    for value in (0, 1):
-        rows = np.flatnonzero(labels == value)
-        parts.append(rows[draw.integers(0, len(rows), (_RESAMPLES, len(rows)))])
-    return np.concatenate(parts, axis=1)
+def _changes(
+    labels: np.ndarray, usual: np.ndarray, changed: np.ndarray, threshold: float, confidence: float
+) -> dict[str, float]:
+    right, before = (changed >= threshold) == labels, (usual >= threshold) == labels
+    gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
+    accuracy = paired_accuracy_difference(gained, lost, len(labels), confidence)
+    auc, auc_p = delong_difference(labels, changed, usual, confidence)
+    return {
+        **accuracy.columns("accuracy_change"),
+        "accuracy_change_p": mcnemar(gained, lost),
+        **auc.columns("roc_auc_change"),
+        "roc_auc_change_p": auc_p,
+    }
 
 
 def _centre(images: np.ndarray, width: float) -> np.ndarray:

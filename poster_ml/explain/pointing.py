@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from poster_ml.explain.bootstrap import mean_interval
+from poster_ml.evaluation.stats import mean_interval, wilson_interval
 from poster_ml.explain.controls import centre_maps
 
 Box = tuple[float, float, float, float]
 
 
-def pointing_game(maps: np.ndarray, boxes: Sequence[Sequence[Box]], *, seed: int = 0) -> dict[str, Any]:
+def pointing_game(
+    maps: np.ndarray, boxes: Sequence[Sequence[Box]], *, confidence: float = 0.95
+) -> dict[str, Any]:
     """Counts how often a map's highest place lies in one of its poster's boxes.
 
     Args:
         maps: (N, H, W), higher is more important. A map of zeros points nowhere: a miss.
         boxes: for each map its boxes (left, top, right, bottom) in pixels of the map, right and bottom
             exclusive. Posters without a box do not count.
-        seed: of the resamples.
+        confidence: of the intervals, between 0 and 1.
 
     Returns: a dict for JSON: `hit_rate`, with `centre_hit_rate`, the same for a map that always points at the
         middle, `area_share`, the share of the poster that the boxes cover (what a random place would hit),
@@ -43,13 +45,13 @@ def pointing_game(maps: np.ndarray, boxes: Sequence[Sequence[Box]], *, seed: int
         hits.append(_hit(maps[row], mask))
         centre_hits.append(_hit(centre, mask))
         areas.append(float(mask.mean()))
-    ours, theirs = np.array(hits), np.array(centre_hits)
+    ours, theirs, count = np.array(hits), np.array(centre_hits), len(rows)
     return {
-        "posters": len(rows),
-        "hit_rate": mean_interval(ours, seed, "pointing"),
-        "centre_hit_rate": mean_interval(theirs, seed, "pointing centre"),
-        "area_share": mean_interval(np.array(areas), seed, "pointing area"),
-        "advantage_over_centre": mean_interval(ours - theirs, seed, "pointing advantage"),
+        "posters": count,
+        "hit_rate": wilson_interval(float(ours.sum()), count, confidence).record(count),
+        "centre_hit_rate": wilson_interval(float(theirs.sum()), count, confidence).record(count),
+        "area_share": mean_interval(areas, confidence, bounds=(0.0, 1.0))[0].record(count),
+        "advantage_over_centre": mean_interval(ours - theirs, confidence)[0].record(count),
     }
 
 

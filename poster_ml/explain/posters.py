@@ -77,6 +77,7 @@ def write_explanation(
     titles: Sequence[str | float | None],
     out: Path,
     *,
+    threshold: float = 0.5,
     method: str = "auto",
     layer_name: str = "",
     batch_size: int = 16,
@@ -90,6 +91,7 @@ def write_explanation(
         probabilities: (N,) of Fresh, in [0, 1].
         titles: N names.
         out: folder, made where missing.
+        threshold: the model's, in [0, 1]; predicted Fresh from here on, which decides what is an error.
         method, layer_name: as for `explain_images`.
         batch_size: posters per pass.
 
@@ -103,7 +105,7 @@ def write_explanation(
             f"{len(probabilities)=}, {len(titles)=}"
         )
     explainer = Explainer(model, method=method, layer_name=layer_name)
-    chosen = choose_posters(np.asarray(labels), np.asarray(probabilities))
+    chosen = choose_posters(np.asarray(labels), np.asarray(probabilities), threshold)
     how = explainer.how
     written = []
     for name, (heading, rows) in chosen.items():
@@ -128,12 +130,18 @@ def write_explanation(
     return written
 
 
-def choose_posters(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, tuple[str, np.ndarray]]:
-    """Chooses the rows of the four sheets: name -> (heading, at most 8 rows, the surest or worst first)."""
+def choose_posters(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Chooses the rows of the four sheets: name -> (heading, at most 8 rows, the surest or worst first).
+
+    A poster is an error where it was called Fresh (its probability is `threshold` or more) and is Rotten, or
+    the other way round.
+    """
     rising = np.argsort(probabilities, kind="stable")
     falling = np.argsort(-probabilities, kind="stable")
-    false_fresh = [row for row in falling if labels[row] == 0 and probabilities[row] >= 0.5]
-    false_rotten = [row for row in rising if labels[row] == 1 and probabilities[row] < 0.5]
+    false_fresh = [row for row in falling if labels[row] == 0 and probabilities[row] >= threshold]
+    false_rotten = [row for row in rising if labels[row] == 1 and probabilities[row] < threshold]
     return {
         "cam_fresh_top8": ("Most surely Fresh", falling[:SURE]),
         "cam_rotten_top8": ("Most surely Rotten", rising[:SURE]),

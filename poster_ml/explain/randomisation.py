@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import rankdata
 from skimage.metrics import structural_similarity
 
-from poster_ml.explain.bootstrap import mean_interval
+from poster_ml.evaluation.stats import mean_interval
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
@@ -22,7 +22,13 @@ MapFunction = Callable[[keras.Model, np.ndarray], np.ndarray]
 
 
 def randomisation_check(
-    model: keras.Model, images: np.ndarray, explain: MapFunction, *, seed: int, stages: int = 4
+    model: keras.Model,
+    images: np.ndarray,
+    explain: MapFunction,
+    *,
+    confidence: float = 0.95,
+    seed: int,
+    stages: int = 4,
 ) -> list[dict[str, Any]]:
     """Compares a model's maps with those of its copy with more and more layers redrawn, from the top down.
 
@@ -30,6 +36,7 @@ def randomisation_check(
         model: read only; the weights are redrawn in a copy.
         images: (B, H, W, 3) uint8, B at least 1.
         explain: (model, images) -> (B, H, W) signed maps in [-1, 1].
+        confidence: of the intervals, between 0 and 1.
         seed: of the new weights.
         stages: steps from the top layer to all layers, at least 1; each costs one map per poster.
 
@@ -54,7 +61,7 @@ def randomisation_check(
             {
                 "layers": end,
                 "lowest_layer": str(layers[end - 1].name),
-                **_similarities(original, explain(copy, images), seed, end),
+                **_similarities(original, explain(copy, images), confidence),
             }
         )
     return results
@@ -101,11 +108,13 @@ def map_similarity(one: np.ndarray, other: np.ndarray) -> float:
     return float(structural_similarity(one, other, data_range=2.0, win_size=window))
 
 
-def _similarities(original: np.ndarray, changed: np.ndarray, seed: int, end: int) -> dict[str, Any]:
+def _similarities(original: np.ndarray, changed: np.ndarray, confidence: float) -> dict[str, Any]:
     pairs = list(zip(original, changed, strict=True))
     measured = {
         "spearman": [spearman(one, other) for one, other in pairs],
         "spearman_absolute": [spearman(np.abs(one), np.abs(other)) for one, other in pairs],
         "ssim": [map_similarity(one, other) for one, other in pairs],
     }
-    return {name: mean_interval(np.array(values), seed, f"{name} {end}") for name, values in measured.items()}
+    return {
+        name: mean_interval(values, confidence)[0].record(len(values)) for name, values in measured.items()
+    }

@@ -25,7 +25,7 @@ from poster_ml.serving.registry import CHALLENGER, CHAMPION, find_version, move_
 if TYPE_CHECKING:
     import pandas
 
-    from poster_ml.evaluation.intervals import Interval
+    from poster_ml.evaluation.stats import Interval
 
 ERROR = 0.025  # chance of even one false promotion among all decisions on the same posters
 SPLIT = "test"
@@ -87,7 +87,7 @@ def decide(
     Returns: the difference in ROC AUC with DeLong's paired interval of confidence 1 - 2 * level, and the
         one-sided p-value, below `level` exactly where the interval lies above 0.
     """
-    from poster_ml.evaluation.intervals import delong_difference
+    from poster_ml.evaluation.stats import delong_difference
 
     difference, two_sided = delong_difference(labels, challenger, champion, 1.0 - 2.0 * level)
     return difference, two_sided / 2.0 if difference.estimate > 0 else 1.0 - two_sided / 2.0

@@ -12,13 +12,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from poster_ml import seeding
 from poster_ml.config import TrainConfig
 from poster_ml.progress import progress_bar
 from poster_ml.training import checkpoint, selection
-from poster_ml.training.batches import Batches, Samples, predict_logits, sigmoid
+from poster_ml.training.batches import Batches, Samples, predict_logits
 from poster_ml.training.optimizers import build_optimizer, plateau_rate
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
 def validation_metrics(model: Any, validation: Samples, batch_size: int) -> dict[str, float]:
     """Exact accuracy, log loss (nats) and ROC AUC on validation samples, in inference mode."""
     logits = predict_logits(model, validation, batch_size)
-    probabilities = sigmoid(logits)
+    probabilities = expit(logits)
     if not np.isfinite(logits).all():
         return {"val_accuracy": float("nan"), "val_loss": float("nan"), "val_auc": float("nan")}
     return {

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, RegistryError
-from poster_ml.evaluation.intervals import Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.serving.compact import CompactNetwork, quantise

@@ -1,8 +1,7 @@
-"""`poster-ml compare`: runs on the same posters, and which of their differences are real."""
+"""`poster-ml compare`: runs on the same posters, and which of their differences are significant."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ import pandas as pd
 
 from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError, TrackingError
-from poster_ml.evaluation.comparison import ComparisonTable, compare_runs
-from poster_ml.evaluation.variants import VariantTable, compare_variants
+from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
 from poster_ml.tracking.runs import RunRecord, find_run
 from poster_ml.workflows.recorded import fetched
@@ -24,14 +22,11 @@ class Comparison:
     """All runs, and, where some differ in nothing but the seed, their means over seeds."""
 
     by_run: ComparisonTable
-    by_setting: VariantTable | None
+    by_setting: ComparisonTable | None
 
     def text(self) -> str:
-        """Returns the tables and, in words, which differences are real."""
-        parts = [self.by_run.text()]
-        if self.by_setting is not None:
-            parts.append(self.by_setting.text())
-        return "\n\n".join(parts)
+        """Returns the tables and, in words, which differences are significant."""
+        return "\n\n".join(table.text() for table in (self.by_run, self.by_setting) if table is not None)
 
 
 def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = None) -> Comparison:
@@ -41,7 +36,7 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
         runs: ids of at least two runs.
         split: whose predictions: `val` after train, `test` after evaluate.
         out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
-            seeds `settings.csv` and `settings.png`; None: no files.
+            seeds `settings.csv`, `settings.png` and `spreads.csv`; None: no files.
 
     Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do; OutputError
         where `out` holds other files.
@@ -54,21 +49,19 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
     groups = group_by_setting(named)
     predictions = {name: logged_predictions(record, split) for name, record in named.items()}
     thresholds = {name: record.metrics.get("threshold", 0.5) for name, record in named.items()}
-    settings = EvaluateConfig()
-    by_run = compare_runs(
-        predictions,
-        threshold=thresholds,
-        repeats=settings.bootstrap,
-        confidence=settings.confidence,
-        seed=0,
-        variants={name: label for label, members in groups.items() for name in members},
+    confidence = EvaluateConfig().confidence
+    by_run = compare(
+        {name: [table] for name, table in predictions.items()},
+        threshold={name: [limit] for name, limit in thresholds.items()},
+        confidence=confidence,
+        accuracy=True,
     )
     by_setting = None
-    if 1 < len(groups) < len(named):
-        by_setting = compare_variants(
+    if len(groups) < len(named):
+        by_setting = compare(
             {label: [predictions[name] for name in members] for label, members in groups.items()},
             threshold={label: [thresholds[name] for name in members] for label, members in groups.items()},
-            confidence=settings.confidence,
+            confidence=confidence,
         )
     comparison = Comparison(by_run, by_setting)
     if out is not None:
@@ -121,18 +114,19 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
 
 def _write(comparison: Comparison, out: Path) -> None:
     open_output_folder(out, "compare")
-    table = comparison.by_run
+    by_run, by_setting = comparison.by_run, comparison.by_setting
     texts = {
-        "pairs.csv": table.frame().to_csv(index=False),
-        "runs.csv": table.runs_frame().to_csv(index=False),
+        "pairs.csv": by_run.frame().to_csv(index=False),
+        "runs.csv": by_run.settings_frame().to_csv(index=False),
         "comparison.txt": comparison.text() + "\n",
-        "spreads.csv": pd.DataFrame(map(dataclasses.asdict, table.spreads)).to_csv(index=False),
     }
-    if comparison.by_setting is not None:
-        texts["settings.csv"] = comparison.by_setting.frame().to_csv(index=False)
-        comparison.by_setting.draw(out / "settings.png")
+    by_run.draw(out / "pairs.png")
+    by_run.draw_settings(out / "runs.png")
+    if by_setting is not None:
+        texts["spreads.csv"] = by_setting.settings_frame().to_csv(index=False)
+    if by_setting is not None and by_setting.pairs:
+        texts["settings.csv"] = by_setting.frame().to_csv(index=False)
+        by_setting.draw(out / "settings.png")
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    table.draw(out / "pairs.png")
-    table.draw_runs(out / "runs.png")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError
@@ -229,7 +230,7 @@ def _score(dataset: PreparedDataset, rows: np.ndarray, model_uri: str) -> np.nda
         )
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     logits = [model.logits(np.array(dataset.images[batch])) for batch in progress(batches, "scoring")]
-    return np.asarray(1.0 / (1.0 + np.exp(-np.concatenate(logits) / model.settings.temperature)))
+    return np.asarray(expit(np.concatenate(logits) / model.settings.temperature))
 
 
 def _about_broken(lines: int) -> str:

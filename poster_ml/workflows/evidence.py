@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from poster_ml import seeding
-from poster_ml.config import ExperimentConfig, ExplainConfig
+from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
 from poster_ml.evaluation.appearance import Appearance, measure_appearance
 from poster_ml.evaluation.appearance_files import write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game
@@ -34,7 +34,8 @@ Predict = Callable[[np.ndarray], np.ndarray]
 class Evidence:
     """What was found on one split; None for what was not asked.
 
-    shortcuts: as of `perturbations.shortcut_table`.
+    shortcuts: as of `perturbations.shortcut_table`, with `_change_p_holm` and `_falls`, whether
+        a measure falls significantly.
     pointing: kind of box -> as of `pointing.pointing_game`; only where a program drew the posters.
     """
 
@@ -72,6 +73,7 @@ class Subject:
 
     predict: (B, H, W, 3) uint8 -> (B,) probability of Fresh, calibrated.
     rows: (n,) positions in the dataset; `posters` and `probabilities` are in their order.
+    order: (n,) of `draw_order`: the tests take the first posters of it.
     """
 
     model: Any
@@ -81,6 +83,12 @@ class Subject:
     rows: np.ndarray
     posters: pd.DataFrame
     probabilities: np.ndarray
+    order: np.ndarray
+
+    @property
+    def seed(self) -> int:
+        """Of noise and places: by the dataset, so that every model is shown the same changed posters."""
+        return seeding.derive_seed(0, "diagnostics", self.dataset.fingerprint)
 
     def images(self, positions: np.ndarray) -> np.ndarray:
         """Reads some of the posters into memory."""
@@ -92,38 +100,47 @@ def gather_evidence(subject: Subject, config: ExperimentConfig, folder: Path, *,
 
     Args:
         subject: the posters and the model.
-        config: its seed, evaluate and explain sections are used.
+        config: its evaluate and explain sections are used.
         folder: `explain/<split>`; gets `shortcuts.csv` and `.png`, `pointing.json`, `appearance.csv`, `.json`
             and `.png`.
         complete: False tests the shortcuts on few posters, without text, faces and the rest: what can be had
             after every training.
     """
-    order = even_order(subject.posters["label"].to_numpy(), subject.probabilities, config.seed)
+    order = subject.order
     count = config.explain.shortcut_posters
     if not complete:
         shortcuts, notes = _shortcuts(subject, config, order[: min(count, TRAINING_POSTERS)], None, folder)
         return Evidence(shortcuts, notes=notes)
     found = find_boxes(subject.dataset, subject.rows, order[: config.explain.detect_posters])
     shortcuts, notes = _shortcuts(subject, config, order[:count], found.first(count), folder)
-    pointing = _pointing(subject, config.explain, found, config.seed) if found.drawn else {}
+    pointing = _pointing(subject, config, found) if found.drawn else {}
     if pointing:
         _write_json(folder / "pointing.json", pointing)
-    appearance = _appearance(subject, config, order, found, folder)
+    appearance = _appearance(subject, config, found, folder)
     return Evidence(shortcuts, appearance, pointing, found.notes + notes)
 
 
-def even_order(labels: np.ndarray, probabilities: np.ndarray, seed: int) -> np.ndarray:
+def draw_order(posters: pd.DataFrame, fingerprint: str) -> np.ndarray:
     """Returns an order of posters whose every beginning looks like the whole.
 
-    Sorted by label and probability they are taken in bit-reversed order (van der Corput) from a random start:
-    the first 64 of 1,300 then have the balance and nearly the ROC AUC of all, where 64 at random may be off
-    by .07 and more, and the changes would be told of a model that does better or worse than the one reported.
+    It depends on the dataset alone, never on a model or a run's seed: all models of one dataset are tested on
+    the same posters, and boxes found for one serve the others. Sorted by label and year, which goes with the
+    label more than anything in a poster does, they are taken in bit-reversed order (van der Corput) from a
+    random start: the first 64 of 1,300 have the class balance and nearly the years of all.
+
+    Args:
+        posters: n rows with movie_id, label, and year where known.
+        fingerprint: of the dataset; decides the start.
+
+    Returns: (n,) positions in `posters`.
     """
-    ranked = np.lexsort((probabilities, labels))
+    years = pd.to_numeric(posters["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    names = posters["movie_id"].astype(str).to_numpy(str)
+    ranked = np.lexsort((names, years, posters["label"].to_numpy()))
     count = len(ranked)
     bits = max(1, int(count - 1).bit_length())
     reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(count)]
-    start = int(seeding.generator(seed, "evidence").integers(count))
+    start = int(seeding.generator(0, "diagnostics", fingerprint).integers(count))
     return ranked[(np.argsort(reversed_bits, kind="stable") + start) % count]
 
 
@@ -140,13 +157,18 @@ def _shortcuts(
     tables = [_scored(subject, config, positions, PERTURBATIONS)]
     if found is not None and found.boxes and len(found.positions):
         size = subject.dataset.size
-        perturbations = box_perturbations(found.boxes, size, size, config.seed)
+        perturbations = box_perturbations(found.boxes, size, size, subject.seed)
         scored = _scored(subject, config, found.positions, perturbations)
         tables.append(None if scored is None else scored[scored["perturbation"] != "none"])
     done = [table for table in tables if table is not None]
     if not done:
         return None, [f"No shortcut tests: the {len(positions)} posters drawn for them are of one class."]
     table = pd.concat(done, ignore_index=True)
+    level = 1.0 - config.evaluate.confidence
+    for name in ("roc_auc", "accuracy"):  # each measure is a family: all perturbations, hidden boxes too
+        corrected = holm(table[f"{name}_change_p"])
+        table[f"{name}_change_p_holm"] = corrected
+        table[f"{name}_falls"] = (corrected < level) & (table[f"{name}_change"] < 0)
     with atomic_path(folder / "shortcuts.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     _draw(folder / "shortcuts.png", table, config.evaluate.confidence)
@@ -169,7 +191,6 @@ def _scored(
         perturbations,
         threshold=subject.threshold,
         confidence=config.evaluate.confidence,
-        seed=config.seed,
     )
 
 
@@ -179,7 +200,7 @@ def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
             str(row["perturbation"]),
             Interval(*(row[f"roc_auc_change{end}"] for end in ("", "_ci_low", "_ci_high"))),
             f"n = {row['posters']:,}",
-            row["roc_auc_change_ci_high"] < 0,
+            row["roc_auc_falls"],
         )
         for row in table.to_dict("records")
         if row["perturbation"] != "none"
@@ -188,28 +209,34 @@ def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
         path,
         rows,
         label=f"change in ROC AUC with {confidence:.0%} interval",
-        title="What the model loses; sure losses are coloured",
+        title="What the model loses; coloured: significant after Holm's correction",
         reference=0.0,
     )
 
 
-def _pointing(subject: Subject, settings: ExplainConfig, found: PosterBoxes, seed: int) -> dict[str, Any]:
+def _pointing(subject: Subject, config: ExperimentConfig, found: PosterBoxes) -> dict[str, Any]:
     """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
     some = found.first(POINTING_POSTERS)
     maps = explain_images(
-        subject.model, subject.images(some.positions), method=settings.method, layer_name=settings.layer
+        subject.model,
+        subject.images(some.positions),
+        method=config.explain.method,
+        layer_name=config.explain.layer,
     )
     signs = {"title": 1, "figures": -1}
-    return {kind: pointing_game(signs[kind] * maps, boxes, seed=seed) for kind, boxes in some.boxes.items()}
+    return {
+        kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
+        for kind, boxes in some.boxes.items()
+    }
 
 
 def _appearance(
-    subject: Subject, config: ExperimentConfig, order: np.ndarray, found: PosterBoxes, folder: Path
+    subject: Subject, config: ExperimentConfig, found: PosterBoxes, folder: Path
 ) -> Appearance | None:
     count = config.evaluate.appearance_posters
     if count == 0:
         return None
-    chosen = np.sort(order[:count])
+    chosen = np.sort(subject.order[:count])
     measured = measure(subject.dataset.images, subject.rows[chosen].tolist()).reset_index(drop=True)
     boxes = found.features(len(subject.rows), subject.dataset.size).iloc[chosen].reset_index(drop=True)
     appearance = measure_appearance(

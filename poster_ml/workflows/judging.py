@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from poster_ml import seeding
-from poster_ml.config import EvaluateConfig, ExperimentConfig, ExplainConfig
+from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.calibration import fit_temperature, sigmoid
+from poster_ml.evaluation.calibration import fit_temperature, logit
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.thresholds import choose_threshold
 from poster_ml.explain.activations import dead_channels, default_activation_layers
@@ -22,7 +22,7 @@ from poster_ml.explain.faithfulness import measure_faithfulness
 from poster_ml.explain.posters import write_explanation
 from poster_ml.files import atomic_path
 from poster_ml.training.batches import Samples, predict_logits
-from poster_ml.workflows.evidence import Evidence, Subject, gather_evidence, with_ends
+from poster_ml.workflows.evidence import Evidence, Subject, draw_order, gather_evidence, with_ends
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,10 @@ class Operating:
 
     temperature: float
     threshold: float
+
+    def uncalibrated_threshold(self) -> float:
+        """Returns the same threshold for the sigmoid of a logit that was not divided by the temperature."""
+        return float(expit(self.temperature * logit(self.threshold)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def fit_operating(logits: np.ndarray, labels: np.ndarray, settings: EvaluateConf
     temperature = fit_temperature(logits, labels) if settings.calibrate else 1.0
     threshold = choose_threshold(
         labels,
-        sigmoid(logits / temperature),
+        expit(logits / temperature),
         settings.threshold,
         cost_false_fresh=settings.cost_false_fresh,
         cost_false_rotten=settings.cost_false_rotten,
@@ -131,9 +135,9 @@ def judge(
         return known[name]
 
     logits = logits_of(split)
-    probabilities = sigmoid(logits / operating.temperature)
+    probabilities = expit(logits / operating.temperature)
     posters = posters_table(dataset, rows[split])
-    other = None if split == "val" else sigmoid(logits_of("val") / operating.temperature)
+    other = None if split == "val" else expit(logits_of("val") / operating.temperature)
     references = References(
         train=dataset.index.iloc[rows["train"]],
         validation=None if other is None else dataset.index.iloc[rows["val"]],
@@ -157,7 +161,8 @@ def judge(
     logger.info(f"explaining {split}")
     place = folder / "explain" / split
     images = RowsView(dataset.images, rows[split])
-    faithfulness = explain_split(model, images, posters, probabilities, config.explain, config.seed, place)
+    order = draw_order(posters, dataset.fingerprint)
+    faithfulness = explain_split(model, images, posters, probabilities, operating, config, order, place)
     logger.info(f"testing shortcuts and claims on {split}")
     subject = Subject(
         model=model,
@@ -167,6 +172,7 @@ def judge(
         rows=rows[split],
         posters=posters,
         probabilities=probabilities,
+        order=order,
     )
     evidence = gather_evidence(subject, config, place, complete=complete)
     return Judgement(split, result, faithfulness, evidence, folder)
@@ -175,7 +181,7 @@ def judge(
 def score_images(model: Any, images: np.ndarray, operating: Operating) -> np.ndarray:
     """Returns the calibrated probability of Fresh (n,) of posters (n, H, W, 3) uint8 in memory."""
     samples = Samples(images, np.arange(len(images)), np.zeros(len(images), np.int64))
-    return np.asarray(sigmoid(predict_logits(model, samples) / operating.temperature))
+    return np.asarray(expit(predict_logits(model, samples) / operating.temperature))
 
 
 def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:
@@ -190,8 +196,9 @@ def explain_split(
     images: RowsView,
     posters: pd.DataFrame,
     probabilities: np.ndarray,
-    settings: ExplainConfig,
-    seed: int,
+    operating: Operating,
+    config: ExperimentConfig,
+    order: np.ndarray,
     folder: Path,
 ) -> dict[str, Any] | None:
     """Writes the sheets, the activation grids and, where asked for, how faithful the maps are.
@@ -201,8 +208,9 @@ def explain_split(
         images: the posters of the split (n, H, W, 3) uint8.
         posters: their index rows.
         probabilities: (n,) of Fresh.
-        settings: method, layer, how many posters.
-        seed: of the posters that faithfulness is measured on.
+        operating: its threshold decides what is an error, and for which class a map speaks.
+        config: its explain section, seed and confidence are used.
+        order: (n,) of `draw_order`: faithfulness is measured on the first ones.
         folder: `explain/<split>`; created.
 
     Returns: the faithfulness measures, or None where none were asked for.
@@ -210,14 +218,31 @@ def explain_split(
     folder.mkdir(parents=True, exist_ok=True)
     titles = [None if pd.isna(title) else str(title) for title in posters["title"]]
     labels = posters["label"].to_numpy()
-    method, layer = settings.method, settings.layer
-    write_explanation(model, images, labels, probabilities, titles, folder, method=method, layer_name=layer)  # type: ignore[arg-type]
-    count = min(settings.faithfulness_posters, len(images))
+    method, layer = config.explain.method, config.explain.layer
+    write_explanation(
+        model,
+        images,  # type: ignore[arg-type]
+        labels,
+        probabilities,
+        titles,
+        folder,
+        threshold=operating.threshold,
+        method=method,
+        layer_name=layer,
+    )
+    count = min(config.explain.faithfulness_posters, len(images))
     if count == 0:
         return None
-    chosen = np.sort(seeding.generator(seed, "faithfulness").permutation(len(images))[:count])
-    sample = np.stack([images[row] for row in chosen])
-    measured = measure_faithfulness(model, sample, method=method, layer_name=layer, seed=seed)
+    sample = np.stack([images[row] for row in np.sort(order[:count])])
+    measured = measure_faithfulness(
+        model,
+        sample,
+        threshold=operating.uncalibrated_threshold(),
+        method=method,
+        layer_name=layer,
+        confidence=config.evaluate.confidence,
+        seed=config.seed,
+    )
     measured["dead_channels"] = {
         name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)
     }

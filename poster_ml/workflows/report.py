@@ -113,7 +113,7 @@ def _faithfulness(measured: dict[str, Any]) -> PageSection:
         "Deletion: the class probability while the places that the map ranks highest are taken out "
         "(lower is better). Insertion: while they come back (higher is better). ROAD: how much more is lost "
         "when the highest places are imputed than when the lowest are (higher is better). "
-        "Mean and interval over posters.",
+        "Mean and interval over posters; what is better is said after Holm's correction over all of them.",
         *(_advantage(control, scores) for control, scores in measured["against"].items()),
     ]
     return PageSection(
@@ -122,8 +122,8 @@ def _faithfulness(measured: dict[str, Any]) -> PageSection:
 
 
 def _advantage(control: str, scores: dict[str, dict[str, float]]) -> str:
-    """Says in which scores the maps are surely better than a control that knows nothing of the model."""
-    better = [name for name, score in scores.items() if score["ci_low"] > 0]
+    """Says in which scores the maps are significantly better than a control that knows nothing."""
+    better = [name for name, score in scores.items() if score["better"]]
     rest = [name for name in scores if name not in better]
     if not better:
         return f"Against {control} the maps are not shown to be better."

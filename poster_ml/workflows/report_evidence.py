@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.appearance import Appearance, effect_of, feature_name
-from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.page import PageFigure, PageSection
+from poster_ml.evaluation.stats import Interval
 from poster_ml.workflows.evidence import Evidence
 
 
@@ -52,7 +52,7 @@ def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
 
 def _shortcuts(figure: Path, table: pd.DataFrame, notes: list[str]) -> PageSection:
     changed = [row for row in table.to_dict("records") if row["perturbation"] != "none"]
-    lost = [row for row in changed if row["roc_auc_change_ci_high"] < 0]
+    lost = [row for row in changed if row["roc_auc_falls"]]
     named = "; ".join(f"{row['perturbation']} ({row['roc_auc_change']:+.3f})" for row in lost)
     text = [
         "The same posters again, changed. A loss says that the model used what was taken away or was "
@@ -62,7 +62,8 @@ def _shortcuts(figure: Path, table: pd.DataFrame, notes: list[str]) -> PageSecti
             if any(str(row["perturbation"]).endswith("control") for row in changed)
             else "."
         ),
-        f"ROC AUC surely falls with: {named}." if lost else "No change surely lowers ROC AUC.",
+        (f"ROC AUC falls significantly with: {named}" if lost else "No change lowers ROC AUC significantly")
+        + f" (Holm's correction over {len(changed)} changes).",
         *notes,
     ]
     rows = [

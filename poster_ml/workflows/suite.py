@@ -1,4 +1,4 @@
-"""`poster-ml suite`: all variants under one protocol, one table, which differences are real."""
+"""`poster-ml suite`: all variants under one protocol, one table, significant differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite's table: the study's row, ours over seeds, what needs no poster, which differences are real."""
+"""The suite's table: the study's row, ours over seeds, what needs no poster, significant differences."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from poster_ml.config import EvaluateConfig
-from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval
-from poster_ml.evaluation.variants import VariantTable, compare_variants
+from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.stats import Interval
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.tracking.runs import RunRecord
@@ -51,15 +50,16 @@ class SuiteTable:
     """
 
     records: dict[str, list[RunRecord]]
-    scores: VariantTable
+    scores: ComparisonTable
     random: tuple[str, ...]
 
     def markdown(self) -> str:
         """Returns one row per variant as a Markdown table, what needs no network below it."""
-        by_name = {score.name: score for score in self.scores.variants}
+        by_name = {score.name: score for score in self.scores.settings}
         lines = [_line(HEADER), "|" + "---|" * len(HEADER)]
         for name, records in self.records.items():
             score = by_name[name]
+            auc, accuracy = score.texts()
             mark = " (random weights)" if name in self.random else ""
             lines.append(
                 _line(
@@ -68,8 +68,8 @@ class SuiteTable:
                         score.runs,
                         STUDY_ROWS.get(name, "-"),
                         _mean([record.metrics["kept_accuracy"] for record in records]),
-                        _with_spread(score.accuracy, score.accuracy_spread),
-                        _with_spread(score.roc_auc, score.roc_auc_spread),
+                        accuracy,
+                        auc,
                         _epochs(records),
                     )
                 )
@@ -100,7 +100,7 @@ class SuiteTable:
 
     def best_auc(self) -> float:
         """Returns the highest mean ROC AUC."""
-        return self.scores.variants[0].roc_auc.estimate
+        return self.scores.settings[0].roc_auc.estimate
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
@@ -124,27 +124,10 @@ class SuiteTable:
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        self._draw(folder / "suite.png")
+        marks = dict.fromkeys(self.random, " (random weights)")
+        self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)
         drawn = ["suite.png"] + (["pairs.png"] if self.scores.pairs else [])
         return [folder / name for name in [*texts, *drawn]]
-
-    def _draw(self, path: Path) -> None:
-        rows = [
-            ForestRow(
-                score.name + (" (random weights)" if score.name in self.random else ""),
-                score.roc_auc,
-                f"accuracy {score.accuracy.estimate:.3f}"
-                + (f", {score.runs} seeds" if score.runs > 1 else ""),
-            )
-            for score in self.scores.variants
-        ]
-        draw_forest(
-            path,
-            rows,
-            label=f"validation ROC AUC with {self.scores.confidence:.0%} interval (line: chance)",
-            title=f"The suite, {self.scores.posters:,} validation posters",
-            reference=0.5,
-        )
 
 
 def build_table(
@@ -159,7 +142,7 @@ def build_table(
     Raises: TrackingError for a run without validation predictions; EvaluationError where they don't fit.
     """
     random = tuple(name for name, runs in records.items() if any(map(_starts_random, runs)))
-    scores = compare_variants(
+    scores = compare(
         {name: [logged_predictions(run, "val") for run in runs] for name, runs in records.items()},
         threshold={
             name: [run.metrics.get("threshold", 0.5) for run in runs] for name, runs in records.items()
@@ -181,10 +164,6 @@ def _line(cells: Sequence[object]) -> str:
 
 def _mean(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f}"
-
-
-def _with_spread(interval: Interval, spread: float) -> str:
-    return interval.text() + (f" ± {spread:.3f}" if np.isfinite(spread) else "")
 
 
 def _epochs(records: Sequence[RunRecord]) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 
 from poster_ml.config import SearchSpace, replace
 from poster_ml.errors import RegistryError
-from poster_ml.evaluation.intervals import Interval
-from poster_ml.evaluation.variants import VariantTable, compare_variants
+from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.stats import Interval
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, find_run
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 METRIC = "val_roc_auc"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Ending:
     finals: tuple[Final, ...]
     winner: Final
     run_id: str
-    scores: VariantTable
+    scores: ComparisonTable
     gain: Interval
     test: dict[str, float]
     verdict: str
@@ -70,8 +69,9 @@ class Ending:
     def text(self) -> str:
         """Returns a small table and the verdict."""
         seeds = len(self.winner.values)
-        lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, 95 % for other posters and other seeds"]
-        lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.variants]
+        sure = f"{self.scores.confidence:.0%} for other posters and other seeds"
+        lines = [f"{'setting':<14}{METRIC} of {seeds} seeds, {sure}"]
+        lines += [f"{score.name:<14}{score.roc_auc.text(4)}" for score in self.scores.settings]
         gain = self.gain.text(4, sign=True)
         lines.append(f"winner: {self.winner.label}, {gain} against the default; run {self.run_id}")
         if "test_roc_auc" in self.test:
@@ -112,9 +112,9 @@ def run_ending(task: Task, space: SearchSpace, records: Sequence[TrialRecord], p
     winner = max(finals, key=lambda final: float(np.mean(final.values)))
     default = next(final for final in finals if final.label == DEFAULT)
     run_id = winner.runs[0]  # named beforehand: the best of its seeds would only be the luckiest
-    scores = _compare(finals, parent)
+    scores = _compare(finals, parent, task.config.evaluate.confidence)
     gain = scores.difference(winner.label, default.label)
-    best = next(score.roc_auc for score in scores.variants if score.name == winner.label)
+    best = next(score.roc_auc for score in scores.settings if score.name == winner.label)
     parent.log_metrics(
         {
             "final_default_val_roc_auc": float(np.mean(default.values)),
@@ -194,15 +194,15 @@ def _close_dead(parent: RunLogger) -> None:
                 RunLogger(child.run_id).end("FAILED")
 
 
-def _compare(finals: Sequence[Final], parent: RunLogger) -> VariantTable:
+def _compare(finals: Sequence[Final], parent: RunLogger, confidence: float) -> ComparisonTable:
     """Compares the settings on the same validation posters; logs table and figure."""
     records = {final.label: [find_run(run_id) for run_id in final.runs] for final in finals}
-    table = compare_variants(
+    table = compare(
         {label: [logged_predictions(run, "val") for run in runs] for label, runs in records.items()},
         threshold={
             label: [run.metrics.get("threshold", 0.5) for run in runs] for label, runs in records.items()
         },
-        confidence=CONFIDENCE,
+        confidence=confidence,
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -13,10 +13,10 @@ from poster_ml.evaluation.appearance import (
     control_columns,
     feature_name,
     measure_appearance,
-    partial_effect,
     spline_columns,
 )
 from poster_ml.evaluation.appearance_files import write_appearance
+from poster_ml.evaluation.stats import partial_effect
 
 
 def world(count: int = 1500, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -117,6 +117,19 @@ def test_a_feature_that_the_controls_explain_is_not_asked():
     controls = np.column_stack([np.ones(50), np.arange(50.0)])
     assert partial_effect(3 * np.arange(50.0) + 1, np.arange(50.0) % 2, controls, 0.95) is None
     assert partial_effect(np.arange(8.0) ** 2, np.arange(8.0), controls[:8], 0.95) is None
+
+
+def test_a_poster_with_a_control_to_itself_says_nothing_and_breaks_nothing():
+    """One poster without a year has a column of its own: its leverage is 1, by which HC3 would divide by 0."""
+    random = np.random.default_rng(4)
+    feature, outcome, alone = random.normal(size=80), random.normal(size=80), np.eye(80)[:, :1]
+    control = np.column_stack([np.ones(80), random.normal(size=80)])
+    with_it = partial_effect(feature, outcome, np.column_stack([control, alone]), 0.95)
+    without = partial_effect(feature[1:], outcome[1:], control[1:], 0.95)
+    assert with_it is not None
+    assert without is not None
+    assert with_it[0].low == pytest.approx(without[0].low)
+    assert with_it[1] == pytest.approx(without[1])
 
 
 def test_controls_are_a_spline_of_the_year_and_the_frequent_genres():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.calibration import (
@@ -9,7 +10,6 @@ from poster_ml.evaluation.calibration import (
     fit_temperature,
     logit,
     reliability_bins,
-    sigmoid,
 )
 from poster_ml.evaluation.metrics import score
 
@@ -17,7 +17,7 @@ from poster_ml.evaluation.metrics import score
 def calibrated(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     logits = random.normal(0.3, 1.2, count)
-    return logits, (random.random(count) < sigmoid(logits)).astype(int)
+    return logits, (random.random(count) < expit(logits)).astype(int)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -28,8 +28,8 @@ def test_a_known_temperature_is_found(temperature: float) -> None:
 
 def test_calibrating_lowers_ece_and_log_loss_and_keeps_the_order() -> None:
     logits, labels = calibrated(4000)
-    before = score(labels, sigmoid(4 * logits))
-    after = score(labels, sigmoid(4 * logits / fit_temperature(4 * logits, labels)))
+    before = score(labels, expit(4 * logits))
+    after = score(labels, expit(4 * logits / fit_temperature(4 * logits, labels)))
     assert after["ece"] < 0.3 * before["ece"]
     assert after["log_loss"] < before["log_loss"]
     assert after["roc_auc"] == before["roc_auc"]
@@ -51,14 +51,13 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 
 def test_logit_undoes_sigmoid_without_overflow() -> None:
     values = np.array([-30.0, -1.0, 0.0, 2.5])
-    np.testing.assert_allclose(logit(sigmoid(values)), values, rtol=1e-3)
+    np.testing.assert_allclose(logit(expit(values)), values, rtol=1e-3)
     assert np.isfinite(logit([0.0, 1.0])).all()
-    assert sigmoid([-1e5, 1e5]).tolist() == [0.0, 1.0]
 
 
 def test_reliability_bins_add_up_to_the_ece() -> None:
     logits, labels = calibrated(500)
-    probabilities = sigmoid(2 * logits)
+    probabilities = expit(2 * logits)
     bins = reliability_bins(labels, probabilities, confidence=0.95)
     total = sum(item.count * abs(item.fresh.estimate - item.mean_probability) for item in bins)
     assert sum(item.count for item in bins) == 500

@@ -8,7 +8,7 @@ from PIL import Image
 
 from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.intervals import Interval
+from poster_ml.evaluation.stats import Interval
 from poster_ml.figures import FRESH
 
 

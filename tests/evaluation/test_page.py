@@ -9,7 +9,6 @@ import numpy as np
 import pandas
 import pytest
 
-from poster_ml.evaluation.intervals import Interval
 from poster_ml.evaluation.model_card import model_card_markdown
 from poster_ml.evaluation.page import (
     Headline,
@@ -21,6 +20,7 @@ from poster_ml.evaluation.page import (
     write_page,
 )
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
+from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.verdicts import verdict_sentences
 from poster_ml.figures import new_figure, save_figure
 

@@ -46,28 +46,41 @@ def test_the_planted_bad_slice_is_named_first() -> None:
     table, probabilities = posters()
     found = compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
     worst = worst_slices(found, overall_auc=0.75)
+    assert "Horror" in [item.name for item in found if item.worse]
+    assert worst[0].p_holm < 0.001
     assert worst[0].name == "Horror"
     assert worst[0].roc_auc is not None
     assert worst[0].roc_auc.high < 0.5
     assert worst[0].accuracy.high < worst[0].majority_accuracy
 
 
-def test_a_tiny_slice_is_never_the_worst() -> None:
+def test_a_tiny_slice_or_a_handful_of_one_class_is_not_asked() -> None:
     table, probabilities = posters()
-    table["genres"] = ["Western"] * 10 + ["Drama"] * 390
-    probabilities[:10] = 1 - table["label"][:10]
-    found = compute_slices(table[["label", "genres"]], probabilities, threshold=0.5, confidence=0.95)
-    assert {item.name for item in found} == {"Western", "Drama"}
-    assert [item.name for item in worst_slices(found, overall_auc=1.0)] == ["Drama"]
+    labels = table["label"].to_numpy()
+    for fresh, rotten in ((6, 4), (40, 9)):
+        few = np.r_[np.flatnonzero(labels == 0)[:rotten], np.flatnonzero(labels == 1)[:fresh]]
+        genres = np.where(np.isin(np.arange(len(table)), few), "Western", "Drama")
+        said = np.where(genres == "Western", 1.0 - labels, probabilities)
+        found = compute_slices(table[["label"]].assign(genres=genres), said, threshold=0.5, confidence=0.95)
+        assert {item.name for item in found} == {"Western", "Drama"}
+        assert all(np.isnan(item.p_holm) for item in found), "nor the others, with nothing to stand beside"
+        assert worst_slices(found, overall_auc=1.0) == []
 
 
-def test_a_slice_with_a_handful_of_one_class_is_never_the_worst() -> None:
-    table, probabilities = posters()
-    few = np.r_[np.flatnonzero(table["label"] == 0)[:9], np.flatnonzero(table["label"] == 1)[:40]]
-    table["genres"] = np.where(np.isin(np.arange(len(table)), few), "Western", "Drama")
-    probabilities[few] = 1 - table["label"].to_numpy()[few]
-    found = compute_slices(table[["label", "genres"]], probabilities, threshold=0.5, confidence=0.95)
-    assert [item.name for item in worst_slices(found, overall_auc=1.0)] == ["Drama"]
+def test_slices_of_chance_are_not_called_the_worst() -> None:
+    """Forty genres of one and the same model: some lie below the rest, none of them by more than chance."""
+    named = looked_bad = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        labels = random.integers(0, 2, 2000)
+        table = pandas.DataFrame({"label": labels, "genres": [f"g{n}" for n in random.integers(0, 40, 2000)]})
+        values = 1 / (1 + np.exp(-(0.8 * labels + random.normal(size=2000))))
+        found = compute_slices(table, values, threshold=0.5, confidence=0.95)
+        assert len(found) == 40
+        looked_bad += sum(item.roc_auc is not None and item.roc_auc.high < 0.714 for item in found)
+        named += len(worst_slices(found, overall_auc=0.714))
+    assert looked_bad > 10
+    assert named <= 3
 
 
 def test_brightness_runs_from_dark_to_bright() -> None:

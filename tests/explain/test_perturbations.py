@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from poster_ml.evaluation.stats import delong_difference, paired_accuracy_difference
 from poster_ml.explain.perturbations import (
     PERTURBATIONS,
     blur,
@@ -13,7 +14,6 @@ from poster_ml.explain.perturbations import (
     mask_boxes,
     mask_centre,
     mirror,
-    rank_auc,
     shortcut_table,
 )
 
@@ -85,10 +85,19 @@ def test_boxes_are_removed_and_nothing_else() -> None:
         mask_boxes(images, [[]])
 
 
-def test_area_under_the_curve_is_that_of_scikit_learn() -> None:
-    draw = np.random.default_rng(0)
-    labels, scores = draw.integers(0, 2, 200), draw.integers(0, 20, 200) / 20  # many ties
-    assert rank_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+def test_a_change_has_the_paired_intervals_of_a_comparison() -> None:
+    images, labels = posters(40)
+    draw = np.random.default_rng(1)
+    before, after = draw.random(40), draw.random(40)
+    said = iter((before, after))
+    found = shortcut_table(lambda _: next(said), images, labels, {"mirror": mirror}, confidence=0.9).iloc[1]
+    auc, p_value = delong_difference(labels, after, before, 0.9)
+    assert (found["roc_auc_change_ci_low"], found["roc_auc_change_p"]) == pytest.approx((auc.low, p_value))
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(labels, after))
+    right, was_right = (after >= 0.5) == labels, (before >= 0.5) == labels
+    gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
+    accuracy = paired_accuracy_difference(gained, lost, 40, 0.9)
+    assert found["accuracy_change_ci_high"] == pytest.approx(accuracy.high)
 
 
 def test_refusals() -> None:

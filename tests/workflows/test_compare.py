@@ -57,28 +57,30 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     table = comparison.by_run
     areas = [roc_auc_score(LABELS, runs[run]["probability"]) for run in judged[:3]]
     right = [np.mean((runs[run]["probability"] >= 0.4) == LABELS) for run in judged[:3]]
-    spread = table.spreads[0]
-    assert (spread.variant, spread.runs) == ("vgg16", 3)
-    assert spread.roc_auc_mean == pytest.approx(np.mean(areas))
-    assert spread.roc_auc_deviation == pytest.approx(np.std(areas, ddof=1))
-    assert (
-        f"vgg16: 3 runs, ROC AUC {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}, "
-        f"accuracy {np.mean(right):.3f} ± {np.std(right, ddof=1):.3f}"
-    ) in table.text()
-    assert "basic_cnn: " not in table.text()  # one run has no spread
-    names = [run.name for run in table.runs]
+    means = {one.name: one for one in comparison.by_setting.settings}
+    assert means["vgg16"].runs == 3
+    assert means["vgg16"].roc_auc.estimate == pytest.approx(np.mean(areas))
+    assert means["vgg16"].roc_auc_spread == pytest.approx(np.std(areas, ddof=1))
+    auc, accuracy = means["vgg16"].texts()
+    assert auc.startswith(f"{np.mean(areas):.3f} (")
+    assert auc.endswith(f") ± {np.std(areas, ddof=1):.3f}")
+    assert accuracy.startswith(f"{np.mean(right):.3f} (")
+    assert accuracy.endswith(f") ± {np.std(right, ddof=1):.3f}")
+    assert auc in comparison.text()
+    assert "±" not in means["basic_cnn"].texts()[0]  # one run has no spread
+    names = [run.name for run in table.settings]
     assert sorted(names)[0] == "small"
     assert all(name == "small" or name.startswith("vgg16 ") for name in names)  # told apart by their ids
-    spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("variant")
+    spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("name")
     assert spreads.loc["vgg16", "runs"] == 3
-    assert np.isnan(spreads.loc["basic_cnn", "roc_auc_deviation"])
+    assert np.isnan(spreads.loc["basic_cnn", "roc_auc_spread"])
     assert {file.name for file in tmp_path.glob("[!.]*")} == {
         "pairs.csv", "runs.csv", "comparison.txt", "spreads.csv", "pairs.png", "runs.png",
         "settings.csv", "settings.png",
     }  # fmt: skip
     pair = comparison.by_setting.pairs[0]
     assert (pair.first, pair.second) == ("vgg16", "basic_cnn")
-    assert comparison.by_setting.real(pair)
+    assert pair.significant() == ["ROC AUC"]
     assert comparison.text().endswith("so nothing is known of other seeds: basic_cnn")
 
 

@@ -306,9 +306,12 @@ def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
 
 def test_runs_are_compared_on_the_posters_that_both_scored(task):
     runs = [train_task(Task(tiny(seed=seed), task.data, "full")).run_id for seed in (1, 2)]
-    table = run_compare(runs, split="val", out=task.data.parent / "comparison").by_run
+    comparison = run_compare(runs, split="val", out=task.data.parent / "comparison")
+    table = comparison.by_run
     assert table.posters == len(PreparedDataset.open(task.data).rows("val"))
-    assert [spread.runs for spread in table.spreads] == [2]
+    assert comparison.by_setting is not None
+    assert [one.runs for one in comparison.by_setting.settings] == [2]
+    assert comparison.by_setting.pairs == []
     assert (task.data.parent / "comparison" / "pairs.png").is_file()
     with pytest.raises(TrackingError, match=r"has no predictions of test: call `poster-ml evaluate --run"):
         run_compare(runs, split="test")

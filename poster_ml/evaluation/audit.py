@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.data.properties import measure
+from poster_ml.evaluation.stats import delong_interval, holm, structural_components, wilson_interval
 from poster_ml.files import atomic_path
 
 STRONG = 0.10  # an AUC this far from .5 is worth a classifier's attention
-ALPHA = 0.05
 FEWEST = 20  # genres with fewer posters are counted but not drawn
 UNKNOWN = "unknown"
 
@@ -56,34 +56,37 @@ class AuditResult:
     files: tuple[Path, ...]
 
 
-def write_audit(dataset: Dataset, out: Path, *, workers: int = 2) -> AuditResult:
+def write_audit(dataset: Dataset, out: Path, *, workers: int = 2, confidence: float = 0.95) -> AuditResult:
     """Audits a dataset and writes tables (CSV), figures (PNG) and `audit.json` into a folder.
 
     Args:
         dataset: a prepared dataset.
         out: a folder; made where it is missing.
         workers: threads that measure posters.
+        confidence: of the intervals; a property is called associated at 1 - confidence.
 
     Returns: the tables and findings. At 224 pixels a thousand posters take about five seconds.
     """
-    from poster_ml.data.audit_figures import draw_associations, draw_decades, draw_genres
+    from poster_ml.evaluation.audit_figures import draw_associations, draw_decades, draw_genres
     from poster_ml.figures import save_figure
 
     out.mkdir(parents=True, exist_ok=True)
     index = dataset.index.reset_index(drop=True)
-    balance = {by: class_balance(index, by) for by in ("split", "year", "decade", "genre")}
+    balance = {by: class_balance(index, by, confidence) for by in ("split", "year", "decade", "genre")}
     measured = measure(dataset.images, range(len(index)), workers=workers).reset_index(drop=True)
     properties = pd.concat([index[["movie_id", "label"]], measured, _source(index)], axis=1)
     asked = properties.drop(columns=["movie_id", "label"]).assign(year=_years(index))
-    associations = property_associations(asked, index["label"].to_numpy(), _decades(index).to_numpy())
+    associations = property_associations(
+        asked, index["label"].to_numpy(), _decades(index).to_numpy(), confidence
+    )
     tables = {f"balance_{by}": table for by, table in balance.items()}
     tables |= {"properties": properties, "property_associations": associations}
     files = [_write_table(table, out / f"{name}.csv") for name, table in tables.items()]
     overall = float(index["label"].mean())
     figures = {
-        "balance_decade": draw_decades(balance["decade"], overall),
-        "balance_genre": draw_genres(balance["genre"], overall, fewest=FEWEST),
-        "property_associations": draw_associations(associations),
+        "balance_decade": draw_decades(balance["decade"], overall, confidence),
+        "balance_genre": draw_genres(balance["genre"], overall, confidence, fewest=FEWEST),
+        "property_associations": draw_associations(associations, confidence),
     }
     files += [save_figure(figure, out / f"{name}.png") for name, figure in figures.items()]
     findings = summarise(balance, associations, overall)
@@ -94,35 +97,37 @@ def write_audit(dataset: Dataset, out: Path, *, workers: int = 2) -> AuditResult
     return AuditResult(balance, properties, associations, findings, tuple(files))
 
 
-def class_balance(index: pd.DataFrame, by: str) -> pd.DataFrame:
+def class_balance(index: pd.DataFrame, by: str, confidence: float = 0.95) -> pd.DataFrame:
     """Counts Fresh and Rotten per value.
 
     Args:
         index: with label (0/1) and what `by` needs: split, year or genres.
         by: "split", "year", "decade" or "genre"; a poster of several genres counts in each.
+        confidence: of the intervals, between 0 and 1.
 
-    Returns: value, posters, fresh, rotten, fresh_share, and its 95 % interval (Wilson 1927) as ci_low and
-        ci_high; posters without the value come last, as "unknown".
+    Returns: value, posters, fresh, rotten, fresh_share, and its Wilson interval as ci_low and ci_high;
+        posters without the value come last, as "unknown".
     """
-    from scipy.stats import norm
-
     values = _values(index, by)
     table = values.groupby("value", sort=True)["label"].agg(posters="size", fresh="sum").reset_index()
     table = table.sort_values("value", key=_order, kind="stable", ignore_index=True)
-    posters, share = table["posters"], table["fresh"] / table["posters"]
-    z = float(norm.ppf(0.975))
-    middle = (share + z**2 / (2 * posters)) / (1 + z**2 / posters)
-    half = z / (1 + z**2 / posters) * np.sqrt(share * (1 - share) / posters + z**2 / (4 * posters**2))
+    shares = [
+        wilson_interval(fresh, posters, confidence)
+        for fresh, posters in zip(table["fresh"], table["posters"], strict=True)
+    ]
     return table.assign(
-        rotten=posters - table["fresh"],
-        fresh_share=share,
-        ci_low=(middle - half).clip(lower=0),
-        ci_high=(middle + half).clip(upper=1),
+        rotten=table["posters"] - table["fresh"],
+        fresh_share=[share.estimate for share in shares],
+        ci_low=[share.low for share in shares],
+        ci_high=[share.high for share in shares],
     )[["value", "posters", "fresh", "rotten", "fresh_share", "ci_low", "ci_high"]]
 
 
 def property_associations(
-    properties: pd.DataFrame, labels: npt.NDArray[np.integer[Any]], strata: npt.NDArray[Any]
+    properties: pd.DataFrame,
+    labels: npt.NDArray[np.integer[Any]],
+    strata: npt.NDArray[Any],
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Asks each property how well it alone tells the label.
 
@@ -130,18 +135,20 @@ def property_associations(
         properties: one row per poster, one numeric column per property; missing values are left out.
         labels: (N,) of 0 (Rotten) and 1 (Fresh).
         strata: (N,) groups, for example decades.
+        confidence: of the intervals; all properties are one family, judged at 1 - confidence.
 
-    Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong et al.
-        1988; above .5 means that Fresh posters have larger values); correlation (point-biserial); p_value
-        (Mann-Whitney) and p_adjusted (Holm 1979 over all properties); auc_within_strata, over pairs of the
+    Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
+        logit scale; above .5 means that Fresh posters have larger values); correlation (point-biserial);
+        p_value (Mann-Whitney) and p_adjusted (Holm over all properties); auc_within_strata, over pairs of the
         same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that does not vary
         or a class that is missing.
     """
-    rows = [_associate(name, properties[name], labels, strata) for name in properties.columns]
+    rows = [_associate(name, properties[name], labels, strata, confidence) for name in properties.columns]
     table = pd.DataFrame(rows)
-    table["p_adjusted"] = _holm(table["p_value"].to_numpy())
+    table["p_adjusted"] = holm(table["p_value"])
     table["verdict"] = [
-        _verdict(area, chance) for area, chance in zip(table["auc"], table["p_adjusted"], strict=True)
+        _verdict(area, chance, 1.0 - confidence)
+        for area, chance in zip(table["auc"], table["p_adjusted"], strict=True)
     ]
     table = table.assign(strength=(table["auc"] - 0.5).abs()).sort_values("strength", ascending=False)
     columns = ["property", "posters", "auc", "ci_low", "ci_high", "correlation", "p_value", "p_adjusted"]
@@ -222,7 +229,11 @@ def _source(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def _associate(
-    name: str, column: pd.Series, labels: npt.NDArray[np.integer[Any]], strata: npt.NDArray[Any]
+    name: str,
+    column: pd.Series,
+    labels: npt.NDArray[np.integer[Any]],
+    strata: npt.NDArray[Any],
+    confidence: float,
 ) -> dict[str, Any]:
     from scipy.stats import mannwhitneyu
 
@@ -234,23 +245,12 @@ def _associate(
     missing = ("auc", "ci_low", "ci_high", "correlation", "p_value", "auc_within_strata")
     if min(len(fresh), len(rotten)) < 2 or np.ptp(values) == 0:
         return row | dict.fromkeys(missing, float("nan"))
-    area, error = _auc_with_error(fresh, rotten)
-    row |= {"auc": area, "ci_low": max(0.0, area - 1.96 * error), "ci_high": min(1.0, area + 1.96 * error)}
+    auc = delong_interval(labels, values, confidence)
+    row |= {"auc": auc.estimate, "ci_low": auc.low, "ci_high": auc.high}
     row["correlation"] = float(np.corrcoef(values, labels)[0, 1])
     row["p_value"] = float(mannwhitneyu(fresh, rotten, method="asymptotic").pvalue)
     row["auc_within_strata"] = _auc_within(values, labels, strata)
     return row
-
-
-def _auc_with_error(fresh: npt.NDArray[Any], rotten: npt.NDArray[Any]) -> tuple[float, float]:
-    """AUC and its standard error by DeLong's method, from midranks (Sun and Xu 2014)."""
-    from scipy.stats import rankdata
-
-    together = rankdata(np.concatenate([fresh, rotten]))
-    of_fresh = (together[: len(fresh)] - rankdata(fresh)) / len(rotten)
-    of_rotten = 1 - (together[len(fresh) :] - rankdata(rotten)) / len(fresh)
-    variance = of_fresh.var(ddof=1) / len(fresh) + of_rotten.var(ddof=1) / len(rotten)
-    return float(of_fresh.mean()), float(np.sqrt(variance))
 
 
 def _auc_within(
@@ -259,30 +259,19 @@ def _auc_within(
     """The share of well-ordered pairs among the Fresh-Rotten pairs of one stratum."""
     won, pairs = 0.0, 0
     for stratum in np.unique(strata):
-        fresh = values[(strata == stratum) & (labels == 1)]
-        rotten = values[(strata == stratum) & (labels == 0)]
-        if len(fresh) and len(rotten):
-            below = np.searchsorted(np.sort(rotten), fresh, "left").sum()
-            upto = np.searchsorted(np.sort(rotten), fresh, "right").sum()
-            won += (below + upto) / 2
-            pairs += len(fresh) * len(rotten)
+        inside = strata == stratum
+        fresh = int(labels[inside].sum())
+        count = fresh * (int(inside.sum()) - fresh)
+        if count:
+            won += count * structural_components(labels[inside], values[inside])[0]
+            pairs += count
     return won / pairs if pairs else float("nan")
 
 
-def _holm(chances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Holm's step-down adjustment; NaN stays NaN and does not count as asked."""
-    adjusted = np.full(len(chances), np.nan)
-    asked = np.flatnonzero(np.isfinite(chances))
-    order = asked[np.argsort(chances[asked])]
-    steps = chances[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    return adjusted
-
-
-def _verdict(area: float, chance: float) -> str:
+def _verdict(area: float, chance: float, level: float) -> str:
     if not np.isfinite(area):
         return "not asked"
-    if chance >= ALPHA:
+    if chance >= level:
         return "none"
     return "strong" if abs(area - 0.5) >= STRONG else "weak"
 

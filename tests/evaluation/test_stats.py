@@ -2,18 +2,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from poster_ml.evaluation.intervals import (
+from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
+from poster_ml.evaluation.stats import (
     Interval,
+    accuracy_interval,
+    auc_gap,
+    auc_interval,
     bootstrap_weights,
     delong_difference,
     delong_interval,
-    metrics_with_intervals,
+    holm,
+    mcnemar,
+    mean_interval,
+    paired_accuracy_difference,
     structural_components,
     wilson_interval,
 )
-from poster_ml.evaluation.metrics import METRIC_NAMES, score
 
 
 def predictions(count: int, strength: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,17 +66,17 @@ def test_all_metrics_have_an_interval_around_the_estimate() -> None:
 def test_the_seed_decides_and_confidence_widens() -> None:
     labels, probabilities = predictions(200, 1.0, 0)
 
-    def accuracy(seed: int, confidence: float) -> Interval:
+    def brier(seed: int, confidence: float) -> Interval:
         return metrics_with_intervals(
             labels, probabilities, threshold=0.5, repeats=300, confidence=confidence, seed=seed
-        )["accuracy"]
+        )["brier"]
 
-    assert accuracy(0, 0.9) == accuracy(0, 0.9)
-    assert accuracy(0, 0.9) != accuracy(1, 0.9)
-    assert accuracy(0, 0.99).low < accuracy(0, 0.8).low
+    assert brier(0, 0.9) == brier(0, 0.9)
+    assert brier(0, 0.9) != brier(1, 0.9)
+    assert brier(0, 0.99).low < brier(0, 0.8).low
 
 
-def test_bootstrap_of_accuracy_has_the_width_of_the_binomial() -> None:
+def test_accuracy_has_the_width_of_the_binomial() -> None:
     labels, probabilities = predictions(2000, 1.0, 5)
     found = metrics_with_intervals(
         labels, probabilities, threshold=0.5, repeats=1000, confidence=0.95, seed=0
@@ -173,3 +180,107 @@ def test_a_calibrated_model_may_have_an_ece_of_zero_and_a_bad_one_not() -> None:
     # E|p - p^3| over a uniform p is 1/4.
     assert bad.low < 0.25 < bad.high
     assert bad.low > 0.2
+
+
+@pytest.mark.parametrize("probability", [0.2, 0.9])
+def test_a_model_that_calls_every_poster_the_same_is_not_taken_for_certain(probability: float) -> None:
+    """Resamples that keep the class counts all show the same: 0.857 (0.857 to 0.857), which is no interval."""
+    labels = np.r_[np.ones(60, int), np.zeros(10, int)]
+    values = np.full(70, probability)
+    found = metrics_with_intervals(labels, values, threshold=0.5, repeats=200, confidence=0.95, seed=0)
+    for name, interval in found.items():
+        assert interval.low <= interval.estimate <= interval.high, name
+        assert interval.high - interval.low > 0.01, name
+        assert interval.high - interval.low < 0.7, name
+    called = int(probability >= 0.5)
+    assert found["accuracy"] == wilson_interval(60 if called else 10, 70, 0.95)
+    assert found["roc_auc"].low < 0.5 < found["roc_auc"].high
+
+
+def test_a_perfect_model_is_not_taken_for_certain_either() -> None:
+    labels = np.r_[np.ones(30, int), np.zeros(20, int)]
+    values = np.where(labels == 1, 0.8, 0.3) + 0.001 * np.arange(50)
+    found = metrics_with_intervals(labels, values, threshold=0.5, repeats=200, confidence=0.95, seed=0)
+    for name in ("accuracy", "roc_auc", "balanced_accuracy", "average_precision", "f1"):
+        assert found[name].estimate == found[name].high == 1.0, name
+        assert 0.7 < found[name].low < 0.95, name
+
+
+def test_a_mean_of_few_posters_has_students_interval() -> None:
+    values = np.random.default_rng(0).normal(0.1, 0.2, 16)
+    found, p_value = mean_interval(values, 0.9)
+    expected = ttest_1samp(values, 0.0)
+    ends = expected.confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert p_value == pytest.approx(expected.pvalue)
+    single, p_value = mean_interval([0.3], 0.95)
+    assert (single, p_value) == (Interval(0.3, -1.0, 1.0), 1.0), "one poster says nothing of the mean"
+    assert mean_interval([0.0, 1.0], 0.95, bounds=(0.0, 1.0))[0] == Interval(0.5, 0.0, 1.0)
+    with pytest.raises(ValueError, match=r"numbers.shape=\(0,\)"):
+        mean_interval([], 0.95)
+
+
+def test_means_of_sixteen_posters_cover_as_often_as_they_say() -> None:
+    random = np.random.default_rng(3)
+    inside = [not mean_interval(random.normal(0.2, 0.1, 16), 0.95)[0].excludes(0.2) for _ in range(1500)]
+    assert np.mean(inside) > 0.937  # percentiles of a bootstrap reach .92
+
+
+def test_runs_of_one_seed_have_the_interval_of_a_single_run() -> None:
+    labels, scores = predictions(300, 1.0, 0)
+    auc, below, above = structural_components(labels, scores)
+    assert auc_interval(np.array([auc]), below, above, 0.9) == delong_interval(labels, scores, 0.9)
+    right = ((scores >= 0.5) == labels).astype(float)
+    found = accuracy_interval(right, np.array([right.mean()]), 0.9)
+    expected = wilson_interval(int(right.sum()), 300, 0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    always = accuracy_interval(np.ones(20), np.ones(3), 0.95)
+    assert always.high == 1.0
+    assert always.low == pytest.approx(wilson_interval(20, 20, 0.95).low)
+
+
+def test_the_spread_between_runs_widens_and_never_leaves_zero_to_one() -> None:
+    labels, scores = predictions(300, 1.0, 0)
+    auc, below, above = structural_components(labels, scores)
+    alone = auc_interval(np.array([auc]), below, above, 0.95)
+    spread = auc_interval(auc + np.array([-0.05, 0.0, 0.05]), below, above, 0.95)
+    assert spread.low < alone.low < auc < alone.high < spread.high < 1.0
+    wild = accuracy_interval(np.tile([0.5, 1.0], 50), np.array([0.55, 0.95]), 0.95)
+    assert 0.0 <= wild.low < 0.1
+    assert 0.9 < wild.high <= 1.0
+
+
+def test_two_sets_of_posters_are_compared_by_the_sum_of_their_variances() -> None:
+    labels, scores = predictions(400, 1.0, 0)
+    inside = np.arange(400) % 4 == 0
+    found, p_value = auc_gap(labels, scores, inside, 0.95)
+    areas = [roc_auc_score(labels[part], scores[part]) for part in (inside, ~inside)]
+    assert found.estimate == pytest.approx(areas[0] - areas[1])
+    assert found.low < 0 < found.high
+    assert p_value > 0.05
+    reversed_inside = np.where(inside, 1 - scores, scores)
+    assert auc_gap(labels, reversed_inside, inside, 0.95)[1] < 1e-6
+
+
+def test_holm_equals_a_worked_example_and_passes_over_what_was_not_asked() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert holm([0.04, np.nan, 0.03]) == pytest.approx([0.06, np.nan, 0.06], nan_ok=True)
+    assert holm([]).tolist() == []
+
+
+def test_mcnemar_is_the_exact_test_less_half_the_point() -> None:
+    exact = binomtest(3, 15, 0.5).pvalue
+    point = 15 * 14 * 13 / 6 / 2**15
+    assert mcnemar(3, 12) == pytest.approx(exact - point)
+    assert mcnemar(12, 3) == mcnemar(3, 12)
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 5) == pytest.approx(1.0, abs=0.25)
+
+
+def test_the_accuracy_difference_has_its_sign_and_its_width() -> None:
+    interval = paired_accuracy_difference(60, 20, 1000, 0.95)
+    assert interval.estimate == pytest.approx(0.04)
+    assert interval.low == pytest.approx(0.04 - 1.96 * np.sqrt(80 / 1000 - 0.04**2) / np.sqrt(1000), abs=1e-3)
+    same = paired_accuracy_difference(0, 0, 50, 0.95)
+    assert same.low < 0 < same.high

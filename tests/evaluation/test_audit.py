@@ -13,7 +13,8 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from poster_ml.data.audit import class_balance, property_associations, write_audit
+from poster_ml.evaluation.audit import class_balance, property_associations, write_audit
+from poster_ml.evaluation.stats import delong_interval, wilson_interval
 from poster_ml.synthetic.writing import Confounders, write_posters
 
 
@@ -101,6 +102,22 @@ def test_delong_intervals_cover_as_often_as_they_say() -> None:
         row = property_associations(values, labels, labels * 0).iloc[0]
         hits += row["ci_low"] <= truth <= row["ci_high"]
     assert hits / 200 == pytest.approx(0.95, abs=0.05)
+
+
+def test_verdicts_and_intervals_go_by_the_confidence_asked_for() -> None:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 2, 300)
+    values = pd.DataFrame({"x": 0.3 * labels + random.normal(size=300)})
+    wide, narrow = (
+        property_associations(values, labels, labels * 0, level).iloc[0] for level in (0.999, 0.8)
+    )
+    assert 0.001 < narrow["p_adjusted"] < 0.2
+    assert (wide["verdict"], narrow["verdict"]) == ("none", "weak")
+    assert wide["ci_low"] < narrow["ci_low"]
+    interval = delong_interval(labels, values["x"], 0.8)
+    assert (narrow["ci_low"], narrow["ci_high"]) == (interval.low, interval.high)
+    balance = class_balance(index_of(label=[1] * 8 + [0] * 2, split=["train"] * 10), "split", 0.5).iloc[0]
+    assert balance["ci_low"] == wilson_interval(8, 10, 0.5).low
 
 
 def test_what_the_decade_explains_vanishes_within_decades() -> None:

@@ -13,12 +13,13 @@ _VERDICTS = {"strong": FRESH, "weak": INK, "none": "#A9A9A9"}
 _MOST_GENRES = 28
 
 
-def draw_decades(table: pd.DataFrame, overall: float) -> Any:
+def draw_decades(table: pd.DataFrame, overall: float, confidence: float) -> Any:
     """Draws the Fresh share per decade with intervals over the number of posters.
 
     Args:
         table: as of `audit.class_balance(index, "decade")`.
         overall: the Fresh share of the dataset.
+        confidence: that of the table's intervals.
 
     Returns: a matplotlib Figure.
     """
@@ -27,7 +28,7 @@ def draw_decades(table: pd.DataFrame, overall: float) -> Any:
     places = np.arange(len(table))
     _intervals(upper, places, table, overall, vertical=True)
     upper.axhline(overall, color=NEUTRAL, linestyle="--", linewidth=1)
-    upper.set(ylim=(0, 1.02), ylabel="share Fresh (95 % interval)", xticks=places)
+    upper.set(ylim=(0, 1.02), ylabel=f"share Fresh ({confidence:.0%} interval)", xticks=places)
     upper.set_title(
         f"Class balance by decade of release (dashed: all posters, {overall:.0%}; grey: interval holds it)",
         loc="left",
@@ -50,12 +51,13 @@ def draw_decades(table: pd.DataFrame, overall: float) -> Any:
     return figure
 
 
-def draw_genres(table: pd.DataFrame, overall: float, *, fewest: int) -> Any:
+def draw_genres(table: pd.DataFrame, overall: float, confidence: float, *, fewest: int) -> Any:
     """Draws the Fresh share per genre with intervals, the freshest on top.
 
     Args:
         table: as of `audit.class_balance(index, "genre")`.
         overall: the Fresh share of the dataset.
+        confidence: that of the table's intervals.
         fewest: genres with fewer posters are left out, unless none would remain.
 
     Returns: a matplotlib Figure.
@@ -81,7 +83,7 @@ def draw_genres(table: pd.DataFrame, overall: float, *, fewest: int) -> Any:
     )
     axis.set(xlim=(0, 1), yticks=places)
     axis.set_xlabel(
-        f"share Fresh (95 % interval); dashed: all posters, {overall:.0%}; grey: interval holds it"
+        f"share Fresh ({confidence:.0%} interval); dashed: all, {overall:.0%}; grey: interval holds it"
     )
     axis.set_yticklabels(shown["value"])
     axis.set_ylim(-0.7, len(shown) - 0.3)
@@ -90,11 +92,12 @@ def draw_genres(table: pd.DataFrame, overall: float, *, fewest: int) -> Any:
     return figure
 
 
-def draw_associations(table: pd.DataFrame) -> Any:
+def draw_associations(table: pd.DataFrame, confidence: float) -> Any:
     """Draws each property's AUC with its interval, and the AUC among posters of one decade.
 
     Args:
         table: as of `audit.property_associations`.
+        confidence: that of the table's intervals.
 
     Returns: a matplotlib Figure.
     """
@@ -111,12 +114,13 @@ def draw_associations(table: pd.DataFrame) -> Any:
     axis.set(xlim=(0.5 - reach, 0.5 + reach), ylim=(-0.7, len(asked) - 0.3), yticks=range(len(asked)))
     axis.set_yticklabels(asked["property"].str.replace("_", " "))
     axis.set_xlabel(
-        "ROC AUC of the property alone (95 % interval)\n← larger in Rotten      larger in Fresh →"
+        f"ROC AUC of the property alone ({confidence:.0%} interval)\n"
+        "← larger in Rotten      larger in Fresh →"
     )
     axis.set_title("What could give the label away", loc="left", fontsize=11, color=INK)
     names = {
         "strong": "strong (0.10 or more from 0.5)",
-        "weak": "weak, but not chance (Holm p < 0.05)",
+        "weak": f"weak, but not chance (Holm p < {1.0 - confidence:.2g})",
         "none": "not told from chance",
     }
     for verdict, color in _VERDICTS.items():

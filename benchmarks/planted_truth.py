@@ -22,11 +22,11 @@ import numpy as np
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import Confounders, SyntheticSummary, write_posters
 from poster_ml.data.tables import read_table
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, mask_boxes, shortcut_table
 from poster_ml.explain.pointing import pointing_game
+from poster_ml.synthetic.writing import Confounders, SyntheticSummary, write_posters
 from poster_ml.workflows.candidate import Candidate, train_candidate
 from poster_ml.workflows.judging import Operating, score_images
 from poster_ml.workflows.poster_boxes import find_boxes

@@ -1,10 +1,10 @@
 """Tuning against its alternatives: TPE against random search, pruning against none, and against a naive loop.
 
-    python benchmarks/tuning.py                      # on the surrogate: about two minutes
-    python benchmarks/tuning.py --posters DATASET    # and trials per hour with real training
-    python benchmarks/tuning.py --repeats 0 --posters DATASET --keep    # the search stays in ./mlflow.db
+    python -m benchmarks.tuning                      # on the surrogate: about two minutes
+    python -m benchmarks.tuning --posters DATASET    # and trials per hour with real training
+    python -m benchmarks.tuning --repeats 0 --posters DATASET --keep    # the search stays in ./mlflow.db
 
-The surrogate is stated in `poster_ml/tuning/surrogates.py`: the best AUC is known, so is the regret.
+The surrogate is stated in `tests/tuning/surrogates.py`: the best AUC is known, so is the regret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import optuna
 from poster_ml.config import parse_space
 from poster_ml.tuning.space import suggest
 from poster_ml.tuning.study import make_pruner, make_sampler
-from poster_ml.tuning.surrogates import BEST_AUC, SPACE, curve, landscape
+from tests.tuning.surrogates import BEST_AUC, SPACE, curve, landscape
 
 STARTUP, PRUNE_AFTER = 8, 3  # as `StudySpec` has them
 

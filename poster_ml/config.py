@@ -122,8 +122,6 @@ class TrainConfig:
     clip_norm: Number = Field(default=0.0, ge=0.0)  # 0: no clipping
     ema_momentum: Number = Field(default=0.0, ge=0.0, le=0.9999)  # 0: no averaging of weights
     head_warmup_epochs: Whole = Field(default=0, ge=0, le=1000)  # backbone frozen for the first epochs
-    pretrain_epochs: Whole = Field(default=0, ge=0, le=1000)  # first, the hidden layers learn `pretrain_on`
-    pretrain_on: tuple[Literal["genre", "year"], ...] = ("genre", "year")
     layer_rate_decay: Number = Field(default=1.0, ge=0.01, le=1.0)  # rate of each convolution below the next
     feature_cache: Switch = True  # run a frozen prefix once instead of every epoch
     augmented_views: Whole = Field(default=0, ge=0, le=64)  # cached views; 0: new ones every epoch

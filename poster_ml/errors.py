@@ -22,6 +22,7 @@ A message says what came, what is allowed and what to do, on one line.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -104,7 +105,34 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
         name: what came.
         allowed: the right names.
 
-    Returns: " (did you mean 'x'?)", or an empty string where nothing is near.
+    Returns: " (did you mean 'x'?)", or an empty string where nothing is near or the name is right.
     """
-    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    allowed = list(allowed)
+    if name in allowed:
+        return ""
+    matches = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+# scheme://user:PASSWORD@host, up to the last @ of the word: a password may hold @ and / itself. host:5000/ is
+# none.
+_IN_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s/:@'\"]*:)(?!\d{1,5}[/?])[^\s'\"]*@", re.IGNORECASE)
+_IN_QUERY = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token)=)[^\s&'\"]*", re.IGNORECASE)
+
+
+def mask_passwords(text: str) -> str:
+    """Hides the passwords of all URLs in a text, in whatever sentence a library put them.
+
+    Returns: the text with `***` for each password: "postgresql://me:***@host/db".
+    """
+    return _IN_QUERY.sub(r"\1***", _IN_ADDRESS.sub(r"\1***@", text))
+
+
+def check_password(url: str) -> str:
+    """Returns the URL of a database, refused where its password would be read, and shown, as a host.
+
+    Raises: PosterMLError for an @ in the password.
+    """
+    if url.partition("://")[2].partition("?")[0].count("@") > 1:
+        raise PosterMLError(f"the password in {mask_passwords(url)} has an @: write %40 for it, %2F for /")
+    return url

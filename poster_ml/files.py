@@ -123,8 +123,11 @@ def check_output_file(path: Path, is_ours: Callable[[bytes], bool], what: str, o
         return
     if not path.is_file():  # a device or a pipe: renaming over it would destroy it
         raise OutputError(f"{option} {path} is no regular file: give the path of a file")
-    with path.open("rb") as handle:
-        head = handle.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_HEAD_BYTES)
+    except FileNotFoundError:  # another process has just renamed its own file
+        return
     if head and not is_ours(head):
         raise OutputError(f"{option} {path} exists and holds no {what}: give another file")
 

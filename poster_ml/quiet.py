@@ -18,7 +18,8 @@ def quiet_libraries() -> None:
 def load_keras() -> None:
     """Imports Keras and its backend without the notes that TensorFlow's C++ side writes to stderr.
 
-    They come before its log level is read, so nothing but the file descriptor itself can hold them back.
+    They come before its log level is read (tried with TensorFlow 2.21: six lines per command, with
+    TF_CPP_MIN_LOG_LEVEL=3), so nothing but the file descriptor itself can hold them back.
     """
     if "keras" in sys.modules:
         return

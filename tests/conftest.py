@@ -64,6 +64,8 @@ def mlflow_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_template
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     shutil.copy(store_template, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     yield tmp_path
@@ -78,8 +80,8 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
     from poster_ml.data.image_files import match_images
     from poster_ml.data.prepared import prepare
-    from poster_ml.data.synthetic import write_posters
     from poster_ml.data.tables import read_table
+    from poster_ml.synthetic.writing import write_posters
 
     folder = tmp_path_factory.mktemp("tiny")
     write_posters(folder / "synthetic", count=160, seed=1, bayes_accuracy=1.0)

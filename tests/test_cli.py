@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
 
+import mlflow
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,7 @@ from PIL import Image
 from poster_ml import cli
 from poster_ml.cli.options import collect_overrides
 from poster_ml.errors import DatasetError
+from poster_ml.tracking.runs import open_run
 
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
@@ -281,3 +284,137 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
 def test_options_that_stand_for_a_key_become_overrides():
     overrides = collect_overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
     assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "limit=5"]
+
+
+class TestErrorsOfTheSystem:
+    def patched(self, monkeypatch, error):
+        def fail(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+        return cli.run(["synth", "out"])
+
+    def test_a_path_that_is_missing_forbidden_or_full_is_the_users_matter(self, monkeypatch, capsys):
+        assert self.patched(monkeypatch, FileNotFoundError(2, "No such file or directory", "x.csv")) == 2
+        assert self.patched(monkeypatch, PermissionError(13, "Permission denied", "y.csv")) == 2
+        assert self.patched(monkeypatch, OSError(28, "No space left on device")) == 2
+        assert capsys.readouterr().err.splitlines() == [
+            "error: x.csv: No such file or directory; name one that you may read and write",
+            "error: y.csv: Permission denied; name one that you may read and write",
+            "error: a file: No space left on device; make room there",
+        ]
+
+    def test_other_errors_of_the_system_are_bugs(self, monkeypatch, capsys):
+        for error in (
+            ConnectionResetError(104, "reset"),
+            OSError(9, "Bad file descriptor"),
+            TimeoutError("late"),
+            FileNotFoundError("no path in it"),
+        ):
+            assert self.patched(monkeypatch, error) == 1
+            assert capsys.readouterr().err.startswith(f"bug: {type(error).__name__}: ")
+
+    def test_passwords_are_printed_nowhere(self, monkeypatch, capsys):
+        def fail(*arguments, **options):
+            logging.getLogger("poster_ml.x").warning("looking at %s", "http://me:geheim@host")
+            raise RuntimeError("no answer from http://me:geheim@host")
+
+        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+        assert cli.run(["synth", "out", "--debug"]) == 1
+        shown = capsys.readouterr().err
+        assert shown.count("http://me:***@host") >= 3
+        assert "geheim" not in shown.replace('http://me:geheim@host")', "")  # the traceback quotes this file
+
+    def test_a_store_that_fails_anywhere_is_no_bug(self, monkeypatch, capsys):
+        error = mlflow.MlflowException("API request to http://me:geheim@host/x failed")
+        assert self.patched(monkeypatch, error) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: the store ")
+        assert "http://me:***@host/x" in line
+
+
+def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
+    program = (
+        "import sys, warnings\n"
+        "from poster_ml import cli\n"
+        "import poster_ml.workflows.synth as synth\n"
+        "def warn(*a, **k):\n"
+        "    warnings.warn('mine')\n"
+        "    exec(compile('warnings.warn(\"a type hint is missing\")', 'x', 'exec'), "
+        "{'__name__': 'mlflow.pyfunc', 'warnings': warnings})\n"
+        "    exec(compile('warnings.warn(\"never seen\")', 'x', 'exec'), "
+        "{'__name__': 'mlflow.pyfunc', 'warnings': warnings})\n"
+        "    return {}\n"
+        "synth.run_synth = warn\n"
+        "sys.exit(cli.run(['synth', 'out']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "UserWarning: mine" in done.stderr
+    assert "UserWarning: never seen" in done.stderr
+    assert "type hint" not in done.stderr
+
+
+class TestResume:
+    @pytest.fixture
+    def run(self, place):
+        tags = {"variant": "mobilenet_v2", "protocol": "sound"}
+        with open_run("stopped", tags=tags, system_metrics=False) as run:
+            run.end("KILLED")
+        return run.run_id
+
+    def test_another_model_or_protocol_is_refused(self, capsys, run):
+        message = refused(capsys, "train", "--resume", run, "--model", "vgg16")
+        assert message.startswith(f"run {run} is a run of 'mobilenet_v2', but --model says 'vgg16'")
+        message = refused(capsys, "train", "--resume", run, "--protocol", "study")
+        assert message.startswith(f"run {run} is a run of 'sound', but --protocol says 'study'")
+
+    def test_the_runs_own_model_and_protocol_may_be_named(self, capsys, run):
+        message = refused(capsys, "train", "--resume", run, "--model", "mobilenet_v2", "--protocol", "sound")
+        assert "is no training run" in message
+
+
+def test_a_protocol_that_an_experiment_file_contradicts_is_refused(capsys, place, project):
+    file = project / "experiments" / "vgg16.yaml"
+    message = refused(capsys, "train", "--experiment", file, "--protocol", "study")
+    assert message == f"{file} has the protocol 'sound', but --protocol says 'study': give one of them"
+
+
+def test_preprocess_asks_the_store_before_its_work(capsys, table, place):
+    (place / "mlflow.db").write_text("garbage")
+    message = refused(capsys, "preprocess", "--table", table, "--posters", "posters")
+    assert "cannot be used (file is not a database)" in message
+    assert not (place / "data").exists()
+
+
+def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys, place, monkeypatch):
+    def fail(*arguments, **options):
+        raise mlflow.MlflowException("API request to http://host/x failed")
+
+    assert cli.run(["synth", "drawn", "--count", "60", "--quiet"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("poster_ml.workflows.dataset_run.log_dataset_run", fail)
+    message = refused(
+        capsys, "preprocess", "--table", "drawn/movies.csv", "--posters", "drawn/posters", "--size", "16",
+        "--split", "stratified", "--workers", "1",
+    )  # fmt: skip
+    assert message.startswith("the dataset in data/prepared is complete (`poster-ml explore --data")
+    assert (place / "data" / "prepared" / "images.npy").is_file()
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_model_in_a_folder_needs_no_store(capsys, place, monkeypatch, command):
+    """The folder is no model, which is said without a look at the store."""
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda **options: 1 / 0)
+    monkeypatch.setattr("poster_ml.workflows.explain.connect", lambda **options: 1 / 0)
+    Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
+    more = ["--out", "maps"] if command == "explain" else []
+    message = refused(capsys, command, "--model-uri", "folder", "poster.jpg", *more)
+    assert message.startswith("no model at 'folder' (no file MLmodel)")
+
+
+def test_a_model_in_a_folder_that_mlflow_misreads_is_refused(capsys, place):
+    (place / "a%20b").mkdir()
+    (place / "a%20b" / "MLmodel").write_text("")
+    Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
+    message = refused(capsys, "predict", "--model-uri", "a%20b", "poster.jpg")
+    assert "copy the model to a folder without" in message

@@ -10,6 +10,11 @@ import keras
 class RandomPosterLayer(keras.layers.Layer):
     """Base of the augmentation layers.
 
+    Not Keras' own (tried in 3.15, 0..255): `RandomBrightness` adds within uint8 and so wraps dark pixels
+    to bright ones, `RandomContrast` moves each channel about a mean of its own, `RandomSaturation` multiplies
+    beyond full saturation and leaves 0..255 (down to -400), `RandomErasing` fills with noise instead of the
+    poster's mean; all of them act outside training too, unless told not to.
+
     Computes in float32 under every precision policy: 8 bits of mantissa would round the pixels. Set
     `seed_generator.state` to repeat a sequence of draws.
 

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from poster_ml.cli.output import is_odd_name, one_line
-from poster_ml.errors import PosterMLError
+from poster_ml.cli.output import is_about_path, is_odd_name, one_line
+from poster_ml.errors import PosterMLError, mask_passwords
 from poster_ml.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -30,6 +30,19 @@ app = typer.Typer(
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 GLOBAL_FLAGS = ("--debug", "--quiet")
+# Warnings of other packages that a user can do nothing about: category, message and module as for
+# `warnings.filterwarnings`. Everything else is shown, what poster-ml itself warns of most of all.
+HARMLESS: tuple[tuple[type[Warning], str, str], ...] = (
+    (UserWarning, ".*type hint", "mlflow"),  # MLflow misses type hints on our served model
+)
+
+
+class _Masked(logging.Formatter):
+    """Log lines without the passwords of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line to print."""
+        return mask_passwords(super().format(record))
 
 
 @app.callback()
@@ -39,14 +52,15 @@ def settings(
 ) -> None:
     """Does a poster tell whether critics will like the movie, and what in it does?"""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Masked("%(message)s"))
     logger = logging.getLogger("poster_ml")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
     quiet_libraries()
     if not debug:
-        warnings.filterwarnings("ignore")
+        for category, message, module in HARMLESS:
+            warnings.filterwarnings("ignore", message, category, module)
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
 
@@ -89,10 +103,21 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        if isinstance(error, PosterMLError | UsageError | OSError) or is_odd_name(error):
-            print(f"error: {one_line(error)}", file=sys.stderr)
+            print(mask_passwords(traceback.format_exc()), file=sys.stderr, end="")
+        if mistake := _mistake(error):
+            print(f"error: {mistake}", file=sys.stderr)
             return 2
         hint = "" if debug else "; run again with --debug for the traceback"
         print(f"bug: {type(error).__name__}: {one_line(error)}{hint}", file=sys.stderr)
         return 1
+
+
+def _mistake(error: Exception) -> str:
+    """Returns in one line what the user can put right; empty for a bug of ours."""
+    if isinstance(error, PosterMLError | UsageError) or is_about_path(error) or is_odd_name(error):
+        return one_line(error)
+    if "mlflow" not in sys.modules:  # who never came to a store need not wait for it
+        return ""
+    from poster_ml.tracking.store import describe_outage, is_outage
+
+    return describe_outage(error) if is_outage(error) else ""

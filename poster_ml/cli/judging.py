@@ -91,7 +91,7 @@ def predict(
     posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     model_uri: ModelUri,
     output_format: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.table,
-    out: Annotated[str, typer.Option(help="CSV or Parquet file to write, resumable; default: stdout.")] = "",
+    out: Annotated[str, typer.Option(help="CSV file to write, resumable; default: stdout.")] = "",
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
     """Probabilities for files or folders.
@@ -100,7 +100,8 @@ def predict(
     """
     from poster_ml.workflows.prediction_files import check_out
 
-    check_out(output_format.value, path_or_none(out))
+    if out:
+        check_out(Path(out))
     load_keras()
     from poster_ml.workflows.predict import run_predict
 

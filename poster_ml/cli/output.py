@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
+from poster_ml.errors import mask_passwords
 from poster_ml.files import printable
+
+# Paths that are missing, forbidden, of the wrong kind or full; all else is a bug of ours.
+_OF_A_PATH = (
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTEMPTY,
+)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def show(result: Any, as_json: bool) -> None:
@@ -25,20 +34,32 @@ def plain(result: Any) -> Any:
     return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result  # type: ignore[arg-type]
 
 
-def is_odd_name(error: BaseException) -> bool:
+def is_odd_name(error: BaseException) -> TypeGuard[UnicodeEncodeError]:
     """Whether a text could not be written since it holds bytes of a name that are no UTF-8."""
     return isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff"
 
 
+def is_about_path(error: BaseException) -> bool:
+    """Whether an error of the operating system is about a path that the user can put right."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _FULL or (error.errno in _OF_A_PATH and error.filename is not None)
+
+
 def one_line(error: BaseException) -> str:
-    """Returns an error's message without line breaks, with the place for an operating system's error."""
-    if isinstance(error, OSError):
-        place = error.filename2 or error.filename or "a file"
-        return printable(f"{place}: {error.strerror or error}; name one that you may read and write")
-    if isinstance(error, UnicodeEncodeError):
+    """Returns an error's message without line breaks and passwords, with the path where it is about one."""
+    return printable(mask_passwords(" ".join(_message(error).split())))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and is_about_path(error):
+        path = error.filename2 or error.filename or "a file"
+        remedy = "make room there" if error.errno in _FULL else "name one that you may read and write"
+        return f"{path}: {error.strerror or error}; {remedy}"
+    if is_odd_name(error):
         return f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
     formatted = getattr(error, "format_message", None)
     text = formatted() if formatted is not None else str(error)
     if formatted is not None and not text.rstrip().endswith(("--help", "?)")):
         text = f"{text.rstrip('.')}; see 'poster-ml --help'"
-    return printable(" ".join(text.split()))
+    return text

@@ -51,7 +51,7 @@ def train(
     from poster_ml.workflows.refusals import check_training
 
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
-    protocol = checked_choice(protocol or "sound", Protocol, "--protocol")
+    protocol = checked_choice(protocol, Protocol, "--protocol") if protocol else ""
     if resume and (given or data or experiment):
         raise typer.BadParameter(
             "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
@@ -158,24 +158,17 @@ def tune(
 
 @app.command()
 def blend(
-    runs: Annotated[
-        list[str], typer.Argument(help="Ids of training runs: two or more, or one with --views.")
-    ],
+    runs: Annotated[list[str], typer.Argument(help="Ids of training runs, two or more.")],
     name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "blend",
     rule: Annotated[BlendRule, typer.Option(help="Equal weights, or fitted on validation.")] = BlendRule.mean,
-    views: Annotated[
-        int, typer.Option(min=1, max=64, help="Versions of each poster a network looks at; time grows alike.")
-    ] = 1,
     data: Annotated[str, typer.Option(help="Prepared dataset; default: the runs' own.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Average trained networks, or several views by one, into one model; judge it on validation, log it.
+    """Average trained networks into one model; judge it on validation, log it.
 
     Example: poster-ml blend 0a1b2c3d 4e5f6a7b --name poster_blend
-
-    Example: poster-ml blend 0a1b2c3d --views 8 --name eight_views
     """
     load_keras()
     from poster_ml.workflows.blend import run_blend
 
-    show(run_blend(runs, name=name, rule=rule.value, views=views, data=path_or_none(data)), as_json)
+    show(run_blend(runs, name=name, rule=rule.value, data=path_or_none(data)), as_json)

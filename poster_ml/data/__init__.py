@@ -1,1 +1,1 @@
-"""Tables, downloads, images, the prepared dataset, splits, duplicates, synthetic posters, exploration."""
+"""Tables, downloads, images, the prepared dataset, splits, duplicates, exploration."""

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import io
+import logging
 import math
-import random
 import re
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import stamina
 
 from poster_ml import __version__
 from poster_ml.data.download_record import Status
 from poster_ml.data.image_kinds import KINDS
 from poster_ml.errors import DownloadError
 
-if TYPE_CHECKING:
-    pass
+# A retry is no news: what came of each poster is in the record.
+logging.getLogger("stamina").setLevel(logging.ERROR)
 
 #: Answers that may be different next time.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
@@ -45,7 +47,7 @@ class FetchOptions:
         delay: least seconds between the starts of two requests to one host, at least 0.
         timeout: seconds for one request from the connection to the last byte, above 0.
         retries: further attempts after a passing fault, at least 0.
-        backoff: seconds before the first retry, doubled for each next one, at least 0.
+        backoff: seconds before the first retry, doubled for each next one, up to half of it more; at least 0.
         longest_wait: most seconds to wait before a retry; a server that asks for more is left for the next
             call. At least 0.
         max_bytes: a larger file is no poster, at least 1.
@@ -194,29 +196,31 @@ class Fetcher:
 
     async def fetch(self, url: str) -> Fetched:
         """Fetches one poster, with retries; never raises for what a server does."""
-        host = self._host(url)
+        host, options, attempts = self._host(url), self._options, 0
+        schedule = stamina.retry_context(
+            on=partial(self._try_again, host),
+            attempts=options.retries + 1,
+            timeout=None,
+            wait_initial=options.backoff,
+            wait_max=options.longest_wait,
+            wait_jitter=options.backoff / 2,
+        )
         async with host.slots:
-            for attempt in range(1, self._options.retries + 2):
-                if host.silent >= _HOST_GIVEN_UP:
-                    return Fetched(
-                        Status.UNREACHABLE, attempts=attempt - 1, reason="the host does not answer"
-                    )
-                try:
-                    content, suffix, http_status = await self._attempt(url, host)
-                except _FetchError as fault:
-                    last = fault
-                    answered = fault.http_status > 0
-                    wait = self._wait(fault, attempt)
-                    if not fault.passing or attempt > self._options.retries or wait is None:
-                        host.silent = 0 if answered else host.silent + 1
-                        break
-                    host.next_start = max(host.next_start, time.monotonic() + fault.wait)
-                    await asyncio.sleep(wait)
-                else:
-                    host.silent = 0
-                    return Fetched(Status.SAVED, content, suffix, http_status, attempt)
-        status = Status.UNREACHABLE if last.passing else Status.FAILED
-        return Fetched(status, http_status=last.http_status, attempts=attempt, reason=last.reason)
+            try:
+                async for attempt in schedule:
+                    with attempt:
+                        if host.silent >= _HOST_GIVEN_UP:
+                            reason = "the host does not answer"
+                            return Fetched(Status.UNREACHABLE, attempts=attempts, reason=reason)
+                        attempts = attempt.num
+                        content, suffix, http_status = await self._attempt(url, host)
+                        host.silent = 0
+                        return Fetched(Status.SAVED, content, suffix, http_status, attempts)
+            except _FetchError as fault:
+                host.silent = 0 if fault.http_status else host.silent + 1
+                status = Status.UNREACHABLE if fault.passing else Status.FAILED
+                return Fetched(status, http_status=fault.http_status, attempts=attempts, reason=fault.reason)
+        raise AssertionError("the schedule ends in a return or in the last fault")
 
     def _host(self, url: str) -> _Host:
         name = urlsplit(url).netloc.lower()
@@ -224,12 +228,17 @@ class Fetcher:
             self._hosts[name] = _Host(asyncio.Semaphore(self._options.per_host))
         return self._hosts[name]
 
-    def _wait(self, fault: _FetchError, attempt: int) -> float | None:
-        """Seconds before the next attempt: what the server asked for, or a growing, scattered pause."""
+    def _try_again(self, host: _Host, fault: Exception) -> bool | float:
+        """Whether another attempt is due; the seconds to wait where the server asked for some.
+
+        The whole host waits with it. A server that asks for more than `longest_wait` is left for later.
+        """
+        if not isinstance(fault, _FetchError) or not fault.passing:
+            return False
         if fault.wait > self._options.longest_wait:
-            return None
-        pause = self._options.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-        return max(fault.wait, min(pause, self._options.longest_wait))
+            return False
+        host.next_start = max(host.next_start, time.monotonic() + fault.wait)
+        return fault.wait or True
 
     async def _attempt(self, url: str, host: _Host) -> tuple[bytes, str, int]:
         import httpx

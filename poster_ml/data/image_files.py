@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _FileIndex:
-    """Image files by what a table may call them; keys as spelled and, where free, in lower case."""
+    """Image files by what a table may call them; keys as spelled and, where free, `_folded`."""
 
     by_path: dict[str, str]  # path below the folder, "/" between
     by_name: dict[str, str]
@@ -30,11 +31,13 @@ def match_images(
     """Finds every movie's poster.
 
     A file is matched by, in this order: the table's own file name (a path below the folder, a name, or a
-    name without its ending); the id (for IMDb ids also the bare number, 114709 or 0114709, for tt0114709);
-    the link with `_` for `/`. Upper and lower case and the kind of image do not matter.
+    name without its ending); the id as the table spells it, then `movie_id` (for IMDb ids also the bare
+    number, 114709 or 0114709, for tt0114709);
+    the link with `_` for `/`. Upper and lower case, the Unicode form (macOS writes an accent as a letter of
+    its own) and the kind of image do not matter.
 
     Args:
-        movies: as from `tables.read_table`: movie_id, link, image_name, row.
+        movies: as from `tables.read_table`: movie_id, source_id, link, image_name, row.
         posters: folder with image files; read only.
         recursive: also look in folders below; the files higher up go first.
 
@@ -46,7 +49,9 @@ def match_images(
     index = _build_index(files, posters)
     images = [
         _find(index, *names)
-        for names in zip(movies["movie_id"], movies["link"], movies["image_name"], strict=True)
+        for names in zip(
+            movies["movie_id"], movies["source_id"], movies["link"], movies["image_name"], strict=True
+        )
     ]
     if len(movies) and not any(images):
         raise DatasetError(
@@ -55,7 +60,7 @@ def match_images(
             "name the files after the ids, or tell the file column with --column image_file=NAME"
         )
     matched = movies.assign(image=images)
-    missing = matched.loc[matched["image"] == "", ["row", "movie_id"]]
+    missing = matched.loc[matched["image"] == "", ["row", "source_id"]].set_axis(["row", "movie_id"], axis=1)
     missing = missing.assign(reason="missing file: no image for this movie").reset_index(drop=True)
     return matched, missing
 
@@ -91,7 +96,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 def _build_index(files: list[Path], posters: Path) -> _FileIndex:
     index = _FileIndex({}, {}, {})
     keys = [(path.relative_to(posters).as_posix(), path.name, path.stem, str(path)) for path in files]
-    for spelling in (str, str.casefold):  # what is spelled exactly so goes before what merely sounds so
+    for spelling in (str, _folded):  # what is spelled exactly so goes before what merely sounds so
         for relative, name, stem, path in keys:
             index.by_path.setdefault(spelling(relative), path)
             index.by_name.setdefault(spelling(name), path)
@@ -99,11 +104,15 @@ def _build_index(files: list[Path], posters: Path) -> _FileIndex:
     return index
 
 
-def _find(index: _FileIndex, movie_id: str, link: str, image_name: str) -> str:
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _find(index: _FileIndex, movie_id: str, source_id: str, link: str, image_name: str) -> str:
     """Returns the path of a movie's poster, "" where there is none."""
     hint = image_name.replace("\\", "/").removeprefix("./")
     name = hint.rsplit("/", 1)[-1]
-    stems = [name, movie_id]
+    stems = [name, source_id, movie_id]
     if movie_id.startswith("tt") and movie_id[2:].isdigit():
         stems += [movie_id[2:], movie_id[2:].lstrip("0")]
     if link:
@@ -111,7 +120,7 @@ def _find(index: _FileIndex, movie_id: str, link: str, image_name: str) -> str:
     tries = [(index.by_path, hint), (index.by_name, name), *((index.by_stem, stem) for stem in stems)]
     for paths, key in tries:
         if key:
-            path = paths.get(key) or paths.get(key.casefold())
+            path = paths.get(key) or paths.get(_folded(key))
             if path:
                 return path
     return ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "<na>", "\\n
 LABELS = {"rotten": 0, "fresh": 1, "certified fresh": 1}
 ALLOWED_LABELS = "Rotten, Fresh, Certified Fresh or Certified-Fresh (upper and lower case alike)"
 
-_YEAR = r"(?<!\d)(18[7-9]\d|19\d\d|20\d\d)(?!\d)"
+# Alone, in any date, or at the beginning of 19901122.
+_YEAR = r"(?<!\d)(18[7-9]\d|19\d\d|20\d\d)(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))?(?!\d)"
+_NUMBER = r"[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?|[+-]?[.,]\d+"
 _YEAR_IN_TITLE = r"\s*\((18[7-9]\d|19\d\d|20\d\d)(?:[-–]\d{0,4})?\)\s*$"
 _LONGEST_ID = 100  # characters; ids become file names, of which file systems take 255 bytes
 
@@ -39,15 +43,53 @@ def labels(cells: pd.Series) -> pd.Series:
 
 
 def numbers(cells: pd.Series, low: float, high: float) -> pd.Series:
-    """Reads numbers, with or without a percent sign; missing where there is none in [low, high]."""
+    """Reads numbers: 5.1, 5,1, 1,234.5, 1.234,5, 1 234, 83%; missing where there is none in [low, high].
+
+    Which of point and comma is the decimal mark, the column tells: a cell such as 1,234 alone could be both.
+
+    Raises: ValueError, in one line, where the column does not tell how to read such a cell.
+    """
     import pandas as pd
 
-    values = pd.to_numeric(cells.str.removesuffix("%").str.strip(), errors="coerce").astype("float64")
+    bare = cells.str.replace(r"[\s%'’]", "", regex=True)
+    bare = bare.where(bare.str.fullmatch(_NUMBER), "")
+    marks = bare.map(_decimal_mark)
+    known = sorted(set(marks) & {".", ","})
+    unclear = bare[marks == "?"]
+    if len(known) == 2 or not known:
+        unclear = unclear if known else unclear[unclear.str.contains(",")]  # 7.125 is how programs write
+        if len(unclear):
+            raise ValueError(
+                f"{unclear.iloc[0]!r} may be thousands or a decimal, and the other cells do not tell; "
+                "write numbers with a decimal point and nothing between thousands"
+            )
+    marks = marks.where(marks.isin(known), known[0] if len(known) == 1 else ".")
+    plain = [_with_point(number, mark) for number, mark in zip(bare, marks, strict=True)]
+    values = pd.to_numeric(pd.Series(plain, index=cells.index), errors="coerce").astype("float64")
     return values.where(values.between(low, high))
 
 
+def _decimal_mark(number: str) -> str:
+    """Returns the decimal mark that a number shows: "" where it has none, "?" for 1,234 and 1.234."""
+    marks = re.findall(r"[.,]", number)
+    if not marks:
+        return ""
+    if marks.count(marks[-1]) > 1:  # 1,234,567
+        return "." if marks[-1] == "," else ","
+    return "?" if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", number) else marks[-1]
+
+
+def _with_point(number: str, mark: str) -> str:
+    """Writes a number with a decimal point and without thousands; "" where those are not of three digits."""
+    whole, point, fraction = number.partition(mark)
+    thousands = "." if mark == "," else ","
+    if thousands in number and not re.fullmatch(rf"[+-]?\d{{1,3}}(?:[{thousands}]\d{{3}})+", whole):
+        return ""
+    return whole.replace(thousands, "") + point.replace(mark, ".") + fraction
+
+
 def years(cells: pd.Series) -> pd.Series:
-    """Finds the year in "1995", "1969-01-01", "Apr 29, 1983" or "Oct 4, 1902, Original" (Int64)."""
+    """Finds the year in "1995", "1969-01-01", "19690101", "Apr 29, 1983", "Oct 4, 1902, Original" (Int64)."""
     import pandas as pd
 
     return pd.to_numeric(cells.str.extract(_YEAR, expand=False)).astype("Int64")
@@ -62,9 +104,40 @@ def split_title(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def genres(cells: pd.Series) -> pd.Series:
-    """Puts one `|` between genres, whether they came with `|`, `,` or `;` between them."""
+    """Puts one `|` between genres that came with `|`, `,` or `;` or as a list in Python or JSON."""
+    cells = cells.map(lambda text: _listed(text) if text[:1] in ("[", "{") else text)
     piped = cells.where(cells.str.contains("|", regex=False), cells.str.replace(r"[,;]", "|", regex=True))
     return piped.str.replace(r"\s*\|[\s|]*", "|", regex=True).str.strip("| ")
+
+
+def _listed(text: str) -> str:
+    """Reads `['Drama', 'Comedy']`, `[{"id": 18, "name": "Drama"}]` and NumPy's `['Drama' 'Comedy']`."""
+    try:
+        items = json.loads(text)
+    except ValueError:
+        try:
+            items = ast.literal_eval(re.sub(r"""(['"])\s+(?=['"])""", r"\1, ", text))
+        except (ValueError, SyntaxError):
+            return text.strip("[]{}")
+    items = items if isinstance(items, (list, tuple, set)) else [items]
+    return "|".join(str(item.get("name", "") if isinstance(item, dict) else item) for item in items)
+
+
+def unique_names(ids: pd.Series) -> pd.Series:
+    """Makes file names of a column of ids with `safe_name`; 17.0 in a column of whole numbers becomes 17.
+
+    Ids that differ stay apart: where `a_b` is there already, `a#b` gets a hash behind it.
+    """
+    plain = ids.map(lambda text: unicodedata.normalize("NFC", text))
+    if plain.str.fullmatch(r"(?:\d+(?:\.0)?)?").all():
+        plain = plain.str.removesuffix(".0")
+    names = plain.map(safe_name)
+    clash = (names != "") & (plain != plain.groupby(names).transform("first"))
+    return names.mask(clash, names + "_" + plain.map(_digest))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def safe_name(text: str) -> str:
@@ -75,8 +148,7 @@ def safe_name(text: str) -> str:
     name = re.sub(r"[^\w.\-]+", "_", unicodedata.normalize("NFC", text)).strip("._")
     if len(name.encode()) <= _LONGEST_ID:
         return name
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{name.encode()[: _LONGEST_ID - 13].decode(errors='ignore')}_{digest}"
+    return f"{name.encode()[: _LONGEST_ID - 13].decode(errors='ignore')}_{_digest(text)}"
 
 
 def imdb_id(text: str) -> str:

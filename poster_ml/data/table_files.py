@@ -7,14 +7,14 @@ number, so leading zeros stay.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
-import itertools
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ from poster_ml.errors import TableError
 if TYPE_CHECKING:
     import pandas as pd
 
-_END = "\x00end of table\x00"
 _LONGEST_FIELD = 2**27  # characters; the csv module's own limit of 131,072 is met by real plot texts
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -33,6 +32,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_OTHER_ALPHABETS = ("cp1251", "koi8_r", "cp1253", "gb18030", "cp932", "euc_kr", "big5")
+_SAMPLE = 2**16  # bytes that charset-normalizer is shown
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class RawTable:
 
     Args:
         frame: one column of `str` per column of the file; the index is the data row's number from 1.
-        malformed: (row number, reason) of the rows that do not fit the header; they are not in `frame`.
+        malformed: row number -> reason for the rows with more fields than the header, not in `frame`.
+        short: row number -> reason for the rows with fewer fields, filled up in `frame`.
         encoding: how the text was read: a Python codec name, or "parquet".
     """
 
     frame: pd.DataFrame
-    malformed: tuple[tuple[int, str], ...]
+    malformed: Mapping[int, str]
+    short: Mapping[int, str]
     encoding: str
 
 
@@ -60,16 +63,37 @@ def read_raw(path: Path) -> RawTable:
     """
     content = _read_bytes(path)
     if content[:4] == b"PAR1":
-        return RawTable(_parquet_frame(content, path), (), "parquet")
+        return RawTable(_parquet_frame(content, path), {}, {}, "parquet")
     text, encoding = _decode(content, path)
-    header, rows, malformed = _split_rows(text, path)
-    if not rows and not malformed:
+    header, *rows = _split_rows(text) or [[]]
+    if not rows:
         raise TableError(f"{path}: no rows below the header; give a table with one row per movie")
+    return _fit_to_header(_unique_names(header), rows, encoding, path)
+
+
+def _fit_to_header(header: list[str], rows: list[list[str]], encoding: str, path: Path) -> RawTable:
+    """Drops empty cells beyond the header, adds those that Excel leaves out at a row's end."""
     import pandas as pd
 
-    numbers = [number for number, _ in rows]
-    frame = pd.DataFrame([row for _, row in rows], columns=header, index=numbers, dtype=object)
-    return RawTable(frame, tuple(malformed), encoding)
+    width = len(header)
+    fitting: dict[int, list[str]] = {}
+    malformed: dict[int, str] = {}
+    short: dict[int, str] = {}
+    for number, row in enumerate(rows, start=1):
+        reason = f"malformed row: {len(row)} fields where the header has {width}"
+        if any(map(str.strip, row[width:])):
+            malformed[number] = reason
+            continue
+        if len(row) < width:
+            short[number] = reason
+        fitting[number] = row[:width] + [""] * (width - len(row))
+    if not fitting:
+        raise TableError(
+            f"{path}: no row fits the header: row 1 has {len(rows[0])} fields where the header has {width}; "
+            "give every field a name in the header"
+        )
+    frame = pd.DataFrame(list(fitting.values()), columns=header, index=list(fitting), dtype=object)
+    return RawTable(frame, malformed, short, encoding)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -91,7 +115,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decode(content: bytes, path: Path) -> tuple[str, str]:
-    """Turns bytes into text: byte-order mark, then UTF-8, then UTF-16 without a mark, then cp1252."""
+    """Turns bytes into text: byte-order mark, UTF-16 without one, UTF-8, another alphabet, cp1252."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             try:
@@ -108,7 +132,9 @@ def _decode(content: bytes, path: Path) -> tuple[str, str]:
         raise TableError(
             f"{path} is no text (an Excel or other binary file?); save the table as CSV or Parquet"
         )
-    for encoding in ("utf-8", "cp1252"):
+    with contextlib.suppress(UnicodeDecodeError):
+        return content.decode("utf-8"), "utf-8"
+    for encoding in (*_other_alphabet(content), "cp1252"):
         try:
             return content.decode(encoding), encoding
         except UnicodeDecodeError:
@@ -116,49 +142,122 @@ def _decode(content: bytes, path: Path) -> tuple[str, str]:
     return content.decode("latin-1"), "latin-1"  # takes every byte: the five that cp1252 leaves out
 
 
-def _split_rows(
-    text: str, path: Path
-) -> tuple[list[str], list[tuple[int, list[str]]], list[tuple[int, str]]]:
-    """Splits the text into the header, the rows that fit it, and what is wrong with the others."""
-    records = _records(text, _delimiter(text), path)
-    header = _unique_names(next((record for record in records if record), []))
-    rows: list[tuple[int, list[str]]] = []
-    malformed: list[tuple[int, str]] = []
-    for number, record in enumerate((record for record in records if record), start=1):
-        if len(record) == len(header):
-            rows.append((number, record))
-        else:
-            malformed.append(
-                (number, f"malformed row: {len(record)} fields where the header has {len(header)}")
-            )
-    return header, rows, malformed
+def _other_alphabet(content: bytes) -> list[str]:
+    """Returns the likely encoding of Cyrillic, Greek, Chinese, Japanese or Korean text, [] for Western text.
+
+    charset-normalizer is asked about these only: of nine short tables in cp1252 or Latin-1 with one accented
+    title it read four wrongly ('Señor López' as cp1250). Western text is known by its accented letters, which
+    stand alone; in the other encodings all letters of a word are beyond ASCII.
+    """
+    beyond_ascii = len(re.findall(rb"[\x80-\xff]", content))
+    in_words = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", content)))
+    if 2 * in_words <= beyond_ascii:
+        return []
+    from charset_normalizer import from_bytes
+
+    sample = b"\n".join(line for line in content.splitlines() if not line.isascii())[:_SAMPLE]
+    best = from_bytes(sample, cp_isolation=list(_OTHER_ALPHABETS)).best()
+    return [best.encoding] if best else []
 
 
-def _records(text: str, delimiter: str, path: Path) -> Iterator[list[str]]:
-    """Yields the records of a CSV text; a quote that is never closed is an error, not a giant last field."""
-    previous = csv.field_size_limit(_LONGEST_FIELD)
+def _split_rows(text: str) -> list[list[str]]:
+    """Splits the text into its rows, the header first; lines without any text are no rows."""
+    lines = list(io.StringIO(text.lstrip("\r\n"), newline="")) or [""]
+    delimiter, above = _delimiter(lines)
+    lines = lines[above:]
+    limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        reader = csv.reader(itertools.chain(io.StringIO(text, newline=""), [_END]), delimiter=delimiter)
-        begins = 1
-        for record in reader:
-            if record == [_END]:
-                return
-            if record and record[-1].endswith(_END):
-                raise TableError(
-                    f"{path}: a quote opened after line {begins - 1} is never closed; mend the row"
-                )
-            yield record
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        raise TableError(f"{path}: line {reader.line_num}: {error}") from error
+        rows, line_counts, lone_quotes = _read_rows(lines, delimiter)
     finally:
-        csv.field_size_limit(previous)
+        csv.field_size_limit(limit)
+    if sum(line_counts) != len(lines):
+        raise RuntimeError(f"{len(lines)} lines of the table, {sum(line_counts)} of them read")
+    if lone_quotes and delimiter in "\t|" and '"' not in lines[0] and '""' not in text:
+        # IMDb's tables are never quoted: then every line is a row, and every quote belongs to a title.
+        unquoted = [_split_line(line, delimiter) for line in lines if line.strip()]
+        if all(len(row) == len(unquoted[0]) for row in unquoted):
+            return unquoted
+    return [row for row in rows if len(row) > 1 or any(map(str.strip, row))]
 
 
-def _delimiter(text: str) -> str:
-    """Returns the delimiter that splits the first line into most fields; a comma where none does."""
-    line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-    return max(",\t;|", key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter))))
+def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
+    """Returns the delimiter and the number of lines above the header.
+
+    Excel's `sep=;` tells it; else it is what splits the header into most fields, a comma where nothing does.
+    csv.Sniffer is wrong on 4 of 16 tables of this kind: a letter twice, the comma inside ['Drama', 'Comedy'].
+    """
+    told = re.fullmatch(r'"?sep=([^\w\s"]|\t)"?[\r\n]*', lines[0], re.IGNORECASE)
+    if told:
+        return told[1], 1
+    return max(",\t;|", key=lambda delimiter: len(next(csv.reader([lines[0]], delimiter=delimiter)))), 0
+
+
+def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], list[int], bool]:
+    """Reads CSV lines so that no lone quote can join rows unseen.
+
+    A quoted field may hold line breaks. But where quotes are not as CSV wants them, or would put lines into a
+    field that are rows themselves, one line is read alone, and reading begins anew with the next.
+
+    Returns: the rows ([] for an empty line), the number of lines of each, and whether any was read alone.
+    """
+    rows: list[list[str]] = []
+    line_counts: list[int] = []
+    lone_quotes = False
+    done = 0
+    while done < len(lines):
+        begin = done
+        ahead = (lines[at] for at in range(begin, len(lines)))
+        reader = csv.reader(ahead, delimiter=delimiter, strict=True, skipinitialspace=True)
+        with contextlib.suppress(csv.Error):
+            for row in reader:
+                count = begin + reader.line_num - done
+                parts = [_split_line(line, delimiter) for line in lines[done + 1 : done + count]]
+                if parts and rows and _hides_rows(row, parts, len(rows[0]), f"{delimiter} " in lines[0]):
+                    break
+                rows.append(row)
+                line_counts.append(count)
+                done += count
+        if done < len(lines):
+            lone_quotes = True
+            rows.append(_read_alone(lines[done], delimiter, len(rows[0]) if rows else 0))
+            line_counts.append(1)
+            done += 1
+    return rows, line_counts, lone_quotes
+
+
+def _hides_rows(row: list[str], parts: list[list[str]], width: int, spaced: bool) -> bool:
+    """Says whether a row of several lines has too many fields, or a line after the first that is a row.
+
+    A text may have as many commas as a row, but there a space follows them: `spaced` says that it does so
+    in the header too.
+    """
+    rows = [part for part in parts if len(part) == width]
+    prose = [part for part in rows if any(field.startswith(" ") for field in part[1:])]
+    return any(row[width:]) or (bool(rows) if spaced else len(rows) > len(prose))
+
+
+def _read_alone(line: str, delimiter: str, width: int) -> list[str]:
+    """Reads one line with quotes that are not as CSV wants them, into `width` fields where that can be.
+
+    A space may stand behind a quoted field. In `"The "Best" Man",1999` the inner quotes are doubled. Else
+    quotes are letters like others.
+    """
+    plain = _split_line(line, delimiter)
+    if delimiter == "\t" and len(plain) == width:
+        return plain
+    edge = rf"{re.escape(delimiter)}\r\n"
+    tidy = re.sub(rf'" +(?=[{edge}]|$)', '"', line)
+    doubled = re.sub(rf'(?<=[^{edge}"])"(?=[^{edge}"]|"(?:[{edge}]|$))', '""', tidy)
+    for mended in (tidy, doubled):
+        with contextlib.suppress(csv.Error):
+            quoted = next(csv.reader([mended], delimiter=delimiter, strict=True, skipinitialspace=True))
+            if len(quoted) == width or len(plain) != width:
+                return quoted
+    return plain
+
+
+def _split_line(line: str, delimiter: str) -> list[str]:
+    return line.rstrip("\r\n").split(delimiter)
 
 
 def _unique_names(names: Sequence[str]) -> list[str]:
@@ -199,6 +298,8 @@ def _as_text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, (list, tuple)):
         return "|".join(_as_text(item) for item in value)
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return str(value)

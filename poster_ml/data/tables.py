@@ -5,7 +5,7 @@ What a table may look like stands in `dialects` (columns), `table_files` (files)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ COLUMNS = (
     "image_url",
     "image_name",
     "row",
+    "source_id",
 )
 _NO_COLUMNS: Mapping[str, str] = {}
 
@@ -41,16 +42,19 @@ class MovieTable:
         movies: one row per movie, in the file's order: `movie_id` (str, unique, fit for a file name),
             `title` (str), `year` (Int64, may be missing), `genres` (str, `|` between), `label` (int, 1 Fresh,
             0 Rotten), `tomatometer_rating` (float percent, may be NaN), `link` (str such as "m_13123" or ""),
-            `image_url` (str or ""), `image_name` (file name told by the table, or ""), `row` (int from 1).
-        rejected: `row` (int), `movie_id` (str, "" where unknown), `reason` (str).
+            `image_url` (str or ""), `image_name` (file name told by the table, or ""), `row` (int from 1),
+            `source_id` (str, the id as the table spells it).
+        rejected: `row` (int), `movie_id` (str as the table spells it, "" where unknown), `reason` (str).
         layout: the dialect's name, role -> column, and the label rule.
         encoding: how the file was read.
+        notes: columns with cells that could not be read though their rows were kept, a sentence each.
     """
 
     movies: pd.DataFrame
     rejected: pd.DataFrame
     layout: Layout
     encoding: str
+    notes: tuple[str, ...] = ()
 
     @property
     def dialect(self) -> str:
@@ -83,16 +87,38 @@ def read_table(
     layout = resolve(header, str(path), columns, dialect, score_threshold)
     for role in require:
         require_role(layout, role, header, str(path))
-    movies = _movies(raw.frame, layout)
-    reasons = _reasons(movies, raw.frame, layout, path)
+    movies = _movies(raw.frame, layout, path)
+    reasons = _reasons(movies, raw, layout, path)
     rejected = _rejected(movies, reasons, raw)
     kept = movies[reasons == ""].astype({"label": "int64"}).reset_index(drop=True)
-    return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding)
+    if sorted([*kept["row"], *rejected["row"]]) != list(range(1, len(raw.frame) + len(raw.malformed) + 1)):
+        raise RuntimeError(f"{path}: a row is neither among the movies nor among the rejected")
+    notes = tuple(_notes(kept, raw.frame, layout))
+    return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding, notes)
 
 
-def _movies(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _notes(kept: pd.DataFrame, frame: pd.DataFrame, layout: Layout) -> Iterator[str]:
+    """Says which years and ratings of the movies are empty though the table has something there."""
+    for role in ("year", "tomatometer_rating"):
+        if role in layout.columns:
+            cells = fields.clean(frame.loc[kept["row"], layout.columns[role]])
+            unread = cells[kept[role].isna().to_numpy() & (cells != "").to_numpy()]
+            if len(unread):
+                yield (
+                    f"{len(unread)} of {len(kept)} movies have no {role} that can be read in column "
+                    f"{layout.columns[role]!r}, for example {unread.iloc[0][:40]!r}"
+                )
+
+
+def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     """Builds our columns for every row; `label` is still missing where it cannot be read."""
     import pandas as pd
+
+    def numbers(role: str, low: float, high: float) -> pd.Series:
+        try:
+            return fields.numbers(cells(role), low, high)
+        except ValueError as error:
+            raise TableError(f"{path}: column {layout.columns[role]!r}: {error}") from None
 
     def cells(role: str) -> pd.Series:
         column = layout.columns.get(role)
@@ -108,21 +134,24 @@ def _movies(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     if layout.score_threshold is None:
         label = fields.labels(cells("label"))
     else:
-        score = fields.numbers(cells("score"), -1e9, 1e9)
+        score = numbers("score", -1e9, 1e9)
         label = (score >= layout.score_threshold).astype("Int64").mask(score.isna())
     link = cells("link").map(fields.link_name)
+    movie_id = fields.unique_names(cells("movie_id"))
+    ids = _ids(movie_id, cells("imdb_id"), link, title, year)
     return pd.DataFrame(
         {
-            "movie_id": _ids(cells("movie_id"), cells("imdb_id"), link, title, year),
+            "movie_id": ids,
             "title": title,
             "year": year,
             "genres": fields.genres(cells("genres")),
             "label": label,
-            "tomatometer_rating": fields.numbers(cells("tomatometer_rating"), 0.0, 100.0),
+            "tomatometer_rating": numbers("tomatometer_rating", 0.0, 100.0),
             "link": link,
             "image_url": cells("image_url"),
             "image_name": cells("image_file"),
             "row": frame.index.astype("int64"),
+            "source_id": cells("movie_id").where(movie_id != "", ids),
         },
         index=frame.index,
     )
@@ -132,8 +161,7 @@ def _ids(
     movie_id: pd.Series, imdb_id: pd.Series, link: pd.Series, title: pd.Series, year: pd.Series
 ) -> pd.Series:
     """Gives every row the first id it has; "" where it has nothing, not even a title."""
-    ids = movie_id.map(fields.safe_name)
-    ids = ids.where(ids != "", imdb_id.map(fields.imdb_id))
+    ids = movie_id.where(movie_id != "", imdb_id.map(fields.imdb_id))
     ids = ids.where(ids != "", link)
     bare = ids == ""
     if bare.any():
@@ -144,7 +172,7 @@ def _ids(
     return ids
 
 
-def _reasons(movies: pd.DataFrame, frame: pd.DataFrame, layout: Layout, path: Path) -> pd.Series:
+def _reasons(movies: pd.DataFrame, raw: RawTable, layout: Layout, path: Path) -> pd.Series:
     """Says per row why it cannot be used; "" where it can."""
     import pandas as pd
 
@@ -152,16 +180,21 @@ def _reasons(movies: pd.DataFrame, frame: pd.DataFrame, layout: Layout, path: Pa
     by_score = layout.score_threshold is not None
     column = layout.columns["score" if by_score else "label"]
     unusable = movies["label"].isna()
-    found = frame.loc[unusable, column].str.strip()
-    if unusable.all():
-        allowed = "a number" if by_score else fields.ALLOWED_LABELS
+    found = raw.frame.loc[unusable, column].str.strip()
+    filled = int((fields.clean(raw.frame[column]) != "").sum())
+    unreadable = int((fields.clean(found) != "").sum())
+    if unusable.all() or (by_score and 2 * unreadable > filled):
+        role, allowed = ("score", "a number") if by_score else ("label", fields.ALLOWED_LABELS)
         values = shorten(found.value_counts().index, limit=8) if len(found) else "none"
+        few = "no row has" if unusable.all() else f"only {filled - unreadable} of {filled} rows have"
         raise TableError(
-            f"{path}: no row has a usable label in column {column!r}: found {values}; allowed is {allowed}; "
-            "name another column with --column label=NAME"
+            f"{path}: {few} a usable label in column {column!r}: found {values}; allowed is {allowed}; "
+            f"name another column with --column {role}=NAME"
         )
     what = "no score" if by_score else "no label"
     reasons = reasons.mask(unusable, f"{what}: {column} is '" + found.str.slice(0, 60) + "'")
+    short = pd.Series(raw.short, dtype=object).reindex(reasons.index)
+    reasons = reasons.mask(unusable & short.notna(), short)
     reasons = reasons.mask(movies["movie_id"] == "", "no id: no link or title to tell the movie by either")
     usable = movies[reasons == ""]
     later = usable[usable.duplicated("movie_id")]
@@ -181,11 +214,11 @@ def _rejected(movies: pd.DataFrame, reasons: pd.Series, raw: RawTable) -> pd.Dat
     import pandas as pd
 
     bad = reasons != ""
-    unusable = movies.loc[bad, ["row", "movie_id"]].assign(reason=reasons[bad])
+    unusable = movies.loc[bad, ["row", "source_id"]].rename(columns={"source_id": "movie_id"})
     malformed = pd.DataFrame(
-        [(row, "", reason) for row, reason in raw.malformed], columns=["row", "movie_id", "reason"]
+        {"row": list(raw.malformed), "movie_id": "", "reason": list(raw.malformed.values())}
     )
-    parts = [part for part in (unusable, malformed) if len(part)]
+    parts = [part for part in (unusable.assign(reason=reasons[bad]), malformed) if len(part)]
     if not parts:
         return malformed.astype({"row": "int64"})
     return pd.concat(parts).astype({"row": "int64"}).sort_values("row", kind="stable").reset_index(drop=True)

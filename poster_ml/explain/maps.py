@@ -28,9 +28,7 @@ from poster_ml.explain.graph import (
     linear_head,
 )
 from poster_ml.explain.placement import cell_axes, place_maps
-from poster_ml.explain.view_maps import mean_over_views
 from poster_ml.models.blend import blend_members
-from poster_ml.models.views import view_average
 
 METHODS = ("auto", "cam", "gradcam", "hirescam")
 
@@ -45,8 +43,7 @@ class Explainer:
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
     A blend of networks (`models.blend`) has no layer of its own to look at: its map is the sum of its
-    members' maps, each times the member's factor, in units of the logit. A network that averages over views
-    (`models.views`) has the mean of the maps of its views, each laid back onto the poster it was made of.
+    members' maps, each times the member's factor, in units of the logit.
 
     Attributes: `method` and `layer_name`, as resolved; `how`, both in words.
     Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown
@@ -56,19 +53,16 @@ class Explainer:
     def __init__(self, model: keras.Model, *, method: str = "auto", layer_name: str = "") -> None:
         if method not in METHODS:
             raise ExplanationError(f"unknown map method {method!r}; use one of {', '.join(METHODS)}")
-        members, averaged = blend_members(model), view_average(model)
-        self._views: Any = None if averaged is None else averaged.views
-        if (members or averaged) and layer_name:
+        members = blend_members(model)
+        if members and layer_name:
             raise ExplanationError(
                 f"a blend of networks has no layer {layer_name!r} of its own; leave it out for the sum "
                 "of its members' maps, or explain one of its members"
             )
-        if averaged is not None:
-            members = [(averaged.network, 1.0)]
         self._members = [(Explainer(member, method=method), weight) for member, weight in members]
         if members:
             self.method, self.layer_name = method, ""
-            self.how = self._how_members()
+            self.how = f"sum of the maps of {len(members)} networks"
             return
         if layer_name:
             find_layer(model, layer_name)
@@ -95,9 +89,6 @@ class Explainer:
     def _contributions(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         """Maps (B, H, W) whose mean over the places is the part of the logit that they explain."""
         height, width = images.shape[1:3]
-        if self._views is not None:
-            network = self._members[0][0]
-            return mean_over_views(self._views, images, lambda seen: network._contributions(seen, batch_size))
         if self._members:
             parts = [weight * one._contributions(images, batch_size) for one, weight in self._members]
             return np.asarray(np.sum(parts, axis=0), np.float32)
@@ -105,13 +96,6 @@ class Explainer:
             return self._placed(self._cam(images, batch_size), height, width)
         coarse = self._weighted(images, batch_size)  # its sum, not its mean, is that part
         return self._placed(coarse * (coarse.shape[1] * coarse.shape[2]), height, width)
-
-    def _how_members(self) -> str:
-        """Says in words whose maps are added up."""
-        whose = [one.how for one, _ in self._members]
-        if self._views is not None:
-            return f"mean over {len(self._views.maps)} views of {whose[0]}"
-        return whose[0] if len(whose) == 1 else f"sum of the maps of {len(whose)} networks"
 
     def _placed(self, maps: np.ndarray, height: int, width: int) -> np.ndarray:
         """Lays maps (B, h, w) where their cells look; evenly over the picture where that is not known."""

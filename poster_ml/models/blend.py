@@ -19,29 +19,27 @@ def build_blend(members: Sequence[Any], weights: Sequence[float], bias: float = 
 
     Args:
         members: Keras models, uint8 posters (B, H, W, 3) to one logit (B, 1), of one input shape; their
-            layers are shared, not copied. One alone is scaled.
+            layers are shared, not copied.
         weights: one factor per member on its logit.
         bias: added to the sum.
 
     Returns: a model named `blend`, input `poster` (B, H, W, 3) uint8, output `logit` (B, 1) float32. Its
         layers `member_1`, `member_2`, ... are the networks. Nothing in it is trainable.
 
-    Raises: ValueError for no members, other shapes, or another number of weights.
+    Raises: ValueError for fewer than two members, other shapes, or another number of weights.
     """
     shapes = {tuple(member.input_shape) for member in members}
-    if not members or len(weights) != len(members) or len(shapes) != 1:
+    if len(members) < 2 or len(weights) != len(members) or len(shapes) != 1:
         raise ValueError(
-            f"networks of one input shape and a weight for each are needed, got {len(members)=}, "
-            f"{len(weights)=}, {shapes=}"
+            "two or more networks of one input shape and a weight for each are needed, received "
+            f"{len(members)=}, {len(weights)=}, {shapes=}"
         )
     poster = keras.Input(members[0].input_shape[1:], dtype="uint8", name="poster")
     logits = [
         keras.Model(member.inputs[0], member.outputs[0], name=f"{MEMBER}{number}")(poster)
         for number, member in enumerate(members, start=1)
     ]  # each (B, 1)
-    joined = logits[0]
-    if len(logits) > 1:
-        joined = keras.layers.Concatenate(name="member_logits", dtype="float32")(logits)  # (B, members)
+    joined = keras.layers.Concatenate(name="member_logits", dtype="float32")(logits)  # (B, members)
     combine = keras.layers.Dense(1, name="logit", dtype="float32")
     model = keras.Model(poster, combine(joined), name="blend")
     combine.set_weights([np.array(weights, "float32")[:, None], np.array([bias], "float32")])

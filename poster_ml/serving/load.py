@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from poster_ml.errors import RegistryError, nearest
 from poster_ml.serving.settings import (
@@ -88,6 +89,11 @@ def model_folder(model_uri: str) -> Path:
         folder = Path(model_uri)
         if not (folder / "MLmodel").is_file():
             raise RegistryError(f"no model at {model_uri!r} (no file MLmodel): give {_FORMS}")
+        if unquote(str(folder.absolute())) != str(folder.absolute()):
+            raise RegistryError(
+                f"the path {folder.absolute()} has an escape such as %20, which MLflow's load_model "
+                "unquotes: copy the model to a folder without"
+            )
         return folder
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_logged_model_uri(model_uri)))
@@ -124,11 +130,15 @@ def _logged_model_uri(model_uri: str) -> str:
 
 
 def _what_exists(model_uri: str) -> str:
-    """Lists the registered models with their aliases, and the nearest name."""
+    """Lists the aliases and versions of the model named, or the registered models and the nearest name."""
     import mlflow
 
+    client = mlflow.MlflowClient()
+    name, _, wanted = re.sub("[/@]", " ", model_uri.removeprefix("models:").lstrip("/")).partition(" ")
     try:
-        registered = mlflow.MlflowClient().search_registered_models(max_results=20)
+        registered = client.search_registered_models(max_results=20)
+        if model_uri.startswith("models:") and client.search_registered_models(f"name = '{name}'"):
+            return _what_model_has(client, name, wanted)
     except (mlflow.MlflowException, OSError):
         return f"give {_FORMS}"
     if not registered:
@@ -137,9 +147,19 @@ def _what_exists(model_uri: str) -> str:
         f"{model.name} ({', '.join('@' + alias for alias in sorted(model.aliases)) or 'no alias'})"
         for model in registered
     ]
-    wanted = re.split(r"[/@]", model_uri.removeprefix("models:/"))[0]
-    hint = nearest(wanted, [model.name for model in registered]) if model_uri.startswith("models:/") else ""
+    hint = nearest(name, [model.name for model in registered]) if model_uri.startswith("models:") else ""
     return f"registered: {', '.join(parts)}{hint}"
+
+
+def _what_model_has(client: Any, name: str, wanted: str) -> str:
+    """Says which aliases and versions a registered model has."""
+    aliases = client.get_registered_model(name).aliases
+    there = (
+        ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases.items())) or "no alias"
+    )
+    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    versions = ", ".join(map(str, numbers)) or "none"
+    return f"{name} has {there}{nearest(wanted, aliases)}; versions: {versions}"
 
 
 def _one_line(error: BaseException) -> str:

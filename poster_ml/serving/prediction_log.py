@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from concurrent_log_handler import ConcurrentRotatingFileHandler
 from PIL import Image
 
 from poster_ml.errors import DatasetError, OutputError, RegistryError
-from poster_ml.files import check_output_file
+from poster_ml.files import begins_with, check_output_file
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ GRID = 32  # statistics are those of area averages, so that networks of differen
 STATISTICS = ("brightness", "contrast", "saturation")
 KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
 _LONGEST_ERROR = 80
-_ENTRY = re.compile(rb'\{"time": "[0-9T:.+-]+", "model": "')
+_is_log = begins_with('{"time": "')  # also a first line that was cut off
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -181,7 +180,7 @@ def _entry(line: str) -> dict[str, Any] | None:
 
 def _check(path: Path) -> None:
     """Refuses a file that does not begin with an entry. Raises: OutputError."""
-    check_output_file(path, lambda head: _ENTRY.match(head) is not None, "prediction log", PATH_VARIABLE)
+    check_output_file(path, _is_log, "prediction log", PATH_VARIABLE)
 
 
 def _numbered(path: Path, number: int) -> Path:

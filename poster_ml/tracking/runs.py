@@ -6,7 +6,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy.exc import SQLAlchemyError
 
 from poster_ml.config import REPOSITORY, ExperimentConfig, flatten, to_yaml
-from poster_ml.errors import PosterMLError, TrackingError
-from poster_ml.tracking.store import connect
+from poster_ml.errors import TrackingError, mask_passwords
+from poster_ml.tracking.store import connect, describe_outage, experiment_name, is_outage
 
 MAX_BATCH = 100  # MLflow takes so many params or tags in one call
 
@@ -49,14 +50,16 @@ class RunLogger:
         self._client = mlflow.MlflowClient()
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs parameters; texts longer than MLflow's 6,000 characters are cut."""
-        items = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        """Logs parameters without passwords; texts longer than MLflow's 6,000 characters are cut."""
+        items = [Param(key, mask_passwords(str(value))[:6000]) for key, value in params.items()]
         for start in range(0, len(items), MAX_BATCH):
             self._client.log_batch(self.run_id, params=items[start : start + MAX_BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags, replacing those of the same name."""
-        self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        """Sets tags without passwords, replacing those of the same name."""
+        self._client.log_batch(
+            self.run_id, tags=[RunTag(key, mask_passwords(str(value))) for key, value in tags.items()]
+        )
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs numbers; values that are not numbers (NaN) are logged as NaN, never dropped."""
@@ -125,7 +128,7 @@ def open_run(
     parent_run_id: str | None = None,
     system_metrics: bool = True,
 ) -> Iterator[RunLogger]:
-    """Opens a run in the experiment `poster-ml`, makes it MLflow's active run, and closes it truthfully.
+    """Opens a run in the experiment, makes it MLflow's active run, and closes it truthfully.
 
     Under `mlflow run` the run that MLflow opened is used when it is in this experiment; otherwise it gets a
     tag and a note that lead to ours, because a run cannot move between experiments.
@@ -139,13 +142,17 @@ def open_run(
 
     Yields: the logger. The run ends FINISHED; KILLED when interrupted; FAILED, with the error as tag
         `error`, when anything else is raised. A run ended inside by `logger.end` keeps that state.
+
+    Raises: TrackingError where the store takes no runs, or fails while the run is open; it says then what
+        is kept.
     """
-    experiment = connect()
+    experiment = connect(write=True)
     outer = os.environ.pop("MLFLOW_RUN_ID", None)
     if outer and run_id is None and parent_run_id is None:
         run_id = outer if _experiment_of(outer) == experiment else None
         outer = None if run_id else outer
-    all_tags = {**tags, "git_commit": git_commit(), "mlflow.runName": name}
+    all_tags = {key: mask_passwords(value) for key, value in tags.items()}
+    all_tags |= {"git_commit": git_commit(), "mlflow.runName": name}
     if parent_run_id:
         all_tags["mlflow.parentRunId"] = parent_run_id
     mlflow.set_system_metrics_sampling_interval(5)
@@ -167,8 +174,15 @@ def open_run(
         yield logger
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
-        logger.set_tags({"error": f"{type(error).__name__}: {error}"[:5000]})
-        mlflow.end_run(status)
+        with suppress(SQLAlchemyError, mlflow.MlflowException):  # a store that is gone hides no error
+            logger.set_tags({"error": f"{type(error).__name__}: {error}"[:5000]})
+            mlflow.end_run(status)
+        if is_outage(error):
+            raise TrackingError(
+                f"{describe_outage(error)}; the run {name!r} ({logger.run_id}) is kept as far as it came, "
+                f"with its checkpoints: `poster-ml train --resume {logger.run_id}` continues one that "
+                "trained, any other command is repeated"
+            ) from error
         raise
     stored = mlflow.MlflowClient().get_run(logger.run_id).info.status
     mlflow.end_run(stored if stored in ("KILLED", "FAILED") else "FINISHED")
@@ -185,7 +199,8 @@ def find_run(run_id: str) -> RunRecord:
     except mlflow.MlflowException as error:
         newest = ", ".join(f"{run.run_id} ({run.name})" for run in search_runs(limit=3)) or "none yet"
         raise TrackingError(
-            f"no run {run_id!r} in {mlflow.get_tracking_uri()}: give the id of a run, newest: {newest}"
+            f"no run {run_id!r} in {mask_passwords(mlflow.get_tracking_uri())}: give the id of a run, "
+            f"newest: {newest}"
         ) from error
     return _record(run)
 
@@ -252,21 +267,21 @@ def _record(run: Any) -> RunRecord:
     return RunRecord(run.info.run_id, name, status, dict(data.params), dict(data.tags), dict(data.metrics))
 
 
-def _experiment_of(run_id: str) -> str | None:
+def _experiment_of(run_id: str) -> str:
     try:
         return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
-    except mlflow.MlflowException:
-        return None
+    except mlflow.MlflowException as error:
+        raise TrackingError(
+            f"MLFLOW_RUN_ID={run_id} is no run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
+            "under `mlflow run` give MLFLOW_TRACKING_URI with the whole path, sqlite:////FOLDER/mlflow.db"
+        ) from error
 
 
 def _point_to(outer: str, inner: str) -> None:
     """Leaves a trace in the run that `mlflow run` opened in another experiment."""
     client = mlflow.MlflowClient()
-    try:
-        client.set_tag(outer, "poster_ml.run_id", inner)
-        client.set_tag(outer, "mlflow.note.content", f"Results: experiment `poster-ml`, run `{inner}`.")
-    except mlflow.MlflowException as error:
-        raise PosterMLError(f"cannot write to the run that `mlflow run` opened: {error}") from error
+    client.set_tag(outer, "poster_ml.run_id", inner)
+    client.set_tag(outer, "mlflow.note.content", f"Results: experiment `{experiment_name()}`, run `{inner}`.")
 
 
 def _without_missing_integers(index: pd.DataFrame) -> pd.DataFrame:

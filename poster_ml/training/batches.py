@@ -27,7 +27,7 @@ class Samples:
     Args:
         images: array-like (N, ...), usually a memory map; posters (H, W, 3) uint8 or features (floats).
         rows: (n,) int positions in `images`.
-        labels: (n,) 0 or 1; or (n, T) targets.
+        labels: (n,) 0 or 1.
         views: how many versions of every sample `images` holds one after another, each `stride` apart:
             version v of row r stands at v * stride + r.
         stride: rows between two versions; only read where views > 1.
@@ -65,7 +65,7 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(len(self._order) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (batch, labels (B, 1) or targets (B, T) float32); the batch is the only copy made."""
+        """Returns (batch, labels (B, 1) float32); the batch is the only copy made."""
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         rows = self.samples.rows[chosen] + self._view[chosen] * self.samples.stride
         if self.seed is not None:
@@ -75,7 +75,7 @@ class Batches(keras.utils.PyDataset):
         images = np.asarray(self.samples.images[rows])
         self._release(images.nbytes)
         labels = self.samples.labels[chosen].astype("float32")
-        return images, labels.reshape(len(labels), -1)
+        return images, labels[:, None]
 
     def _release(self, count: int) -> None:
         """Unmaps pages now and then: the process stays small, the system's page cache keeps them."""

@@ -83,18 +83,13 @@ def save_state(
             file.unlink(missing_ok=True)
 
 
-def has_state(folder: Path) -> bool:
-    """Whether an epoch was saved, so that training will go on instead of beginning."""
-    return (folder / STATE).is_file()
-
-
 def load_state(folder: Path, identity: str) -> State | None:
     """Reads what `save_state` wrote, or returns None where nothing was saved yet.
 
     Raises: TrackingError where the file is damaged or belongs to another configuration.
     """
     path = folder / STATE
-    if not has_state(folder):
+    if not path.is_file():
         return None
     arrays, about = _read(path)
     if about["identity"] != identity:

@@ -23,7 +23,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-from poster_ml.errors import OutputError, TuningError
+from poster_ml.errors import OutputError, TuningError, check_password, mask_passwords
 from poster_ml.files import begins_with, check_output_file
 
 JOURNAL_NAME = "optuna-journal.log"
@@ -38,16 +38,6 @@ def is_database(storage: str) -> bool:
     return "://" in storage
 
 
-def shown(storage: str) -> str:
-    """Returns the storage as it may be printed: a URL without its password."""
-    if not is_database(storage):
-        return storage
-    scheme, rest = storage.split("://", 1)
-    credentials, at, place = rest.rpartition("@")
-    user = credentials.split(":", 1)[0]
-    return f"{scheme}://{user}{at}{place}"
-
-
 def check_storage(storage: str, workers: int) -> None:
     """Refuses what cannot work, and what is not ours, before anything is started. Writes nothing.
 
@@ -56,8 +46,8 @@ def check_storage(storage: str, workers: int) -> None:
     """
     if storage.startswith("sqlite") and workers > 1:
         raise TuningError(
-            f"--storage {storage} with {workers} workers: SQLite serves one worker only; leave --storage out "
-            "(a journal file) or give a PostgreSQL or MySQL URL"
+            f"--storage {mask_passwords(storage)} with {workers} workers: SQLite serves one worker only; "
+            "leave --storage out (a journal file) or give a PostgreSQL or MySQL URL"
         )
     if is_database(storage):
         from sqlalchemy import exc
@@ -261,8 +251,8 @@ def _check_tables(url: str) -> None:
         engine.dispose()
     if tables and not tables & OPTUNA_TABLES:
         raise OutputError(
-            f"--storage {shown(url)} is the database of another program (it has a table {min(tables)!r}): "
-            "give a database of its own, or leave --storage out"
+            f"--storage {mask_passwords(url)} is the database of another program (it has a table "
+            f"{min(tables)!r}): give a database of its own, or leave --storage out"
         )
 
 
@@ -270,6 +260,7 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
     """Connects, and tries again where two machines create the tables at the same moment."""
     from sqlalchemy import exc
 
+    check_password(url)
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     options: dict[str, Any] = {"pool_pre_ping": True} if not url.startswith("sqlite") else {}
@@ -283,7 +274,7 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
                 )
         except ImportError as error:
             raise TuningError(
-                f"--storage {shown(url)} needs a database driver ({error}); for PostgreSQL install "
+                f"--storage {mask_passwords(url)} needs a database driver ({error}); for PostgreSQL install "
                 "poster-ml[postgres]"
             ) from error
         except (exc.ProgrammingError, exc.IntegrityError) as error:
@@ -297,4 +288,4 @@ def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
 
 def _unreachable(url: str, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"cannot use --storage {shown(url)}: {lines[0]}; check the URL and that the server runs"
+    return mask_passwords(f"cannot use --storage {url}: {lines[0]}; check the URL and that the server runs")

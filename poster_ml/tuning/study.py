@@ -11,9 +11,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from poster_ml.errors import TuningError, nearest
+from poster_ml.errors import TuningError, mask_passwords, nearest
 from poster_ml.seeding import derive_seed
-from poster_ml.tuning.storage import OpenStorage, open_storage, shown
+from poster_ml.tuning.storage import OpenStorage, open_storage
 
 SAMPLERS = ("tpe", "random", "qmc")
 PRUNERS = ("median", "third", "hyperband", "halving", "none")
@@ -158,6 +158,6 @@ def _check_identity(study: optuna.Study, spec: StudySpec, identity: dict[str, st
     ]
     if differing:
         raise TuningError(
-            f"study {spec.name!r} in {shown(spec.storage)} cannot be continued: {'; '.join(differing)}; "
-            "give another --study name"
+            f"study {spec.name!r} in {mask_passwords(spec.storage)} cannot be continued: "
+            f"{'; '.join(differing)}; give another --study name"
         )

@@ -1,4 +1,4 @@
-"""`poster-ml blend`: several trained networks, or several views by one, averaged into one model."""
+"""`poster-ml blend`: several trained networks averaged into one model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import Any, Final
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from poster_ml.augment.views import FixedViews, draw_view_maps
 from poster_ml.config import ExperimentConfig, ModelConfig, flatten, to_yaml
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.models.blend import build_blend
-from poster_ml.models.views import build_view_average
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.settings import ServingSettings
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run
+from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.workflows.judging import Operating, fit_operating, judge
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 FAMILY: Final = "blend"
 RULES = ("mean", "fitted")
-MOST_VIEWS = 64
 CHECKED = 16  # posters on which the network must give what was computed from the members' logits
 
 
@@ -76,47 +74,42 @@ class BlendResult:
 
 
 def run_blend(
-    runs: Sequence[str], *, name: str = "blend", rule: str = "mean", views: int = 1, data: Path | None = None
+    runs: Sequence[str], *, name: str = "blend", rule: str = "mean", data: Path | None = None
 ) -> BlendResult:
     """Averages the networks of trained runs, judges the blend on validation and logs it.
 
     Args:
-        runs: ids of two or more training runs, on the same dataset; one is enough where views are averaged.
+        runs: ids of two or more training runs, on the same dataset.
         name: of the run and its variant.
         rule: "mean" gives every network the same weight on its temperature-scaled logit, and nothing is
             fitted but one temperature. "fitted" takes the weights of a logistic regression (L2 penalty,
             C = 1) of the validation labels on those logits: its validation metrics are then a little too
             good.
-        views: how often each network looks at a poster. From 2 on, the first view is the poster as it is, the
-            others are drawn once, by the run's seed, from the ranges in which the run's own augmentation
-            moves posters (colours stay), and the network's logit is the mean over its views.
         data: a prepared dataset; None takes the one that the first run was trained on.
 
     Raises: ConfigError for runs that do not go together; TrackingError, DatasetError, RegistryError.
     """
     if rule not in RULES:
         raise ConfigError([f"unknown rule {rule!r}: choose one of {', '.join(RULES)}"])
-    if not 1 <= views <= MOST_VIEWS:
-        raise ConfigError([f"--views must be between 1 (the poster as it is) and {MOST_VIEWS}, got {views}"])
     if not name.strip():
         raise ConfigError(["--name is empty: give the run and its variant a name"])
     chosen = list(dict.fromkeys(runs))
-    if len(chosen) < (2 if views == 1 else 1):
-        few = "blend needs at least two different runs, or one and --views of 2 or more"
-        raise ConfigError([f"{few}, got {', '.join(chosen) or 'none'}"])
+    if len(chosen) < 2:
+        raise ConfigError(
+            [f"blend needs at least two different runs, received {', '.join(chosen) or 'none'}"]
+        )
+    connect(write=True)
     records = [find_run(run) for run in chosen]
     _refuse_untrained(records)
     _refuse_strangers(records)
-    if views > 1:
-        _refuse_unmoved(records)
     dataset = recorded_dataset(records[0], data)
-    members = [_member(record, dataset, views) for record in records]
+    members = [_member(record, dataset) for record in records]
     _refuse_misfits(members, dataset)
     config = _blend_config(name, [member.config for member in members])
     rows = dataset.rows("val", config.limit, config.seed)
     mixture = _mix(members, dataset.labels(rows), rule)
     with open_run(name, tags=_tags(records, dataset, config)) as run:
-        about = {"blend.rule": rule, "blend.views": views, "data": str(dataset.folder)}
+        about = {"blend.rule": rule, "data": str(dataset.folder)}
         run.log_params(_params(config, members, mixture) | about)
         run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "blending")
         with tempfile.TemporaryDirectory() as folder:
@@ -173,15 +166,11 @@ def _log_network(
     )
 
 
-def _member(record: RunRecord, dataset: PreparedDataset, views: int) -> Member:
-    """Loads one network and its validation logits: those it logged for one view, else computed."""
+def _member(record: RunRecord, dataset: PreparedDataset) -> Member:
+    """Loads one network and its validation logits: those it logged, else computed."""
     config = recorded_config(record)
     network, settings = load_keras_model(f"runs:/{record.run_id}/model")
-    logits = None
-    if views == 1:
-        logits = recorded_logits(record, dataset, config).get("val")
-    else:
-        network = _average_views(network, config, settings.size, views)
+    logits = recorded_logits(record, dataset, config).get("val")
     if logits is None and settings.size == dataset.size:
         rows = dataset.rows("val", config.limit, config.seed)
         logger.info(f"scoring {len(rows)} posters of val with {_label(record)}")
@@ -189,41 +178,6 @@ def _member(record: RunRecord, dataset: PreparedDataset, views: int) -> Member:
         logits = predict_logits(network, samples)
     scaled = np.zeros(0) if logits is None else logits / settings.temperature
     return Member(record, config, network, settings, scaled)
-
-
-def _average_views(network: Any, config: ExperimentConfig, size: int, views: int) -> Any:
-    """Lets a network look at each poster several times, moved as it was while the network learned."""
-    augment = config.augment
-    maps = draw_view_maps(
-        views,
-        size,
-        config.seed,
-        rotation=augment.rotation,
-        zoom=augment.zoom,
-        shift=augment.shift,
-        shear=augment.shear,
-        horizontal_flip=augment.horizontal_flip,
-        strength=augment.strength,
-    )
-    return build_view_average(network, FixedViews(maps, augment.fill, name="fixed_views"))
-
-
-def _refuse_unmoved(records: Sequence[RunRecord]) -> None:
-    """Refuses, before anything is loaded, blends, and runs whose networks never saw a moved poster."""
-    for record in records:
-        if record.tags.get("family") == FAMILY:
-            raise ConfigError(
-                [f"--views: {_label(record)} is a blend itself; give its members with --views instead"]
-            )
-        augment = recorded_config(record).augment
-        ranges = (augment.rotation, augment.zoom, augment.shift, augment.shear, augment.horizontal_flip)
-        if not augment.strength or not any(ranges):
-            raise ConfigError(
-                [
-                    f"--views: {_label(record)} learned without rotation, zoom, shift, shear or flip, so it "
-                    "has no views to average; leave --views out, or train it with augment.* set"
-                ]
-            )
 
 
 def _refuse_untrained(records: Sequence[RunRecord]) -> None:

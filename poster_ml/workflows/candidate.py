@@ -18,20 +18,17 @@ from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.data.targets import metadata_targets
 from poster_ml.errors import DatasetError, OutputError
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
 from poster_ml.models.surgery import frozen_cut, split_at
-from poster_ml.training import checkpoint
 from poster_ml.training.batches import Samples, predict_logits, predict_padded
 from poster_ml.training.code_version import code_digest
 from poster_ml.training.devices import shared_batches
 from poster_ml.training.features import cached_features, missing_bytes
 from poster_ml.training.fit import FitResult, OnEpoch, fit, reset_draws
 from poster_ml.training.precision import precision_scope, resolve_precision
-from poster_ml.training.pretraining import pretrain
 from poster_ml.training.statistics import set_statistics
 
 logger = logging.getLogger(__name__)
@@ -101,10 +98,6 @@ def train_candidate(
             network, samples["train"], samples["val"], config, about, cache_folder or feature_cache_folder()
         )
         set_statistics(model, train)
-        if config.train.pretrain_epochs and not checkpoint.has_state(folder):
-            index = dataset.index.iloc[samples["train"].rows]
-            targets, _ = metadata_targets(index, config.train.pretrain_on)
-            pretrain(model, train, targets, config.train, config.seed)
         result = fit(
             model,
             train,

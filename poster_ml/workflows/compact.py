@@ -83,7 +83,7 @@ def run_compact(model_uri: str, *, data: Path | None = None, seed: int = 0) -> C
     Raises: RegistryError with the figures where it does not hold, or the network cannot be converted;
         TrackingError, DatasetError as for `evaluate`.
     """
-    connect()
+    connect(write=True)
     network, settings = load_keras_model(model_uri)
     record = find_run(run_of_model(model_uri))
     config, dataset = recorded_config(record), recorded_dataset(record, data)

@@ -13,6 +13,7 @@ import keras
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.serving.registry import Version, register_best
+from poster_ml.tracking.store import connect, experiment_name
 from poster_ml.workflows.evaluate import EvaluateResult, run_evaluate
 from poster_ml.workflows.profile import (
     DEMO_ACCURACY,
@@ -79,6 +80,7 @@ def run_demo(out: Path) -> DemoResult:
     Returns: what was done; everything is in MLflow too, tagged `profile=demo`.
     Raises: OutputError where `out` holds other files.
     """
+    connect(write=True)
     started = time.perf_counter()
     open_output_folder(out, "demo")
     data = demo_dataset(out)
@@ -92,7 +94,9 @@ def run_demo(out: Path) -> DemoResult:
     judged = run_evaluate(run=best.run_id, split="test")
     with fetched(best.run_id, "report.html") as report, atomic_path(out / "report.html") as temporary:
         shutil.copyfile(report, temporary)
-    versions = [register_best(family, allow_demo=True) for family in ("cnn", "vgg16")]
+    versions = [
+        register_best(family, experiment=experiment_name(), allow_demo=True) for family in ("cnn", "vgg16")
+    ]
     return DemoResult(out, trained, judged, versions, time.perf_counter() - started)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from poster_ml import __version__
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import PosterMLError
+from poster_ml.errors import PosterMLError, mask_passwords
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "mlflow", "optuna", "keras-tuner")
 
@@ -100,17 +100,25 @@ def _weights(advice: list[str]) -> str:
 
 
 def _store(advice: list[str]) -> str:
+    from poster_ml.tracking.reach import sqlite_file
     from poster_ml.tracking.runs import search_runs
-    from poster_ml.tracking.store import tracking_uri
+    from poster_ml.tracking.store import file_store, tracking_uri
 
     uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        return f"{uri}, not there yet"
+    shown = mask_passwords(uri)
+    if file_store(Path.cwd()):
+        advice.append(
+            "mlruns/ has runs of an older MLflow, with which a plain `mlflow ui` does not start: call "
+            f"`mlflow ui --backend-store-uri {shown}`; `mlflow migrate-filestore` brings the old runs along"
+        )
     try:
-        return f"{uri}, {len(search_runs())} runs"
-    except Exception as error:  # whatever a broken store raises is what the user needs to read
-        advice.append(f"the store {uri} cannot be read: {' '.join(str(error).split())[:200]}")
-        return f"{uri}, cannot be read"
+        file = sqlite_file(uri)
+        if file is not None and not file.is_file():
+            return f"{shown}, not there yet"
+        return f"{shown}, {len(search_runs())} runs"
+    except PosterMLError as error:
+        advice.append(str(error))
+        return f"{shown}, cannot be read"
 
 
 def _dataset(advice: list[str]) -> str:

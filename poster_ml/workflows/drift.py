@@ -199,9 +199,10 @@ def _input_features(dataset: PreparedDataset, rows: np.ndarray) -> dict[str, Any
 def _rows_of_model(entries: pandas.DataFrame, model_uri: str) -> tuple[pandas.DataFrame, str]:
     """Returns the entries that this model wrote, and a note where others wrote some too."""
     from poster_ml.serving.identity import model_id_of
-    from poster_ml.tracking.store import connect
+    from poster_ml.tracking.store import connect, needs_store
 
-    connect()
+    if needs_store(model_uri):
+        connect()
     wanted = model_id_of(model_uri)
     own = entries[entries["model"] == wanted]
     if own.empty:

@@ -13,6 +13,7 @@ from poster_ml.errors import ConfigError, DatasetError
 from poster_ml.evaluation.findings import finding_sentences
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
+from poster_ml.tracking.store import connect
 from poster_ml.workflows.judging import Judgement, Operating, judge
 from poster_ml.workflows.recorded import copy_artifact, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.workflows.report import write_report
@@ -79,6 +80,7 @@ def run_evaluate(
     """
     if bool(run) == bool(model_uri):
         raise ConfigError(["give one of --run RUN_ID and --model-uri URI"])
+    connect(write=True)
     record = find_run(run or run_of_model(model_uri))
     config = with_overrides(recorded_config(record), overrides, SETTABLE)
     dataset = recorded_dataset(record, data)

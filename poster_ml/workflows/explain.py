@@ -13,7 +13,7 @@ from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.posters import explain_files
 from poster_ml.files import check_output_folder, command_result, printable
 from poster_ml.serving.load import load_keras_model
-from poster_ml.tracking.store import connect
+from poster_ml.tracking.store import connect, needs_store
 from poster_ml.workflows.predict import check_posters, walk_posters
 
 
@@ -41,9 +41,10 @@ def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: st
         RegistryError; UnknownLayerError.
     """
     check_output_folder(out, command_result("explain"))
-    connect()
     check_posters(posters)
     files = list(walk_posters(posters))
+    if needs_store(model_uri):
+        connect()
     model, settings = load_keras_model(model_uri)
 
     def decode(path: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from poster_ml.figures import save_figure
 from poster_ml.files import check_output_folder, command_result, open_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import derive_seed, generator
+from poster_ml.tracking.store import connect, work_done
 from poster_ml.workflows.dataset_run import log_exploration
 
 # The study's augmentation (ImageDataGenerator's units): what its figure shows.
@@ -69,6 +70,8 @@ def run_explore(
     if seed < 0:
         raise DatasetError(f"seed must be 0 or more, got {seed}")
     dataset = PreparedDataset.open(data)
+    if track:
+        connect(write=True)
     folder = out if out is not None else data / "exploration"
     check_output_folder(folder, command_result("explore"))
     shown = pick_specimens(dataset, count, seed)
@@ -94,7 +97,10 @@ def run_explore(
         reason = error.strerror or str(error)
         raise DatasetError(f"cannot write {folder}: {reason}; name a folder that you may write") from error
     written = (*files, *audit.files)
-    run_id = log_exploration(dataset, written, audit.findings) if track else ""
+    run_id = ""
+    if track:
+        with work_done(f"{len(written)} files are complete in {folder}"):
+            run_id = log_exploration(dataset, written, audit.findings)
     return ExploreResult(folder, written, audit, run_id)
 
 

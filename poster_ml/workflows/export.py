@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from poster_ml.errors import ConfigError
+from poster_ml.errors import ConfigError, mask_passwords
 from poster_ml.files import atomic_path, begins_with, check_output_file
 from poster_ml.tracking.runs import RunRecord, find_run
 
@@ -31,8 +31,8 @@ def run_export(runs: Sequence[str], out: Path) -> ExportResult:
     """Writes id, name, status, tags, params and last metrics of runs as JSON.
 
     What says nothing about the result stays out: MLflow's own tags (user, source file), texts of errors,
-    measurements of the machine (`system/...`), and the folders before a file's name. Nothing about single
-    posters is written.
+    measurements of the machine (`system/...`), passwords, and the folders before a file's name. Nothing about
+    single posters is written.
 
     Args:
         runs: ids, in the order wanted.
@@ -74,6 +74,7 @@ def export_record(record: RunRecord) -> dict[str, Any]:
 
 
 def _last_part(key: str, value: str) -> str:
+    value = mask_passwords(value)
     if key not in PATHS:
         return value
     return ",".join(PurePath(part).name or part for part in value.split(","))

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
-from poster_ml.progress import progress_bar
-from poster_ml.workflows.prediction_files import FORMATS, Row, check_out, open_writer
+from poster_ml.progress import progress
+from poster_ml.workflows.prediction_files import FORMATS, Row, append_csv, read_scored
 from poster_ml.workflows.prediction_record import check_same_model, write_record
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,23 @@ class PredictResult:
         return f"{self.scored:,} posters, {self.failed:,} of them could not be scored{before}{where}"
 
 
+@dataclass
+class Tally:
+    """Counts rows while they pass by; `reason` is the last row's error."""
+
+    scored: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+    def count(self, batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        """Yields the batches as they are; a batch is counted once it was taken care of."""
+        for rows in batches:
+            yield rows
+            self.scored += len(rows)
+            self.failed += sum(row.error is not None for row in rows)
+            self.reason = rows[-1].error
+
+
 def run_predict(
     model_uri: str,
     posters: Sequence[Path],
@@ -62,13 +79,13 @@ def run_predict(
     """Scores posters.
 
     Args:
-        model_uri: as for `load_poster_model`.
+        model_uri: as for `load_poster_model`; a folder needs no store.
         posters: files and folders; folders are walked with everything below them. Files named themselves
             are scored whatever they are called, in folders only what has the ending of an image.
-        format: "table", "csv" or "json" (an array, one object per line) on stdout; "parquet" needs `out`.
-        out: a .csv or .parquet file (its ending decides), written as the work goes on; a path that is
-            scored already is not scored again. Posters are known by the path as given (`files.printable`).
-            Beside it stands `<out>.json`, which says which model made the rows.
+        format: "table", "csv" or "json" (an array, one object per line) on stdout.
+        out: a .csv file instead, written while the posters are scored; a path that is scored already is not
+            scored again. Posters are known by the path as given (`files.printable`). Beside it stands
+            `<out>.json`, which says which model made the rows.
         resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
 
@@ -78,39 +95,38 @@ def run_predict(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
     if format not in FORMATS:
-        raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
+        raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")
     check_posters(posters)
-    check_out(format, out)
+    known, size = read_scored(out) if out else (set[str](), 0)
+    if not resume:
+        known, size = set(), 0
     from poster_ml.serving.identity import identify
     from poster_ml.serving.load import load_poster_model
-    from poster_ml.tracking.store import connect
+    from poster_ml.tracking.store import connect, needs_store
 
-    connect()
+    if needs_store(model_uri):
+        connect()
     model = load_poster_model(model_uri)
-    writer, known = open_writer(format, out, resume)
-    with writer:
-        if out is not None:
-            identity = identify(model, model_uri)
-            if known:
-                check_same_model(out, identity)
-            else:
-                write_record(out, identity)
-        left = (path for path in walk_posters(posters) if printable(path) not in known)
-        # Listed twice, so that the time left can be told without keeping the names.
-        total = sum(printable(path) not in known for path in walk_posters(posters))
-        scored, failed, reason = 0, 0, None
-        with progress_bar(total, "scoring posters") as bar:
-            for rows in score_files(model, left, batch_size):
-                writer.write(rows)
-                scored += len(rows)
-                failed += sum(row.error is not None for row in rows)
-                reason = rows[-1].error
-                bar.update(len(rows))
-    result = PredictResult(scored, failed, len(known), out)
+    left = (path for path in walk_posters(posters) if printable(path) not in known)
+    # Listed twice, so that the time left can be told without keeping the names.
+    total = sum(printable(path) not in known for path in walk_posters(posters))
+    tally = Tally()
+    batches = tally.count(score_files(model, progress(left, "scoring posters", total), batch_size))
+    if out is None:
+        FORMATS[format](batches)
+    else:
+        identity = identify(model, model_uri)
+        if known:
+            check_same_model(out, identity)
+        else:
+            write_record(out, identity)
+        append_csv(batches, out, size)
+    result = PredictResult(tally.scored, tally.failed, len(known), out)
     logger.info("%s", result.text())
-    if scored and failed == scored:
+    if tally.scored and tally.failed == tally.scored:
         raise DatasetError(
-            f"none of {scored:,} posters could be scored, the last one since {reason}: give whole image files"
+            f"none of {tally.scored:,} posters could be scored, the last one since {tally.reason}: "
+            "give whole image files"
         )
     return result
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, mask_passwords
 from poster_ml.files import atomic_path, check_output_file
 from poster_ml.serving.identity import ModelIdentity
 
@@ -35,7 +35,9 @@ def write_record(out: Path, identity: ModelIdentity) -> None:
     check_record(out)
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(identity.as_dict(), indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(
+                mask_passwords(json.dumps(identity.as_dict(), indent=2)) + "\n", encoding="utf-8"
+            )
     except OSError as error:
         raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -31,6 +31,7 @@ class PreprocessResult:
         counts: posters per split: train, val, test.
         rejected: rows of the table that are not in the dataset; `rejected.csv` says why.
         reasons: rows per kind of reason, the most frequent first.
+        notes: what could not be read in the rows that are in the dataset, see `tables.MovieTable`.
         fingerprint: of the dataset's content.
         run_id: of the MLflow run that describes it; empty where none was asked for.
         seconds: how long it took.
@@ -42,6 +43,7 @@ class PreprocessResult:
     counts: dict[str, int]
     rejected: int
     reasons: dict[str, int]
+    notes: tuple[str, ...]
     fingerprint: str
     run_id: str
     seconds: float
@@ -53,6 +55,7 @@ class PreprocessResult:
             f"{sum(self.counts.values())} posters in {self.folder}: {splits} ({self.seconds:.1f} s)",
             f"table dialect {self.dialect}, labels from {self.label_rule}",
             f"fingerprint {self.fingerprint}",
+            *self.notes,
         ]
         if self.rejected:
             lines.append(f"{self.rejected} rows rejected, see {self.folder / 'rejected.csv'}:")
@@ -91,12 +94,17 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
 
-    Raises: TableError, DatasetError, OutputError: the user's mistake, in one line.
+    Raises: TableError, DatasetError, OutputError: the user's mistake, in one line; TrackingError where
+        the store takes no run, before the work where that can be known.
     """
     started = time.monotonic()
     _check_folders(table, posters, out)
     told = parse_column_options(columns)
     movies = read_table(table, columns=told, dialect=dialect, score_threshold=score_threshold)
+    if track:  # before the work, not after it
+        from poster_ml.tracking.store import connect
+
+        connect(write=True)
     matched, missing = match_images(movies.movies, posters, recursive=recursive)
     dataset = _prepare(
         matched,
@@ -119,6 +127,7 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         counts={name: len(dataset.rows(name)) for name in ("train", "val", "test")},
         rejected=sum(reasons.values()),
         reasons=reasons,
+        notes=movies.notes,
         fingerprint=dataset.fingerprint,
         run_id=run_id,
         seconds=time.monotonic() - started,
@@ -126,10 +135,14 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
 
 
 def _log(dataset: PreparedDataset, movies: MovieTable) -> str:
+    from poster_ml.tracking.store import work_done
     from poster_ml.workflows.dataset_run import log_dataset_run
 
     read = {"dialect": movies.dialect, "label_rule": movies.layout.label_rule}
-    return log_dataset_run(dataset, {**dataset.manifest["options"], **dataset.manifest["source"], **read})
+    options = {**dataset.manifest["options"], **dataset.manifest["source"], **read}
+    done = f"the dataset in {dataset.folder} is complete"
+    with work_done(f"{done} (`poster-ml explore --data {dataset.folder}` logs it later)"):
+        return log_dataset_run(dataset, options)
 
 
 def _prepare(matched: Any, rejected: Any, out: Path, **options: Any) -> PreparedDataset:

@@ -13,12 +13,12 @@ import keras
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
 from poster_ml.data.tables import read_table
 from poster_ml.errors import WeightsError
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.family import Family
 from poster_ml.models.weights import build_weighted_backbone
+from poster_ml.synthetic.writing import write_posters
 from poster_ml.workflows.candidate import WORKPLACE
 from poster_ml.workflows.dataset_run import find_dataset_run
 from poster_ml.workflows.refusals import check_training
@@ -46,7 +46,7 @@ def resolve_task(
     data: Path | None,
     experiment: Path | None = None,
     overrides: Sequence[str] = (),
-    protocol: str = "sound",
+    protocol: str = "",
 ) -> Task:
     """Decides what is trained on what, and says so where it is the demo.
 
@@ -55,7 +55,7 @@ def resolve_task(
         data: a prepared dataset; None takes `data/prepared`, and the demo profile where that is missing.
         experiment: a YAML file instead of the variant's own.
         overrides: "key=value" each; in the demo profile they win over the demo's settings.
-        protocol: which of the variant's two files, `sound` or `study`.
+        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
 
     Raises: ConfigError, DatasetError.
     """
@@ -134,8 +134,8 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
     settings: dict[str, Any] = {
         "train.epochs": 8,
         "evaluate.bootstrap": 500,
-        "explain.faithfulness_posters": 16,
-        "explain.shortcut_posters": 64,
+        "explain.faithfulness_posters": 8,
+        "explain.shortcut_posters": 48,
     }
     if family.has_backbone and config.model.weights == "imagenet" and not imagenet_available(family.name):
         logger.warning(

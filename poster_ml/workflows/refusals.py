@@ -14,7 +14,7 @@ def check_training(
     data: Path | None,
     experiment: Path | None = None,
     overrides: Sequence[str] = (),
-    protocol: str = "sound",
+    protocol: str = "",
 ) -> ExperimentConfig:
     """Reads the configuration and looks whether what it names is there.
 
@@ -27,11 +27,18 @@ def check_training(
     """
     if not model and experiment is None:
         raise ConfigError(["no model was named: give --model NAME or --experiment FILE"])
-    path = experiment or experiment_path(model, protocol)
+    path = experiment or experiment_path(model, protocol or "sound")
     config = load_experiment(path, tuple(overrides))
     if model and config.variant != model:
         raise ConfigError(
             [f"{path} describes {config.variant!r}, but --model says {model!r}: give one of them"]
+        )
+    if protocol and config.protocol != protocol:
+        raise ConfigError(
+            [
+                f"{path} has the protocol {config.protocol!r}, but --protocol says {protocol!r}: give one of "
+                "them"
+            ]
         )
     if data is not None:
         from poster_ml.data.reading import PreparedDataset

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from poster_ml.serving.registry import Version, register_best
-from poster_ml.tracking.store import connect
+from poster_ml.tracking.store import connect, experiment_name
 
 
 def run_register(
     family: str = "vgg16",
     *,
-    experiment: str = "poster-ml",
     metric: str = "val_roc_auc",
     allow_demo: bool = False,
     dataset_fingerprint: str | None = None,
 ) -> Version:
     """Registers the best finished run; arguments, result and errors as for `register_best`."""
-    connect()
+    connect(write=True)
     return register_best(
         family,
-        experiment=experiment,
+        experiment=experiment_name(),
         metric=metric,
         allow_demo=allow_demo,
         dataset_fingerprint=dataset_fingerprint,

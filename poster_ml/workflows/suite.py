@@ -16,6 +16,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.files import check_output_folder, command_result
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
+from poster_ml.tracking.store import connect
 from poster_ml.workflows.candidate import identity
 from poster_ml.workflows.profile import Task, resolve_task
 from poster_ml.workflows.recorded import recorded_config
@@ -85,6 +86,7 @@ def run_suite(
         where nothing could be run.
     """
     check_output_folder(out, command_result("suite"))
+    connect(write=True)
     tasks = _tasks(data, protocol, only, overrides, seeds)
     records: dict[str, list[RunRecord]] = {}
     failures: dict[str, str] = {}

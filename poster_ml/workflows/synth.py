@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poster_ml.data.synthetic import Confounders, SyntheticSummary, write_posters
 from poster_ml.errors import DatasetError
+from poster_ml.synthetic.writing import Confounders, SyntheticSummary, write_posters
 
 
 def run_synth(
@@ -16,7 +16,7 @@ def run_synth(
     bayes_accuracy: float = 0.9,
     confounders: Confounders | None = None,
 ) -> SyntheticSummary:
-    """Writes synthetic posters; arguments and errors as for `data.synthetic.write_posters`.
+    """Writes synthetic posters; arguments and errors as for `synthetic.writing.write_posters`.
 
     Raises: DatasetError, also where the folder cannot be written.
     """

@@ -17,6 +17,7 @@ from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.models.freezing import trainable_summary
 from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
+from poster_ml.tracking.store import connect
 from poster_ml.training import checkpoint
 from poster_ml.training.fit import OnEpoch
 from poster_ml.workflows.candidate import WORKPLACE, Candidate, train_candidate
@@ -61,7 +62,7 @@ def run_train(
     experiment: Path | None = None,
     overrides: Sequence[str] = (),
     resume: str = "",
-    protocol: str = "sound",
+    protocol: str = "",
 ) -> TrainResult:
     """Trains one variant and logs everything about it.
 
@@ -71,14 +72,16 @@ def run_train(
         experiment: a YAML file instead of the variant's own.
         overrides: "key=value" each.
         resume: the id of a run to go on with; its own configuration and data are used.
-        protocol: which of the variant's two files, `sound` or `study`.
+        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
 
     Returns: the run's id and its validation metrics.
 
     Raises: ConfigError, DatasetError, WeightsError, TrackingError.
     """
-    task = _resume_task(resume) if resume else resolve_task(model, data, experiment, overrides, protocol)
-    return train_task(task, run_id=resume or None)
+    connect(write=True)
+    if resume:
+        return train_task(_resume_task(resume, model, protocol), run_id=resume)
+    return train_task(resolve_task(model, data, experiment, overrides, protocol))
 
 
 def train_task(
@@ -209,9 +212,16 @@ def _epoch_logger(run: RunLogger) -> OnEpoch:
     return log
 
 
-def _resume_task(run_id: str) -> Task:
-    """Finds the configuration and data that a run was started with."""
+def _resume_task(run_id: str, model: str, protocol: str) -> Task:
+    """Finds the configuration and data that a run was started with; refuses options that contradict it."""
     record = find_run(run_id)
+    for option, wanted, tag in (("model", model, "variant"), ("protocol", protocol, "protocol")):
+        own = record.tags.get(tag, "")
+        if wanted and own and wanted != own:
+            raise TrackingError(
+                f"run {run_id} is a run of {own!r}, but --{option} says {wanted!r}: leave --{option} out "
+                f"(with `mlflow run` give -P {option}={own}), or start a new run without --resume"
+            )
     if record.status == "FINISHED":
         raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
     if "data" not in record.params:

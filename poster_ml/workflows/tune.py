@@ -25,10 +25,10 @@ from poster_ml.config import (
     space_path,
     to_yaml,
 )
-from poster_ml.errors import TuningError, nearest
+from poster_ml.errors import TuningError, mask_passwords, nearest
 from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRecord, top
 from poster_ml.tuning.space import Primitive, default_points
-from poster_ml.tuning.storage import JOURNAL_NAME, check_storage, shown
+from poster_ml.tuning.storage import JOURNAL_NAME, check_storage
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 from poster_ml.tuning.work import LATE, Job
 
@@ -115,9 +115,8 @@ class TuneResult:
             f"{self.finished + self.pruned} counted trials ({self.finished} finished, {self.pruned} pruned)"
         )
         more = f", {self.failed} failed, {self.interrupted} interrupted and run again"
-        return (
-            f"study {self.study} in {shown(self.storage)}: {counts}{more}; run {self.run_id}\n{self.summary}"
-        )
+        storage = mask_passwords(self.storage)
+        return f"study {self.study} in {storage}: {counts}{more}; run {self.run_id}\n{self.summary}"
 
 
 def run_tune(
@@ -148,12 +147,12 @@ def run_tune(
     from poster_ml.workflows.profile import resolve_task, run_tags
     from poster_ml.workflows.tune_log import ParentLog, describe_best, find_parent
 
+    connect(write=True)
     task = resolve_task(model, data, None, overrides)
     dataset = PreparedDataset.open(task.data)
     fidelity = DEMO_FIDELITY if task.profile == "demo" else space.fidelity
     space = dataclasses.replace(space, fidelity=fidelity)
     config = trial_config(task.config, fidelity)
-    connect()
     storage = options.storage or str(journal_folder() / JOURNAL_NAME)
     name = options.study or _default_name(model, dataset.fingerprint, options.engine)
     spec = StudySpec(name, storage, options.sampler, options.pruner, options.seed, config.train.epochs)
@@ -162,7 +161,7 @@ def run_tune(
     tags = shared_tags | {
         "kind": "study",
         "study": name,
-        "storage": shown(storage),
+        "storage": mask_passwords(storage),
         "engine": options.engine,
         "sampler": options.sampler,
         "pruner": options.pruner,
@@ -170,7 +169,7 @@ def run_tune(
         "trials": str(options.trials),
         "workers": str(options.workers),
     }
-    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, shown(storage))) as run:
+    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, mask_passwords(storage))) as run:
         run.log_config(config)
         log = ParentLog(run, opened, space)
         log.settle_children()
@@ -285,7 +284,7 @@ def _result(
     best = top(records, 1)
     return TuneResult(
         study=opened.spec.name,
-        storage=shown(opened.spec.storage),
+        storage=mask_passwords(opened.spec.storage),
         run_id=run_id,
         finished=count[FINISHED],
         pruned=count[PRUNED],

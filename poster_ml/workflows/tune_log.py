@@ -96,7 +96,7 @@ class ParentLog:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             shares = self._shares(folder)
-            draw_all(records, self.space, shares, folder)
+            draw_all(self.opened, shares, folder)
             (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
             best = top(records, 1)
             if best:

@@ -47,7 +47,7 @@ def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "poster_ml.serving.identity.identify", lambda model, uri: ModelIdentity("m-1", uri, "", "", {})
     )
-    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda write=False: "0")
     return folder
 
 
@@ -85,7 +85,7 @@ def test_a_missing_file_with_such_a_name_is_named(
 def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
     posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from poster_ml.data.synthetic import write_posters
+    from poster_ml.synthetic.writing import write_posters
     from poster_ml.workflows.preprocess import run_preprocess
 
     raw = tmp_path / "raw"

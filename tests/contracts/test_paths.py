@@ -293,7 +293,7 @@ def test_a_prediction_log_is_neither_begun_in_nor_rotated_over_a_file_of_others(
     ):
         PredictionLog.from_environment()
     PredictionLog(theirs, 10, 1).write([{"number": 1}])  # it was put there after the service had started
-    assert "scoring goes on" in caplog.text
+    assert "scoring continues" in caplog.text
     assert contents(place / "theirs") == before
 
 
@@ -305,7 +305,7 @@ def test_a_prediction_log_is_not_rotated_over_a_file_of_others(
     for number in range(3):
         log.write([{"number": number}])
     assert (place / "log.1").read_text() == "a letter"
-    assert "scoring goes on" in caplog.text
+    assert "scoring continues" in caplog.text
     monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(place / "log"))
     with pytest.raises(OutputError, match=r"log\.1 exists and holds no prediction log"):
         PredictionLog.from_environment()

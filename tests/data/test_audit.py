@@ -14,7 +14,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.data.audit import class_balance, property_associations, write_audit
-from poster_ml.data.synthetic import Confounders, write_posters
+from poster_ml.synthetic.writing import Confounders, write_posters
 
 
 @dataclass

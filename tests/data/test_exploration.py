@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poster_ml.data.drawing import Plan, draw_poster
 from poster_ml.data.exploration import (
     VERSIONS,
     Specimen,
@@ -17,6 +16,7 @@ from poster_ml.data.exploration import (
 )
 from poster_ml.data.regions import foreground_mask, mark_regions
 from poster_ml.figures import save_figure
+from poster_ml.synthetic.drawing import Plan, draw_poster
 
 
 def specimen(number: int, label: int) -> Specimen:

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 from poster_ml.data.image_files import match_images
+from poster_ml.data.tables import read_table
 from poster_ml.errors import DatasetError
 
 
 def movies(*rows: tuple[str, str, str]) -> pd.DataFrame:
     """movie_id, link, image_name each."""
     frame = pd.DataFrame(rows, columns=["movie_id", "link", "image_name"])
-    return frame.assign(row=range(1, len(rows) + 1))
+    return frame.assign(row=range(1, len(rows) + 1), source_id=frame["movie_id"])
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -45,6 +46,37 @@ def test_one_movie_one_file(tmp_path: Path, movie: tuple[str, str, str], file: s
     matched, missing = match_images(movies(movie), tmp_path)
     assert list(matched["image"]) == [str(tmp_path / file)]
     assert len(missing) == 0
+
+
+@pytest.mark.parametrize(
+    ("movie_id", "file"),
+    [
+        ("Mud (1999)", "Mud (1999).jpg"),
+        ("Mud [a] #1", "mud [A] #1.png"),
+        ("100%", "100%.jpg"),
+        ("a b", "a_b.jpg"),
+        ("17.0", "17.jpg"),
+        ("17.0", "17.0.jpg"),
+        ("Am\u00e9lie", "Ame\u0301lie.jpg"),
+        ("Ame\u0301lie", "Am\u00e9lie.jpg"),
+        ("Ame\u0301lie", "AME\u0301LIE.JPG"),
+    ],
+)
+def test_ids_as_the_table_spells_them(tmp_path: Path, movie_id: str, file: str):
+    touch(tmp_path, f"posters/{file}", "posters/unrelated.jpg")
+    (tmp_path / "table.csv").write_text(f"movie_id,tomatometer_status\n{movie_id},Fresh\n", encoding="utf-8")
+    matched, missing = match_images(read_table(tmp_path / "table.csv").movies, tmp_path / "posters")
+    assert list(matched["image"]) == [str(tmp_path / "posters" / file)]
+    assert len(missing) == 0
+
+
+def test_a_missing_file_is_told_with_the_id_as_the_table_spells_it(tmp_path: Path):
+    touch(tmp_path, "posters/a.jpg")
+    (tmp_path / "table.csv").write_text(
+        "movie_id,tomatometer_status\na,Fresh\nMud #1,Fresh\n", encoding="utf-8"
+    )
+    _, missing = match_images(read_table(tmp_path / "table.csv").movies, tmp_path / "posters")
+    assert missing.to_numpy().tolist() == [[2, "Mud #1", "missing file: no image for this movie"]]
 
 
 def test_told_file_goes_before_id_and_id_before_link(tmp_path: Path):
@@ -108,8 +140,6 @@ def test_folders_that_do_not_help(tmp_path: Path):
 
 @pytest.mark.real
 def test_every_real_movie_has_its_poster(real_data: Path):
-    from poster_ml.data.tables import read_table
-
     matched, missing = match_images(read_table(real_data / "movies.csv").movies, real_data / "posters")
     assert len(missing) == 0
     assert matched["image"].is_unique

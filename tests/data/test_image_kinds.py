@@ -45,7 +45,9 @@ def test_a_file_of_every_ending_is_matched_and_scored(tmp_path: Path, suffix: st
     file = tmp_path / f"tt1{suffix.upper()}"
     kind = next(kind for kind, suffixes in KINDS.items() if suffix in suffixes)
     file.write_bytes(poster(kind))
-    table = pd.DataFrame([("tt1", "", "", 1)], columns=["movie_id", "link", "image_name", "row"])
+    table = pd.DataFrame(
+        [("tt1", "", "", "", 1)], columns=["movie_id", "source_id", "link", "image_name", "row"]
+    )
     matched, missing = match_images(table, tmp_path)
     assert (matched["image"].tolist(), len(missing)) == ([str(file)], 0)
     assert list(walk_posters([tmp_path])) == [file]

@@ -279,7 +279,7 @@ def test_rejected_rows_have_number_id_and_reason(tmp_path: Path):
     assert table.rejected.to_numpy().tolist() == [
         [2, "b", "no label: tomatometer_status is 'upcoming'"],
         [3, "a", "repeated movie_id: already in row 1, with the other label"],
-        [4, "", "malformed row: 2 fields where the header has 3"],
+        [4, "c", "malformed row: 2 fields where the header has 3"],
         [5, "a", "repeated movie_id: already in row 1"],
         [6, "", "no id: no link or title to tell the movie by either"],
     ]
@@ -309,16 +309,29 @@ def test_no_labels(text: str):
     ("text", "year"),
     [
         ("1995", 1995), ("1995.0", 1995), ("1969-01-01", 1969), ("Apr 29, 1983", 1983), ("Oct 4, 1902, Original", 1902),
-        ("29/04/1983", 1983), ("1983-04-29T00:00:00", 1983), ("2016–2020", 2016),
+        ("29/04/1983", 1983), ("1983-04-29T00:00:00", 1983), ("2016–2020", 2016), ("29.4.1983", 1983),
+        ("19901122", 1990), ("19901122.0", 1990), ("19901122T000000", 1990), ("22.11.1990 00:00:00", 1990),
     ],
 )  # fmt: skip
 def test_years(text: str, year: int):
     assert list(fields.years(pd.Series([text]))) == [year]
 
 
-@pytest.mark.parametrize("text", ["", "soon", "83", "12345", "1066"])
+@pytest.mark.parametrize("text", ["", "soon", "83", "12345", "1066", "19901322", "20111990", "11/22/90"])
 def test_no_years(text: str):
     assert fields.years(pd.Series([text])).isna().all()
+
+
+def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path: Path):
+    text = (
+        "movie_id,year,tomatometer_rating,tomatometer_status\n"
+        "a,32834,91,Fresh\nb,11/22/90,NA,Rotten\nc,,130,Fresh\nd,1990,5,Fresh\ne,83,5,upcoming\n"
+    )
+    assert read_table(write(tmp_path, text)).notes == (
+        "2 of 4 movies have no year that can be read in column 'year', for example '32834'",
+        "1 of 4 movies have no tomatometer_rating that can be read in column 'tomatometer_rating', for example '130'",
+    )
+    assert read_table(write(tmp_path, SAMPLES["poster_ml"])).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -334,6 +347,107 @@ def test_year_in_title(text: str, title: str, year: int | None):
     titles, years = fields.split_title(pd.Series([text]))
     assert titles[0] == title
     assert years.isna()[0] if year is None else years[0] == year
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["5,0", "5,1", "6"], [5.0, 5.1, 6.0]),
+        (["5.0", "5,1", "10"], [5.0, 5.1, 10.0]),
+        (["7.125", "66.667"], [7.125, 66.667]),
+        (["1,234", "5.5"], [1234.0, 5.5]),
+        (["1.234", "5,5"], [1234.0, 5.5]),
+        (["1,234", "5,25"], [1.234, 5.25]),
+        (["1,234,567.5", "1.5"], [1234567.5, 1.5]),
+        (["1.234.567,5", "2.000"], [1234567.5, 2000.0]),
+        (["1.234.567", "1.234"], [1234567.0, 1234.0]),
+        (["1 234,5", "1'234"], [1234.5, 1234.0]),
+        (["83%", "83 %", "83,5 %"], [83.0, 83.0, 83.5]),
+        (["-0,125", "1e3", "+2"], [-0.125, 1000.0, 2.0]),
+        (["12,34,5.6", "8/10", "", "a,b"], [None, None, None, None]),
+    ],
+)
+def test_numbers_with_point_or_comma(cells: list[str], numbers: list[float | None]):
+    read = fields.numbers(pd.Series(cells, dtype=object), -1e9, 1e9)
+    assert [None if pd.isna(value) else value for value in read] == numbers
+
+
+@pytest.mark.parametrize(
+    "cells", [["1,234", "5"], ["1,234", "2,345"], ["1,234", "5,5", "6.5"], ["1.234", "5,5", "6.5"]]
+)
+def test_numbers_that_may_be_thousands_or_decimals_are_refused(cells: list[str]):
+    with pytest.raises(ValueError, match=f"^'{cells[0]}' may be thousands or a decimal, and the other cells"):
+        fields.numbers(pd.Series(cells, dtype=object), 0, 1e9)
+
+
+def test_decimal_commas_give_every_row_its_label(tmp_path: Path):
+    path = write(
+        tmp_path, "movie_id;imdb_score\n" + "".join(f"m{at};{5 + at // 10},{at % 10}\n" for at in range(12))
+    )
+    table = read_table(path, columns={"score": "imdb_score"}, score_threshold=5.5)
+    assert list(table.movies["label"]) == [0] * 5 + [1] * 7
+    assert len(table.rejected) == 0
+
+
+def test_a_score_that_cannot_be_read_rightly_refuses_the_table(tmp_path: Path):
+    path = write(tmp_path, "movie_id;votes\na;1,234\nb;5\n")
+    assert refusal(path, columns={"score": "votes"}, score_threshold=5) == (
+        f"{path}: column 'votes': '1,234' may be thousands or a decimal, and the other cells do not tell; "
+        "write numbers with a decimal point and nothing between thousands"
+    )
+    path = write(tmp_path, "movie_id,stars\na,4\nb,3/5\nc,2/5\nd,\n")
+    assert refusal(path, columns={"score": "stars"}, score_threshold=3) == (
+        f"{path}: only 1 of 3 rows have a usable label in column 'stars': found '3/5', '2/5', ''; "
+        "allowed is a number; name another column with --column score=NAME"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "genres"),
+    [
+        ("Drama, Comedy", "Drama|Comedy"),
+        ("['Drama', 'Comedy']", "Drama|Comedy"),
+        ("['Drama' 'Comedy']", "Drama|Comedy"),
+        ("[\"Children's\", 'Film-Noir']", "Children's|Film-Noir"),
+        ('["Com\\u00e9die"]', "Comédie"),
+        ('[{"id": 18, "name": "Drama"}, {"id": 35, "name": "Comedy"}]', "Drama|Comedy"),
+        ("[{'id': 18, 'name': 'Drama'}]", "Drama"),
+        ('{"id": 18, "name": "Drama"}', "Drama"),
+        ("[Drama, Comedy]", "Drama|Comedy"),
+        ("[]", ""),
+    ],
+)
+def test_genres(text: str, genres: str):
+    assert list(fields.genres(pd.Series([text]))) == [genres]
+
+
+def test_parquet_genres_with_names(tmp_path: Path):
+    genres = [[{"id": 18, "name": "Drama"}, {"id": 35, "name": "Comedy"}], []]
+    frame = pd.DataFrame(
+        {"movie_id": ["a", "b"], "genres": genres, "tomatometer_status": ["Fresh", "Rotten"]}
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet").movies["genres"]) == ["Drama|Comedy", ""]
+
+
+def test_ids_as_the_table_spells_them_stay_apart_and_are_shown(tmp_path: Path):
+    text = "movie_id,tomatometer_status\na b,Fresh\na#b,Fresh\na%b,NA\na_b,Rotten\na b,Fresh\n"
+    table = read_table(write(tmp_path, text))
+    assert list(table.movies["source_id"]) == ["a b", "a#b", "a_b"]
+    assert table.movies["movie_id"].is_unique
+    assert table.movies["movie_id"][0] == "a_b"
+    assert table.rejected.to_numpy().tolist() == [
+        [3, "a%b", "no label: tomatometer_status is 'NA'"],
+        [5, "a b", "repeated movie_id: already in row 1"],
+    ]
+
+
+def test_whole_numbers_that_became_floats_are_whole_again(tmp_path: Path):
+    movies = read_table(write(tmp_path, "movie_id,tomatometer_status\n17.0,Fresh\n18.0,Rotten\n")).movies
+    assert list(movies["movie_id"]) == ["17", "18"]
+    assert list(movies["source_id"]) == ["17.0", "18.0"]
+    versions = read_table(write(tmp_path, "movie_id,tomatometer_status\nv1.0,Fresh\n2.0,Rotten\n")).movies
+    assert list(versions["movie_id"]) == ["v1.0", "2.0"]
 
 
 def test_imdb_ids_keep_their_leading_zeros():
@@ -457,7 +571,8 @@ def test_column_options_that_are_none(option: str, message: str):
         (b"\xff\xfea\x00\x00\xd8", ": broken utf-16 text at byte"),
         (gzip.compress(b"movie_id,tomatometer_status\na,Fresh\n" * 99, mtime=0)[:-20], ": the gzip file is cut short or broken"),
         (b"PAR1 and no more", " is a broken Parquet file: "),
-        (b'movie_id,tomatometer_status\na,Fresh\nb,"Fresh\nc,Rotten\n', ": a quote opened after line 2 is never closed"),
+        (b"movie_id,tomatometer_status\na,Fresh,1\nb,Rotten,2\n", ": no row fits the header: row 1 has 3 fields where the header has 2"),
+        (b"sep=;\r\n", ": no rows below the header"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_table(tmp_path: Path, content: bytes, message: str):

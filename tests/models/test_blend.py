@@ -51,8 +51,9 @@ def test_it_is_saved_and_loaded_and_knows_its_members(members, tmp_path) -> None
 def test_members_that_do_not_go_together_are_refused(members) -> None:
     for given, weights in (
         ([], []),
+        ([members[0]], [1.0]),
         (members, [1.0]),
         ([members[0], member(1, (40, 40, 3))], [0.5, 0.5]),
     ):
-        with pytest.raises(ValueError, match="networks of one input shape and a weight for each"):
+        with pytest.raises(ValueError, match="two or more networks of one input shape and a weight for each"):
             build_blend(given, weights)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from poster_ml.data.properties import measure_poster
-from poster_ml.errors import DatasetError, RegistryError
+from poster_ml.errors import DatasetError, OutputError, RegistryError
 from poster_ml.serving.prediction_log import PredictionLog, input_statistics, read_log
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings
@@ -143,11 +143,10 @@ def test_a_file_of_the_users_is_never_written_over(tmp_path, monkeypatch, name, 
     monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(tmp_path / "log.jsonl"))
     monkeypatch.delenv("POSTER_ML_PREDICTION_LOG_FILES", raising=False)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(OutputError) as caught:
         PredictionLog.from_environment()
     assert str(caught.value) == (
-        f"POSTER_ML_PREDICTION_LOG names {tmp_path / 'log.jsonl'}, but {tmp_path / name} is no prediction log and "
-        "would be written over: name another file"
+        f"POSTER_ML_PREDICTION_LOG {tmp_path / name} exists and holds no prediction log: give another file"
     )
     assert (tmp_path / name).read_bytes() == content
 
@@ -156,7 +155,7 @@ def test_a_folder_is_no_log_and_logs_of_before_are_continued(tmp_path, monkeypat
     path = tmp_path / "log.jsonl"
     monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(path))
     path.mkdir()
-    with pytest.raises(RegistryError, match="is no prediction log"):
+    with pytest.raises(OutputError, match="is a folder: give a file"):
         PredictionLog.from_environment()
     path.rmdir()
     for content in (b"", b'{"ti', b'{"time": "2026-01-01T00:00:00+00:00", "number": 0}\n'):

@@ -223,7 +223,9 @@ def test_a_model_is_found_by_every_address_or_refused_with_what_exists(runs, tmp
         assert load_keras_model(uri)[1].size == 32
     cases = {
         "models:/poster-vgg61@champion": r"registered: poster-vgg16 \(@champion\) \(did you mean 'poster-vgg16'",
-        "models:/poster-vgg16@challenger": r"registered: poster-vgg16 \(@champion\)",
+        "models:/poster-vgg16@challenger": r"poster-vgg16 has @champion \(version 1\); versions: 1$",
+        "models:/poster-vgg16@chmpion": r"@champion \(version 1\) \(did you mean 'champion'\?\)",
+        "models:/poster-vgg16/99": r"poster-vgg16 has @champion \(version 1\); versions: 1$",
         "runs:/none/model": "Run with id=none not found",
         f"runs:/{run_id}/other": "registered: poster-vgg16",
         str(tmp_path): r"no model at .* \(no file MLmodel\): give models:/NAME@ALIAS",

@@ -20,7 +20,9 @@ import pytest
 
 from poster_ml.config import SearchSpace, parse_space
 from poster_ml.tuning.study import StudySpec
-from poster_ml.tuning.surrogates import SPACE
+from tests.tuning.surrogates import SPACE
+
+ROOT = Path(__file__).parents[2]
 
 # What a user's command does, in small: opens the study, runs workers, is repeated by the same words.
 COMMAND = """
@@ -28,7 +30,7 @@ import sys
 from pathlib import Path
 from poster_ml.config import parse_space
 from poster_ml.tuning.study import StudySpec, open_study
-from poster_ml.tuning.surrogates import SPACE, SurrogateObjective
+from tests.tuning.surrogates import SPACE, SurrogateObjective
 from poster_ml.tuning.work import Job
 from poster_ml.tuning.workers import run_workers
 
@@ -68,6 +70,7 @@ class Command:
         return subprocess.Popen(
             [sys.executable, str(self.script), *map(str, arguments)],
             start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},  # the objective lies among the tests
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -13,8 +13,8 @@ from poster_ml.errors import TuningError
 from poster_ml.tuning.claims import MAX_REPEATS, Watch, claim, counted, fail, fail_dead, release
 from poster_ml.tuning.records import read_records
 from poster_ml.tuning.study import StudySpec, open_study
-from poster_ml.tuning.surrogates import SurrogateObjective
 from poster_ml.tuning.work import Job, run_trial, work
+from tests.tuning.surrogates import SurrogateObjective
 
 
 def states(opened: Any) -> list[str]:

@@ -10,8 +10,8 @@ from poster_ml.config import SearchSpace, parse_space
 from poster_ml.errors import TuningError
 from poster_ml.tuning.records import read_records
 from poster_ml.tuning.study import StudySpec, open_study
-from poster_ml.tuning.surrogates import SurrogateObjective, landscape
 from poster_ml.tuning.work import DONE, LATE, Job
+from tests.tuning.surrogates import SurrogateObjective, landscape
 
 CNN = {
     "variant": "basic_cnn",

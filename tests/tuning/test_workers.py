@@ -16,10 +16,10 @@ from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
 from poster_ml.tuning.records import INTERRUPTED, read_records
 from poster_ml.tuning.study import StudySpec, open_study
-from poster_ml.tuning.surrogates import SurrogateObjective
 from poster_ml.tuning.trial import TrialContext
 from poster_ml.tuning.work import DONE, LATE, Job
 from poster_ml.tuning.workers import run_workers
+from tests.tuning.surrogates import SurrogateObjective
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,6 @@ import mlflow
 import numpy as np
 import pytest
 
-from poster_ml.augment.views import FixedViews, draw_view_maps
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
@@ -114,9 +113,7 @@ def test_a_network_that_does_not_compute_the_blend_is_never_logged(two_runs, mon
 
 
 def test_runs_that_do_not_go_together_are_refused(two_runs, tiny_dataset, tmp_path):
-    with pytest.raises(
-        ConfigError, match="blend needs at least two different runs, or one and --views of 2 or more, got"
-    ):
+    with pytest.raises(ConfigError, match="blend needs at least two different runs, received"):
         run_blend([two_runs[0], two_runs[0]])
     with pytest.raises(ConfigError, match="unknown rule 'median': choose one of mean, fitted"):
         run_blend(two_runs, rule="median")
@@ -140,38 +137,3 @@ def test_runs_that_do_not_go_together_are_refused(two_runs, tiny_dataset, tmp_pa
     mlflow.MlflowClient().set_terminated(two_runs[1], "KILLED")
     with pytest.raises(ConfigError, match="is KILLED: give finished runs; `poster-ml train --resume"):
         run_blend(two_runs)
-
-
-def test_one_network_over_several_views_is_a_run_like_any_other(tiny_dataset, mlflow_place):
-    run_id = trained(tiny_dataset, **{"augment.zoom": 0.2, "augment.shift": 0.1})
-    result = run_blend([run_id], name="views", views=4)
-    record = find_run(result.run_id)
-    assert (record.status, record.params["blend.views"], record.params["blend.members"]) == (
-        "FINISHED",
-        "4",
-        "1",
-    )
-    # By hand: the mean of what the trained network says of each of the four views.
-    network, settings = load_keras_model(f"runs:/{run_id}/model")
-    config, dataset = recorded_config(find_run(run_id)), PreparedDataset.open(tiny_dataset)
-    views = FixedViews(draw_view_maps(4, dataset.size, config.seed, zoom=0.2, shift=0.1))
-    posters = np.asarray(dataset.images[dataset.rows("val")])
-    each = [network.predict_on_batch(np.asarray(views(posters, view=number)))[:, 0] for number in range(4)]
-    expected = np.mean(each, axis=0) / settings.temperature
-    np.testing.assert_allclose(val_logits(result.run_id), expected, atol=1e-5)
-    assert np.abs(each[1] - each[0]).max() > 1e-4
-    with pytest.raises(ConfigError, match="is a blend itself; give its members with --views instead"):
-        run_blend([result.run_id], views=2)
-    evaluated = run_evaluate(run=result.run_id, split="test")
-    assert 0 <= evaluated.metrics["test_roc_auc"] <= 1
-    files = {item.path for item in mlflow.MlflowClient().list_artifacts(result.run_id, "explain/val")}
-    assert "explain/val/cam_fresh_top8.png" in files
-
-
-def test_views_of_a_network_that_never_saw_a_moved_poster_are_refused(two_runs):
-    with pytest.raises(
-        ConfigError, match="learned without rotation, zoom, shift, shear or flip, so it has no"
-    ):
-        run_blend(two_runs, views=4)
-    with pytest.raises(ConfigError, match=r"--views must be between 1 .the poster as it is. and 64, got 0"):
-        run_blend(two_runs, views=0)

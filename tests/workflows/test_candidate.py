@@ -122,35 +122,6 @@ def test_identity_knows_what_weights_depend_on(dataset):
     assert identity(cosine, dataset) != identity(replace(cosine, **{"train.epochs": 9}), dataset)
 
 
-def test_a_lesson_comes_first_once_and_only_from_training_posters(dataset, tmp_path, monkeypatch):
-    from poster_ml.workflows import candidate as module
-
-    given = []
-
-    def lesson(model, samples, targets, settings, seed):
-        given.append((len(samples), targets.shape, samples.rows.tolist()))
-        return [1.0]
-
-    monkeypatch.setattr(module, "pretrain", lesson)
-    cnn = {"train.pretrain_epochs": 3, "train.epochs": 1, "model.filters": [4], "model.dense": [4]}
-    config = replace(ExperimentConfig(), **cnn)
-    train_candidate(config, dataset, folder=tmp_path / "run")
-    train_candidate(replace(config, **{"train.epochs": 2}), dataset, folder=tmp_path / "run")  # goes on
-    assert len(given) == 1
-    rows = dataset.rows("train", 0, config.seed)
-    assert given[0][2] == rows.tolist()
-    assert given[0][1][0] == len(rows)
-
-
-def test_a_lesson_changes_the_hidden_layer_above_cached_features(dataset, tmp_path):
-    taught = run(vgg(**{"train.pretrain_epochs": 2}), dataset, tmp_path, "taught")
-    plain = run(vgg(), dataset, tmp_path, "plain")
-    assert len(list_entries(tmp_path / "cache")) == 2, "the lesson needs no features of its own"
-    assert losses(taught) != losses(plain)
-    names = [layer.name for layer in taught.model.layers]
-    assert names == [layer.name for layer in plain.model.layers], "what the lesson was predicted with is gone"
-
-
 @pytest.mark.parametrize(
     ("place", "value"),
     [

@@ -13,10 +13,10 @@ import pytest
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import score_regions, write_posters
 from poster_ml.data.tables import read_table
 from poster_ml.errors import ExplanationError
 from poster_ml.explain.perturbations import rank_auc
+from poster_ml.synthetic.writing import score_regions, write_posters
 from poster_ml.workflows import poster_boxes
 from poster_ml.workflows.evidence import TRAINING_POSTERS, Evidence, Subject, even_order, gather_evidence
 from poster_ml.workflows.poster_boxes import PosterBoxes, find_boxes

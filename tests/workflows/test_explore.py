@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
 from poster_ml.errors import DatasetError
+from poster_ml.synthetic.writing import write_posters
 from poster_ml.workflows.explore import pick_specimens, run_explore, study_augmentation
 
 

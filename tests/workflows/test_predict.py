@@ -87,13 +87,12 @@ def read_csv(path):
     return rows[1:]
 
 
-def test_csv_and_parquet_hold_every_file_once_in_order(fake, tmp_path):
+def test_csv_holds_every_file_once_in_order(fake, tmp_path):
     folder = fill(tmp_path / "in", 200)
     (folder / "tt00003.jpg").write_bytes(b"bad")
-    for name in ("out.csv", "out.parquet"):
-        result = run_predict("m", [folder], out=tmp_path / name, batch_size=64)
-        assert (result.scored, result.failed, result.resumed) == (200, 1, 0)
-    assert fake.batches[:4] == [64, 64, 64, 8]
+    result = run_predict("m", [folder], out=tmp_path / "out.csv", batch_size=64)
+    assert (result.scored, result.failed, result.resumed) == (200, 1, 0)
+    assert fake.batches == [64, 64, 64, 8]
     rows = read_csv(tmp_path / "out.csv")
     wanted = expected(folder, 200)
     assert [row[0] for row in rows] == list(wanted)
@@ -101,34 +100,23 @@ def test_csv_and_parquet_hold_every_file_once_in_order(fake, tmp_path):
     assert {row[0]: float(row[1]) for row in rows if row[1]} == {
         key: value for key, value in wanted.items() if "00003" not in key
     }
-    table = pd.read_parquet(tmp_path / "out.parquet")
-    assert list(table["poster"]) == list(wanted)
-    assert table["error"][3] == 'no image, "really"'
-    assert np.isnan(table["probability_fresh"][3])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "in",
-        "out.csv",
-        "out.csv.json",
-        "out.parquet",
-        "out.parquet.json",
-    ]
-    assert result.text() == f"200 posters, 1 of them could not be scored: {tmp_path / 'out.parquet'}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.csv", "out.csv.json"]
+    assert result.text() == f"200 posters, 1 of them could not be scored: {tmp_path / 'out.csv'}"
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_what_has_a_row_is_not_scored_again(fake, tmp_path, ending):
-    folder, out = fill(tmp_path / "in", 30), tmp_path / f"out.{ending}"
+def test_what_has_a_row_is_not_scored_again(fake, tmp_path):
+    folder, out = fill(tmp_path / "in", 30), tmp_path / "out.csv"
     run_predict("m", [folder / "tt00005.jpg", folder / "tt00006.jpg"], out=out)
     fake.batches.clear()
     result = run_predict("m", [folder], out=out)
     assert (result.scored, result.resumed, sum(fake.batches)) == (28, 2, 28)
     again = run_predict("m", [folder], out=out)
     assert (again.scored, again.resumed) == (0, 30)
-    table = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    table = pd.read_csv(out)
     assert dict(zip(table["poster"], table["probability_fresh"], strict=True)) == expected(folder, 30)
     afresh = run_predict("m", [folder / "tt00001.jpg"], out=out, resume=False)
     assert (afresh.scored, afresh.resumed) == (1, 0)
-    assert len(pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)) == 1
+    assert len(read_csv(out)) == 1
 
 
 def test_a_row_cut_in_two_is_scored_again(fake, tmp_path):
@@ -160,23 +148,21 @@ from pathlib import Path
 load, store = types.ModuleType("load"), types.ModuleType("store")
 load.load_poster_model = lambda uri: Fake(0.02)
 store.connect = lambda: "0"
+store.needs_store = lambda model_uri: False
 sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
 from poster_ml.serving import identity
 identity.identify = lambda model, uri: identity.ModelIdentity("m-1", uri, "", "", {{}})
 tracking = types.ModuleType("tracking")
 tracking.__path__ = []
 sys.modules["poster_ml.tracking"] = tracking
-from poster_ml.workflows import prediction_files
-prediction_files.PART_ROWS = 48
 from poster_ml.workflows.predict import run_predict
 run_predict("m", [Path(sys.argv[1])], out=Path(sys.argv[2]), batch_size=16)
 """
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_killed_and_resumed_no_row_is_lost_or_doubled(tmp_path, ending):
+def test_killed_and_resumed_no_row_is_lost_or_doubled(tmp_path):
     count = 1500
-    folder, out = fill(tmp_path / "in", count), tmp_path / f"out.{ending}"
+    folder, out = fill(tmp_path / "in", count), tmp_path / "out.csv"
     command = [sys.executable, "-c", SCRIPT.format(fake=FAKE), str(folder), str(out)]
     kills = 0
     for wait in (0.3, 0.5, 0.7, None):
@@ -194,17 +180,13 @@ def test_killed_and_resumed_no_row_is_lost_or_doubled(tmp_path, ending):
             kills += 1
         process.wait(30)
     assert kills >= 2, "the work was done before it could be killed: the test proves nothing"
-    table = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    table = pd.read_csv(out)
     assert len(table) == count
     assert dict(zip(table["poster"], table["probability_fresh"], strict=True)) == expected(folder, count)
-    assert not (tmp_path / ".out.parquet.parts").exists()
 
 
 def progress_of(out):
-    parts = out.with_name(f".{out.name}.parts")
-    return (
-        out.stat().st_size if out.exists() else len(list(parts.glob("0*.parquet"))) if parts.exists() else 0
-    )
+    return out.stat().st_size if out.exists() else 0
 
 
 def test_ten_thousand_files_hold_few_in_memory(tmp_path):
@@ -294,6 +276,7 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: pytest.fail("connected"))
     empty, folder = tmp_path / "empty", fill(tmp_path / "in", 1)
     empty.mkdir()
+    (tmp_path / "in.csv").mkdir()
     cases = [
         (([],), {}, "no poster was named: give image files or folders"),
         (
@@ -302,26 +285,25 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
             f"no file or folder {tmp_path / 'no.jpg'}: give image files or folders",
         ),
         (([folder, empty],), {}, f"the folder {empty} has no image: files must end in .jpg, .jpeg"),
-        (([folder],), {"format": "xml"}, "--format must be one of table, csv, json, parquet, got 'xml'"),
-        (([folder],), {"format": "parquet"}, "--format parquet needs --out FILE.parquet"),
+        (([folder],), {"format": "xml"}, "--format must be one of table, csv, json, received 'xml'"),
         (
             ([folder],),
-            {"out": tmp_path / "a.txt"},
-            f"--out must end in .csv or .parquet, got '{tmp_path / 'a.txt'}'",
+            {"out": tmp_path / "a.parquet"},
+            f"--out must end in .csv, received '{tmp_path / 'a.parquet'}'",
         ),
-        (([folder],), {"out": tmp_path / "in"}, "--out must end in .csv or .parquet"),
+        (([folder],), {"out": tmp_path / "in"}, "--out must end in .csv"),
+        (([folder],), {"out": tmp_path / "in.csv"}, f"--out {tmp_path / 'in.csv'} is a folder: give a file"),
     ]
     for arguments, options, message in cases:
-        with pytest.raises(DatasetError) as caught:
+        with pytest.raises(PosterMLError) as caught:
             run_predict("m", *arguments, **options)
         assert str(caught.value).startswith(message)
     with pytest.raises(ValueError, match="got batch_size=0"):
         run_predict("m", [folder], batch_size=0)
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch, ending):
-    folder, out = fill(tmp_path / "in", 4), tmp_path / f"out.{ending}"
+def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch):
+    folder, out = fill(tmp_path / "in", 4), tmp_path / "out.csv"
     run_predict("first", [folder / "tt00001.jpg"], out=out)
     assert json.loads(record_path(out).read_text()) == {
         "model_id": "m-first",
@@ -356,10 +338,13 @@ def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch, ending)
 
 def test_a_json_file_of_somebody_else_is_left_alone(fake, tmp_path):
     folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
+    run_predict("m", [folder], out=out)
+    before = out.read_bytes()
     record_path(out).write_text("[1, 2]")
     with pytest.raises(OutputError, match=r"out\.csv\.json exists and holds no record of predictions"):
-        run_predict("m", [folder], out=out)
+        run_predict("m", [folder], out=out, resume=False)
     assert record_path(out).read_text() == "[1, 2]"
+    assert out.read_bytes() == before
 
 
 def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch):
@@ -385,19 +370,17 @@ def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"notes", b"\0\n", b'"', b"\n"])
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_file_that_holds_something_else_is_left_alone(fake, tmp_path, content, ending):
-    folder, out = fill(tmp_path / "in", 1), tmp_path / f"out.{ending}"
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_file_that_holds_something_else_is_left_alone(fake, tmp_path, content, resume):
+    folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
     out.write_bytes(content)
-    with pytest.raises(
-        PosterMLError, match=r"exists and (holds no predictions|is no Parquet file): give another file"
-    ):
-        run_predict("m", [folder], out=out)
+    with pytest.raises(PosterMLError, match="exists and holds no predictions: give another file"):
+        run_predict("m", [folder], out=out, resume=resume)
     assert out.read_bytes() == content
 
 
 def test_interrupted_work_keeps_what_was_scored(fake, tmp_path, monkeypatch):
-    folder, out = fill(tmp_path / "in", 100), tmp_path / "out.parquet"
+    folder, out = fill(tmp_path / "in", 100), tmp_path / "out.csv"
     real, calls = fake.predict, []
 
     def interrupted(table):
@@ -411,7 +394,7 @@ def test_interrupted_work_keeps_what_was_scored(fake, tmp_path, monkeypatch):
         run_predict("m", [folder], out=out, batch_size=10)
     result = run_predict("m", [folder], out=out, batch_size=10)
     assert (result.resumed, result.scored) == (30, 70)
-    table = pd.read_parquet(out)
+    table = pd.read_csv(out)
     assert dict(zip(table["poster"], table["probability_fresh"], strict=True)) == expected(folder, 100)
 
 

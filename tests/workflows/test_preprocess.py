@@ -78,6 +78,14 @@ def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_
     ]
 
 
+def test_the_result_tells_what_could_not_be_read(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    lines = prepare(table, tmp_path, columns=["year=movie_name"]).text().splitlines()
+    assert lines[3] == (
+        "40 of 40 movies have no year that can be read in column 'movie_name', for example 'Film 0'"
+    )
+
+
 def test_posters_belong_to_their_rows(table: Path, tmp_path: Path):
     posters = write_posters(tmp_path / "posters")
     dataset = PreparedDataset.open(prepare(table, tmp_path).folder)

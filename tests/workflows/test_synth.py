@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from poster_ml.data.synthetic import Confounders
 from poster_ml.errors import DatasetError
+from poster_ml.synthetic.writing import Confounders
 from poster_ml.workflows.synth import run_synth
 
 

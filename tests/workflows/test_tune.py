@@ -20,9 +20,9 @@ import yaml
 
 from poster_ml.config import ExperimentConfig, Fidelity, replace
 from poster_ml.data.prepared import PreparedDataset, prepare
-from poster_ml.data.synthetic import write_posters
 from poster_ml.errors import ConfigError, RegistryError, TrackingError, TuningError
 from poster_ml.serving.registry import Version, find_version
+from poster_ml.synthetic.writing import write_posters
 from poster_ml.tracking.runs import find_run, open_run
 from poster_ml.training import checkpoint
 from poster_ml.tuning.sole import sole

@@ -16,7 +16,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from poster_ml.data.synthetic import (
+from poster_ml.errors import DatasetError, OutputError
+from poster_ml.synthetic.writing import (
     REGION_COLUMNS,
     TABLE_COLUMNS,
     Confounders,
@@ -25,7 +26,6 @@ from poster_ml.data.synthetic import (
     score_regions,
     write_posters,
 )
-from poster_ml.errors import DatasetError, OutputError
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from poster_ml.data.drawing import GRIDS, Drawing, Plan, draw_poster
-from poster_ml.data.synthetic_rule import (
+from poster_ml.errors import DatasetError
+from poster_ml.files import FolderResult, atomic_folder, check_output_folder
+from poster_ml.progress import progress
+from poster_ml.seeding import generator
+from poster_ml.synthetic.drawing import GRIDS, Drawing, Plan, draw_poster
+from poster_ml.synthetic.rule import (
     CLEAN_FRESH,
     GAP,
     LARGEST_TITLE,
@@ -31,10 +35,6 @@ from poster_ml.data.synthetic_rule import (
     rule_score,
     score_regions,
 )
-from poster_ml.errors import DatasetError
-from poster_ml.files import FolderResult, atomic_folder, check_output_folder
-from poster_ml.progress import progress
-from poster_ml.seeding import generator
 
 FRESH_GENRES = ("Documentary", "Drama", "Animation", "Classics")
 ROTTEN_GENRES = ("Action", "Comedy", "Horror", "Thriller")

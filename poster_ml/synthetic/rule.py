@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from poster_ml.data.drawing import GRIDS
+from poster_ml.synthetic.drawing import GRIDS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,232 @@
+"""Table files as programs really write them: no row is merged into another, none is lost, titles stay."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poster_ml.data.table_files import read_raw
+from poster_ml.data.tables import MovieTable, read_table
+from poster_ml.errors import TableError
+
+HEADER = ["movie_id", "title", "year", "tomatometer_status"]
+
+
+def table_of(folder: Path, text: str, encoding: str = "utf-8", **options: object) -> MovieTable:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    return read_table(path, **options)  # type: ignore[arg-type]
+
+
+def titles_of(folder: Path, text: str, encoding: str = "utf-8") -> list[str]:
+    table = table_of(folder, text, encoding)
+    assert len(table.rejected) == 0
+    return list(table.movies["title"])
+
+
+def rows(*titles: str, delimiter: str = ",") -> str:
+    """A table as somebody writes it who knows no quotes."""
+    lines = [[f"m{at}", title, "1990", "Fresh"] for at, title in enumerate(titles)]
+    return "".join(delimiter.join(line) + "\n" for line in [HEADER, *lines])
+
+
+# --- quotes that are no quotes
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+@pytest.mark.parametrize(
+    "titles",
+    [
+        ['"Weird Al" Story', "Plain"],
+        ['"Unclosed', "Plain", "Last"],
+        ['"Rome Open City', "Between", '"Other', "Last"],
+        ['"Rome', "Between", 'Other"', "Last"],
+        ['"Rome', 'Other"', '"', "Last"],
+        ['Say "hi"', 'The "x', 'y"'],
+    ],
+)
+def test_lone_quotes_belong_to_their_titles(tmp_path: Path, delimiter: str, titles: list[str]):
+    assert titles_of(tmp_path, rows(*titles, delimiter=delimiter)) == titles
+
+
+@pytest.mark.parametrize("delimiter", ["\t", "|"])
+def test_in_a_table_that_is_never_quoted_all_quotes_belong_to_titles(tmp_path: Path, delimiter: str):
+    titles = ['"Crocodile"', '"A" and "B"', '"Lone']
+    assert titles_of(tmp_path, rows(*titles, delimiter=delimiter)) == titles
+
+
+def test_one_lone_quote_leaves_proper_quotes_around_it_alone(tmp_path: Path):
+    text = rows('"One, ""Two"""', '"Lone', '"Line\nbreak, and more"', '"Last"')
+    assert titles_of(tmp_path, text) == ['One, "Two"', '"Lone', "Line break, and more", "Last"]
+
+
+def test_quotes_inside_quotes_that_nobody_doubled(tmp_path: Path):
+    text = rows('"Foo, "Bar" Baz"', '"The "End""', '"A" ', '"Plain, one"')
+    assert titles_of(tmp_path, text) == ['Foo, "Bar" Baz', 'The "End"', "A", "Plain, one"]
+
+
+def test_a_quote_never_closed_costs_its_own_row_only(tmp_path: Path):
+    table = table_of(tmp_path, 'movie_id,tomatometer_status\na,Fresh\nb,"Fresh\nc,Rotten\n')
+    assert list(table.movies["movie_id"]) == ["a", "c"]
+    assert table.rejected.to_numpy().tolist() == [[2, "b", "no label: tomatometer_status is '\"Fresh'"]]
+
+
+def test_rows_inside_a_quoted_field_are_rows_and_texts_with_commas_are_texts(tmp_path: Path):
+    text = 'movie_id,tomatometer_status,plot\na,Fresh,"One, two, three\nfour, five, six"\nb,Rotten,"x\nc,Fresh,y"\n'
+    table = table_of(tmp_path, text)
+    assert list(table.movies["movie_id"]) == ["a", "b", "c"]
+    plots = read_raw(tmp_path / "table.csv").frame["plot"]
+    assert list(plots) == ["One, two, three\nfour, five, six", '"x', 'y"']
+
+
+def test_lone_quotes_hide_no_rows_where_a_space_follows_every_comma(tmp_path: Path):
+    text = rows('"Rome', "Between", 'Other"', "Last").replace(",", ", ")
+    assert titles_of(tmp_path, text) == ['"Rome', "Between", 'Other"', "Last"]
+
+
+# --- what spreadsheets and programs do to rows
+
+
+def test_excels_sep_line_tells_the_delimiter(tmp_path: Path):
+    for text in ("sep=;\r\n", '"sep=;"\r\n', "SEP=;\n"):
+        assert titles_of(tmp_path, text + rows("A, b, c, d, e", delimiter=";"), "utf-8-sig") == [
+            "A, b, c, d, e"
+        ]
+    assert titles_of(tmp_path, "sep=\t\n" + rows("A", delimiter="\t"), "utf-16") == ["A"]
+    assert titles_of(tmp_path, "sep=^\n" + rows("A", delimiter="^")) == ["A"]
+
+
+def test_short_rows_lack_their_last_cells_only(tmp_path: Path):
+    text = "movie_id,tomatometer_status,title,notes\na,Fresh,One,x\nb,Rotten,Two\nc,Fresh\nd\n"
+    table = table_of(tmp_path, text)
+    assert list(table.movies["movie_id"]) == ["a", "b", "c"]
+    assert list(table.movies["title"]) == ["One", "Two", ""]
+    assert table.rejected.to_numpy().tolist() == [[4, "d", "malformed row: 1 fields where the header has 4"]]
+
+
+def test_empty_fields_beyond_the_header_are_no_fields(tmp_path: Path):
+    text = "movie_id,title,tomatometer_status\na,One,Fresh,\nb,Two,Rotten,, \nc,Thr,ee,Fresh\n"
+    table = table_of(tmp_path, text)
+    assert list(table.movies["movie_id"]) == ["a", "b"]
+    assert list(table.rejected["reason"]) == ["malformed row: 4 fields where the header has 3"]
+    assert titles_of(tmp_path, "movie_id,title,tomatometer_status,\na,One,Fresh\nb,Two,Fresh,\n") == [
+        "One",
+        "Two",
+    ]
+
+
+def test_an_index_column_without_name_is_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(TableError) as caught:
+        table_of(tmp_path, "movie_id,tomatometer_status\n1,a,Fresh\n2,b,Rotten\n")
+    assert str(caught.value) == (
+        f"{tmp_path / 'table.csv'}: no row fits the header: row 1 has 3 fields where the header has 2; "
+        "give every field a name in the header"
+    )
+
+
+def test_spaces_around_quoted_fields(tmp_path: Path):
+    text = 'movie_id, title, year, tomatometer_status\nm0, "Foo, Bar" , 1990, Fresh\nm1, "B", 1991, Rotten\n'
+    assert titles_of(tmp_path, text) == ["Foo, Bar", "B"]
+
+
+# --- encodings
+
+
+@pytest.mark.parametrize(
+    ("encoding", "titles"),
+    [
+        ("cp1251", ["Ирония судьбы", "Иди и смотри", "Москва слезам не верит", "Plain"]),
+        ("koi8_r", ["Ирония судьбы", "Иди и смотри", "Москва слезам не верит", "Plain"]),
+        ("euc_kr", ["기생충", "살인의 추억", "올드보이", "Plain"]),
+        ("gb18030", ["霸王别姬", "一代宗师", "卧虎藏龙", "花样年华", "英雄", "活着"]),
+        ("cp1252", ["Señor López", "São Paulo não", "Déjà Vu", "Çözüm", "Das süße Leben", "It’s “Alive”"]),
+        ("cp1252", ["Señor López", "Plain"]),
+        ("cp1252", ["Ärger", "Über uns"]),
+    ],
+)
+def test_encodings_of_other_alphabets_and_of_western_texts(tmp_path: Path, encoding: str, titles: list[str]):
+    assert titles_of(tmp_path, rows(*titles), encoding) == titles
+
+
+# --- the promise: every row is among the movies or among the rejected
+
+LETTERS = "abz AZ09\"',;|\t.–éüñß"
+WORDS = st.text(LETTERS, min_size=1, max_size=12)
+BREAKS = st.sampled_from(["a\nb", 'é\r\n"b"', "x\n\ny"])  # a line of a text is no row: no delimiters in it
+
+
+@st.composite
+def written_tables(draw: st.DrawFn) -> tuple[bytes, list[str], list[str]]:
+    """A table as bytes, the titles and the labels of its rows."""
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+    delimiter = draw(st.sampled_from(",;\t|"))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]))
+    titles = draw(st.lists(WORDS | BREAKS, min_size=1, max_size=12))
+    if encoding == "cp1252":  # which is told from other alphabets by accented letters that stand alone
+        titles = [re.sub(r"([^\x00-\x7f])[^\x00-\x7f]+", r"\1", title) for title in titles]
+    labels = draw(
+        st.lists(st.sampled_from(["Fresh", "rotten", "NA", ""]), min_size=len(titles), max_size=len(titles))
+    )
+    text = io.StringIO(newline="")
+    writer = csv.writer(
+        text, delimiter=delimiter, quoting=quoting, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))
+    )
+    writer.writerow(["movie_id", "title", "year", "tomatometer_status", "plot"])
+    writer.writerow(["first", "First", 1990, "Fresh", "x"])  # a table needs one label
+    writer.writerows(
+        [f"m{at}", title, 1990, label, "x"]
+        for at, (title, label) in enumerate(zip(titles, labels, strict=True))
+    )
+    content = text.getvalue().encode(encoding)
+    return draw(st.sampled_from([content, gzip.compress(content)])), titles, labels
+
+
+def read_bytes(content: bytes) -> MovieTable:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        path.write_bytes(content)
+        return read_table(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(written_tables())
+def test_written_by_a_program_every_row_comes_back_with_its_title(
+    written: tuple[bytes, list[str], list[str]],
+):
+    content, titles, labels = written
+    table = read_bytes(content)
+    assert sorted([*table.movies["row"], *table.rejected["row"]]) == list(range(1, len(titles) + 2))
+    usable = [
+        " ".join(title.split())
+        for title, label in zip(titles, labels, strict=True)
+        if label in ("Fresh", "rotten")
+    ]
+    assert list(table.movies["title"]) == ["First", *usable]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.text("ab \"'é", min_size=1, max_size=8), min_size=1, max_size=15), st.sampled_from(",;\t|")
+)
+def test_written_without_quoting_every_line_is_a_row(titles: list[str], delimiter: str):
+    titles = [title.strip() for title in titles]  # a comma and a space would be those of a text
+    table = read_bytes(rows("First", *titles, delimiter=delimiter).encode())
+    assert sorted([*table.movies["row"], *table.rejected["row"]]) == list(range(1, len(titles) + 2))
+    assert len(table.rejected) == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text('a ",\n', max_size=10), max_size=12))
+def test_any_lines_at_all_lose_no_good_row(lines: list[str]):
+    good = [f"g{at},Good,1990,Fresh" for at in range(len(lines) + 1)]
+    pairs = [good[0], *(text for line, row in zip(lines, good[1:], strict=True) for text in (line, row))]
+    table = read_bytes("\n".join([",".join(HEADER), *pairs, ""]).encode())
+    assert {row.partition(",")[0] for row in good} <= set(table.movies["movie_id"])

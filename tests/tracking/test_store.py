@@ -1,0 +1,308 @@
+"""The store is checked first, its files lie beside it, and the experiment is the one that was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from poster_ml.errors import PosterMLError, TrackingError
+from poster_ml.tracking import reach, store
+from poster_ml.tracking.runs import fetch_artifact, open_run, search_runs
+from poster_ml.tracking.store import connect, experiment_name, needs_store, work_done
+from poster_ml.workflows.register import run_register
+
+
+@pytest.fixture
+def elsewhere(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another working folder than the one with the store, as under `mlflow run URI`; it goes away."""
+    folder = mlflow_place / "clone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def refused(**options: bool) -> str:
+    with pytest.raises(TrackingError) as caught:
+        connect(**options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestArtifacts:
+    def test_files_lie_beside_the_store_and_outlive_the_folder_of_the_code(
+        self, elsewhere: Path, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_run("run", tags={}, system_metrics=False) as run:
+            mlflow.log_text("words", "note.txt")
+        monkeypatch.chdir(mlflow_place)
+        shutil.rmtree(elsewhere)
+        assert fetch_artifact(run.run_id, "note.txt", mlflow_place / "fetched").read_text() == "words"
+        assert (mlflow_place / "mlruns" / "poster-ml" / run.run_id).is_dir()
+
+    def test_an_experiment_whose_folder_is_gone_is_named_with_the_way_out(
+        self, elsewhere: Path, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mlflow.create_experiment("poster-ml", artifact_location=str(elsewhere / "mlruns" / "1"))
+        monkeypatch.chdir(mlflow_place)
+        shutil.rmtree(elsewhere)
+        message = refused(write=True)
+        assert f"keeps its files in {elsewhere}/mlruns/1, and {elsewhere} is gone" in message
+        assert "MLFLOW_EXPERIMENT_NAME=NAME" in message
+        assert search_runs() == []  # who only reads may
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "second")
+        connect(write=True)
+
+    def test_a_location_that_mlflow_misreads_is_refused(self, mlflow_place: Path) -> None:
+        mlflow.create_experiment("poster-ml", artifact_location=f"{mlflow_place}/a%20b/mlruns/1")
+        assert f"which MLflow reads as {mlflow_place}/a b/mlruns/1" in refused(write=True)
+
+    def test_a_relative_store_under_mlflow_run_in_another_folder_is_refused_and_not_made(
+        self, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mlflow.set_tracking_uri("sqlite:///own.db")
+        monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
+        assert "give the whole path, sqlite:////FOLDER/own.db" in refused()
+        assert list(elsewhere.iterdir()) == []
+
+    def test_a_run_of_mlflow_run_that_the_store_lacks_is_refused_before_another_is_made(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
+        with (
+            pytest.raises(TrackingError, match="MLFLOW_RUN_ID=0123 is no run of"),
+            open_run("x", tags={}),
+        ):
+            pass
+        assert search_runs() == []
+
+
+class TestPaths:
+    @pytest.mark.parametrize("name", ["what?", "number#1", "a b", "100%"])
+    def test_a_folder_with_odd_characters_holds_store_and_files(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch, store_template: Path, name: str
+    ) -> None:
+        folder = mlflow_place / name
+        folder.mkdir()
+        shutil.copy(store_template, folder / "mlflow.db")
+        monkeypatch.chdir(folder)
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        with open_run("run", tags={}, system_metrics=False) as run:
+            mlflow.log_text("words", "note.txt")
+        assert fetch_artifact(run.run_id, "note.txt", folder / "fetched").read_text() == "words"
+        assert sorted(path.name for path in folder.iterdir() if "mlflow.db" not in path.name) == [
+            "fetched",
+            "mlruns",
+        ]
+        assert sorted(path.name for path in mlflow_place.iterdir()) == sorted([name, "mlflow.db"])
+
+    def test_an_escape_in_the_folder_is_refused_at_once_with_nothing_written(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = mlflow_place / "a%20b"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        mlflow.set_tracking_uri(None)
+        assert "an escape such as %20, which mlflow.pyfunc.load_model unquotes" in refused()
+        assert list(folder.iterdir()) == []
+
+    def test_an_address_that_means_another_file_is_refused(self, mlflow_place: Path) -> None:
+        mlflow.set_tracking_uri(f"sqlite:///{mlflow_place}/b?c/mlflow.db")
+        assert f"is read as the file {mlflow_place}/b: write %3F for a ?" in refused()
+        mlflow.set_tracking_uri(f"sqlite:///{mlflow_place}/b%41c/mlflow.db")
+        assert f"is read as {mlflow_place}/bAc/mlflow.db, and there is no folder" in refused()
+        assert [path.name for path in mlflow_place.iterdir()] == ["mlflow.db"]
+
+
+class TestReach:
+    def test_a_server_that_is_not_there_is_told_in_seconds(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It listens and never answers: the longest wait there is."""
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+        monkeypatch.setitem(store.FIRST_CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            mlflow.set_tracking_uri(f"http://me:geheim@127.0.0.1:{server.getsockname()[1]}")
+            started = time.monotonic()
+            message = refused()
+        assert time.monotonic() - started < 60  # MLflow's own patience is 16 minutes here
+        assert message.startswith("the store http://me:***@127.0.0.1:")
+        assert "geheim" not in message
+        assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+        assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+    def test_the_patience_that_a_user_set_is_kept(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+        seen: dict[str, str | None] = {}
+
+        def find(client: Any, name: str) -> Any:
+            for key in store.FIRST_CALL:
+                seen[key] = os.environ.get(key)
+            raise mlflow.MlflowException("API request to nowhere")
+
+        monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", find)
+        refused()
+        assert seen == {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}
+
+    def test_a_database_server_that_is_not_there_or_has_no_driver_is_told_without_its_password(
+        self, mlflow_place: Path
+    ) -> None:
+        mlflow.set_tracking_uri("postgresql://me:geheim@127.0.0.1:1/x")
+        message = refused()
+        assert message.startswith("the store postgresql://me:***@127.0.0.1:1/x ")
+        assert "geheim" not in message
+
+    def test_a_password_that_spills_into_the_host_is_refused_unread(self, mlflow_place: Path) -> None:
+        mlflow.set_tracking_uri("postgresql://me:ge@heim@127.0.0.1:1/x")
+        with pytest.raises(PosterMLError) as caught:
+            connect()
+        assert str(caught.value) == (
+            "the password in postgresql://me:***@127.0.0.1:1/x has an @: write %40 for it, %2F for /"
+        )
+
+    def test_a_locked_store_is_told_before_the_work(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reach, "TIMEOUT", 0.1)
+        connect()
+        other = sqlite3.connect(mlflow_place / "mlflow.db")
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            assert "cannot be used (database is locked)" in refused(write=True)
+            assert search_runs() == []
+        finally:
+            other.close()
+
+    def test_a_store_that_may_only_be_read_takes_no_run_and_can_be_searched(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect()
+        able = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != mlflow_place and able(path, mode))
+        assert f"({mlflow_place} may not be written)" in refused(write=True)
+        assert search_runs() == []
+
+    def test_work_that_is_done_is_named_when_its_log_fails(self, mlflow_place: Path) -> None:
+        gone = mlflow.MlflowException("API request to http://me:geheim@host/x failed")
+        full = OSError(28, "No space left on device")
+        for error in (TrackingError("no store"), gone, full):
+            with pytest.raises(TrackingError) as caught, work_done("the dataset in out is complete"):
+                raise error
+            assert str(caught.value).startswith("the dataset in out is complete; only its log failed: ")
+            assert "geheim" not in str(caught.value)
+        with pytest.raises(ZeroDivisionError), work_done("nothing"):
+            raise ZeroDivisionError
+
+    def test_a_store_that_fails_during_a_run_is_told_as_such_with_what_is_kept(
+        self, mlflow_place: Path
+    ) -> None:
+        with (
+            pytest.raises(TrackingError, match=r"kept as far as it came.*train --resume"),
+            open_run("run", tags={}, system_metrics=False),
+        ):
+            raise mlflow.MlflowException("API request to http://host/x failed with exception refused")
+
+    def test_only_names_that_the_store_resolves_need_it(self) -> None:
+        assert needs_store("models:/poster-cnn@champion")
+        assert needs_store("runs:/0123/model")
+        assert not needs_store("folder/models")
+        assert not needs_store("file:///folder")
+        assert not needs_store("s3://bucket/model")
+
+
+class TestExperiment:
+    def test_the_named_experiment_is_used_everywhere(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_run("of poster-ml", tags={}, system_metrics=False):
+            pass
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine/and yours")
+        with open_run("of mine", tags={}, system_metrics=False) as run:
+            mlflow.log_text("words", "note.txt")
+        assert experiment_name() == "mine/and yours"
+        assert [found.name for found in search_runs()] == ["of mine"]
+        assert (mlflow_place / "mlruns" / "mine_and_yours" / run.run_id).is_dir()
+        with pytest.raises(Exception, match="in experiment 'mine/and yours'"):
+            run_register("cnn")
+
+    def test_the_experiment_of_mlflow_run_takes_the_run_itself(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        number = mlflow.create_experiment("mine")
+        outer = mlflow.MlflowClient().create_run(number).info.run_id
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
+        monkeypatch.setenv("MLFLOW_RUN_ID", outer)
+        with open_run("run", tags={}, system_metrics=False) as run:
+            pass
+        assert run.run_id == outer
+        assert [found.run_id for found in search_runs()] == [outer]
+
+    def test_no_experiment_named_to_mlflow_run_means_poster_ml(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+        connect()
+        assert experiment_name() == "poster-ml"
+
+    def test_an_unknown_or_contradicted_experiment_is_refused(
+        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
+        assert refused().startswith("MLFLOW_EXPERIMENT_ID=77 is no experiment of this store")
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", mlflow.create_experiment("mine"))
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+        assert "is the experiment 'mine', MLFLOW_EXPERIMENT_NAME says 'other'" in refused()
+
+    def test_a_deleted_experiment_stays_deleted(self, mlflow_place: Path) -> None:
+        number = connect()
+        mlflow.delete_experiment(number)
+        message = refused()
+        assert message.startswith("the experiment 'poster-ml' is deleted: restore it with its runs by ")
+        assert f"`mlflow experiments restore --experiment-id {number}`" in message
+        assert mlflow.get_experiment(number).lifecycle_stage == "deleted"
+
+
+def test_an_old_file_store_is_answered_with_the_command_that_shows_the_runs(
+    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (mlflow_place / "mlruns" / "0").mkdir(parents=True)
+    (mlflow_place / "mlruns" / "0" / "meta.yaml").write_text("name: Default")
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setattr(store, "_reached", set())
+    store.logger.addHandler(caplog.handler)
+    try:
+        connect()
+    finally:
+        store.logger.removeHandler(caplog.handler)
+    assert "`mlflow ui --backend-store-uri sqlite:///mlflow.db`" in caplog.text
+
+
+def test_two_commands_in_a_fresh_folder_make_one_store(tmp_path: Path) -> None:
+    program = "from poster_ml.tracking.store import connect; print('experiment', connect())"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env=clean,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    results = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], results
+    assert {out for out, _ in results} == {"experiment 1\n"}

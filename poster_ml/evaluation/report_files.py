@@ -33,17 +33,6 @@ from poster_ml.files import atomic_path
 if TYPE_CHECKING:
     import pandas
 
-PREDICTION_COLUMNS = (
-    "movie_id",
-    "title",
-    "year",
-    "genres",
-    "label",
-    "logit",
-    "probability",
-    "predicted",
-    "correct",
-)
 CLASS_NAMES = ("Rotten", "Fresh")
 
 
@@ -125,7 +114,19 @@ def write_evaluation(
         labels, values, threshold=threshold, repeats=repeats, confidence=confidence, seed=seed
     )
     baselines, notes = _baselines(posters, labels, references, seed, confidence)
-    gain, gain_notes = _gain(posters, values, references, baselines, seed, confidence)
+    gain = None
+    if references.train is not None and "year_genre" in baselines:
+        gain = poster_gain(
+            references.train,
+            posters,
+            values,
+            seed=seed,
+            confidence=confidence,
+            validation=references.validation,
+            validation_probabilities=references.validation_probabilities,
+        )
+        if gain is None:
+            notes.append("No gain over year + genres: too few posters of one class to combine the two.")
     train_labels = None if references.train is None else references.train["label"].to_numpy()
     majority = majority_accuracy(labels, train_labels)
     slices = compute_slices(posters, values, threshold=threshold, confidence=confidence)
@@ -142,7 +143,7 @@ def write_evaluation(
         slices=slices,
         worst=worst_slices(slices, intervals["roc_auc"].estimate),
         metrics=_flat_metrics(intervals, majority, baselines, gain),
-        notes=notes + gain_notes,
+        notes=notes,
     )
     _write_tables(folder, posters, labels, values, logits, result)
     _draw_figures(folder, labels, values, result, seed)
@@ -152,6 +153,7 @@ def write_evaluation(
 def _baselines(
     posters: pandas.DataFrame, labels: Any, references: References, seed: int, confidence: float
 ) -> tuple[dict[str, BaselineResult], list[str]]:
+    """Returns the baselines that can be fitted, by name, and a note on each that can't."""
     train = references.train
     if train is None or not len(train):
         return {}, ["No baselines: there are no train rows to fit them on."]
@@ -167,42 +169,12 @@ def _baselines(
         )
         if key not in found
     ]
-    if references.images is not None and references.train_rows is not None and references.rows is not None:
-        colour = colour_baseline(
-            references.images,
-            references.train_rows,
-            train["label"].to_numpy(),
-            references.rows,
-            labels,
-            confidence=confidence,
-        )
-        if colour is not None:
-            found["colour"] = colour
+    images, train_rows, rows = references.images, references.train_rows, references.rows
+    if images is not None and train_rows is not None and rows is not None:
+        train_labels = train["label"].to_numpy()
+        colour = colour_baseline(images, train_rows, train_labels, rows, labels, confidence=confidence)
+        found |= {} if colour is None else {"colour": colour}
     return found, notes
-
-
-def _gain(
-    posters: pandas.DataFrame,
-    values: Floats,
-    references: References,
-    baselines: dict[str, BaselineResult],
-    seed: int,
-    confidence: float,
-) -> tuple[PosterGain | None, list[str]]:
-    if references.train is None or "year_genre" not in baselines:
-        return None, []
-    gain = poster_gain(
-        references.train,
-        posters,
-        values,
-        seed=seed,
-        confidence=confidence,
-        validation=references.validation,
-        validation_probabilities=references.validation_probabilities,
-    )
-    if gain is None:
-        return None, ["No gain over year + genres: too few posters of one class to combine the two."]
-    return gain, []
 
 
 def _flat_metrics(
@@ -211,16 +183,13 @@ def _flat_metrics(
     baselines: dict[str, BaselineResult],
     gain: PosterGain | None,
 ) -> dict[str, float]:
-    named = dict(intervals)
-    named.update({f"baseline_{name}_roc_auc": item.roc_auc for name, item in baselines.items()})
+    named = intervals | {f"baseline_{name}_roc_auc": item.roc_auc for name, item in baselines.items()}
     if gain is not None:
         named["poster_beyond_metadata_auc_gain"] = gain.gain
         named["year_genre_poster_roc_auc"] = gain.combined_auc
     flat = {"majority_accuracy": majority}
     for name, interval in named.items():
-        flat[name] = interval.estimate
-        flat[f"{name}_ci_low"] = interval.low
-        flat[f"{name}_ci_high"] = interval.high
+        flat |= {name: interval.estimate, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
     return flat
 
 
@@ -231,21 +200,21 @@ def predictions_table(
     threshold: float,
     logits: npt.ArrayLike | None = None,
 ) -> pandas.DataFrame:
-    """Returns PREDICTION_COLUMNS, one row per poster, same order; `predicted`, `correct`: 0 or 1."""
-    import pandas
+    """Returns one row per poster, in their order.
 
+    Columns: `movie_id, title, year, genres` (empty where unknown), `label, logit, probability`, and
+    `predicted`, `correct`: 0 or 1.
+    """
     values = np.asarray(probabilities, dtype=np.float64)
     labels = posters["label"].to_numpy(np.int64)
     predicted = (values >= threshold).astype(np.int64)
-    table = pandas.DataFrame({"movie_id": posters["movie_id"].to_numpy()})
-    for column in ("title", "year", "genres"):
-        table[column] = posters[column].to_numpy() if column in posters else None
-    table["label"] = labels
-    table["logit"] = logit(values) if logits is None else np.asarray(logits, dtype=np.float64)
-    table["probability"] = values
-    table["predicted"] = predicted
-    table["correct"] = (predicted == labels).astype(np.int64)
-    return table[list(PREDICTION_COLUMNS)]
+    return posters.reindex(columns=["movie_id", "title", "year", "genres"]).assign(
+        label=labels,
+        logit=logit(values) if logits is None else np.asarray(logits, dtype=np.float64),
+        probability=values,
+        predicted=predicted,
+        correct=(predicted == labels).astype(np.int64),
+    )
 
 
 def _write_tables(
@@ -261,7 +230,7 @@ def _write_tables(
     table = predictions_table(posters, values, threshold=result.threshold, logits=logits)
     with atomic_path(folder / "predictions.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.9g")
-    predicted = (values >= result.threshold).astype(np.int64)
+    predicted = table["predicted"]
     arguments = {"target_names": list(CLASS_NAMES), "labels": [0, 1], "zero_division": 0.0}
     text = classification_report(labels, predicted, digits=4, **arguments)
     report = classification_report(labels, predicted, output_dict=True, **arguments)
@@ -274,25 +243,22 @@ def _write_tables(
 
 def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationResult, seed: int) -> None:
     curves = {name: item.probabilities for name, item in result.baselines.items()}
-    confidence = result.confidence
+    auc, precision = result.intervals["roc_auc"], result.intervals["average_precision"]
+    threshold, confidence = result.threshold, result.confidence
     draw_roc(
         folder / "roc.png",
         labels,
         values,
-        auc=result.intervals["roc_auc"],
+        auc=auc,
         baselines=curves,
-        threshold=result.threshold,
+        threshold=threshold,
         confidence=confidence,
         seed=seed,
     )
     draw_precision_recall(
-        folder / "precision_recall.png",
-        labels,
-        values,
-        average_precision=result.intervals["average_precision"],
-        baselines=curves,
+        folder / "precision_recall.png", labels, values, average_precision=precision, baselines=curves
     )
-    draw_confusion_matrix(folder / "confusion_matrix.png", labels, values, threshold=result.threshold)
+    draw_confusion_matrix(folder / "confusion_matrix.png", labels, values, threshold=threshold)
     draw_calibration(folder / "calibration.png", labels, values, confidence=confidence)
     rows = [
         ForestRow(f"{item.kind}: {item.name}", item.roc_auc, f"n = {item.count:,}", item in result.worst)
@@ -300,10 +266,6 @@ def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationR
         if item.roc_auc is not None and item.count >= MINIMUM_POSTERS
     ]
     if rows:
-        draw_forest(
-            folder / "slices.png",
-            rows,
-            label=f"ROC AUC with {confidence:.0%} interval (line: all posters)",
-            title="ROC AUC by slice; the worst are coloured" if result.worst else "ROC AUC by slice",
-            reference=result.intervals["roc_auc"].estimate,
-        )
+        label = f"ROC AUC with {confidence:.0%} interval (line: all posters)"
+        title = "ROC AUC by slice; the worst are coloured" if result.worst else "ROC AUC by slice"
+        draw_forest(folder / "slices.png", rows, label=label, title=title, reference=auc.estimate)

@@ -1,10 +1,11 @@
-"""What a registered version says about itself: tags for scripts, a model card for people."""
+"""What a registered version says about itself: tags for scripts, the model card of its run for people."""
 
 from __future__ import annotations
 
 from typing import Any
 
 REPORTED = ("val_", "test_", "baseline_", "poster_beyond_metadata_")
+DESCRIPTION_LENGTH = 5000  # characters that MLflow's table of versions holds
 _EPOCH_METRICS = {"val_loss", "val_auc"}  # curves, not results
 _COPIED_TAGS = (
     "variant",
@@ -54,42 +55,27 @@ def with_interval(metrics: dict[str, float], name: str) -> str:
     return value if low is None or high is None else f"{value} [{low:.4f}, {high:.4f}]"
 
 
-def model_card(run: Any, name: str, metric: str, chosen_among: int = 1) -> str:
-    """Returns the description of a version in Markdown: what it is, results, data, use and limits.
+def description(run: Any, metric: str, chosen_among: int = 1) -> str:
+    """Returns what a version says about itself: the run's own model card, and how the run was chosen.
 
     Args:
         run: mlflow's Run.
-        name: of the registered model.
         metric: what the run was chosen by.
         chosen_among: networks whose validation scores led to this run, itself included.
+
+    Returns: Markdown of at most DESCRIPTION_LENGTH characters; what is cut off stays in the run's
+        `model_card.md`. A run without a card is named, with nothing claimed about it.
     """
-    tags, metrics = run.data.tags, run.data.metrics
-    lines = [
-        f"# {name}: {tags.get('variant', 'unknown variant')}",
-        "",
-        "Probability that critics found a movie Fresh (Rotten Tomatoes, 60 % positive reviews or more), "
-        "from its poster alone.",
-        "",
-        f"- Run `{run.info.run_id}`, commit `{tags.get('git_commit', 'unknown')}`, "
-        f"protocol {tags.get('protocol', 'unknown')}, initial weights {tags.get('weights', 'unknown')}.",
-        f"- Data: prepared dataset `{tags.get('dataset.fingerprint', 'unknown')}`"
-        + (
-            " (synthetic demo posters: no statement about real movies)."
-            if tags.get("profile") == "demo"
-            else "."
-        ),
-        f"- Chosen by {metric} on the validation posters"
-        + (f", among {chosen_among:,} networks" if chosen_among > 1 else "")
-        + "; test posters had no say. Validation also chose the epoch, so `val_*` are too high: "
-        "quote `test_*`.",
-        "",
-        "| result | value, 95 % interval |",
-        "|---|---|",
-        *(f"| {key} | {with_interval(metrics, key)} |" for key in reported_metrics(metrics)),
-        "",
-        "Input: column `image`, base64 of a JPEG, PNG or WebP file. Output: `probability_fresh`, `label`, "
-        "`threshold`, `error`.",
-        "Limits: year and genre alone predict the label better than any poster model of the study so far; "
-        "a score describes how a poster looks, not how good a movie is.",
-    ]
-    return "\n".join(lines)
+    import mlflow
+
+    run_id = run.info.run_id
+    among = f", among {chosen_among:,} networks" if chosen_among > 1 else ""
+    chosen = f"Run `{run_id}`, chosen by {metric} on the validation posters{among}; test posters had no say."
+    try:
+        card = mlflow.artifacts.load_text(f"runs:/{run_id}/model_card.md").rstrip()
+    except (mlflow.MlflowException, OSError):
+        card = "The run logged no model card; its results are the tags of this version."
+    if len(card) + len(chosen) + 2 > DESCRIPTION_LENGTH:
+        chosen += " The whole card is `model_card.md` of the run."
+        card = card[: DESCRIPTION_LENGTH - len(chosen) - 2].rpartition("\n")[0]
+    return f"{card}\n\n{chosen}"

@@ -330,7 +330,7 @@ def _ensure_name(client: Any, name: str) -> None:
 
 
 def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_among: int) -> Version:
-    from poster_ml.serving.card import model_card, version_tags
+    from poster_ml.serving.card import description, version_tags
 
     score = float(run.data.metrics[metric])
     _ensure_name(client, name)
@@ -344,7 +344,7 @@ def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_
         source=f"models:/{model.model_id}",
         run_id=run.info.run_id,
         tags=version_tags(run, metric) | {"chosen_among": str(chosen_among)},
-        description=model_card(run, name, metric, chosen_among),
+        description=description(run, metric, chosen_among),
         model_id=model.model_id,
     )
     alias = CHALLENGER if CHAMPION in aliases else CHAMPION

@@ -10,7 +10,7 @@ from pathlib import Path
 from poster_ml.config import ExperimentConfig, with_overrides
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError
-from poster_ml.evaluation.verdicts import verdict_sentences
+from poster_ml.evaluation.findings import finding_sentences
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
@@ -28,10 +28,10 @@ class EvaluateResult:
     split: str
     posters: int
     metrics: dict[str, float]
-    verdicts: list[str]
+    findings: list[str]
 
     def text(self) -> str:
-        """Returns the numbers with their intervals, then the verdicts."""
+        """Returns the numbers with their intervals, then the findings."""
         lines = [f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"]
         evidence = ("_shortcut_", "_faithfulness_", "_pointing_")
         ordered = sorted(self.metrics, key=lambda name: any(part in name for part in evidence))
@@ -42,7 +42,7 @@ class EvaluateResult:
             low, high = self.metrics.get(f"{name}_ci_low"), self.metrics.get(f"{name}_ci_high")
             interval = "" if low is None or high is None else f"  ({low:.4f} to {high:.4f})"
             lines.append(f"  {name:<36}{value:>8.4f}{interval}")
-        return "\n".join(lines + self.verdicts)
+        return "\n".join(lines + self.findings)
 
 
 # What may differ from the training's configuration: how much is measured, never what the model is.
@@ -97,7 +97,8 @@ def run_evaluate(
         folder = Path(temporary)
         judgement = judge(model, dataset, split, config, operating, folder, known, complete=True)
         copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
-        write_report(folder, record.run_id, judgement, config, dataset, record.tags.get("profile", "full"))
+        profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
+        write_report(folder, record.run_id, judgement, config, dataset, profile, trained_on)
         run_id = _log(record, dataset, judgement, folder, config)
         tag = f"evaluation.{split}.set"
         if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
@@ -108,7 +109,7 @@ def run_evaluate(
         split=split,
         posters=judgement.result.posters,
         metrics=judgement.metrics(),
-        verdicts=verdict_sentences(judgement.result),
+        findings=finding_sentences(judgement.result),
     )
 
 

@@ -1,25 +1,45 @@
-"""The report page of a run: what was judged, on one self-contained page, and the model card."""
+"""The report page of a run: what was evaluated, on one self-contained page, and the model card."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from poster_ml.config import ExperimentConfig, flatten
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.model_card import model_card_markdown
-from poster_ml.evaluation.page import PageFigure, PageSection, evaluation_page, write_page
+from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
+from poster_ml.evaluation.page import PageFigure, PageSection, PageTable, ReportPage, render, write_page
+from poster_ml.files import atomic_path
 from poster_ml.tracking.runs import git_commit
 from poster_ml.workflows.judging import Judgement
-from poster_ml.workflows.report_evidence import evidence_sections, pointing_section
+from poster_ml.workflows.report_evidence import evidence_sections, faithfulness_section, pointing_section
 
+# File and what it shows; names in braces are filled with the metric and its interval.
+CURVES = {
+    "roc.png": "ROC curve, area {roc_auc}: how many Fresh posters are found for how many Rotten ones.",
+    "precision_recall.png": "Precision against recall, average precision {average_precision}: how pure the "
+    "list of Fresh posters is as it grows.",
+    "confusion_matrix.png": "Confusion matrix, accuracy {accuracy}: true class by row, what the model called "
+    "it by column.",
+    "calibration.png": "Calibration, ECE {ece}: whether posters given 70 % turn out Fresh 70 % of the time.",
+}
+TRAINING = {"accuracy_loss.png": "Accuracy, loss, ROC AUC and learning rate by epoch, the kept one marked."}
+SLICES = {"slices.png": "ROC AUC, with its interval, by group of posters."}
 SHEETS = {
-    "cam_fresh_top8.png": "The posters most surely Fresh: poster, map, overlay. Warm speaks for Fresh.",
-    "cam_rotten_top8.png": "The posters most surely Rotten. Cold speaks for Rotten.",
-    "cam_false_fresh_worst8.png": "The worst errors: called Fresh, truly Rotten.",
-    "cam_false_rotten_worst8.png": "The worst errors: called Rotten, truly Fresh.",
+    "cam_fresh_top8.png": "The highest probabilities of Fresh: poster, map, overlay. Warm speaks for Fresh.",
+    "cam_rotten_top8.png": "The lowest probabilities of Fresh. Cold speaks for Rotten.",
+    "cam_false_fresh_worst8.png": "The worst errors: called Fresh, true label Rotten.",
+    "cam_false_rotten_worst8.png": "The worst errors: called Rotten, true label Fresh.",
 }
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+CAVEATS = {
+    "train": ["A model knows the posters it was fitted on: figures of training posters are too high."],
+    "val": [
+        "Validation posters also choose a model's epoch and threshold: their figures are a little too high; "
+        "quote those of the test posters."
+    ],
+    "test": [],
+}
 
 
 def write_report(
@@ -29,6 +49,7 @@ def write_report(
     config: ExperimentConfig,
     dataset: PreparedDataset,
     profile: str,
+    trained_on: str = "",
 ) -> None:
     """Writes `report.html` and `model_card.md` into a folder that holds the run's artifacts.
 
@@ -36,104 +57,80 @@ def write_report(
         folder: with `curves/`, `evaluation/<split>/` and `explain/<split>/`.
         run_id: named in the facts.
         judgement: of the split that the page reports.
-        config: the resolved configuration, listed in the facts.
-        dataset: what was trained and judged on.
+        config: the resolved configuration, listed on the page.
+        dataset: what was evaluated on.
         profile: `demo` or `full`; a demo is called one in the subtitle.
+        trained_on: fingerprint of the dataset that the model was fitted on; empty: of `dataset`.
     """
-    split = SPLIT_NAMES[judgement.split]
-    posters = "synthetic posters, demo profile" if profile == "demo" else "posters"
-    facts = _facts(run_id, config, dataset)
-    page = evaluation_page(
-        judgement.result,
-        title=f"{config.variant}: Fresh or Rotten?",
-        subtitle=f"{judgement.result.posters} {split} {posters}, {config.protocol} protocol",
-        facts=facts,
-        sections=_explanation(folder, judgement),
-        curves=folder / "curves" / "accuracy_loss.png",
-    )
-    write_page(folder / "report.html", page)
+    result, split, demo = judgement.result, SPLIT_NAMES[judgement.split], profile == "demo"
+    findings, metrics = finding_sentences(result), metric_rows(result)
     balance = dataset.manifest["class_balance"]["train"]
-    card = model_card_markdown(
-        judgement.result,
-        name=config.variant,
-        split=split,
-        facts=facts,
-        training_data=(
-            f"{balance['posters']} posters, {balance['fresh_share']:.1%} of them Fresh; "
-            f"dataset fingerprint {dataset.fingerprint[:16]}"
-        ),
-        extra_limits=["Synthetic posters: it says nothing about real ones."] if profile == "demo" else [],
-    )
-    (folder / "model_card.md").write_text(card, encoding="utf-8")
-
-
-def _facts(run_id: str, config: ExperimentConfig, dataset: PreparedDataset) -> dict[str, str]:
-    known = {
+    fitted_on = f"{balance['posters']} posters, {balance['fresh_share']:.1%} of them Fresh."
+    notes = [*CAVEATS[judgement.split], *result.notes]
+    if trained_on not in ("", dataset.fingerprint):
+        fitted_on = f"Another dataset than it was evaluated on: fingerprint {trained_on}."
+        notes = result.notes
+    settings = {key: str(value) for key, value in flatten(config).items()}
+    facts = {
         "run": run_id,
         "commit": git_commit(),
         "dataset": f"{dataset.folder.name}, fingerprint {dataset.fingerprint}",
         "posters": f"{len(dataset.index)} of {dataset.size}x{dataset.size} pixels",
         "split": str(dataset.manifest["options"]["split"]),
     }
-    return known | {key: str(value) for key, value in flatten(config).items()}
-
-
-def _explanation(folder: Path, judgement: Judgement) -> list[PageSection]:
-    place = folder / "explain" / judgement.split
-    sheets = [
-        PageFigure(place / name, caption, caption, wide=True)
-        for name, caption in SHEETS.items()
-        if (place / name).is_file()
-    ]
-    grids = [
-        PageFigure(path, _layer_caption(path), _layer_caption(path), wide=True)
-        for path in sorted(place.glob("activations_*.png"))
-    ]
-    sections = [*evidence_sections(place, judgement.evidence), PageSection("What it looks at", sheets)]
-    if judgement.faithfulness is not None:
-        sections.append(_faithfulness(judgement.faithfulness))
-    if judgement.evidence.pointing:
-        sections.append(pointing_section(judgement.evidence.pointing))
-    sections.append(PageSection("Inside the network", grids))
-    return sections
-
-
-def _layer_caption(path: Path) -> str:
-    return f"Output of {path.stem.removeprefix('activations_')} for the poster most surely Fresh."
-
-
-def _faithfulness(measured: dict[str, Any]) -> PageSection:
-    """A table of how the model's maps compare with maps that know nothing of the model."""
-    measures = ("deletion", "insertion", "road")
-    rows = []
-    for name, scores in measured["scores"].items():
-        cells = [_interval(scores[measure]) for measure in measures]
-        rows.append([name.replace("_", " "), *cells])
-    text = [
-        "Deletion: the class probability while the places that the map ranks highest are taken out "
-        "(lower is better). Insertion: while they come back (higher is better). ROAD: how much more is lost "
-        "when the highest places are imputed than when the lowest are (higher is better). "
-        "Mean and interval over posters; what is better is said after Holm's correction over all of them.",
-        *(_advantage(control, scores) for control, scores in measured["against"].items()),
-    ]
-    return PageSection(
-        "Do the maps show what the model uses?", text=text, columns=["map", *measures], rows=rows
+    columns = ("Metric", f"Value ({result.confidence:.0%} interval)")
+    page = ReportPage(
+        title=f"{config.variant}: Fresh or Rotten?",
+        subtitle=f"{result.posters} {split} {'synthetic posters, demo profile' if demo else 'posters'}, "
+        f"{config.protocol} protocol",
+        headlines=headlines(result),
+        sections=[
+            PageSection("What this says", findings, notes),
+            PageSection("All numbers", tables=[PageTable(columns, metrics)]),
+            *_figure_sections(folder, judgement),
+            PageSection("What was run", tables=[PageTable(("What", "Value"), [*(facts | settings).items()])]),
+        ],
     )
+    write_page(folder / "report.html", page)
+    named = ("variant", "protocol", "model.weights", "seed")  # the others: experiment.yaml of the run
+    card = render(
+        "model_card.md.j2",
+        name=config.variant,
+        split=split,
+        result=result,
+        findings=findings,
+        metrics=metrics,
+        notes=notes,
+        training_data=fitted_on,
+        limits=["Synthetic posters: it says nothing about real ones."] if demo else [],
+        facts=facts | {key: settings[key] for key in named},
+    )
+    with atomic_path(folder / "model_card.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
 
 
-def _advantage(control: str, scores: dict[str, dict[str, float]]) -> str:
-    """Says in which scores the maps are significantly better than a control that knows nothing."""
-    better = [name for name, score in scores.items() if score["better"]]
-    rest = [name for name in scores if name not in better]
-    if not better:
-        return f"Against {control} the maps are not shown to be better."
-    end = f"; not shown in {_listed(rest)}" if rest else ""
-    return f"Against {control} the maps are better in {_listed(better)}{end}."
+def _figure_sections(folder: Path, judgement: Judgement) -> list[PageSection]:
+    """Everything between the numbers and the facts; what was not measured gives an empty section."""
+    result, explained = judgement.result, folder / "explain" / judgement.split
+    values = {name: interval.text() for name, interval in result.intervals.items()}
+    curves = {name: caption.format(**values) for name, caption in CURVES.items()}
+    grids = {
+        path.name: f"Output of {path.stem.removeprefix('activations_')} for the most probably Fresh poster."
+        for path in sorted(explained.glob("activations_*.png"))
+    }
+    return [
+        _figures("How well it separates Fresh from Rotten", result.folder, curves, wide=False),
+        _figures("Training", folder / "curves", TRAINING),
+        _figures("Where it is good and where it is bad", result.folder, SLICES),
+        *evidence_sections(explained, judgement.evidence),
+        _figures("What it looks at", explained, SHEETS),
+        faithfulness_section(judgement.faithfulness),
+        pointing_section(judgement.evidence.pointing),
+        _figures("Inside the network", explained, grids),
+    ]
 
 
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
-
-
-def _interval(score: dict[str, float]) -> str:
-    return f"{score['mean']:.3f} ({score['ci_low']:.3f} to {score['ci_high']:.3f})"
+def _figures(title: str, folder: Path, captions: Mapping[str, str], wide: bool = True) -> PageSection:
+    """Returns the section of those figures that the folder holds."""
+    found = [(folder / name, text) for name, text in captions.items() if (folder / name).is_file()]
+    return PageSection(title, figures=[PageFigure(path, text, wide) for path, text in found])

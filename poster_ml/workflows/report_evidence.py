@@ -1,4 +1,4 @@
-"""The sections of the report page on shortcuts, on claims about posters, and on the pointing game."""
+"""The sections of the report page on shortcuts, claims about posters, and what maps are worth."""
 
 from __future__ import annotations
 
@@ -9,78 +9,57 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.appearance import Appearance, effect_of, feature_name
-from poster_ml.evaluation.page import PageFigure, PageSection
+from poster_ml.evaluation.page import PageFigure, PageSection, PageTable
 from poster_ml.evaluation.stats import Interval
 from poster_ml.workflows.evidence import Evidence
 
 
-def evidence_sections(place: Path, evidence: Evidence) -> list[PageSection]:
-    """Returns the sections of what was tested.
+def evidence_sections(folder: Path, evidence: Evidence) -> list[PageSection]:
+    """Returns the sections of what was tested; one that was not asked for is empty.
 
     Args:
-        place: `explain/<split>`, with `shortcuts.png` and `appearance.png`.
+        folder: `explain/<split>`, with `shortcuts.png` and `appearance.png`.
         evidence: of `evidence.gather_evidence`.
     """
-    sections = []
+    shortcuts = PageSection("Does it lean on shortcuts?", paragraphs=evidence.notes)
     if evidence.shortcuts is not None:
-        sections.append(_shortcuts(place / "shortcuts.png", evidence.shortcuts, evidence.notes))
-    elif evidence.notes:
-        sections.append(PageSection("Does it lean on shortcuts?", text=evidence.notes))
+        shortcuts = _shortcuts(shortcuts, folder / "shortcuts.png", evidence.shortcuts)
+    appearance = PageSection("What makes a poster look Fresh?")
     if evidence.appearance is not None:
-        sections.append(_appearance(place / "appearance.png", evidence.appearance))
-    return sections
+        appearance = _appearance(appearance.title, folder / "appearance.png", evidence.appearance)
+    return [shortcuts, appearance]
 
 
-def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
-    """Returns the section on how often a map's highest place lies in what was drawn as the cause."""
-    rows = [
-        [
-            f"{'Fresh' if kind == 'title' else 'Rotten'} map points at the {kind}",
-            *(_mean(measured[name]) for name in ("hit_rate", "centre_hit_rate", "area_share")),
-            f"{measured['posters']:,}",
-        ]
-        for kind, measured in pointing.items()
-    ]
-    text = [
-        "A program drew these posters, so the cause of the label is known: how often the highest place of "
-        "the map lies in it, beside a map that always points at the middle and the share of the poster that "
-        "the cause covers, which a random place would hit. Mean and interval over posters."
-    ]
-    columns = ["what", "map", "middle", "share of the poster", "posters"]
-    return PageSection("Do the maps hit the known cause?", text=text, columns=columns, rows=rows)
-
-
-def _shortcuts(figure: Path, table: pd.DataFrame, notes: list[str]) -> PageSection:
-    changed = [row for row in table.to_dict("records") if row["perturbation"] != "none"]
+def _shortcuts(section: PageSection, figure: Path, table: pd.DataFrame) -> PageSection:
+    records = table.to_dict("records")
+    changed = [row for row in records if row["perturbation"] != "none"]
     lost = [row for row in changed if row["roc_auc_falls"]]
     named = "; ".join(f"{row['perturbation']} ({row['roc_auc_change']:+.3f})" for row in lost)
-    text = [
+    explained = (
         "The same posters again, changed. A loss says that the model used what was taken away or was "
         "disturbed by the change"
-        + (
-            "; what was hidden has a control beside it, boxes of the same sizes at other places."
-            if any(str(row["perturbation"]).endswith("control") for row in changed)
-            else "."
-        ),
-        (f"ROC AUC falls significantly with: {named}" if lost else "No change lowers ROC AUC significantly")
-        + f" (Holm's correction over {len(changed)} changes).",
-        *notes,
-    ]
-    rows = [
+    )
+    if any(str(row["perturbation"]).endswith("control") for row in changed):
+        explained += "; what was hidden has a control beside it, boxes of the same sizes at other places"
+    columns = ("posters changed by", "n", "ROC AUC", "its change", "accuracy", "its change")
+    rows = []
+    for row in records:
+        scores = [(f"{row[name]:.3f}", _change(row, name)) for name in ("roc_auc", "accuracy")]
+        rows.append([str(row["perturbation"]), f"{row['posters']:,}", *scores[0], *scores[1]])
+    return PageSection(
+        section.title,
         [
-            str(row["perturbation"]),
-            f"{row['posters']:,}",
-            f"{row['roc_auc']:.3f}",
-            _change(row, "roc_auc"),
-            f"{row['accuracy']:.3f}",
-            _change(row, "accuracy"),
-        ]
-        for row in table.to_dict("records")
-    ]
-    columns = ["posters changed by", "n", "ROC AUC", "its change", "accuracy", "its change"]
-    alt = "Change of ROC AUC with interval for each perturbation"
-    pictures = [PageFigure(figure, "Change of ROC AUC by perturbation.", alt, wide=True)]
-    return PageSection("Does it lean on shortcuts?", pictures, text, columns, rows)
+            (
+                f"ROC AUC falls significantly with: {named}"
+                if lost
+                else "No change lowers ROC AUC significantly"
+            )
+            + f" (Holm's correction over {len(changed)} changes)."
+        ],
+        [f"{explained}.", *section.paragraphs],
+        [PageFigure(figure, "Change of ROC AUC, with its interval, for each perturbation.")],
+        [PageTable(columns, rows)],
+    )
 
 
 def _change(row: Mapping[Any, Any], name: str) -> str:
@@ -89,28 +68,80 @@ def _change(row: Mapping[Any, Any], name: str) -> str:
     return Interval(*(row[f"{name}_change{end}"] for end in ("", "_ci_low", "_ci_high"))).text(sign=True)
 
 
-def _appearance(figure: Path, appearance: Appearance) -> PageSection:
-    text = [
-        *(claim.sentence() for claim in appearance.claims),
-        "Each feature alone, at equal year and genre: association, not cause.",
-        *appearance.notes,
-    ]
+def _appearance(title: str, figure: Path, appearance: Appearance) -> PageSection:
+    columns = ("feature", "n", "critics, points", "model, points", "critics, unadjusted", "model, unadjusted")
     rows = [
         [
             feature_name(row["feature"]),
             f"{row['posters']:,}",
-            effect_of(row, "truth").text(1, sign=True),
-            effect_of(row, "model").text(1, sign=True),
-            f"{row['truth_raw_effect']:+.1f}",
-            f"{row['model_raw_effect']:+.1f}",
+            *(effect_of(row, who).text(1, sign=True) for who in ("truth", "model")),
+            *(f"{row[f'{who}_raw_effect']:+.1f}" for who in ("truth", "model")),
         ]
         for row in appearance.table.to_dict("records")
     ]
-    columns = ["feature", "n", "critics, points", "model, points", "critics, unadjusted", "model, unadjusted"]
-    alt = "Effect of each feature on the share of Fresh and on the model's probability, with intervals"
-    pictures = [PageFigure(figure, "Critics and model side by side.", alt, wide=True)] if rows else []
-    return PageSection("What makes a poster look Fresh?", pictures, text, columns, rows)
+    caption = "Effect of each feature on critics and model side by side, with intervals."
+    return PageSection(
+        title,
+        [claim.sentence() for claim in appearance.claims],
+        ["Each feature alone, at equal year and genre: association, not cause.", *appearance.notes],
+        [PageFigure(figure, caption)] if rows else (),
+        [PageTable(columns, rows)] if rows else (),
+    )
 
 
-def _mean(score: Mapping[str, float]) -> str:
-    return f"{score['mean']:.2f} ({score['ci_low']:.2f} to {score['ci_high']:.2f})"
+def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
+    """Returns the section on how often a map's highest place lies in what was drawn as the cause."""
+    explained = (
+        "A program drew these posters, so the cause of the label is known: how often the highest place of "
+        "the map lies in it, beside a map that always points at the middle and the share of the poster that "
+        "the cause covers, which a random place would hit. Mean and interval over posters."
+    )
+    columns = ("what", "map", "middle", "share of the poster", "posters")
+    rows = [
+        [
+            f"{'Fresh' if kind == 'title' else 'Rotten'} map points at the {kind}",
+            *(_mean(measured[name], 2) for name in ("hit_rate", "centre_hit_rate", "area_share")),
+            f"{measured['posters']:,}",
+        ]
+        for kind, measured in pointing.items()
+    ]
+    title = "Do the maps hit the known cause?"
+    return PageSection(title, (), [explained], (), [PageTable(columns, rows)]) if rows else PageSection(title)
+
+
+def faithfulness_section(measured: Mapping[str, Any] | None) -> PageSection:
+    """Returns the section on how the model's maps compare with maps that know nothing of the model."""
+    title = "Do the maps show what the model uses?"
+    if measured is None:
+        return PageSection(title)
+    explained = (
+        "Deletion: the class probability while the places that the map ranks highest are taken out "
+        "(lower is better). Insertion: while they are put back (higher is better). ROAD: how much more is "
+        "lost when the highest places are imputed than when the lowest are (higher is better). "
+        "Mean and interval over posters."
+    )
+    measures = ("deletion", "insertion", "road")
+    rows = [
+        [name.replace("_", " "), *(_mean(scores[measure], 3) for measure in measures)]
+        for name, scores in measured["scores"].items()
+    ]
+    findings = [_advantage(control, scores) for control, scores in measured["against"].items()]
+    return PageSection(title, findings, [explained], (), [PageTable(("map", *measures), rows)])
+
+
+def _advantage(control: str, scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Says in which scores the maps are significantly better than a control that knows nothing."""
+    better = [name for name, score in scores.items() if score["better"]]
+    rest = [name for name in scores if name not in better]
+    if not better:
+        return f"Against {control} the maps are not shown to be better."
+    end = f"; not shown in {_listed(rest)}" if rest else ""
+    return f"Against {control} the maps are better in {_listed(better)}{end}."
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+
+
+def _mean(score: Mapping[str, float], digits: int) -> str:
+    return Interval(score["mean"], score["ci_low"], score["ci_high"]).text(digits)

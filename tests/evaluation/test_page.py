@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from PIL import Image
 
-from poster_ml.evaluation.model_card import model_card_markdown
+from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
 from poster_ml.evaluation.page import (
     Headline,
     PageFigure,
     PageSection,
+    PageTable,
     ReportPage,
-    evaluation_page,
-    metric_rows,
+    render,
     write_page,
 )
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
+from poster_ml.evaluation.slices import Slice
 from poster_ml.evaluation.stats import Interval
-from poster_ml.evaluation.verdicts import verdict_sentences
 from poster_ml.figures import new_figure, save_figure
 
 
@@ -61,11 +62,15 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
         if tag not in {"meta", "img"}:
             self.open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -79,64 +84,120 @@ def read(path: Path) -> tuple[str, Reader]:
     return text, reader
 
 
-def test_the_page_of_an_evaluation_is_whole_and_loads_nothing(
-    result: EvaluationResult, tmp_path: Path
-) -> None:
-    page = evaluation_page(result, title="vgg16", subtitle="test", facts={"git_commit": "abc"})
-    text, reader = read(write_page(tmp_path / "deep" / "report.html", page))
-    images = [attributes for tag, attributes in reader.seen if tag == "img"]
-    assert len(images) == 5
-    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in images)
-    assert all(len(str(image["alt"])) > 20 for image in images)
-    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in reader.seen)
-    assert re.search(r"(?:src|href)=\"(?!data:)|url\(|@import", text) is None
-    auc = result.intervals["roc_auc"]
-    assert f"<td>{auc.text()}</td>" in text
-    assert f"majority {result.majority_accuracy:.3f}" in text
-    assert text.index("All numbers") < text.index("<img") < text.index("What was run")
+def picture(path: Path) -> Path:
+    return save_figure(new_figure()[0], path)
 
 
-def test_text_from_outside_cannot_become_markup(tmp_path: Path) -> None:
-    nasty = '<script>alert("1")</script> & "x"'
-    figure, _ = new_figure()
-    picture = save_figure(figure, tmp_path / "a.png")
-    page = ReportPage(
-        title=nasty,
-        subtitle=nasty,
-        headlines=[Headline(nasty, nasty, nasty)],
-        verdicts=[nasty],
-        metrics=[(nasty, nasty)],
-        sections=[
-            PageSection(
-                nasty, [PageFigure(picture, nasty, nasty, True)], [nasty], [nasty], [[nasty, nasty]], nasty
-            )
-        ],
-        facts={nasty: nasty},
-        notes=[nasty],
+def test_every_picture_is_inside_the_page_with_its_size_and_words(tmp_path: Path) -> None:
+    figures = [
+        PageFigure(picture(tmp_path / "a.png"), "ROC curve"),
+        PageFigure(tmp_path / "b.jpg", "A poster", False),
+    ]
+    Image.new("RGB", (30, 40)).save(tmp_path / "b.jpg")
+    section = PageSection("Figures", figures=figures)
+    text, reader = read(
+        write_page(tmp_path / "deep" / "report.html", ReportPage("a", "b", sections=[section]))
     )
+    first, second = (attributes for tag, attributes in reader.seen if tag == "img")
+    assert str(first["src"]).startswith("data:image/png;base64,iVBOR")
+    assert (first["alt"], second["alt"]) == ("ROC curve", "A poster")
+    assert str(second["src"]).startswith("data:image/jpeg;base64,")
+    assert (second["width"], second["height"]) == ("30", "40")
+    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in reader.seen)
+    assert re.search(r"(?:src|href)=\"(?!data:|#)|url\(|@import", text) is None, "the page loads nothing"
+
+
+def test_a_movie_title_with_a_script_in_it_shows_as_text(tmp_path: Path) -> None:
+    title = '<script>alert("1")</script> & "x"'
+    section = PageSection(
+        title,
+        findings=[title],
+        paragraphs=[title],
+        figures=[PageFigure(picture(tmp_path / "a.png"), title)],
+        tables=[PageTable([title, title], [[title, title]])],
+    )
+    page = ReportPage(title, title, [Headline(title, title, title)], [section])
     text, reader = read(write_page(tmp_path / "report.html", page))
+    assert "script" not in {tag for tag, _ in reader.seen}
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 20
-    assert [attributes["alt"] for tag, attributes in reader.seen if tag == "img"] == [nasty]
+    assert [attributes["alt"] for tag, attributes in reader.seen if tag == "img"] == [title]
+    shown = " ".join(reader.texts)
+    # Title twice, subtitle, 3 of the headline, contents, heading, finding, paragraph, caption, 4 cells.
+    assert shown.count(title) == 15
+
+
+def test_headings_are_in_order_and_the_contents_lead_to_every_section(tmp_path: Path) -> None:
+    sections = [PageSection("First", ["found"]), PageSection("Empty"), PageSection("Second", (), ["text"])]
+    text, reader = read(write_page(tmp_path / "report.html", ReportPage("title", "sub", sections=sections)))
+    assert [tag for tag, _ in reader.seen if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
+    assert "Empty" not in text
+    links = [attributes["href"] for tag, attributes in reader.seen if tag == "a"]
+    assert links == [f"#{attributes['id']}" for tag, attributes in reader.seen if tag == "section"]
+    assert len(links) == 2
+
+
+def test_wide_tables_scroll_inside_the_page_and_can_be_reached_by_keyboard(tmp_path: Path) -> None:
+    table = PageTable(["a", "b", "c"], [["1", "2", "3"]])
+    page = ReportPage("title", "sub", sections=[PageSection("Numbers", tables=[table])])
+    text, reader = read(write_page(tmp_path / "report.html", page))
+    place = next(number for number, (tag, _) in enumerate(reader.seen) if tag == "table")
+    assert reader.seen[place] == ("table", {"class": "data"})
+    assert reader.seen[place - 1] == (
+        "div", {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "Numbers"},
+    )  # fmt: skip
+    assert ".scroll { overflow-x: auto; }" in text
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "#abc" or "#aabbcc" by WCAG 2.2."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = np.array([int(digits[start : start + 2], 16) for start in (0, 2, 4)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_every_text_colour_has_the_contrast_of_wcag_aa_in_light_dark_and_print(tmp_path: Path) -> None:
+    text, _ = read(write_page(tmp_path / "report.html", ReportPage("title", "sub")))
+    palettes = [dict(re.findall(r"--(\w+): (#\w+)", part)) for part in text.split(":root")[1:]]
+    assert len(palettes) == 3
+    for palette in (palettes[0] | changed for changed in palettes):
+        for ink in ("ink", "soft", "accent"):
+            for paper in ("paper", "panel"):
+                lighter, darker = sorted((luminance(palette[ink]), luminance(palette[paper])), reverse=True)
+                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (ink, paper, palette)
 
 
 def test_an_empty_page_is_a_page(tmp_path: Path) -> None:
     text, _ = read(write_page(tmp_path / "report.html", ReportPage("title", "subtitle")))
     assert "<h2>" not in text
+    assert "<nav" not in text
+
+
+def test_the_headlines_stand_beside_what_they_must_beat(result: EvaluationResult) -> None:
+    auc, accuracy, metadata, gain = headlines(result)
+    assert (auc.label, auc.value) == ("ROC AUC", f"{result.intervals['roc_auc'].estimate:.3f}")
+    assert auc.detail.endswith("; chance .500")
+    assert accuracy.detail.endswith(f"; majority {result.majority_accuracy:.3f}")
+    assert metadata.value == f"{result.baselines['year_genre'].roc_auc.estimate:.3f}"
+    assert result.gain is not None
+    assert gain.value == f"{result.gain.gain.estimate:+.3f}"
+    assert len(headlines(replace(result, baselines={}, gain=None))) == 2
 
 
 def with_auc(result: EvaluationResult, low: float, high: float) -> str:
     intervals = result.intervals | {"roc_auc": Interval((low + high) / 2, low, high)}
-    return " ".join(verdict_sentences(replace(result, intervals=intervals)))
+    return " ".join(finding_sentences(replace(result, intervals=intervals)))
 
 
-def test_the_verdict_follows_the_interval(result: EvaluationResult) -> None:
-    assert "It is not shown that the model does better than chance" in with_auc(result, 0.48, 0.56)
+def test_the_finding_follows_the_interval(result: EvaluationResult) -> None:
+    assert "It is not shown that the model does better than chance: the 95% interval" in with_auc(
+        result, 0.48, 0.56
+    )
     assert "lies above chance" in with_auc(result, 0.51, 0.56)
     assert "ranks posters worse than chance" in with_auc(result, 0.40, 0.49)
 
 
-def test_the_verdict_on_metadata_follows_both_intervals(result: EvaluationResult) -> None:
+def test_the_finding_on_metadata_follows_both_intervals(result: EvaluationResult) -> None:
     assert result.gain is not None
     metadata, unpaired = result.baselines["year_genre"].roc_auc, replace(result, gain=None)
     for low, high, words in (
@@ -155,34 +216,63 @@ def test_the_verdict_on_metadata_follows_both_intervals(result: EvaluationResult
     assert "year and genres" not in with_auc(replace(result, baselines={}, gain=None), 0.5, 0.6)
 
 
-def test_the_verdict_on_the_gain_and_the_majority(result: EvaluationResult) -> None:
+def test_the_finding_on_the_gain_and_the_majority(result: EvaluationResult) -> None:
     assert result.gain is not None
     none = replace(result.gain, gain=Interval(0.004, -0.002, 0.01), optimistic=False)
-    text = " ".join(verdict_sentences(replace(result, gain=none)))
+    text = " ".join(finding_sentences(replace(result, gain=none)))
     assert "quote that of test" not in text
     chosen_on = replace(result, gain=replace(none, optimistic=True))
-    assert "so the gain is too high: quote that of test." in " ".join(verdict_sentences(chosen_on))
+    assert "so the gain is too high: quote that of test." in " ".join(finding_sentences(chosen_on))
     assert any("too high, these posters chose the epoch" in name for name, _ in metric_rows(chosen_on))
     assert (
         "It is not shown that the poster adds anything to year and genres: ROC AUC changes by "
         "+0.004 (-0.002 to +0.010)." in text
     )
     assert "cannot be told apart" in " ".join(
-        verdict_sentences(replace(result, majority_accuracy=result.intervals["accuracy"].estimate))
+        finding_sentences(replace(result, majority_accuracy=result.intervals["accuracy"].estimate))
     )
+
+
+def card(result: EvaluationResult, **changes: object) -> str:
+    values = {
+        "name": "poster-vgg16",
+        "split": "test",
+        "facts": {},
+        "training_data": "200 posters.",
+        "limits": [],
+    }
+    values |= {"findings": finding_sentences(result), "metrics": metric_rows(result), "notes": result.notes}
+    return render("model_card.md.j2", result=result, **values | changes)
 
 
 def test_the_model_card_has_the_numbers_and_keeps_its_tables(result: EvaluationResult) -> None:
-    text = model_card_markdown(
-        result,
-        name="poster-vgg16",
-        split="test",
-        facts={"variant": "a|b\nc"},
-        training_data="200 posters.",
-        extra_limits=["Synthetic posters."],
-    )
+    text = card(result, facts={"variant": "a|b\nc"}, limits=["Synthetic posters."])
     assert text.startswith("# poster-vgg16\n")
     assert "## How good it is: test, 120 posters (50.0% Fresh)" in text
-    assert f"| ROC AUC | {result.intervals['roc_auc'].text()} |" in text
-    assert "| variant | a\\|b c |" in text
-    assert "- Synthetic posters." in text
+    assert f"\n| ROC AUC | {result.intervals['roc_auc'].text()} |\n" in text
+    assert "\n| variant | a\\|b c |\n" in text
+    assert "\n- Synthetic posters.\n" in text
+    assert "\n\n\n" not in text
+
+
+def test_a_genre_named_like_markup_is_text_in_the_model_card(result: EvaluationResult) -> None:
+    interval = Interval(0.4, 0.3, 0.5)
+    worst = [Slice("genre", "<img src=x>", 30, 0.5, interval, 0.5, interval)]
+    text = card(replace(result, worst=worst))
+    assert "- It is weakest on genre: &lt;img src=x>" in text
+    assert "<img" not in text
+
+
+def test_the_card_of_a_model_says_nothing_of_years_and_genres_that_were_not_measured(tmp_path: Path) -> None:
+    posters = movies(60, 3)[["movie_id", "label"]]
+    scores = 1 / (1 + np.exp(-np.random.default_rng(1).normal(size=60)))
+    settings = {"threshold": 0.5, "repeats": 100, "confidence": 0.95, "seed": 0}
+    alone = write_evaluation(tmp_path / "alone", posters, scores, **settings)
+    assert re.search("year|genre", card(alone), re.IGNORECASE) is None
+    train = movies(90, 4)[["movie_id", "label"]]
+    unknown = write_evaluation(
+        tmp_path / "none", posters, scores, **settings, references=References(train=train)
+    )
+    said = [line for line in card(unknown).splitlines() if re.search("year|genre", line, re.IGNORECASE)]
+    assert said
+    assert all(line.startswith("No baseline of ") for line in said), "only that they were not measured"

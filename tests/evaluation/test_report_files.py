@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.report_files import (
-    PREDICTION_COLUMNS,
     EvaluationResult,
     References,
     write_evaluation,
@@ -101,7 +100,8 @@ def test_predictions_can_be_read_back(tmp_path: Path) -> None:
     posters = movies(30, 3)
     evaluate(tmp_path, posters, threshold=0.6)
     table = pandas.read_csv(tmp_path / "predictions.csv")
-    assert tuple(table.columns) == PREDICTION_COLUMNS
+    columns = "movie_id title year genres label logit probability predicted correct"
+    assert list(table.columns) == columns.split()
     assert table["movie_id"].tolist() == posters["movie_id"].tolist()
     assert table["title"][3] == 'Movie, "3"'
     np.testing.assert_allclose(table["probability"], guesses(posters), rtol=1e-8)
@@ -130,6 +130,7 @@ def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path: Path) -> Non
     posters = pandas.DataFrame({"movie_id": ["a", "b"], "label": [0, 1]})
     result = evaluate(tmp_path, posters, references=References(train=movies(30, 1)))
     assert {path.name for path in tmp_path.iterdir()} >= FILES
+    assert pandas.read_csv(tmp_path / "predictions.csv")["title"].isna().all()
     assert result.slices == []
     assert result.metrics["majority_accuracy"] == 0.5
 

@@ -80,7 +80,11 @@ def test_the_best_finished_run_on_the_same_data_is_registered(runs):
     assert (written.tags["variant"], written.tags["run_id"]) == ("vgg16_features", best)
     assert written.tags["git_commit"] == "c0ffee"
     assert "val_loss" not in written.tags
-    assert "| val_roc_auc | 0.7000 [0.6000, 0.8000] |" in written.description
+    assert written.description == (
+        "The run logged no model card; its results are the tags of this version.\n\n"
+        f"Run `{best}`, chosen by val_roc_auc on the validation posters, among 3 networks; "
+        "test posters had no say."
+    )
     network, settings = load_keras_model("models:/poster-vgg16@champion")
     assert (network.output_shape, settings.family) == ((None, 1), "vgg16")
     again = register_best("vgg16")
@@ -88,6 +92,32 @@ def test_the_best_finished_run_on_the_same_data_is_registered(runs):
     other = register_best("vgg16", dataset_fingerprint="sha256-other")
     assert (other.number, other.alias) == (2, "challenger")
     assert aliases() == {"champion": 1, "challenger": 2}
+
+
+def described(run_id):
+    version = register_run(run_id, chosen_among=12)
+    return mlflow.MlflowClient().get_model_version(version.name, str(version.number)).description
+
+
+def test_a_version_is_described_by_the_model_card_of_its_run_and_by_nothing_else(runs):
+    run_id = runs(0.70)
+    with mlflow.start_run(run_id=run_id):
+        mlflow.log_text("# cnn\n\n- A finding.\n", "model_card.md")
+    assert described(run_id) == (
+        f"# cnn\n\n- A finding.\n\nRun `{run_id}`, chosen by val_roc_auc on the validation posters, "
+        "among 12 networks; test posters had no say."
+    )
+
+
+def test_a_card_that_is_too_long_for_the_registry_is_cut_at_a_line_and_says_so(runs):
+    run_id = runs(0.70)
+    with mlflow.start_run(run_id=run_id):
+        mlflow.log_text("# cnn\n" + "- a finding\n" * 600, "model_card.md")
+    text = described(run_id)
+    assert 4900 < len(text) <= 5000
+    *_, last, blank, end = text.split("\n")
+    assert (last, blank) == ("- a finding", "")
+    assert end.endswith("The whole card is `model_card.md` of the run.")
 
 
 def test_a_run_chosen_elsewhere_is_registered_though_another_is_better(runs):

@@ -125,7 +125,7 @@ def test_the_pointing_game_is_played_where_the_cause_is_known(complete):
     assert evidence.pointing["title"]["posters"] == 128
     assert (folder / "pointing.json").is_file()
     section = pointing_section(evidence.pointing)
-    assert [row[0] for row in section.rows] == [
+    assert [row[0] for row in section.tables[0].rows] == [
         "Fresh map points at the title",
         "Rotten map points at the figures",
     ]
@@ -136,11 +136,11 @@ def test_the_report_says_what_was_found(complete):
     evidence, folder = complete
     shortcuts, appearance = evidence_sections(folder, evidence)
     assert shortcuts.title == "Does it lean on shortcuts?"
-    assert len(shortcuts.rows) == 10
-    assert shortcuts.rows[0][3] == ""
-    assert "control" in shortcuts.text[0]
-    assert shortcuts.text[1].endswith(" (Holm's correction over 9 changes).")
-    assert appearance.text[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
+    assert len(shortcuts.tables[0].rows) == 10
+    assert shortcuts.tables[0].rows[0][3] == ""
+    assert "control" in shortcuts.paragraphs[0]
+    assert shortcuts.findings[0].endswith(" (Holm's correction over 9 changes).")
+    assert appearance.findings[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
     assert all(figure.path.is_file() for section in (shortcuts, appearance) for figure in section.figures)
 
 
@@ -218,7 +218,7 @@ def test_posters_of_one_class_are_said_to_be_untestable(dataset, network, tmp_pa
     evidence = gather_evidence(few, CONFIG, tmp_path, complete=False)
     assert evidence.shortcuts is None
     assert evidence.notes == ["No shortcut tests: the 64 posters drawn for them are of one class."]
-    assert evidence_sections(tmp_path, evidence)[0].text == evidence.notes
+    assert evidence_sections(tmp_path, evidence)[0].paragraphs == evidence.notes
 
 
 def test_drawn_boxes_are_scaled_to_the_prepared_posters(dataset):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from poster_ml.config import EvaluateConfig, ExperimentConfig, load_experiment, 
 from poster_ml.errors import ConfigError
 from poster_ml.evaluation.calibration import sigmoid
 from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.figures import new_figure, save_figure
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings, read_settings
 from poster_ml.workflows.evidence import Evidence
@@ -143,28 +146,66 @@ def test_metrics_carry_the_split_and_their_intervals(judgement):
     assert all(name.startswith("val_") for name in bare)
 
 
-def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(judgement, tmp_path):
-    dataset = SimpleNamespace(
-        folder=Path("prepared"),
-        fingerprint="f" * 32,
-        index=range(500),
-        size=64,
-        manifest={
-            "options": {"split": "grouped"},
-            "class_balance": {"train": {"posters": 300, "fresh_share": 0.6}},
-        },
-    )
-    (tmp_path / "explain" / "test").mkdir(parents=True)
-    from poster_ml.figures import new_figure, save_figure
+DATASET = SimpleNamespace(
+    folder=Path("prepared"),
+    fingerprint="f" * 32,
+    index=range(500),
+    size=64,
+    manifest={
+        "options": {"split": "grouped"},
+        "class_balance": {"train": {"posters": 300, "fresh_share": 0.6}},
+    },
+)
 
-    save_figure(new_figure()[0], tmp_path / "explain" / "test" / "shortcuts.png")
-    write_report(tmp_path, "abc", judgement, ExperimentConfig(), dataset, "full")
-    page = (tmp_path / "report.html").read_text()
+
+def written(judgement, folder, *changes) -> tuple[str, str]:
+    """The page and the card of a judgement whose shortcuts were drawn."""
+    explained = folder / "explain" / judgement.split
+    explained.mkdir(parents=True, exist_ok=True)
+    save_figure(new_figure()[0], explained / "shortcuts.png")
+    write_report(folder, "abc", judgement, ExperimentConfig(), DATASET, "full", *changes)
+    return (folder / "report.html").read_text(), (folder / "model_card.md").read_text()
+
+
+def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(judgement, tmp_path):
+    page, card = written(judgement, tmp_path)
     assert "ROC AUC falls significantly with: border masked (-0.100) (Holm" in page
     assert "Against edges the maps are better in deletion and road; not shown in insertion." in page
     assert "Against centre the maps are better in deletion, insertion and road." in page
-    card = (tmp_path / "model_card.md").read_text()
+    titles = re.findall("<h2>(.*)</h2>", page)
+    assert titles == [
+        "What this says",
+        "All numbers",
+        "How well it separates Fresh from Rotten",
+        "Does it lean on shortcuts?",
+        "Do the maps show what the model uses?",
+        "What was run",
+    ], "what was not measured has no heading"
+    auc = judgement.result.intervals["roc_auc"].text()
+    assert f'alt="ROC curve, area {auc}: how many Fresh posters' in page
+    assert page.count("<img ") == 5
+    assert f"<td>{auc}</td>" in page
+    assert f"| ROC AUC | {auc} |" in card
     assert "## Intended use" in card
     assert "## Limits" in card
     assert "Not for decisions about people, funding or release." in card
     assert "300 posters, 60.0% of them Fresh" in card
+    assert "| seed | 42 |" in card
+    assert len(card) < 4500, "a registry holds 5,000 characters"
+
+
+def test_figures_that_flatter_are_called_so(judgement, tmp_path):
+    for split, words in (("train", "figures of training posters are too high"), ("val", "a little too high")):
+        page, card = written(dataclasses.replace(judgement, split=split), tmp_path)
+        assert words in page
+        assert words in card
+    assert not [text for text in written(judgement, tmp_path) if "too high" in text]
+
+
+def test_a_model_evaluated_on_another_dataset_is_not_said_to_be_fitted_on_it(judgement, tmp_path):
+    other = dataclasses.replace(judgement, split="val")
+    page, card = written(other, tmp_path, "e" * 32)
+    assert f"Another dataset than it was evaluated on: fingerprint {'e' * 32}." in card
+    assert "300 posters" not in card
+    assert "too high" not in page
+    assert "300 posters" in written(other, tmp_path, DATASET.fingerprint)[1]

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig, load_experiment, replace
 from poster_ml.errors import ConfigError
-from poster_ml.evaluation.calibration import sigmoid
 from poster_ml.evaluation.report_files import write_evaluation
 from poster_ml.figures import new_figure, save_figure
 from poster_ml.serving.pyfunc import PosterModel
@@ -116,7 +116,10 @@ def test_every_fitted_decision_is_served_as_it_was_fitted(logits: np.ndarray, ca
         served = PosterModel()
         served.prepare(Network(), read_settings(tmp_path / "settings.json"))
         rows = served.predict(None, pd.DataFrame({"image": [PICTURE] * 64}))
-        expected = sigmoid(logits[:64].astype("float32") / operating.temperature) >= operating.threshold
+        expected = (
+            expit(logits[:64].astype("float32").astype("float64") / operating.temperature)
+            >= operating.threshold
+        )
         assert rows["error"].isna().all()
         assert list(rows["label"] == "Fresh") == list(expected)
 

@@ -33,7 +33,7 @@ class PreparedPoster:
         pixels: (size, size, 3) uint8 RGB.
         width, height, format: of the source, upright.
         file_bytes, sha256: of the file.
-        perceptual_hash: 64 bits. colour_print: (768,) uint8.
+        perceptual_hash: 64 bits, hexadecimal. colour_print: (768,) uint8.
     """
 
     pixels: Pixels
@@ -42,7 +42,7 @@ class PreparedPoster:
     format: str
     file_bytes: int
     sha256: str
-    perceptual_hash: int
+    perceptual_hash: str
     colour_print: Pixels
 
 
@@ -65,7 +65,7 @@ def prepare_poster(path: Path, size: int, fit: str) -> Result:
         format=poster.format,
         file_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        perceptual_hash=perceptual_hash(poster.thumbnail),
+        perceptual_hash=f"{perceptual_hash(poster.thumbnail):016x}",
         colour_print=colour_print(poster.thumbnail),
     )
 

@@ -22,9 +22,9 @@ import pytest
 from PIL import Image
 
 from poster_ml.data.download import download_posters
-from poster_ml.data.download_record import Outcome, Record, Status
+from poster_ml.data.download_record import Outcome, Status, append_to_record, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, check_poster, unusable_url
-from poster_ml.errors import DownloadError, TableError
+from poster_ml.errors import DownloadError, RequestError, TableError
 from poster_ml.workflows.download import run_download
 
 QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
@@ -216,16 +216,22 @@ def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: S
     broken_off = found.pop("cut")
     assert broken_off[:2] == ("unreachable", "200")
     assert "closed connection" in broken_off[2]
+    half = found.pop("half")
+    assert half[:2] == ("unreachable", "200")
+    assert half[2].startswith("broken image: JPEG data cannot be decoded (image file is truncated")
     assert found.pop("hang_up")[:2] == ("unreachable", "0")
     assert found == {
         "gone": ("failed", "404", "the server answers 404"),
         "forbidden": ("failed", "403", "the server answers 403"),
         "broken": ("unreachable", "500", "the server answers 500"),
-        "page": ("failed", "200", "a web page, not a picture"),
-        "text": ("failed", "200", "not a picture"),
-        "dot": ("failed", "200", "a GIF of 1x1: placeholders are, posters are not"),
-        "tiny": ("failed", "200", "20x20 pixels is too small for a poster"),
-        "half": ("unreachable", "200", "a picture cut short"),
+        "page": ("failed", "200", "not an image: an HTML or XML page"),
+        "text": (
+            "failed",
+            "200",
+            "not an image: no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF that can be read",
+        ),
+        "dot": ("failed", "200", "too small: 1 x 1 pixels, each side must have at least 32"),
+        "tiny": ("failed", "200", "too small: 20 x 20 pixels, each side must have at least 32"),
         "announced": ("failed", "200", "larger than 1000000 bytes"),
         "endless": ("failed", "200", "larger than 1000000 bytes"),
         "loop": ("failed", "0", "Exceeded maximum allowed redirects."),
@@ -471,7 +477,7 @@ def test_the_content_decides_the_ending(kind: str, suffix: str):
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked():
     file = io.BytesIO()
     Image.new("1", (14_000, 14_000)).save(file, "PNG")
-    with pytest.raises(ValueError, match=r"far too many pixels for a poster"):
+    with pytest.raises(RequestError, match=r"too many pixels: over the limit of 50 megapixels"):
         check_poster(file.getvalue())
 
 
@@ -490,12 +496,14 @@ def test_options_out_of_range(values: dict[str, float], message: str):
     assert str(caught.value) == message
 
 
-def test_a_record_torn_by_a_kill_is_read_and_continued(tmp_path: Path):
-    record = Record(tmp_path / "download.csv")
+def test_a_record_torn_by_a_kill_is_read_and_continued(server: Server, tmp_path: Path):
+    record = tmp_path / "download.csv"
     whole = Outcome("a", 'http://x.test/"1",2', Status.FAILED, http_status=404, attempts=1, reason="gone")
-    record.append(whole)
-    with record.path.open("a") as handle:
+    write_record(record, [])
+    with record.open("a") as handle:
+        append_to_record(handle, whole)
+        assert read_record(record) == {"a": whole}, "a line is there as soon as it was appended"
         handle.write("b,http://x.test/2,fai")
-    assert record.read() == {"a": whole}
-    record.append(Outcome("c", "http://x.test/3", Status.SAVED, "c.jpg", 9, 200, 1))
-    assert list(record.read()) == ["a", "c"]
+    assert read_record(record) == {"a": whole}
+    download_posters(movies(server, b="/good"), tmp_path, QUICK)
+    assert list(lines(tmp_path)) == ["b"]

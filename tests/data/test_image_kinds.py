@@ -14,6 +14,7 @@ from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
 from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES, is_image_name
 from poster_ml.data.images import decode_poster
+from poster_ml.errors import RequestError
 from poster_ml.workflows.predict import walk_posters
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
@@ -57,7 +58,7 @@ def test_a_file_of_every_ending_is_matched_and_scored(tmp_path: Path, suffix: st
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str) -> None:
     if kind in ("GIF", "BMP"):
-        with pytest.raises(ValueError, match="placeholders are, posters are not"):
+        with pytest.raises(RequestError, match="placeholders are, posters are not"):
             check_poster(poster(kind))
     else:
         assert check_poster(poster(kind)) in KINDS[kind]

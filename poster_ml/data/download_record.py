@@ -52,7 +52,7 @@ HEADER = [item.name for item in fields(Outcome)]
 
 
 def read_record(path: Path) -> dict[str, Outcome]:
-    """Returns the last outcome of every movie, {} without a record; a line torn by a kill is as good as none."""
+    """Returns the last outcome of every movie; a line torn by a kill is as good as none."""
     outcomes: dict[str, Outcome] = {}
     if not path.exists():
         return outcomes

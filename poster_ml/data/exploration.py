@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.data.regions import Pixels, color_regions, denoise, foreground_mask, mark_regions
+from poster_ml.data.images import Pixels
+from poster_ml.data.regions import color_regions, denoise, foreground_mask, mark_regions
 from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN, new_figure, picture_axis
 
 GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of the mask
@@ -65,6 +66,7 @@ def draw_foreground(specimens: Sequence[Specimen]) -> Any:
 
 def draw_regions(specimens: Sequence[Specimen]) -> Any:
     """Draws posters, their regions in a colour each (the largest in grey), and the regions' outlines."""
+    from matplotlib.colors import to_rgb
     from skimage.segmentation import find_boundaries
 
     columns, notes = [], []
@@ -72,7 +74,7 @@ def draw_regions(specimens: Sequence[Specimen]) -> Any:
         labels = mark_regions(specimen.pixels)
         lines = find_boundaries(labels, mode="inner")
         outlined = (0.45 * specimen.pixels + 0.55 * 255).astype(np.uint8)
-        outlined[lines] = _rgb(FRESH)
+        outlined[lines] = 255 * np.array(to_rgb(FRESH))
         columns.append([specimen.pixels, color_regions(labels), outlined])
         largest = np.bincount(labels.ravel()).max() / labels.size
         notes.append(f"{labels.max() + 1} regions, largest {largest:.0%}")
@@ -175,7 +177,3 @@ def _show(axis: Any, picture: npt.NDArray[np.uint8], aspect: float) -> None:
 
 def _shortened(title: str, longest: int = 20) -> str:
     return title if len(title) <= longest else title[: longest - 1].rstrip() + "…"
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

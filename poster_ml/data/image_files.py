@@ -72,12 +72,11 @@ def _scan(posters: Path, recursive: bool) -> list[Path]:
 
 
 def _walk(posters: Path, recursive: bool) -> Iterator[Path]:
-    """Yields the image files of a folder, and of those below it that are no links (one upwards never ends)."""
+    """Yields the image files; links to folders are not followed, one upwards would never end."""
     for folder, below, names in os.walk(posters, onerror=_raise):
         below[:] = [name for name in below if recursive and not name.startswith(".")]
-        yield from (
-            path for path in (Path(folder) / name for name in names if is_image_name(name)) if path.is_file()
-        )
+        paths = (Path(folder) / name for name in names if is_image_name(name))
+        yield from filter(Path.is_file, paths)
 
 
 def _raise(error: OSError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,7 +85,7 @@ def prepare(  # noqa: PLR0913 - one argument per option of the command
     with atomic_folder(out, PREPARED) as folder:
         index, prints, digest = _write_images(rows, folder / "images.npy", size, fit, workers)
         dropped = _dropped(rejected, rows)
-        reasons = dropped["reason"].str.split(":").str[0].value_counts().to_dict()
+        reasons = dict(Counter(str(why).split(":")[0] for why in dropped["reason"]).most_common())
         _check_enough(index, len(table) + len(rejected), reasons)
         hashes = np.array([int(value, 16) for value in index["perceptual_hash"]], np.uint64)
         index["duplicate_group"] = find_groups(hashes, prints, list(index["sha256"]))
@@ -212,7 +213,7 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
 
 def _dropped(rejected: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows rejected before and those with a reason now, in the order of the input."""
-    types = {"row": "int64", "movie_id": str, "reason": str}
+    types: dict[str, Any] = {"row": "int64", "movie_id": str, "reason": str}
     parts = [part[list(types)].astype(types) for part in (rejected, rows[rows["reason"] != ""])]
     return pd.concat(parts).sort_values("row", kind="stable", ignore_index=True)
 

@@ -152,16 +152,12 @@ def fit_image(image: Image.Image, size: int, fit: str = "squash") -> Pixels:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit=}")
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size=}")
-    width, height = image.size
     if fit == "pad":
         return _pad(image, size)
-    box = None
-    if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
     # Bicubic with Pillow's support scaling is antialiased; Lanczos rings around small type.
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    if fit == "crop":
+        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _pad(image: Image.Image, size: int) -> Pixels:

@@ -53,17 +53,6 @@ def reason(data: bytes | Path, **options: object) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("file_format", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 4), ("WEBP", 8)]
-)
-def test_formats_give_the_same_picture(file_format: str, tolerance: int) -> None:
-    poster = decode_poster(encode(quarters(), file_format), 64)
-    assert poster.pixels.shape == (64, 64, 3)
-    assert poster.pixels.dtype == np.uint8
-    assert near(corners(poster.pixels), [RED, GREEN, BLUE, WHITE], tolerance)
-    assert (poster.width, poster.height, poster.format) == (120, 180, file_format)
-
-
 def test_a_path_gives_what_its_bytes_give_and_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "poster.jpg"
     path.write_bytes(encode(quarters(), "PNG"))

@@ -166,13 +166,6 @@ def test_the_torture_folder_gives_exactly_the_right_rows(
     dataset.verify()
 
 
-def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path) -> None:
-    table = table_of(posters(tmp_path / "posters", 90))
-    one, two = (make(table, tmp_path / f"out{workers}", workers=workers) for workers in (1, 2))
-    for name in ("images.npy", "index.csv", "rejected.csv", "manifest.json"):
-        assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
-
-
 def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
     table = table_of(posters(tmp_path / "posters", 30))
     first = make(table, tmp_path / "a").fingerprint

@@ -79,8 +79,8 @@ def download_posters(
 ) -> DownloadReport:
     """Downloads the posters of a table as `out/<movie_id>.<ending by content>`.
 
-    A poster that is there is not fetched again, nor one that failed for good unless `retry_failed`. Movies
-    with the same URL share one request.
+    A poster that is there is kept, whoever put it there, and not fetched again; nor is one that failed for
+    good, unless `retry_failed`. Movies with the same URL share one request.
 
     Args:
         movies: columns movie_id (unique) and image_url, as from `tables.read_table`.
@@ -94,9 +94,11 @@ def download_posters(
     """
     started = time.monotonic()
     options = options or FetchOptions()
-    _open_folder(out)
     record = out / RECORD
     try:
+        check_output_file(record, begins_with(",".join(HEADER)), "record of downloads", "--out")
+        out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out, [*SUFFIXES, RECORD])  # half-written files of a kill
         before = read_record(record)
         jobs, outcomes = _plan(movies, out, before, retry_failed)
         if jobs:
@@ -104,7 +106,8 @@ def download_posters(
             asyncio.run(_fetch_all(jobs, out, options, outcomes))
         write_record(record, (outcomes[movie_id] for movie_id in movies["movie_id"]))
     except OSError as error:
-        raise DownloadError(f"cannot write to {out}: {error.strerror or error}; mend it and go on") from error
+        reason = error.strerror or error
+        raise DownloadError(f"cannot write to {out}: {reason}; fix that and call again") from error
     report = _report(outcomes, out, time.monotonic() - started)
     if not report.counts["saved"] + report.counts["present"]:
         commonest = next(iter(report.reasons), "the table has no rows")
@@ -113,19 +116,6 @@ def download_posters(
             f"see {record} for each"
         )
     return report
-
-
-def _open_folder(out: Path) -> None:
-    """Makes the folder and removes the half-written files that a kill left behind.
-
-    Posters that are there already are kept, whoever put them there: they are not fetched again.
-    """
-    try:
-        check_output_file(out / RECORD, begins_with(",".join(HEADER)), "record of downloads", "--out")
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out, [*SUFFIXES, RECORD])
-    except OSError as error:
-        raise DownloadError(f"cannot write to {out}: {error.strerror or error}") from error
 
 
 def _plan(

@@ -12,8 +12,8 @@ import numpy as np
 from poster_ml.data import exploration
 from poster_ml.data.audit import AuditResult, write_audit
 from poster_ml.data.exploration import Specimen
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.images import Pixels
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
 from poster_ml.figures import save_figure
 from poster_ml.files import check_output_folder, command_result, open_output_folder

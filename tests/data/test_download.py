@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -475,7 +476,8 @@ def test_a_record_torn_by_a_kill_is_read_and_continued(
         handle.write("b,http://x.test/2,fai")
     assert read_record(record) == {"a": whole}
     # As if killed before the last step, in which the record is written anew.
-    steps = iter([write_record, lambda *_: None])
-    monkeypatch.setattr("poster_ml.data.download.write_record", lambda *values: next(steps)(*values))
+    steps = Mock()
+    steps.side_effect = lambda *values: write_record(*values) if steps.call_count == 1 else None
+    monkeypatch.setattr("poster_ml.data.download.write_record", steps)
     download_posters(movies(server, c="/good"), tmp_path, QUICK)
     assert list(read_record(record)) == ["a", "c"]

@@ -33,7 +33,7 @@ class PreparedPoster:
         pixels: (size, size, 3) uint8 RGB.
         width, height, format: of the source, upright.
         file_bytes, sha256: of the file.
-        perceptual_hash: 64 bits. colour_print: (768,) uint8.
+        perceptual_hash: 64 bits, hexadecimal. colour_print: (768,) uint8.
     """
 
     pixels: Pixels
@@ -42,7 +42,7 @@ class PreparedPoster:
     format: str
     file_bytes: int
     sha256: str
-    perceptual_hash: int
+    perceptual_hash: str
     colour_print: Pixels
 
 
@@ -65,7 +65,7 @@ def prepare_poster(path: Path, size: int, fit: str) -> Result:
         format=poster.format,
         file_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        perceptual_hash=perceptual_hash(poster.thumbnail),
+        perceptual_hash=f"{perceptual_hash(poster.thumbnail):016x}",
         colour_print=colour_print(poster.thumbnail),
     )
 
@@ -91,7 +91,7 @@ def prepare_posters(
     if cores == 1 or len(paths) < _WORTH_A_POOL:
         yield from (prepare_poster(path, size, fit) for path in paths)
         return
-    yield from _in_pool(paths, size, fit, min(cores, -(-len(paths) // CHUNK)))
+    yield from _in_pools(paths, size, fit, min(cores, -(-len(paths) // CHUNK)))
 
 
 def available_cores() -> int:
@@ -101,25 +101,29 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _in_pool(paths: Sequence[Path], size: int, fit: str, workers: int) -> Iterator[Result]:
-    chunks = iter([paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)])
-    pending: deque[tuple[Sequence[Path], Future[list[Result]]]] = deque()
+def _in_pools(paths: Sequence[Path], size: int, fit: str, workers: int) -> Iterator[Result]:
+    """Decodes in one pool after another: where a worker died, its chunk is done file by file."""
+    done = 0
+    while done < len(paths):
+        try:
+            for results in _chunks_in_pool(paths[done:], size, fit, workers):
+                done += len(results)
+                yield from results
+        except BrokenProcessPool:
+            yield from (_prepare_alone(path, size, fit) for path in paths[done : done + CHUNK])
+            done += CHUNK
+
+
+def _chunks_in_pool(paths: Sequence[Path], size: int, fit: str, workers: int) -> Iterator[list[Result]]:
+    pending: deque[Future[list[Result]]] = deque()
     pool = _start_pool(workers)
     try:
-        while True:
-            while len(pending) < 3 * workers and (chunk := next(chunks, None)) is not None:
-                pending.append((chunk, _submit(pool, chunk, size, fit)))
-            if not pending:
-                return
-            chunk, future = pending.popleft()
-            try:
-                results = future.result()
-            except BrokenProcessPool:
-                pool.shutdown(wait=True, cancel_futures=True)
-                results = [_prepare_alone(path, size, fit) for path in chunk]
-                pool = _start_pool(workers)
-                pending = deque((later, _submit(pool, later, size, fit)) for later, _ in pending)
-            yield from results
+        for start in range(0, len(paths), CHUNK):
+            pending.append(pool.submit(_prepare_chunk, paths[start : start + CHUNK], size, fit))
+            if len(pending) == 3 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -152,24 +156,14 @@ def _start_pool(workers: int) -> ProcessPoolExecutor:
     return pool
 
 
-def _submit(pool: ProcessPoolExecutor, chunk: Sequence[Path], size: int, fit: str) -> Future[list[Result]]:
-    """Submits a chunk; a pool that has died meanwhile gives a future that says so."""
-    try:
-        return pool.submit(_prepare_chunk, chunk, size, fit)
-    except BrokenProcessPool as error:
-        failed: Future[list[Result]] = Future()
-        failed.set_exception(error)
-        return failed
-
-
 def _enter_worker() -> None:
     """Leaves Ctrl-C to the parent, and ends with it: a killed parent must not leave workers behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+        parent.join()
+        os._exit(1)

@@ -63,33 +63,27 @@ class Layout:
         return f"{self.columns.get('score', '')} >= {self.score_threshold:g}"
 
 
+_STATUS = {
+    "genres": "genres",
+    "label": "tomatometer_status",
+    "tomatometer_rating": "tomatometer_rating",
+}
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         name="poster_ml",
         about="our own, as written by `poster-ml synth`",
         recognised_by=frozenset({"movie_id", "tomatometer_status"}),
-        roles={
-            "movie_id": "movie_id",
-            "title": "title",
-            "year": "year",
-            "genres": "genres",
-            "label": "tomatometer_status",
-            "tomatometer_rating": "tomatometer_rating",
-            "image_url": "image_url",
-            "image_file": "image_file",
-        },
+        roles=_STATUS | {role: role for role in ("movie_id", "title", "year", "image_url", "image_file")},
     ),
     Dialect(
         name="rotten_tomatoes_link",
         about="Rotten Tomatoes movies of 2020 and the study's table",
         recognised_by=frozenset({"rotten_tomatoes_link", "tomatometer_status"}),
-        roles={
+        roles=_STATUS
+        | {
             "link": "rotten_tomatoes_link",
             "title": "movie_title",
             "year": "original_release_date",
-            "genres": "genres",
-            "label": "tomatometer_status",
-            "tomatometer_rating": "tomatometer_rating",
             "image_url": "poster_image_url",
         },
     ),
@@ -97,13 +91,12 @@ DIALECTS: tuple[Dialect, ...] = (
         name="movie_link",
         about="Rotten Tomatoes scrape with long texts and poster addresses",
         recognised_by=frozenset({"movie_link", "movie_name", "tomatometer_status"}),
-        roles={
+        roles=_STATUS
+        | {
             "link": "movie_link",
             "title": "movie_name",
             "year": "in_theaters_date",
             "genres": "genre",
-            "label": "tomatometer_status",
-            "tomatometer_rating": "tomatometer_rating",
             "image_url": "poster_image",
         },
     ),
@@ -111,13 +104,7 @@ DIALECTS: tuple[Dialect, ...] = (
         name="title_and_date",
         about="Rotten Tomatoes movies of 2019, without any id",
         recognised_by=frozenset({"movie_title", "in_theaters_date", "tomatometer_status"}),
-        roles={
-            "title": "movie_title",
-            "year": "in_theaters_date",
-            "genres": "genre",
-            "label": "tomatometer_status",
-            "tomatometer_rating": "tomatometer_rating",
-        },
+        roles=_STATUS | {"title": "movie_title", "year": "in_theaters_date", "genres": "genre"},
     ),
     Dialect(
         name="critic_score",
@@ -192,20 +179,21 @@ def resolve(
     Raises: TableError for unknown roles, columns and dialects, and where a needed role has no column.
     """
     spelled = {name.strip().casefold(): name for name in reversed(header)}  # the first of two wins
-    told = {role: _find_told(role, column, spelled, header, source) for role, column in columns.items()}
+    found: dict[str, str] = {}
     chosen = _named(dialect) if dialect else _recognise(spelled)
-    if chosen is None:
-        layout_name, known, threshold = "other", _any_known(spelled), score_threshold
-    else:
-        layout_name, threshold = chosen.name, chosen.score_threshold
-        known = {role: column for role, column in chosen.roles.items() if column.casefold() in spelled}
-        if "label" in told:
-            threshold = None
-        threshold = threshold if score_threshold is None else score_threshold
-    found = {role: spelled[column.casefold()] for role, column in known.items()} | told
-    if threshold is not None:
-        found.setdefault("score", found.get("tomatometer_rating", ""))
-    layout = Layout(layout_name, {role: column for role, column in found.items() if column}, threshold)
+    for entry in (
+        (chosen,) if chosen else DIALECTS
+    ):  # a table of no dialect: every column that some dialect knows
+        for role, column in entry.roles.items():
+            if column.casefold() in spelled:
+                found.setdefault(role, spelled[column.casefold()])
+    found |= {role: _find_told(role, column, spelled, header, source) for role, column in columns.items()}
+    threshold = score_threshold
+    if threshold is None and chosen and "label" not in columns:
+        threshold = chosen.score_threshold
+    if threshold is not None and "tomatometer_rating" in found:
+        found.setdefault("score", found["tomatometer_rating"])
+    layout = Layout(chosen.name if chosen else "other", found, threshold)
     _check_complete(layout, header, source)
     return layout
 
@@ -262,16 +250,6 @@ def _recognise(spelled: Mapping[str, str]) -> Dialect | None:
         key=lambda entry: sum(column.casefold() in spelled for column in entry.roles.values()),
         default=None,
     )
-
-
-def _any_known(spelled: Mapping[str, str]) -> dict[str, str]:
-    """For a table of no known dialect: every role whose column some dialect knows by name."""
-    found: dict[str, str] = {}
-    for entry in DIALECTS:
-        for role, column in entry.roles.items():
-            if column.casefold() in spelled:
-                found.setdefault(role, column)
-    return found
 
 
 def _check_complete(layout: Layout, header: Sequence[str], source: str) -> None:

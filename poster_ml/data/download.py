@@ -9,13 +9,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.download_record import HEADER, Outcome, Record, Status
-from poster_ml.data.fetch import Fetcher, FetchOptions, unusable_url
+from poster_ml.data.download_record import (
+    HEADER,
+    Outcome,
+    Status,
+    append_to_record,
+    read_record,
+    write_record,
+)
+from poster_ml.data.fetch import Fetcher, FetchOptions, open_client, unusable_url
 from poster_ml.data.image_kinds import SUFFIXES
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
@@ -73,8 +79,8 @@ def download_posters(
 ) -> DownloadReport:
     """Downloads the posters of a table as `out/<movie_id>.<ending by content>`.
 
-    A poster that is there is not fetched again, nor one that failed for good unless `retry_failed`. Movies
-    with the same URL share one request.
+    A poster that is there is kept, whoever put it there, and not fetched again; nor is one that failed for
+    good, unless `retry_failed`. Movies with the same URL share one request.
 
     Args:
         movies: columns movie_id (unique) and image_url, as from `tables.read_table`.
@@ -88,40 +94,32 @@ def download_posters(
     """
     started = time.monotonic()
     options = options or FetchOptions()
-    _open_folder(out)
-    record = Record(out / RECORD)
+    record = out / RECORD
     try:
-        jobs, outcomes = _plan(movies, out, record, retry_failed)
+        check_output_file(record, begins_with(",".join(HEADER)), "record of downloads", "--out")
+        out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out, [*SUFFIXES, RECORD])  # half-written files of a kill
+        before = read_record(record)
+        jobs, outcomes = _plan(movies, out, before, retry_failed)
         if jobs:
-            asyncio.run(_fetch_all(jobs, out, options, record, outcomes))
-        record.rewrite(outcomes[movie_id] for movie_id in movies["movie_id"])
+            write_record(record, before.values())  # whole lines only, to append to
+            asyncio.run(_fetch_all(jobs, out, options, outcomes))
+        write_record(record, (outcomes[movie_id] for movie_id in movies["movie_id"]))
     except OSError as error:
-        raise DownloadError(f"cannot write to {out}: {error.strerror or error}; mend it and go on") from error
-    report = _report(outcomes, out, record.path, time.monotonic() - started)
+        reason = error.strerror or error
+        raise DownloadError(f"cannot write to {out}: {reason}; fix that and call again") from error
+    report = _report(outcomes, out, time.monotonic() - started)
     if not report.counts["saved"] + report.counts["present"]:
         commonest = next(iter(report.reasons), "the table has no rows")
         raise DownloadError(
             f"no poster could be downloaded for any of {len(movies)} movies, mostly: {commonest}; "
-            f"see {record.path} for each"
+            f"see {record} for each"
         )
     return report
 
 
-def _open_folder(out: Path) -> None:
-    """Makes the folder and removes the half-written files that a kill left behind.
-
-    Posters that are there already are kept, whoever put them there: they are not fetched again.
-    """
-    try:
-        check_output_file(out / RECORD, begins_with(",".join(HEADER)), "record of downloads", "--out")
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out, [*SUFFIXES, RECORD])
-    except OSError as error:
-        raise DownloadError(f"cannot write to {out}: {error.strerror or error}") from error
-
-
 def _plan(
-    movies: pd.DataFrame, out: Path, record: Record, retry_failed: bool
+    movies: pd.DataFrame, out: Path, before: dict[str, Outcome], retry_failed: bool
 ) -> tuple[dict[str, list[str]], dict[str, Outcome]]:
     """Returns what is to fetch (URL -> movie_ids) and the outcomes that are known without fetching."""
     present = {
@@ -129,7 +127,6 @@ def _plan(
         for path in out.iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.stat().st_size
     }
-    before = record.read()
     jobs: dict[str, list[str]] = {}
     outcomes: dict[str, Outcome] = {}
     for movie_id, url in zip(movies["movie_id"], movies["image_url"], strict=True):
@@ -148,42 +145,29 @@ def _plan(
 
 
 async def _fetch_all(
-    jobs: dict[str, list[str]],
-    out: Path,
-    options: FetchOptions,
-    record: Record,
-    outcomes: dict[str, Outcome],
+    jobs: dict[str, list[str]], out: Path, options: FetchOptions, outcomes: dict[str, Outcome]
 ) -> None:
     """Fetches every URL once; the record gets each movie's line as soon as its file is there."""
-    async with Fetcher(options) as fetcher:
+    async with open_client(options) as client:
+        fetcher = Fetcher(options, client)
 
         async def one(url: str, movie_ids: list[str]) -> list[Outcome]:
-            fetched = await fetcher.fetch(url)
+            fetched, content = await fetcher.fetch(url)
             done = []
             for movie_id in movie_ids:
-                name = f"{movie_id}{fetched.suffix}" if fetched.status == Status.SAVED else ""
-                if name:
-                    await asyncio.to_thread(_write, out / name, fetched.content)
-                done.append(
-                    Outcome(
-                        movie_id,
-                        url,
-                        fetched.status,
-                        name,
-                        len(fetched.content),
-                        fetched.http_status,
-                        fetched.attempts,
-                        fetched.reason,
-                    )
-                )
+                outcome = replace(fetched, movie_id=movie_id, file=fetched.file and movie_id + fetched.file)
+                if outcome.file:
+                    await asyncio.to_thread(_write, out / outcome.file, content)
+                done.append(outcome)
             return done
 
         tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
         try:
-            for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
-                for outcome in await task:
-                    outcomes[outcome.movie_id] = outcome
-                    record.append(outcome)
+            with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
+                for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
+                    for outcome in await task:
+                        outcomes[outcome.movie_id] = outcome
+                        append_to_record(record, outcome)
         finally:
             for task in tasks:
                 task.cancel()
@@ -195,11 +179,9 @@ def _write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def _report(outcomes: dict[str, Outcome], out: Path, record: Path, seconds: float) -> DownloadReport:
-    counted: Iterable[Status] = (outcome.status for outcome in outcomes.values())
-    counts = dict.fromkeys((status.value for status in Status), 0) | {
-        status.value: number for status, number in Counter(counted).items()
-    }
+def _report(outcomes: dict[str, Outcome], out: Path, seconds: float) -> DownloadReport:
+    counted = Counter(outcome.status for outcome in outcomes.values())
+    counts = {status.value: counted[status] for status in Status}
     reasons = Counter(outcome.reason for outcome in outcomes.values() if outcome.reason)
     saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
-    return DownloadReport(out, record, counts, saved, seconds, dict(reasons.most_common()))
+    return DownloadReport(out, out / RECORD, counts, saved, seconds, dict(reasons.most_common()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
 from poster_ml.files import atomic_path
 
@@ -49,62 +51,29 @@ class Outcome:
 HEADER = [item.name for item in fields(Outcome)]
 
 
-class Record:
-    """The record of one output folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, Outcome]:
-        """Returns the last outcome of every movie; a line torn by a kill is as good as none."""
-        if not self.path.exists():
-            return {}
-        outcomes: dict[str, Outcome] = {}
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as handle:
-            for line in csv.reader(handle):
-                try:
-                    movie_id, url, status, file, size, http_status, attempts, reason = line
-                    outcome = Outcome(
-                        movie_id,
-                        url,
-                        Status(status),
-                        file,
-                        int(size),
-                        int(http_status),
-                        int(attempts),
-                        reason,
-                    )
-                except ValueError:  # the header, a torn line
-                    continue
-                outcomes[movie_id] = outcome
+def read_record(path: Path) -> dict[str, Outcome]:
+    """Returns the last outcome of every movie; a line torn by a kill is as good as none."""
+    outcomes: dict[str, Outcome] = {}
+    if not path.exists():
         return outcomes
-
-    def append(self, outcome: Outcome) -> None:
-        """Adds one line and hands it to the operating system, which keeps it through a kill."""
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            if new:
-                writer.writerow(HEADER)
-            elif not self._ends_with_newline():
-                handle.write("\n")
-            writer.writerow(_values(outcome))
-
-    def rewrite(self, outcomes: Iterable[Outcome]) -> None:
-        """Replaces the record by one line per movie."""
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(HEADER)
-            writer.writerows(_values(outcome) for outcome in outcomes)
-
-    def _ends_with_newline(self) -> bool:
-        with self.path.open("rb") as handle:
-            handle.seek(0, 2)
-            if handle.tell() == 0:
-                return True
-            handle.seek(-1, 2)
-            return handle.read(1) == b"\n"
+    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
+        for line in csv.reader(handle):
+            with contextlib.suppress(ValueError):  # the header, a torn line
+                movie_id, url, status, file, *numbers, reason = line
+                size, http_status, attempts = map(int, numbers)
+                outcomes[movie_id] = Outcome(
+                    movie_id, url, Status(status), file, size, http_status, attempts, reason
+                )
+    return outcomes
 
 
-def _values(outcome: Outcome) -> tuple[object, ...]:
-    return astuple(outcome)
+def write_record(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Replaces the record by one line per outcome."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([HEADER, *map(astuple, outcomes)])
+
+
+def append_to_record(handle: TextIO, outcome: Outcome) -> None:
+    """Adds one line and hands it to the operating system, which keeps it through a kill."""
+    csv.writer(handle).writerow(astuple(outcome))
+    handle.flush()

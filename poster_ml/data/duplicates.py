@@ -95,6 +95,8 @@ def find_groups(
         transitive: a is with c where a is like b and b is like c.
     """
     count = len(hashes)
+    import pandas as pd
+
     if prints.shape != (count, PRINT_LENGTH):
         raise ValueError(f"prints must be ({count}, {PRINT_LENGTH}), got {prints.shape=}")
     if not 0 <= max_distance <= 64:
@@ -102,10 +104,10 @@ def find_groups(
     if contents is not None and len(contents) != count:
         raise ValueError(f"contents must have {count} entries, got {len(contents)=}")
     # Identical files are one already: a placeholder that came a thousand times costs one comparison.
-    group = _number(np.asarray(contents)) if contents is not None else np.arange(count, dtype=np.int64)
+    group = pd.factorize(np.arange(count) if contents is None else np.asarray(contents))[0]
     first = np.unique(group, return_index=True)[1]
     near = _near_groups(hashes[first], prints[first], max_distance, min_correlation)
-    return _number(near[group])
+    return np.asarray(pd.factorize(near[group])[0], np.int64)
 
 
 def _near_groups(
@@ -160,14 +162,6 @@ def _merge(group: Groups, left: Groups, right: Groups) -> Groups:
     component = connected_components(graph, directed=False)[1]
     first = np.unique(component, return_index=True)[1]
     return np.asarray(first[component], dtype=np.int64)
-
-
-def _number(values: npt.NDArray[np.generic]) -> Groups:
-    """Numbers equal values from 0 in the order of first appearance."""
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return np.asarray(rank[inverse])
 
 
 def duplicate_table(index: pd.DataFrame) -> pd.DataFrame:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import io
 import logging
 import math
 import re
 import time
-import warnings
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import stamina
 
 from poster_ml import __version__
-from poster_ml.data.download_record import Status
+from poster_ml.data.download_record import Outcome, Status
 from poster_ml.data.image_kinds import KINDS
-from poster_ml.errors import DownloadError
+from poster_ml.data.images import THUMBNAIL, read_upright
+from poster_ml.errors import DownloadError, RequestError
+
+if TYPE_CHECKING:
+    import httpx
 
 # A retry is no news: what came of each poster is in the record.
 logging.getLogger("stamina").setLevel(logging.ERROR)
@@ -31,8 +34,6 @@ _PLACEHOLDER_KINDS = frozenset({"BMP", "GIF"})
 _PLACEHOLDER = re.compile(
     r"place[-_]?holder|poster_default|default_poster|(?<![a-z])no[-_]?(image|poster|picture)", re.I
 )
-_SMALLEST_SIDE = 50  # pixels; tracking dots and icons are smaller, no poster is
-_MOST_PIXELS = 50_000_000
 _MOST_REDIRECTS = 5
 _HOST_GIVEN_UP = 5  # so many posters in a row without any answer: the host is down
 
@@ -74,27 +75,14 @@ class FetchOptions:
                 raise DownloadError(f"{name} must be {wanted}, got {value}")
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """What came of one URL: `content` and `suffix` where `status` is SAVED, a reason otherwise."""
-
-    status: Status
-    content: bytes = b""
-    suffix: str = ""
-    http_status: int = 0
-    attempts: int = 0
-    reason: str = ""
-
-
+@dataclass(eq=False)
 class _FetchError(Exception):
-    """One attempt came to nothing."""
+    """One attempt came to nothing; where `passing`, another may do better, after `wait` seconds."""
 
-    def __init__(self, reason: str, *, passing: bool, http_status: int = 0, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.passing = passing
-        self.http_status = http_status
-        self.wait = wait
+    reason: str
+    passing: bool
+    http_status: int = 0
+    wait: float = 0.0
 
 
 @dataclass
@@ -129,74 +117,51 @@ def unusable_url(url: str) -> str:
 
 
 def check_poster(content: bytes) -> str:
-    """Makes sure that a file is a whole picture that can be a poster.
+    """Makes sure that what was fetched is a poster, as `images.read_upright` wants one.
 
     Returns: the ending that its content calls for, for example ".jpg".
-    Raises: ValueError with the reason: not a picture, a GIF (sites answer with GIFs where they have no
-        poster), smaller than 50 pixels on a side, too many pixels. EOFError where it is cut short.
+    Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they have no
+        poster.
     """
-    from PIL import Image
-
-    if content.lstrip()[:1] == b"<":
-        raise ValueError("a web page, not a picture")
-    try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            warnings.simplefilter("ignore")  # damaged metadata does not matter here
-            kind, (width, height) = str(image.format), image.size
-            if kind == "MPO":  # a JPEG with more pictures behind the first
-                kind = "JPEG"
-            if kind not in KINDS or kind in _PLACEHOLDER_KINDS:
-                raise ValueError(f"a {kind} of {width}x{height}: placeholders are, posters are not")
-            if min(width, height) < _SMALLEST_SIDE:
-                raise ValueError(f"{width}x{height} pixels is too small for a poster")
-            if width * height > _MOST_PIXELS:
-                raise ValueError(f"{width}x{height} pixels is too large for a poster")
-            image.load()
-    except ValueError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError("far too many pixels for a poster") from error
-    except Exception as error:  # Pillow raises whatever a broken file leads it to
-        if "truncated" in str(error).lower():
-            raise EOFError("a picture cut short") from error
-        raise ValueError("not a picture") from error
+    poster = read_upright(content, THUMBNAIL)
+    kind = "JPEG" if poster.format == "MPO" else poster.format  # a JPEG with more pictures behind the first
+    if kind in _PLACEHOLDER_KINDS:
+        raise RequestError(f"a {kind} of {poster.width}x{poster.height}: placeholders are, posters are not")
     return KINDS[kind][0]
 
 
+def open_client(options: FetchOptions) -> httpx.AsyncClient:
+    """Returns what holds the connections, to be used in an `async with` block."""
+    import httpx
+
+    return httpx.AsyncClient(
+        follow_redirects=True,
+        max_redirects=_MOST_REDIRECTS,
+        timeout=options.timeout,
+        limits=httpx.Limits(max_connections=options.workers, max_keepalive_connections=options.workers),
+        headers={
+            "User-Agent": f"poster-ml/{__version__}",
+            "Accept": "image/*",
+            "Accept-Encoding": "identity",  # pictures are packed; a packed answer may be a bomb
+        },
+    )
+
+
 class Fetcher:
-    """Fetches posters; an async context manager that holds the connections."""
+    """Fetches posters through one client, politely to every host."""
 
-    def __init__(self, options: FetchOptions) -> None:
-        import httpx
-
+    def __init__(self, options: FetchOptions, client: httpx.AsyncClient) -> None:
         self._options = options
+        self._client = client
         self._slots = asyncio.Semaphore(options.workers)
-        self._hosts: dict[str, _Host] = {}
-        self._client = httpx.AsyncClient(
-            follow_redirects=True,
-            max_redirects=_MOST_REDIRECTS,
-            timeout=options.timeout,
-            limits=httpx.Limits(max_connections=options.workers, max_keepalive_connections=options.workers),
-            headers={
-                "User-Agent": f"poster-ml/{__version__}",
-                "Accept": "image/*",
-                "Accept-Encoding": "identity",  # pictures are packed; a packed answer may be a bomb
-            },
-        )
+        self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(asyncio.Semaphore(options.per_host)))
 
-    async def __aenter__(self) -> Fetcher:
-        """Opens nothing yet: connections are made when they are needed."""
-        return self
+    async def fetch(self, url: str) -> tuple[Outcome, bytes]:
+        """Fetches one poster, with retries; never raises for what a server does.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes all connections."""
-        await self._client.aclose()
-
-    async def fetch(self, url: str) -> Fetched:
-        """Fetches one poster, with retries; never raises for what a server does."""
-        host, options, attempts = self._host(url), self._options, 0
+        Returns: the outcome, without movie_id and with the ending of the file's name as `file`; the content.
+        """
+        host, options, attempts = self._hosts[urlsplit(url).netloc.lower()], self._options, 0
         schedule = stamina.retry_context(
             on=partial(self._try_again, host),
             attempts=options.retries + 1,
@@ -211,22 +176,17 @@ class Fetcher:
                     with attempt:
                         if host.silent >= _HOST_GIVEN_UP:
                             reason = "the host does not answer"
-                            return Fetched(Status.UNREACHABLE, attempts=attempts, reason=reason)
+                            return Outcome("", url, Status.UNREACHABLE, attempts=attempts, reason=reason), b""
                         attempts = attempt.num
                         content, suffix, http_status = await self._attempt(url, host)
                         host.silent = 0
-                        return Fetched(Status.SAVED, content, suffix, http_status, attempts)
+                        size = len(content)
+                        return Outcome("", url, Status.SAVED, suffix, size, http_status, attempts), content
             except _FetchError as fault:
                 host.silent = 0 if fault.http_status else host.silent + 1
                 status = Status.UNREACHABLE if fault.passing else Status.FAILED
-                return Fetched(status, http_status=fault.http_status, attempts=attempts, reason=fault.reason)
+                return Outcome("", url, status, "", 0, fault.http_status, attempts, fault.reason), b""
         raise AssertionError("the schedule ends in a return or in the last fault")
-
-    def _host(self, url: str) -> _Host:
-        name = urlsplit(url).netloc.lower()
-        if name not in self._hosts:
-            self._hosts[name] = _Host(asyncio.Semaphore(self._options.per_host))
-        return self._hosts[name]
 
     def _try_again(self, host: _Host, fault: Exception) -> bool | float:
         """Whether another attempt is due; the seconds to wait where the server asked for some.
@@ -256,10 +216,9 @@ class Fetcher:
                 raise _FetchError(_one_line(error), passing=True) from error
         try:
             return content, check_poster(content), http_status
-        except ValueError as error:
-            raise _FetchError(str(error), passing=False, http_status=http_status) from error
-        except EOFError as error:
-            raise _FetchError(str(error), passing=True, http_status=http_status) from error
+        except RequestError as error:
+            cut_short = str(error).startswith("broken image")
+            raise _FetchError(str(error), passing=cut_short, http_status=http_status) from error
 
     async def _await_turn(self, host: _Host) -> None:
         """Waits until the host may be asked again, and books the turn after."""
@@ -280,15 +239,16 @@ class Fetcher:
                 raise _FetchError(
                     f"the server answers {status}", passing=passing, http_status=status, wait=wait
                 )
+            too_large = _FetchError(f"larger than {limit} bytes", passing=False, http_status=status)
             announced = response.headers.get("Content-Length", "")
             if announced.isdigit() and int(announced) > limit:
-                raise _FetchError(f"larger than {limit} bytes", passing=False, http_status=status)
+                raise too_large
             content = bytearray()
             try:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > limit:
-                        raise _FetchError(f"larger than {limit} bytes", passing=False, http_status=status)
+                        raise too_large
             except httpx.HTTPError as error:  # the host answers, but breaks off
                 raise _FetchError(_one_line(error), passing=True, http_status=status) from error
             return bytes(content), status

@@ -5,24 +5,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.image_kinds import SUFFIXES
+from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class _FileIndex:
-    """Image files by what a table may call them; keys as spelled and, where free, `_folded`."""
-
-    by_path: dict[str, str]  # path below the folder, "/" between
-    by_name: dict[str, str]
-    by_stem: dict[str, str]
 
 
 def match_images(
@@ -72,7 +62,7 @@ def _scan(posters: Path, recursive: bool) -> list[Path]:
     if not posters.is_dir():
         raise DatasetError(f"{posters} is a file; give the folder with the posters")
     try:
-        files = [path for path in _walk(posters, recursive) if path.suffix.lower() in SUFFIXES]
+        files = list(_walk(posters, recursive))
     except OSError as error:
         raise DatasetError(f"cannot read {posters}: {error.strerror or error}") from error
     if not files:
@@ -81,26 +71,32 @@ def _scan(posters: Path, recursive: bool) -> list[Path]:
     return sorted(files, key=lambda path: (len(path.parts), SUFFIXES.index(path.suffix.lower()), str(path)))
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Yields files; hidden ones are half-written downloads and other programs' notes."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_file():
-                yield Path(entry.path)
-            elif recursive and entry.is_dir(follow_symlinks=False):  # a link upwards would never end
-                yield from _walk(Path(entry.path), recursive)
+def _walk(posters: Path, recursive: bool) -> Iterator[Path]:
+    """Yields the image files; links to folders are not followed, one upwards would never end."""
+    for folder, below, names in os.walk(posters, onerror=_raise):
+        below[:] = [name for name in below if recursive and not name.startswith(".")]
+        paths = (Path(folder) / name for name in names if is_image_name(name))
+        yield from filter(Path.is_file, paths)
 
 
-def _build_index(files: list[Path], posters: Path) -> _FileIndex:
-    index = _FileIndex({}, {}, {})
-    keys = [(path.relative_to(posters).as_posix(), path.name, path.stem, str(path)) for path in files]
-    for spelling in (str, _folded):  # what is spelled exactly so goes before what merely sounds so
-        for relative, name, stem, path in keys:
-            index.by_path.setdefault(spelling(relative), path)
-            index.by_name.setdefault(spelling(name), path)
-            index.by_stem.setdefault(spelling(stem), path)
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _build_index(files: list[Path], posters: Path) -> dict[str, str]:
+    """Returns the files by path below the folder, by name and by stem, as spelled and `_folded`.
+
+    What is spelled exactly so goes before what merely sounds so, and a whole name before a stem.
+    """
+    index: dict[str, str] = {}
+    for spelling in (str, _folded):
+        for keys in (
+            [path.relative_to(posters).as_posix() for path in files],
+            [path.name for path in files],
+            [path.stem for path in files],
+        ):
+            for key, path in zip(keys, files, strict=True):
+                index.setdefault(spelling(key), str(path))
     return index
 
 
@@ -108,19 +104,16 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _find(index: _FileIndex, movie_id: str, source_id: str, link: str, image_name: str) -> str:
+def _find(index: dict[str, str], movie_id: str, source_id: str, link: str, image_name: str) -> str:
     """Returns the path of a movie's poster, "" where there is none."""
     hint = image_name.replace("\\", "/").removeprefix("./")
-    name = hint.rsplit("/", 1)[-1]
-    stems = [name, source_id, movie_id]
+    keys = [hint, hint.rsplit("/", 1)[-1], source_id, movie_id]
     if movie_id.startswith("tt") and movie_id[2:].isdigit():
-        stems += [movie_id[2:], movie_id[2:].lstrip("0")]
+        keys += [movie_id[2:], movie_id[2:].lstrip("0")]
     if link:
-        stems += [link, f"_{link}"]  # "/m/13123" with every "/" replaced is "_m_13123"
-    tries = [(index.by_path, hint), (index.by_name, name), *((index.by_stem, stem) for stem in stems)]
-    for paths, key in tries:
-        if key:
-            path = paths.get(key) or paths.get(_folded(key))
-            if path:
-                return path
+        keys += [link, f"_{link}"]  # "/m/13123" with every "/" replaced is "_m_13123"
+    for key in filter(None, keys):
+        path = index.get(key) or index.get(_folded(key))
+        if path:
+            return path
     return ""

@@ -7,7 +7,7 @@ same file. Imports Pillow and NumPy only: a worker process starts in a moment.
 from __future__ import annotations
 
 import io
-import threading
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ THUMBNAIL = 64
 FLAT_SHARE = 0.995  # of the thumbnail's pixels ...
 FLAT_LEVELS = 8  # ... within so many levels of the median colour: JPEG noise on one colour stays below 4
 
+_PILLOW = r"PIL\.|poster_ml\.data\.images"  # the modules that Pillow's warnings name
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -68,36 +69,6 @@ class UprightPoster:
     format: str
 
 
-class _Quiet:
-    """Pillow's warnings off while any thread is inside.
-
-    `warnings.catch_warnings` alone puts back what it found: of two threads that overlap, the later one puts
-    back the filters of the earlier, for good. Here only the last one to leave puts back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.|poster_ml\.data\.images")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._before.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
-
-
 def decode_poster(
     source: Path | bytes,
     size: int,
@@ -132,12 +103,11 @@ def read_upright(
     data = read_bytes(source) if isinstance(source, Path) else bytes(source)
     if not data:
         raise RequestError("empty file: it has 0 bytes")
-    # Pillow warns of sizes (checked here), damaged EXIF (ignored) and the like: nothing a person can act on.
-    with _quiet:
-        image = _open(data, max_pixels)
-        _check_shape(image.width, image.height, max_pixels)
-        width, height, file_format = image.width, image.height, str(image.format)
-        upright, sideways = _load_upright(image, size)
+    _silence_pillow()
+    image = _open(data, max_pixels)
+    _check_shape(image.width, image.height, max_pixels)
+    width, height, file_format = image.width, image.height, str(image.format)
+    upright, sideways = _load_upright(image, size)
     if file_format not in ("JPEG", "MPO"):
         width, height = upright.size  # TIFF reports its size turned already, the others were not reduced
     elif sideways:
@@ -182,16 +152,12 @@ def fit_image(image: Image.Image, size: int, fit: str = "squash") -> Pixels:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit=}")
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size=}")
-    width, height = image.size
     if fit == "pad":
         return _pad(image, size)
-    box = None
-    if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
     # Bicubic with Pillow's support scaling is antialiased; Lanczos rings around small type.
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    if fit == "crop":
+        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _pad(image: Image.Image, size: int) -> Pixels:
@@ -204,6 +170,15 @@ def _pad(image: Image.Image, size: int) -> Pixels:
     top, left = (size - height) // 2, (size - width) // 2
     pixels[top : top + height, left : left + width] = inner
     return pixels
+
+
+def _silence_pillow() -> None:
+    """Turns off what Pillow warns of: sizes (checked here), damaged EXIF (ignored), nothing to act on.
+
+    For good: of two threads in `warnings.catch_warnings` the later one puts back the filters of the earlier.
+    """
+    if warnings.filters[:1] != [("ignore", None, Warning, re.compile(_PILLOW), 0)]:
+        warnings.filterwarnings("ignore", module=_PILLOW)
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:

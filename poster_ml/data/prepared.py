@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from poster_ml import __version__
-from poster_ml.data.decoding import PreparedPoster, prepare_posters
+from poster_ml.data.decoding import prepare_posters
 from poster_ml.data.duplicates import PRINT_LENGTH, duplicate_table, find_groups
-from poster_ml.data.images import FITS
+from poster_ml.data.images import FITS, Pixels
 from poster_ml.data.leakage import leakage_summary
 from poster_ml.data.reading import FORMAT_VERSION, PREPARED, PreparedDataset
-from poster_ml.data.splits import FRACTIONS, KINDS, SPLITS, assign_splits
-from poster_ml.data.writer import ArrayWriter, check_space
-from poster_ml.errors import DatasetError, nearest
+from poster_ml.data.splits import FRACTIONS, KINDS, SPLITS, assign_splits, check_choice
+from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
@@ -28,38 +28,14 @@ from poster_ml.seeding import generator
 __all__ = ["PreparedDataset", "prepare"]
 
 TABLE_COLUMNS = ("movie_id", "title", "year", "genres", "label", "tomatometer_rating", "image")
-REJECTED_COLUMNS = ("row", "movie_id", "reason")
 INDEX_COLUMNS = (
     "movie_id", "title", "year", "genres", "label", "tomatometer_rating", "split", "duplicate_group",
     "sha256", "width", "height", "row", "file_bytes", "format", "perceptual_hash",
 )  # fmt: skip
+FILE_FACTS = ["sha256", "width", "height", "file_bytes", "format", "perceptual_hash"]
 MIN_SIZE, MAX_SIZE = 16, 2048
 
 Fractions = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What was asked for; goes into the manifest as it is."""
-
-    size: int
-    fit: str
-    split: str
-    seed: int
-    limit: int
-    fractions: Fractions | None
-
-    def check(self) -> None:
-        if not MIN_SIZE <= self.size <= MAX_SIZE:
-            raise DatasetError(f"size must be between {MIN_SIZE} and {MAX_SIZE} pixels, got {self.size}")
-        if self.fit not in FITS:
-            raise DatasetError(f"fit {self.fit!r} is not one of {', '.join(FITS)}{nearest(self.fit, FITS)}")
-        if self.split not in KINDS:
-            raise DatasetError(
-                f"split {self.split!r} is not one of {', '.join(KINDS)}{nearest(self.split, KINDS)}"
-            )
-        if self.limit < 0:
-            raise DatasetError(f"limit must be 0 (all posters) or more, got {self.limit}")
 
 
 def prepare(  # noqa: PLR0913 - one argument per option of the command
@@ -95,31 +71,48 @@ def prepare(  # noqa: PLR0913 - one argument per option of the command
     Raises: DatasetError where no dataset can be made of it; OutputError where `out` holds other files; the
         old one stays.
     """
-    options = _Options(size, fit, split, seed, limit, fractions)
-    options.check()
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise DatasetError(f"size must be between {MIN_SIZE} and {MAX_SIZE} pixels, got {size}")
+    check_choice("fit", fit, FITS)
+    check_choice("split", split, KINDS)
+    if limit < 0:
+        raise DatasetError(f"limit must be 0 (all posters) or more, got {limit}")
     rows = _numbered(table)
-    dropped = [
-        (int(row), str(name), str(why)) for row, name, why in rejected[list(REJECTED_COLUMNS)].to_numpy()
-    ]
-    rows, refused = _without_unusable(rows)
-    dropped += refused
-    rows, left_out = _limited(rows, options)
-    dropped += left_out
-    check_space(out, len(rows), size)
+    rows["reason"] = _unusable(rows)
+    _limit(rows, split, seed, limit)
+    _check_space(out, int((rows["reason"] == "").sum()), size)
 
     with atomic_folder(out, PREPARED) as folder:
-        index, prints, digest, refused = _write_images(rows, folder / "images.npy", options, workers)
-        dropped += refused
-        _check_enough(index, len(table) + len(rejected), dropped)
+        index, prints, digest = _write_images(rows, folder / "images.npy", size, fit, workers)
+        dropped = _dropped(rejected, rows)
+        reasons = dict(Counter(str(why).split(":")[0] for why in dropped["reason"]).most_common())
+        _check_enough(index, len(table) + len(rejected), reasons)
         hashes = np.array([int(value, 16) for value in index["perceptual_hash"]], np.uint64)
         index["duplicate_group"] = find_groups(hashes, prints, list(index["sha256"]))
         index = assign_splits(index, split, seed=seed, fractions=fractions)[list(INDEX_COLUMNS)]
         index_bytes = index.to_csv(index=False, lineterminator="\n").encode()
         (folder / "index.csv").write_bytes(index_bytes)
         digest.update(index_bytes)
-        reasons = _write_rejected(dropped, folder / "rejected.csv")
+        dropped.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
         duplicate_table(index).to_csv(folder / "duplicates.csv", index=False, lineterminator="\n")
-        manifest = _manifest(index, options, source, reasons) | {"fingerprint": digest.hexdigest()}
+        shares = None if split == "study" else list(fractions or FRACTIONS)
+        # Nothing in it depends on when or on how many cores it was made.
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "created_by": f"poster-ml {__version__}",
+            "options": {
+                "size": size, "fit": fit, "split": split, "seed": seed, "limit": limit, "fractions": shares,
+            },
+            "source": source or {},
+            "shape": [len(index), size, size, 3],
+            "counts": {
+                "rows": len(index) + len(dropped), "accepted": len(index), "rejected": len(dropped),
+            },
+            "rejected_by_reason": reasons,
+            "class_balance": {name: _balance(index.loc[index["split"] == name, "label"]) for name in SPLITS},
+            "duplicates": _duplicates(index),
+            "fingerprint": digest.hexdigest(),
+        }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return PreparedDataset.open(out)
 
@@ -135,92 +128,102 @@ def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _without_unusable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str, str]]]:
-    """Takes out rows without a file, and later rows of a movie that has one; returns rows and reasons."""
-    reasons: dict[int, str] = {}
+def _unusable(rows: pd.DataFrame) -> list[str]:
+    """Says of every row why it has no poster, or that its movie has one already; "" where it can be used."""
+    reasons: list[str] = []
     seen: dict[str, int] = {}
-    for position, (movie_id, image, row) in enumerate(
-        zip(rows["movie_id"], rows["image"], rows["row"], strict=True)
-    ):
+    for movie_id, image, row in zip(rows["movie_id"], rows["image"], rows["row"], strict=True):
+        reason = ""
         if pd.isna(image) or not str(image):
-            reasons[position] = "missing file: no poster for this movie"
+            reason = "missing file: no poster for this movie"
         elif not Path(str(image)).is_file():
-            reasons[position] = f"missing file: {Path(str(image)).name}"
+            reason = f"missing file: {Path(str(image)).name}"
         elif movie_id in seen:
-            reasons[position] = f"repeated movie_id: already in row {seen[movie_id]}"
+            reason = f"repeated movie_id: already in row {seen[movie_id]}"
         else:
             seen[movie_id] = int(row)
-    positions = list(reasons)
-    named = rows.iloc[positions][["row", "movie_id"]].to_numpy()
-    refused = [(int(row), name, reasons[at]) for at, (row, name) in zip(positions, named, strict=True)]
-    return rows.drop(index=rows.index[positions]), refused
+        reasons.append(reason)
+    return reasons
 
 
-def _limited(rows: pd.DataFrame, options: _Options) -> tuple[pd.DataFrame, list[tuple[int, str, str]]]:
-    if not 0 < options.limit < len(rows):
-        return rows, []
-    chosen = np.zeros(len(rows), np.bool_)
-    if options.split == "study":
-        chosen[: options.limit] = True
-    else:
-        random = generator(options.seed, "limit")
-        chosen[random.choice(len(rows), options.limit, replace=False)] = True
-    reason = f"left out: --limit {options.limit}"
-    left_out = [(int(row), name, reason) for row, name in rows.loc[~chosen, ["row", "movie_id"]].to_numpy()]
-    return rows[chosen], left_out
+def _limit(rows: pd.DataFrame, split: str, seed: int, limit: int) -> None:
+    """Gives the usable rows beyond `limit` a reason why they are left out."""
+    usable = np.flatnonzero(rows["reason"] == "")
+    if not 0 < limit < len(usable):
+        return
+    chosen = np.arange(limit)
+    if split != "study":
+        chosen = generator(seed, "limit").choice(len(usable), limit, replace=False)
+    rows.loc[np.delete(usable, chosen), "reason"] = f"left out: --limit {limit}"
+
+
+def _check_space(folder: Path, posters: int, size: int) -> None:
+    """Refuses to start what the disk cannot hold: DatasetError with what is needed and what is free."""
+    needed = posters * size * size * 3
+    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise DatasetError(
+            f"{posters} posters of {size} x {size} need {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free at {existing}; free some, or take a smaller --size or a --limit"
+        )
 
 
 def _write_images(
-    rows: pd.DataFrame, path: Path, options: _Options, workers: int | None
-) -> tuple[pd.DataFrame, Any, Any, list[tuple[int, str, str]]]:
-    """Decodes every row's file into `path`.
+    rows: pd.DataFrame, path: Path, size: int, fit: str, workers: int | None
+) -> tuple[pd.DataFrame, Pixels, hashlib._Hash]:
+    """Decodes the file of every row without a reason into `path`; who cannot be decoded gets a reason.
+
+    The file is written as a stream, its length put in at the end: pages of a memory map that were written to
+    count as the process's memory until the system takes them back, 2.4 GB at 16,000 posters.
 
     Returns: the accepted rows with what the files told, their colour prints (N, 768), the running digest of
-        the pixels, and the refused rows.
+        the pixels.
     """
-    files = [Path(str(image)) for image in rows["image"]]
-    accepted: list[int] = []
-    told: list[tuple[object, ...]] = []
-    prints = np.empty((len(rows), PRINT_LENGTH), np.uint8)
-    refused: list[tuple[int, str, str]] = []
-    results = prepare_posters(files, options.size, options.fit, workers)
-    named = list(zip(rows["row"], rows["movie_id"], strict=True))
-    with ArrayWriter(path, options.size) as writer:
-        for position, poster in enumerate(progress(results, "decoding posters", total=len(rows))):
-            if not isinstance(poster, PreparedPoster):
-                refused.append((int(named[position][0]), named[position][1], poster))
+    digest = hashlib.sha256()
+    facts: dict[int, list[object]] = {}
+    prints: list[Pixels] = []
+    wanted = rows[rows["reason"] == ""]
+    posters = prepare_posters([Path(str(image)) for image in wanted["image"]], size, fit, workers)
+    posters = progress(posters, "decoding posters", total=len(wanted))
+    with path.open("wb") as file:
+        _write_header(file, 0, size)
+        for row, poster in zip(wanted.index, posters, strict=True):
+            if isinstance(poster, str):
+                rows.loc[row, "reason"] = poster
                 continue
-            prints[writer.count] = poster.colour_print
-            writer.append(poster.pixels)
-            accepted.append(position)
-            facts = (poster.sha256, poster.width, poster.height, poster.file_bytes, poster.format)
-            told.append((*facts, f"{poster.perceptual_hash:016x}"))
-    columns = ["sha256", "width", "height", "file_bytes", "format", "perceptual_hash"]
-    index = rows.iloc[accepted].reset_index(drop=True)
-    index[columns] = pd.DataFrame(told, columns=columns)
-    return _typed(index), prints[: writer.count], writer.digest, refused
+            file.write(poster.pixels.data)
+            digest.update(poster.pixels.data)
+            prints.append(poster.colour_print)
+            facts[row] = [getattr(poster, name) for name in FILE_FACTS]
+        file.seek(0)
+        _write_header(file, len(facts), size)
+    index = rows.loc[list(facts)].reset_index(drop=True)
+    index[FILE_FACTS] = pd.DataFrame(list(facts.values()), columns=FILE_FACTS)
+    index[["title", "genres"]] = index[["title", "genres"]].fillna("").astype(str)
+    index = index.astype({"year": "Int64", "label": np.int64, "tomatometer_rating": np.float64})
+    return index, np.array(prints, np.uint8).reshape(-1, PRINT_LENGTH), digest
 
 
-def _typed(index: pd.DataFrame) -> pd.DataFrame:
-    index["title"] = index["title"].fillna("").astype(str)
-    index["genres"] = index["genres"].fillna("").astype(str)
-    index["year"] = index["year"].astype("Int64")
-    index["label"] = index["label"].astype(np.int64)
-    index["tomatometer_rating"] = index["tomatometer_rating"].astype(np.float64)
-    return index
+def _write_header(file: BinaryIO, count: int, size: int) -> None:
+    """Writes the header of a `.npy` file; NumPy pads it so that the length does not depend on `count`."""
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _kind(reason: str) -> str:
-    return reason.split(":", 1)[0]
+def _dropped(rejected: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows rejected before and those with a reason now, in the order of the input."""
+    types: dict[str, Any] = {"row": "int64", "movie_id": str, "reason": str}
+    parts = [part[list(types)].astype(types) for part in (rejected, rows[rows["reason"] != ""])]
+    return pd.concat(parts).sort_values("row", kind="stable", ignore_index=True)
 
 
-def _check_enough(index: pd.DataFrame, rows: int, dropped: Sequence[tuple[int, str, str]]) -> None:
+def _check_enough(index: pd.DataFrame, rows: int, reasons: Mapping[str, int]) -> None:
     """Refuses a dataset of which nothing can be learned, and says what became of the rows."""
     fresh = int((index["label"] == 1).sum())
     if fresh and fresh < len(index):
         return
-    common = Counter(_kind(reason) for _, _, reason in dropped).most_common(3)
-    why = ", ".join(f"{count} x {kind}" for kind, count in common)
+    why = ", ".join(f"{count} x {kind}" for kind, count in list(reasons.items())[:3])
     have = f"all {len(index)} usable posters are {'Fresh' if fresh else 'Rotten'}" if len(index) else ""
     found = have or "no poster can be used"
     raise DatasetError(
@@ -230,27 +233,17 @@ def _check_enough(index: pd.DataFrame, rows: int, dropped: Sequence[tuple[int, s
     )
 
 
-def _write_rejected(dropped: list[tuple[int, str, str]], path: Path) -> dict[str, int]:
-    """Writes the rejected rows in the order of the input; returns how many of each kind, most first."""
-    table = pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS)).sort_values("row", kind="stable")
-    table.to_csv(path, index=False, lineterminator="\n")
-    return dict(Counter(_kind(reason) for _, _, reason in dropped).most_common())
+def _balance(labels: pd.Series) -> dict[str, float]:
+    fresh = int(labels.sum())
+    return {
+        "posters": len(labels),
+        "fresh": fresh,
+        "rotten": len(labels) - fresh,
+        "fresh_share": round(fresh / len(labels), 6),
+    }
 
 
-def _manifest(
-    index: pd.DataFrame, options: _Options, source: dict[str, Any] | None, reasons: dict[str, int]
-) -> dict[str, Any]:
-    """Describes the dataset; nothing in it depends on when or on how many cores it was made."""
-    balance: dict[str, dict[str, float]] = {}
-    for name in SPLITS:
-        labels = index.loc[index["split"] == name, "label"]
-        fresh = int(labels.sum())
-        balance[name] = {
-            "posters": len(labels),
-            "fresh": fresh,
-            "rotten": len(labels) - fresh,
-            "fresh_share": round(fresh / len(labels), 6),
-        }
+def _duplicates(index: pd.DataFrame) -> dict[str, Any]:
     duplicates = leakage_summary(index)
     study: int | None = 0
     if duplicates["duplicate_groups"]:
@@ -259,16 +252,4 @@ def _manifest(
             study = leakage_summary(index, "study", seed=42)["leaking_pairs"]
         except DatasetError:
             study = None
-    fractions = None if options.split == "study" else list(options.fractions or FRACTIONS)
-    refused = sum(reasons.values())
-    return {
-        "format_version": FORMAT_VERSION,
-        "created_by": f"poster-ml {__version__}",
-        "options": {**vars(options), "fractions": fractions},
-        "source": source or {},
-        "shape": [len(index), options.size, options.size, 3],
-        "counts": {"rows": len(index) + refused, "accepted": len(index), "rejected": refused},
-        "rejected_by_reason": reasons,
-        "class_balance": balance,
-        "duplicates": {**duplicates, "leaking_pairs_under_study_split": study},
-    }
+    return {**duplicates, "leaking_pairs_under_study_split": study}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.data.regions import Pixels, region_features
+from poster_ml.data.images import Pixels
+from poster_ml.data.regions import region_features
 from poster_ml.progress import progress
 
 if TYPE_CHECKING:

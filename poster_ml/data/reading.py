@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.data.images import Pixels
-from poster_ml.data.splits import SPLITS
-from poster_ml.data.writer import pixel_digest
-from poster_ml.errors import DatasetError, nearest
+from poster_ml.data.splits import SPLITS, check_choice
+from poster_ml.errors import DatasetError
 from poster_ml.files import FolderResult
 from poster_ml.seeding import generator
 
@@ -90,8 +90,7 @@ class PreparedDataset:
 
         Raises: DatasetError for a split or limit that cannot be.
         """
-        if split not in SPLITS:
-            raise DatasetError(f"split {split!r} is not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
+        check_choice("split", split, SPLITS)
         if limit < 0:
             raise DatasetError(f"limit must be 0 (all posters) or more, got {limit}")
         inside = np.flatnonzero((self.index["split"] == split).to_numpy()).astype(np.int64)
@@ -118,6 +117,17 @@ class PreparedDataset:
         digest.update((self.folder / "index.csv").read_bytes())
         if digest.hexdigest() != self.fingerprint:
             raise _broken(self.folder, "images.npy or index.csv is not what was written")
+
+
+def pixel_digest(path: Path) -> hashlib._Hash:
+    """Returns the SHA-256 of a `.npy` file's data without its header, read in pieces of 8 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        np.lib.format.read_magic(handle)
+        np.lib.format.read_array_header_1_0(handle)
+        while data := handle.read(8 * 2**20):
+            digest.update(data)
+    return digest
 
 
 def _map_images(path: Path) -> Any:

@@ -6,13 +6,14 @@ means). Colour distances are taken in CIE Lab, where equal steps look about equa
 
 from __future__ import annotations
 
-import colorsys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
+from poster_ml.data.images import Pixels
+
 FEATURE_SIDE = 64  # features are measured on posters reduced to this side: 2 ms instead of 40
 SMALLEST_REGION = 0.003  # of the poster's area; smaller ones join a neighbour
 SAME_COLOR = 14.0  # Lab units: two neighbours this close are one region
@@ -106,13 +107,11 @@ def color_regions(labels: npt.NDArray[np.int32]) -> Pixels:
 
     Returns: (H, W, 3) uint8.
     """
-    saturations, values = (0.55, 0.75, 0.4), (0.95, 0.7, 0.85)
-    palette = np.array(
-        [
-            colorsys.hsv_to_rgb((number * 0.618034) % 1.0, saturations[number % 3], values[number % 3])
-            for number in range(int(labels.max()) + 1)
-        ]
-    )
+    from matplotlib.colors import hsv_to_rgb
+
+    number = np.arange(labels.max() + 1)
+    saturation, value = np.array([0.55, 0.75, 0.4])[number % 3], np.array([0.95, 0.7, 0.85])[number % 3]
+    palette = hsv_to_rgb(np.stack([number * 0.618034 % 1, saturation, value], axis=-1))
     palette[np.bincount(labels.ravel()).argmax()] = 0.92
     return np.asarray(np.rint(255 * palette), np.uint8)[labels]
 
@@ -127,7 +126,8 @@ def region_features(image: Pixels) -> dict[str, float]:
         small_region_share, the area in regions below a hundredth of the poster; and region_evenness in
         [0, 1], the entropy of the area shares over its maximum: 1 where all regions are equally large.
     """
-    small = _reduce(image)
+    reduced = Image.fromarray(image).resize((FEATURE_SIDE, FEATURE_SIDE), Image.Resampling.BOX)
+    small = np.asarray(reduced)
     labels = mark_regions(small)
     shares = np.bincount(labels.ravel()) / labels.size
     count = len(shares)
@@ -196,13 +196,6 @@ def _noise(values: npt.NDArray[np.floating[Any]]) -> float:
     mask = np.outer([1, -2, 1], [1, -2, 1]).astype(values.dtype)
     response = [np.abs(convolve(values[..., channel], mask)) for channel in range(3)]
     return float(np.median(response)) / (0.6745 * 6)
-
-
-def _reduce(image: Pixels) -> Pixels:
-    from PIL import Image
-
-    picture = Image.fromarray(image).resize((FEATURE_SIDE, FEATURE_SIDE), Image.Resampling.BOX)
-    return np.asarray(picture)
 
 
 def _lab(image: Pixels) -> Any:

@@ -7,6 +7,8 @@ grouped     as stratified, and near-identical posters never sit on two sides
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -37,8 +39,7 @@ def assign_splits(
 
     Raises: DatasetError naming at most ten offending movie_ids, or the split that would lack a class.
     """
-    if kind not in KINDS:
-        raise DatasetError(f"split {kind!r} is not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    check_choice("split", kind, KINDS)
     if kind == "study" and fractions is not None:
         raise ValueError(f"the study's fractions are fixed, got {fractions=}")
     _check_index(index)
@@ -53,6 +54,12 @@ def assign_splits(
         positions = _grouped(labels, groups, shares, seed)
     _check_classes(labels, positions, kind)
     return index.assign(split=np.asarray(SPLITS, dtype=object)[positions])
+
+
+def check_choice(what: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises a DatasetError that lists what is allowed, where `value` is none of it."""
+    if value not in allowed:
+        raise DatasetError(f"{what} {value!r} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
 
 
 def _study(count: int, seed: int) -> Counts:

@@ -167,11 +167,9 @@ def _split_rows(text: str) -> list[list[str]]:
     lines = lines[above:]
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        rows, line_counts, lone_quotes = _read_rows(lines, delimiter)
+        rows, lone_quotes = _read_rows(lines, delimiter)
     finally:
         csv.field_size_limit(limit)
-    if sum(line_counts) != len(lines):
-        raise RuntimeError(f"{len(lines)} lines of the table, {sum(line_counts)} of them read")
     if lone_quotes and delimiter in "\t|" and '"' not in lines[0] and '""' not in text:
         # IMDb's tables are never quoted: then every line is a row, and every quote belongs to a title.
         unquoted = [_split_line(line, delimiter) for line in lines if line.strip()]
@@ -192,16 +190,15 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
     return max(",\t;|", key=lambda delimiter: len(next(csv.reader([lines[0]], delimiter=delimiter)))), 0
 
 
-def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], list[int], bool]:
+def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], bool]:
     """Reads CSV lines so that no lone quote can join rows unseen.
 
     A quoted field may hold line breaks. But where quotes are not as CSV wants them, or would put lines into a
     field that are rows themselves, one line is read alone, and reading begins anew with the next.
 
-    Returns: the rows ([] for an empty line), the number of lines of each, and whether any was read alone.
+    Returns: the rows ([] for an empty line), and whether any line was read alone.
     """
     rows: list[list[str]] = []
-    line_counts: list[int] = []
     lone_quotes = False
     done = 0
     while done < len(lines):
@@ -215,14 +212,12 @@ def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], l
                 if parts and rows and _hides_rows(row, parts, len(rows[0]), f"{delimiter} " in lines[0]):
                     break
                 rows.append(row)
-                line_counts.append(count)
                 done += count
         if done < len(lines):
             lone_quotes = True
             rows.append(_read_alone(lines[done], delimiter, len(rows[0]) if rows else 0))
-            line_counts.append(1)
             done += 1
-    return rows, line_counts, lone_quotes
+    return rows, lone_quotes
 
 
 def _hides_rows(row: list[str], parts: list[list[str]], width: int, spaced: bool) -> bool:

@@ -31,7 +31,6 @@ COLUMNS = (
     "row",
     "source_id",
 )
-_NO_COLUMNS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class MovieTable:
 def read_table(
     path: Path,
     *,
-    columns: Mapping[str, str] = _NO_COLUMNS,
+    columns: Mapping[str, str] | None = None,
     dialect: str | None = None,
     score_threshold: float | None = None,
     require: tuple[str, ...] = (),
@@ -84,15 +83,13 @@ def read_table(
     """
     raw = read_raw(path)
     header = [str(name) for name in raw.frame.columns]
-    layout = resolve(header, str(path), columns, dialect, score_threshold)
+    layout = resolve(header, str(path), columns or {}, dialect, score_threshold)
     for role in require:
         require_role(layout, role, header, str(path))
     movies = _movies(raw.frame, layout, path)
     reasons = _reasons(movies, raw, layout, path)
     rejected = _rejected(movies, reasons, raw)
     kept = movies[reasons == ""].astype({"label": "int64"}).reset_index(drop=True)
-    if sorted([*kept["row"], *rejected["row"]]) != list(range(1, len(raw.frame) + len(raw.malformed) + 1)):
-        raise RuntimeError(f"{path}: a row is neither among the movies nor among the rejected")
     notes = tuple(_notes(kept, raw.frame, layout))
     return MovieTable(kept.loc[:, list(COLUMNS)], rejected, layout, raw.encoding, notes)
 
@@ -137,8 +134,10 @@ def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
         score = numbers("score", -1e9, 1e9)
         label = (score >= layout.score_threshold).astype("Int64").mask(score.isna())
     link = cells("link").map(fields.link_name)
-    movie_id = fields.unique_names(cells("movie_id"))
-    ids = _ids(movie_id, cells("imdb_id"), link, title, year)
+    movie_id = ids = fields.unique_names(cells("movie_id"))
+    titles = pd.Series(list(map(fields.title_id, title, year)), index=frame.index, dtype=object)
+    for other in (cells("imdb_id").map(fields.imdb_id), link, titles):
+        ids = ids.where(ids != "", other)
     return pd.DataFrame(
         {
             "movie_id": ids,
@@ -157,68 +156,40 @@ def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     )
 
 
-def _ids(
-    movie_id: pd.Series, imdb_id: pd.Series, link: pd.Series, title: pd.Series, year: pd.Series
-) -> pd.Series:
-    """Gives every row the first id it has; "" where it has nothing, not even a title."""
-    ids = movie_id.where(movie_id != "", imdb_id.map(fields.imdb_id))
-    ids = ids.where(ids != "", link)
-    bare = ids == ""
-    if bare.any():
-        made = title[bare].to_frame("title").assign(year=year[bare])
-        ids = ids.mask(
-            bare, made.apply(lambda row: fields.title_id(row["title"], row["year"]), axis="columns")
-        )
-    return ids
-
-
 def _reasons(movies: pd.DataFrame, raw: RawTable, layout: Layout, path: Path) -> pd.Series:
     """Says per row why it cannot be used; "" where it can."""
     import pandas as pd
 
     reasons = pd.Series("", index=movies.index, dtype=object)
     by_score = layout.score_threshold is not None
-    column = layout.columns["score" if by_score else "label"]
+    role, allowed = ("score", "a number") if by_score else ("label", fields.ALLOWED_LABELS)
+    column = layout.columns[role]
     unusable = movies["label"].isna()
     found = raw.frame.loc[unusable, column].str.strip()
     filled = int((fields.clean(raw.frame[column]) != "").sum())
     unreadable = int((fields.clean(found) != "").sum())
     if unusable.all() or (by_score and 2 * unreadable > filled):
-        role, allowed = ("score", "a number") if by_score else ("label", fields.ALLOWED_LABELS)
         values = shorten(found.value_counts().index, limit=8) if len(found) else "none"
         few = "no row has" if unusable.all() else f"only {filled - unreadable} of {filled} rows have"
         raise TableError(
             f"{path}: {few} a usable label in column {column!r}: found {values}; allowed is {allowed}; "
             f"name another column with --column {role}=NAME"
         )
-    what = "no score" if by_score else "no label"
-    reasons = reasons.mask(unusable, f"{what}: {column} is '" + found.str.slice(0, 60) + "'")
+    reasons = reasons.mask(unusable, f"no {role}: {column} is '" + found.str.slice(0, 60) + "'")
     short = pd.Series(raw.short, dtype=object).reindex(reasons.index)
     reasons = reasons.mask(unusable & short.notna(), short)
     reasons = reasons.mask(movies["movie_id"] == "", "no id: no link or title to tell the movie by either")
     usable = movies[reasons == ""]
-    later = usable[usable.duplicated("movie_id")]
-    if later.empty:
-        return reasons
-    first = usable.drop_duplicates("movie_id").set_index("movie_id").loc[later["movie_id"]]
-    contrary = pd.Series(first["label"].to_numpy() != later["label"].to_numpy(), index=later.index)
-    doubled = pd.Series(
-        "repeated movie_id: already in row " + first["row"].astype(str).to_numpy(), index=later.index
-    )
-    return reasons.mask(
-        reasons.index.isin(later.index), doubled + contrary.map({True: ", with the other label", False: ""})
-    )
+    first = usable.groupby("movie_id")[["row", "label"]].transform("first")
+    repeated = "repeated movie_id: already in row " + first["row"].astype(str)
+    repeated = repeated.mask(first["label"] != usable["label"], repeated + ", with the other label")
+    return reasons.mask(movies.index.isin(usable.index[usable.duplicated("movie_id")]), repeated)
 
 
 def _rejected(movies: pd.DataFrame, reasons: pd.Series, raw: RawTable) -> pd.DataFrame:
     import pandas as pd
 
-    bad = reasons != ""
-    unusable = movies.loc[bad, ["row", "source_id"]].rename(columns={"source_id": "movie_id"})
-    malformed = pd.DataFrame(
-        {"row": list(raw.malformed), "movie_id": "", "reason": list(raw.malformed.values())}
-    )
-    parts = [part for part in (unusable.assign(reason=reasons[bad]), malformed) if len(part)]
-    if not parts:
-        return malformed.astype({"row": "int64"})
-    return pd.concat(parts).astype({"row": "int64"}).sort_values("row", kind="stable").reset_index(drop=True)
+    unusable = movies[["row", "source_id"]].assign(reason=reasons)[reasons != ""]
+    malformed = [(row, "", reason) for row, reason in raw.malformed.items()]
+    table = pd.DataFrame([*unusable.to_numpy(), *malformed], columns=["row", "movie_id", "reason"])
+    return table.astype({"row": "int64"}).sort_values("row", kind="stable", ignore_index=True)

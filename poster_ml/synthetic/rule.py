@@ -6,7 +6,6 @@ figures). Its score is t - c, and its clean label is Fresh where the score is po
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,17 +77,12 @@ def best_possible(bayes_accuracy: float, confounders: Confounders) -> tuple[floa
     fresh = float(joint[0].prod() + joint[1].prod())
     of_fresh = CLEAN_FRESH * bayes_accuracy / fresh
     of_rotten = CLEAN_FRESH * (1 - bayes_accuracy) / (1 - fresh)
-    rates = [(of_rotten, of_fresh)]  # probability of the positive sign for (Rotten, Fresh)
-    planted = (confounders.palette, confounders.shortcut)
-    rates.extend(((1 - strength) / 2, (1 + strength) / 2) for strength in planted)
-    given: dict[int, list[float]] = {0: [], 1: []}
-    for signs in itertools.product((False, True), repeat=len(rates)):
-        for label in (0, 1):
-            chances = [
-                rate[label] if sign else 1 - rate[label] for sign, rate in zip(signs, rates, strict=True)
-            ]
-            given[label].append(float(np.prod(chances)))
-    rotten_chance, fresh_chance = np.array(given[0]), np.array(given[1])
+    chances = np.array([[of_rotten], [of_fresh]])  # (Rotten and Fresh, every combination of signs)
+    chances = np.concatenate([chances, 1 - chances], axis=1)
+    for strength in (confounders.palette, confounders.shortcut):
+        agrees = np.array([[1 - strength], [1 + strength]]) / 2
+        chances = np.concatenate([chances * agrees, chances * (1 - agrees)], axis=1)
+    rotten_chance, fresh_chance = chances
     accuracy = np.maximum(fresh * fresh_chance, (1 - fresh) * rotten_chance).sum()
     posterior = fresh * fresh_chance / np.maximum(fresh * fresh_chance + (1 - fresh) * rotten_chance, 1e-300)
     above = posterior[:, None] - posterior[None, :]

@@ -14,8 +14,8 @@ what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from poster_ml.errors import DatasetError
 from poster_ml.files import FolderResult, atomic_folder, check_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
-from poster_ml.synthetic.drawing import GRIDS, Drawing, Plan, draw_poster
+from poster_ml.synthetic.drawing import GRIDS, Plan, draw_poster
 from poster_ml.synthetic.rule import (
     CLEAN_FRESH,
     GAP,
@@ -81,14 +81,6 @@ class SyntheticSummary:
     majority_accuracy: float
 
 
-@dataclass(frozen=True)
-class _Poster:
-    row: dict[str, object]
-    drawing: Drawing
-    label: int
-    clean_label: int
-
-
 def write_posters(
     out: Path,
     *,
@@ -117,44 +109,48 @@ def write_posters(
     Raises: DatasetError for values out of range; OutputError for a folder with other things in it.
     """
     confounders = confounders or Confounders()
-    _check(out, count, seed, bayes_accuracy, width, height, confounders)
+    _check(count, seed, bayes_accuracy, width, height, confounders)
+    check_output_folder(out, RESULT, "OUT")
     import pandas as pd
 
     rows: list[dict[str, object]] = []
     regions: list[list[object]] = []
-    labels, clean = [], []
+    labels, clean_labels = np.empty(count, np.int64), np.empty(count, np.int64)
     with atomic_folder(out, RESULT) as folder:
         (folder / "posters").mkdir()
-        posters = _draw_all(count, seed, bayes_accuracy, width, height, confounders)
-        for poster in progress(posters, "drawing posters", total=count):
-            identity = poster.row["movie_id"]
-            poster.drawing.image.save(folder / "posters" / f"{identity}.jpg", quality=90)
-            rows.append(poster.row)
-            regions.extend([identity, kind, *asdict(box).values()] for kind, box in poster.drawing.regions)
-            labels.append(poster.label)
-            clean.append(poster.clean_label)
+        for at in progress(range(count), "drawing posters"):
+            # Separate streams: another accuracy or confounder changes labels, not layouts.
+            random = partial(generator, seed, "synthetic", at + 1)
+            label_random = random("label")
+            clean_labels[at] = label_random.random() < CLEAN_FRESH
+            labels[at] = clean_labels[at] if label_random.random() < bayes_accuracy else 1 - clean_labels[at]
+            row = _table_row(at + 1, int(labels[at]), confounders, random("table"))
+            plan = _plan(
+                str(row["title"]), int(clean_labels[at]), int(labels[at]), confounders, random("plan")
+            )
+            drawing = draw_poster(plan, width, height, random("drawing"))
+            drawing.image.save(folder / "posters" / f"{row['movie_id']}.jpg", quality=90)
+            rows.append(row)
+            regions.extend([row["movie_id"], kind, *astuple(box)] for kind, box in drawing.regions)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(folder / "movies.csv", index=False)
         pd.DataFrame(regions, columns=REGION_COLUMNS).to_csv(folder / "regions.csv", index=False)
-        summary = _summarise(out, seed, bayes_accuracy, confounders, np.array(labels), np.array(clean))
+        accuracy, area = best_possible(bayes_accuracy, confounders)
+        fresh = float(labels.mean())
+        summary = SyntheticSummary(
+            folder=out,
+            count=count,
+            seed=seed,
+            bayes_accuracy=bayes_accuracy,
+            best_accuracy=round(accuracy, 6),
+            best_roc_auc=round(area, 6),
+            achieved_accuracy=float((labels == clean_labels).mean()),
+            fresh_share=fresh,
+            majority_accuracy=max(fresh, 1 - fresh),
+        )
         facts = asdict(summary) | {"width": width, "height": height, "confounders": asdict(confounders)}
         del facts["folder"]
         (folder / "synthetic.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return summary
-
-
-def _draw_all(
-    count: int, seed: int, bayes_accuracy: float, width: int, height: int, confounders: Confounders
-) -> Iterator[_Poster]:
-    for number in range(1, count + 1):
-        # Separate streams: another accuracy or confounder changes labels, not layouts.
-        label_random = generator(seed, "synthetic", number, "label")
-        plan_random = generator(seed, "synthetic", number, "plan")
-        clean_label = int(label_random.random() < CLEAN_FRESH)
-        label = clean_label if label_random.random() < bayes_accuracy else 1 - clean_label
-        row = _table_row(number, label, confounders, generator(seed, "synthetic", number, "table"))
-        plan = _plan(str(row["title"]), clean_label, label, confounders, plan_random)
-        drawing = draw_poster(plan, width, height, generator(seed, "synthetic", number, "drawing"))
-        yield _Poster(row, drawing, label, clean_label)
 
 
 def _follows(label: int, strength: float, random: np.random.Generator) -> bool:
@@ -214,37 +210,8 @@ def _table_row(
     }
 
 
-def _summarise(
-    out: Path,
-    seed: int,
-    bayes_accuracy: float,
-    confounders: Confounders,
-    labels: np.ndarray,
-    clean: np.ndarray,
-) -> SyntheticSummary:
-    accuracy, area = best_possible(bayes_accuracy, confounders)
-    fresh = float(labels.mean())
-    return SyntheticSummary(
-        folder=out,
-        count=len(labels),
-        seed=seed,
-        bayes_accuracy=bayes_accuracy,
-        best_accuracy=round(accuracy, 6),
-        best_roc_auc=round(area, 6),
-        achieved_accuracy=float((labels == clean).mean()),
-        fresh_share=fresh,
-        majority_accuracy=max(fresh, 1 - fresh),
-    )
-
-
 def _check(
-    out: Path,
-    count: int,
-    seed: int,
-    bayes_accuracy: float,
-    width: int,
-    height: int,
-    confounders: Confounders,
+    count: int, seed: int, bayes_accuracy: float, width: int, height: int, confounders: Confounders
 ) -> None:
     # Comparisons are written so that NaN fails too.
     if not 20 <= count <= 99_999:
@@ -262,4 +229,3 @@ def _check(
     for name, strength in asdict(confounders).items():
         if not 0 <= strength <= 1:
             raise DatasetError(f"confounder {name} must be between 0 (absent) and 1 (always), got {strength}")
-    check_output_folder(out, RESULT, "OUT")

@@ -11,8 +11,8 @@ import numpy as np
 
 from poster_ml.data import exploration
 from poster_ml.data.exploration import Specimen
+from poster_ml.data.images import Pixels
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.data.regions import Pixels
 from poster_ml.errors import DatasetError
 from poster_ml.evaluation.audit import AuditResult, write_audit
 from poster_ml.figures import save_figure

@@ -70,15 +70,6 @@ def test_ids_as_the_table_spells_them(tmp_path: Path, movie_id: str, file: str):
     assert len(missing) == 0
 
 
-def test_a_missing_file_is_told_with_the_id_as_the_table_spells_it(tmp_path: Path):
-    touch(tmp_path, "posters/a.jpg")
-    (tmp_path / "table.csv").write_text(
-        "movie_id,tomatometer_status\na,Fresh\nMud #1,Fresh\n", encoding="utf-8"
-    )
-    _, missing = match_images(read_table(tmp_path / "table.csv").movies, tmp_path / "posters")
-    assert missing.to_numpy().tolist() == [[2, "Mud #1", "missing file: no image for this movie"]]
-
-
 def test_told_file_goes_before_id_and_id_before_link(tmp_path: Path):
     touch(tmp_path, "told.jpg", "id.jpg", "link.jpg")
     table = movies(("id", "link", "told.jpg"), ("id", "link", "gone.jpg"), ("other", "link", ""))
@@ -95,11 +86,13 @@ def test_exact_spelling_goes_first_and_jpeg_before_gif(tmp_path: Path):
 def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path: Path):
     touch(tmp_path, "a.jpg", "b.txt", ".c.jpg", "below/d.jpg")
     table = movies(("a", "", ""), ("b", "", ""), ("c", "", ""), ("d", "", ""))
+    table["source_id"] = ["a", "b #1", "c", "d"]
     matched, missing = match_images(table, tmp_path)
     assert "image" not in table.columns
     assert [bool(image) for image in matched["image"]] == [True, False, False, False]
     assert missing.to_numpy().tolist() == [
-        [row, name, "missing file: no image for this movie"] for row, name in ((2, "b"), (3, "c"), (4, "d"))
+        [row, name, "missing file: no image for this movie"]
+        for row, name in ((2, "b #1"), (3, "c"), (4, "d"))
     ]
 
 

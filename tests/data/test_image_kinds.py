@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
 from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES, is_image_name
 from poster_ml.data.images import decode_poster
+from poster_ml.errors import RequestError
 from poster_ml.workflows.predict import walk_posters
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
 
-def poster(kind: str) -> bytes:
-    """A file of two halves, red and blue, 90 x 120 pixels."""
-    image = Image.new("RGB", (90, 120), LEFT)
-    image.paste(RIGHT, (45, 0, 90, 120))
+def poster(kind: str, size: tuple[int, int] = (90, 120), left: tuple[int, int, int] = LEFT) -> bytes:
+    """A file of two halves, red and blue."""
+    image = Image.new("RGB", size, left)
+    image.paste(RIGHT, (size[0] // 2, 0, *size))
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
@@ -57,10 +59,19 @@ def test_a_file_of_every_ending_is_matched_and_scored(tmp_path: Path, suffix: st
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str) -> None:
     if kind in ("GIF", "BMP"):
-        with pytest.raises(ValueError, match="placeholders are, posters are not"):
+        with pytest.raises(RequestError, match="placeholders are, posters are not"):
             check_poster(poster(kind))
     else:
         assert check_poster(poster(kind)) in KINDS[kind]
+
+
+@pytest.mark.parametrize("shape", [(31, 60), (60, 300)])
+def test_what_preparation_refuses_is_not_downloaded(shape: tuple[int, int]) -> None:
+    for content in (poster("PNG", shape), poster("JPEG", (90, 120), left=RIGHT)):
+        with pytest.raises(RequestError) as refused:
+            decode_poster(content, 32)
+        with pytest.raises(RequestError, match=f"^{re.escape(str(refused.value))}$"):
+            check_poster(content)
 
 
 def test_hidden_files_and_other_endings_are_no_images() -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -165,13 +166,6 @@ def test_the_torture_folder_gives_exactly_the_right_rows(
     dataset.verify()
 
 
-def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path) -> None:
-    table = table_of(posters(tmp_path / "posters", 90))
-    one, two = (make(table, tmp_path / f"out{workers}", workers=workers) for workers in (1, 2))
-    for name in ("images.npy", "index.csv", "rejected.csv", "manifest.json"):
-        assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
-
-
 def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
     table = table_of(posters(tmp_path / "posters", 30))
     first = make(table, tmp_path / "a").fingerprint
@@ -267,6 +261,14 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"table lacks the columns missing=\['image'\]"):
         make(table.drop(columns="image"), tmp_path)
+
+
+def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=30_000))
+    assert error(table_of(posters(tmp_path / "posters", 20)), tmp_path / "not" / "yet") == (
+        f"20 posters of 32 x 32 need 0.0 GB, 0.0 GB are free at {tmp_path}; "
+        "free some, or take a smaller --size or a --limit"
+    )
 
 
 def test_an_error_leaves_the_old_dataset(tmp_path: Path) -> None:

@@ -286,40 +286,33 @@ def test_rejected_rows_have_number_id_and_reason(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "label"),
+    ("label", "texts"),
     [
-        ("Rotten", 0),
-        ("ROTTEN ", 0),
-        ("fresh", 1),
-        ("Certified-Fresh", 1),
-        ("Certified Fresh", 1),
-        ("certified_fresh", 1),
+        (0, ["Rotten", "ROTTEN "]),
+        (1, ["fresh", "Certified-Fresh", "Certified Fresh", "certified_fresh"]),
+        (None, ["", "1", "positive", "not fresh", "Fresh!"]),
     ],
 )
-def test_labels(text: str, label: int):
-    assert list(fields.labels(pd.Series([text]))) == [label]
-
-
-@pytest.mark.parametrize("text", ["", "1", "positive", "not fresh", "Fresh!"])
-def test_no_labels(text: str):
-    assert fields.labels(pd.Series([text])).isna().all()
+def test_labels(label: int | None, texts: list[str]):
+    read = fields.labels(pd.Series(texts))
+    assert [None if pd.isna(value) else value for value in read] == [label] * len(texts)
 
 
 @pytest.mark.parametrize(
-    ("text", "year"),
+    ("year", "texts"),
     [
-        ("1995", 1995), ("1995.0", 1995), ("1969-01-01", 1969), ("Apr 29, 1983", 1983), ("Oct 4, 1902, Original", 1902),
-        ("29/04/1983", 1983), ("1983-04-29T00:00:00", 1983), ("2016–2020", 2016), ("29.4.1983", 1983),
-        ("19901122", 1990), ("19901122.0", 1990), ("19901122T000000", 1990), ("22.11.1990 00:00:00", 1990),
+        (1995, ["1995", "1995.0", "Released in 1995"]),
+        (1969, ["1969-01-01"]),
+        (1983, ["Apr 29, 1983", "29/04/1983", "1983-04-29T00:00:00", "29.4.1983"]),
+        (1902, ["Oct 4, 1902, Original"]),
+        (2016, ["2016–2020"]),
+        (1990, ["19901122", "19901122.0", "19901122T000000", "22.11.1990 00:00:00"]),
+        (None, ["", "soon", "83", "12345", "1066", "19901322", "20111990", "11/22/90"]),
     ],
-)  # fmt: skip
-def test_years(text: str, year: int):
-    assert list(fields.years(pd.Series([text]))) == [year]
-
-
-@pytest.mark.parametrize("text", ["", "soon", "83", "12345", "1066", "19901322", "20111990", "11/22/90"])
-def test_no_years(text: str):
-    assert fields.years(pd.Series([text])).isna().all()
+)
+def test_years(year: int | None, texts: list[str]):
+    read = fields.years(pd.Series(texts))
+    assert [None if pd.isna(value) else value for value in read] == [year] * len(texts)
 
 
 def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path: Path):
@@ -498,48 +491,61 @@ def test_ids_from_titles_stay_apart():
 # --- tables that cannot be used
 
 
-def test_missing_label_column_names_what_is_there_and_the_option(tmp_path: Path):
-    path = write(tmp_path, "movie_id,title,tomatometer_state\na,One,Fresh\n")
-    assert refusal(path) == (
-        f"{path}: no column for the label (looked for tomatometer_status) (did you mean 'tomatometer_state'?); "
-        "its columns are 'movie_id', 'title', 'tomatometer_state'; name the right one with --column label=NAME"
-    )
+SCORED = "movie_id,stars\na,4\nb,2\n"
 
 
-def test_missing_id(tmp_path: Path):
-    path = write(tmp_path, "x,tomatometer_status\na,Fresh\n")
-    assert "no column for the movie_id" in refusal(path)
-    assert "--column movie_id=NAME" in refusal(path)
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (
+            "movie_id,title,tomatometer_state\na,One,Fresh\n",
+            {},
+            "no column for the label (looked for tomatometer_status) (did you mean 'tomatometer_state'?); "
+            "its columns are 'movie_id', 'title', 'tomatometer_state'; name the right one with --column label=NAME",
+        ),
+        (
+            "x,tomatometer_status\na,Fresh\n",
+            {},
+            "no column for the movie_id (looked for movie_id, movieId); its columns are 'x', 'tomatometer_status'; "
+            "name the right one with --column movie_id=NAME",
+        ),
+        (
+            SAMPLES["title_and_date"],
+            {"require": ("image_url",)},
+            "no column for the image_url (looked for image_url, poster_image_url, poster_image, Poster); "
+            "its columns are 'movie_title', 'rating', 'genre', 'in_theaters_date', 'tomatometer_status', "
+            "'tomatometer_rating'; name the right one with --column image_url=NAME",
+        ),
+        (
+            SAMPLES["poster_ml"],
+            {"columns": {"label": "tomatometer_stats"}},
+            "--column label=tomatometer_stats: no column 'tomatometer_stats' (did you mean 'tomatometer_status'?); "
+            "its columns are 'movie_id', 'title', 'year', 'genres', 'tomatometer_rating', 'tomatometer_status'",
+        ),
+        (
+            SAMPLES["poster_ml"],
+            {"columns": {"label": "genres"}},
+            "no row has a usable label in column 'genres': found 'Drama|Comedy', 'Horror', 'Drama'; allowed is "
+            "Rotten, Fresh, Certified Fresh or Certified-Fresh (upper and lower case alike); "
+            "name another column with --column label=NAME",
+        ),
+        (
+            SCORED,
+            {"columns": {"score": "stars"}},
+            "no label column, only the score 'stars': say from which score on a movie is Fresh with --score-threshold, "
+            "or name the label's column with --column label=NAME",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_what_to_name(
+    tmp_path: Path, text: str, options: dict, message: str
+):
+    path = write(tmp_path, text)
+    assert refusal(path, **options) == f"{path}: {message}"
 
 
-def test_required_role(own: Path):
-    message = refusal(own, require=("image_url",))
-    assert (
-        f"{own}: no column for the image_url (looked for image_url, poster_image_url, poster_image, Poster)"
-        in message
-    )
-    assert "--column image_url=NAME" in message
-
-
-def test_column_told_that_is_not_there(own: Path):
-    assert refusal(own, columns={"label": "tomatometer_stats"}) == (
-        f"{own}: --column label=tomatometer_stats: no column 'tomatometer_stats' (did you mean 'tomatometer_status'?); "
-        "its columns are 'movie_id', 'title', 'year', 'genres', 'tomatometer_rating', 'tomatometer_status'"
-    )
-
-
-def test_no_usable_label_names_what_was_found(own: Path):
-    assert refusal(own, columns={"label": "genres"}) == (
-        f"{own}: no row has a usable label in column 'genres': found 'Drama|Comedy', 'Horror', 'Drama'; allowed is "
-        "Rotten, Fresh, Certified Fresh or Certified-Fresh (upper and lower case alike); "
-        "name another column with --column label=NAME"
-    )
-
-
-def test_score_without_threshold(tmp_path: Path):
-    path = write(tmp_path, "movie_id,stars\na,4\nb,2\n")
-    assert "--score-threshold" in refusal(path, columns={"score": "stars"})
-    table = read_table(path, columns={"score": "stars"}, score_threshold=3)
+def test_a_score_with_a_threshold_is_a_label(tmp_path: Path):
+    table = read_table(write(tmp_path, SCORED), columns={"score": "stars"}, score_threshold=3)
     assert list(table.movies["label"]) == [1, 0]
 
 

@@ -229,10 +229,7 @@ def test_any_shape_can_be_drawn(tmp_path: Path, width: int, height: int) -> None
     [
         ({"count": 19}, "count must be between 20 and 99999, got 19: fewer can't be split three ways"),
         ({"bayes_accuracy": 0.49}, "bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got 0.49"),
-        (
-            {"bayes_accuracy": float("nan")},
-            "bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got nan",
-        ),
+        ({"bayes_accuracy": np.nan}, "bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got nan"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"width": 10}, "width and height must be between 64 and 4096 pixels, got 10 x 268"),
         (
@@ -248,16 +245,15 @@ def test_nonsense_is_refused_in_one_line(tmp_path: Path, arguments: dict, messag
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path: Path) -> None:
+    for count in (30, 20):
+        write_posters(tmp_path / "out", count=count, width=64, height=64)
+    assert len(hashes(tmp_path / "out")) == 20
+    tmp_path = tmp_path / "other"
+    tmp_path.mkdir()
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match=r"holds 'thesis\.txt' and is no result of `poster-ml synth`"):
         write_posters(tmp_path, count=20)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     with pytest.raises(OutputError, match=r"thesis\.txt is a file: give a new or empty folder"):
         write_posters(tmp_path / "thesis.txt", count=20)
-
-
-def test_an_older_set_is_replaced(tmp_path: Path) -> None:
-    write_posters(tmp_path / "out", count=30)
-    write_posters(tmp_path / "out", count=20)
-    assert len(hashes(tmp_path / "out")) == 20

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 
-from poster_ml.data.writer import pixel_digest
+from poster_ml.data.reading import pixel_digest
 
 
 def changed_copy(dataset, target):

@@ -131,7 +131,7 @@ def quantise(network: Any, posters: Pixels) -> bytes:
 def runtime_requirements() -> tuple[str, ...]:
     """Returns the packages that a compact model needs to run, the interpreter among them."""
     interpreter = "ai-edge-litert" if _has_litert() else "tensorflow"
-    return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler")
+    return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler", "filelock")
 
 
 def _has_litert() -> bool:

@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
-from poster_ml.serving.compact import CompactNetwork, read_compact
+from poster_ml.serving.compact import CompactNetwork
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
@@ -158,7 +158,7 @@ class PosterModel(PythonModel):
 
 def _read(network: Path) -> Any:
     if network.name == COMPACT_FILE:
-        return read_compact(network)
+        return CompactNetwork(network.read_bytes())
     from poster_ml.serving.load import read_network
 
     return read_network(network)

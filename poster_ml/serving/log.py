@@ -40,19 +40,7 @@ REQUIREMENTS = (
 )
 
 
-def log_poster_model(
-    keras_model: Any,
-    *,
-    size: int,
-    fit: str = "squash",
-    threshold: float = 0.5,
-    temperature: float = 1.0,
-    variant: str = "",
-    family: str = "",
-    explain_method: str = "auto",
-    explain_layer: str = "",
-    name: str = "model",
-) -> Any:
+def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **settings: Any) -> Any:
     """Logs the network as a pyfunc model of the active run.
 
     The package travels with the model, so it loads where poster_ml is not installed; what has to be
@@ -60,20 +48,19 @@ def log_poster_model(
 
     Args:
         keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
-        size, fit, threshold, temperature, variant, family, explain_method, explain_layer: see
-            `ServingSettings`.
+        size: side of its square input in pixels.
         name: of the logged model.
+        settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as of
+            `ServingSettings`; what is left out has its default there.
 
     Returns: mlflow's ModelInfo; `.model_uri` is models:/m-....
     Raises: TrackingError where no run is active; ValueError for settings out of range or a network that
         does not fit `size`.
     """
-    settings = ServingSettings(
-        size, fit, threshold, temperature, variant, family, explain_method, explain_layer
-    )
+    known = ServingSettings(size=size, **settings)
     _check_shapes(keras_model, size)
     save = partial(save_without_optimizer, keras_model)
-    return _log(save, NETWORK_FILE, settings, name, REQUIREMENTS)
+    return _log(save, NETWORK_FILE, known, name, REQUIREMENTS)
 
 
 def log_compact_model(content: bytes, settings: ServingSettings, name: str = "compact") -> Any:

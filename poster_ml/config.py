@@ -136,12 +136,9 @@ class EvaluateConfig:
     bootstrap: Whole = Field(default=1000, ge=100, le=100_000)
     confidence: Number = Field(default=0.95, ge=0.5, le=0.999)
     threshold: Literal["half", "youden", "cost"] = "half"
-    cost_false_fresh: Number = Field(
-        default=1.0, ge=1e-3, le=1e3
-    )  # threshold "cost": a Rotten one called Fresh
-    cost_false_rotten: Number = Field(
-        default=1.0, ge=1e-3, le=1e3
-    )  # threshold "cost": a Fresh one called Rotten
+    # Of threshold "cost": a Rotten one called Fresh, and a Fresh one called Rotten.
+    cost_false_fresh: Number = Field(default=1.0, ge=1e-3, le=1e3)
+    cost_false_rotten: Number = Field(default=1.0, ge=1e-3, le=1e3)
     calibrate: Switch = True  # temperature scaling fitted on validation
     appearance_posters: Whole = Field(default=2000, ge=0)  # what makes a poster look Fresh; 0: not asked
 

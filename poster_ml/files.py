@@ -175,32 +175,39 @@ def atomic_folder(folder: Path, result: FolderResult) -> Iterator[Path]:
     What killed processes of this machine left behind is removed by the next call; what other machines left is
     not touched, for nobody here can tell whether they still fill it.
 
-    Raises: OutputError as `check_output_folder`.
+    Raises: OutputError as `check_output_folder`, and while another process of this machine fills it.
     """
     folder = Path(os.path.realpath(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _clean_up(folder)
-    check_output_folder(folder, result)
-    mark = f"{_prefix(folder)}{uuid.uuid4().hex[:8]}"
-    temporary, aside = (folder.with_name(mark + ending) for ending in (".tmp", ".old"))
-    lock = folder.with_name(f"{mark}.lock")  # there and held for as long as one of the two others is there
-    with FileLock(lock):
+    mark = f".{folder.name}.{socket.gethostname()}"
+    temporary, aside, lock = (folder.with_name(mark + ending) for ending in (".tmp", ".old", ".lock"))
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise OutputError(f"{folder} is being written by another command: wait until it has ended") from error
+    try:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        for leftover in (temporary, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
+        check_output_folder(folder, result)
+        temporary.mkdir()
+        yield temporary
+        check_output_folder(folder, result)
+        if folder.exists():
+            folder.rename(aside)
         try:
-            temporary.mkdir()
-            yield temporary
-            check_output_folder(folder, result)
-            if folder.exists():
-                folder.rename(aside)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if aside.exists():
-                    aside.rename(folder)
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            temporary.rename(folder)
+        except OSError:
+            if aside.exists():
+                aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        held.release()
 
 
 def remove_leftovers(folder: Path, endings: Sequence[str]) -> None:
@@ -213,30 +220,3 @@ def remove_leftovers(folder: Path, endings: Sequence[str]) -> None:
     for ending in endings:
         for leftover in folder.glob(f".?*{glob.escape(ending)}.{'[0-9a-f]' * 8}.tmp"):
             leftover.unlink(missing_ok=True)
-
-
-def _prefix(folder: Path) -> str:
-    """Returns how the hidden names of this machine beside a folder begin."""
-    return f".{folder.name}.{socket.gethostname()}-"
-
-
-def _clean_up(folder: Path) -> None:
-    """Removes what dead processes of this machine left; an older result that was set aside comes back."""
-    for ending in (".old", ".tmp"):
-        for leftover in sorted(folder.parent.glob(f"{glob.escape(_prefix(folder))}????????{ending}")):
-            lock = leftover.with_suffix(".lock")
-            if _is_held(lock):
-                continue
-            if ending == ".old" and not folder.exists():
-                leftover.rename(folder)
-            else:
-                shutil.rmtree(leftover, ignore_errors=True)
-            lock.unlink(missing_ok=True)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True

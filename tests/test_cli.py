@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -76,14 +77,49 @@ def test_help_does_not_wait_for_tensorflow():
         assert f"| {heavy}\n" not in done.stderr.replace(" " * 2, "")
 
 
-def test_an_unknown_command_names_the_nearest(capsys):
-    assert (
-        refused(capsys, "trian") == "No such command 'trian'. Did you mean 'train'?; see 'poster-ml --help'"
-    )
+REFUSED = [
+    ("trian", r"^No such command 'trian'\. Did you mean 'train'\?; see 'poster-ml --help'$"),
+    ("synth x --cout 3", "No such option: --cout"),
+    ("synth x --count 19", "19"),
+    ("synth x --bayes-accuracy 0.2", r"0\.2"),
+    ("explore --data nowhere", "nowhere"),
+    ("train", "^no model was named: give --model NAME or --experiment FILE$"),
+    (
+        "train --model vgg61",
+        r"^unknown model 'vgg61' \(did you mean 'vgg16'\?\): choose one of augmented_cnn",
+    ),
+    ("train --model vgg16 --data nowhere", "nowhere.*poster-ml preprocess"),
+    (
+        "train --model vgg16 --set train.epoch=three",
+        r"train\.epoch: unknown key \(did you mean 'train\.epochs'\?\)",
+    ),
+    (
+        "train --experiment mine.yaml",
+        r"^cannot read mine\.yaml: No such file or directory; give an existing YAML file$",
+    ),
+    ("train --model vgg16 --protocol lazy", "'lazy' is not one of sound, study"),
+    (
+        "train --resume 0123 --set train.epochs=5",
+        "^Invalid value: a resumed run keeps its own configuration and data",
+    ),
+    ("train --resume 0123", "^no run '0123' in sqlite:///.*give the id of a run, newest: none yet$"),
+    ("evaluate", "^give one of --run RUN_ID and --model-uri URI$"),
+    ("evaluate --run 1 --model-uri models:/x@y", "give one of"),
+    ("evaluate --run 1", "^no run '1'"),
+    ("evaluate --model-uri models:/x@y", "models:/x@y"),
+    ("compare 1", "^compare needs at least two different runs, got 1$"),
+    ("compare 1 2", "^no run '1'"),
+    ("register --model vgg16", "vgg16"),
+    ("promote --model vgg16", "poster-vgg16"),
+    ("tune --model nothing --trials 2", "no search space for model 'nothing'"),
+    ("tune --model vgg16 --trials 0", "--trials"),
+    ("tune --model vgg16 --engine grid", "'grid' is not one of"),
+]
 
 
-def test_an_unknown_option_names_the_nearest(capsys):
-    assert "No such option: --cout" in refused(capsys, "synth", "x", "--cout", "3")
+@pytest.mark.parametrize(("command", "message"), REFUSED)
+def test_what_cannot_be_done_is_refused_with_what_is_allowed(capsys, place, command, message):
+    assert re.search(message, refused(capsys, *command.split()))
 
 
 class TestPreprocess:
@@ -92,8 +128,7 @@ class TestPreprocess:
 
     def test_a_missing_table(self, capsys, place):
         (place / "posters").mkdir()
-        message = self.call(capsys, "nothing.csv")
-        assert message.startswith("no table nothing.csv") or "nothing.csv" in message
+        assert "nothing.csv" in self.call(capsys, "nothing.csv")
 
     def test_a_missing_folder(self, capsys, table, place):
         (place / "posters").rename(place / "elsewhere")
@@ -102,7 +137,7 @@ class TestPreprocess:
     def test_an_empty_folder(self, capsys, table, place):
         for file in (place / "posters").iterdir():
             file.unlink()
-        assert "has no image files" in self.call(capsys, table) or "no image" in self.call(capsys, table)
+        assert "no image files in posters" in self.call(capsys, table)
 
     def test_a_table_without_a_label_column_names_the_columns_and_the_option(self, capsys, table):
         table.write_text(
@@ -128,46 +163,17 @@ class TestPreprocess:
         assert "'sideways' is not one of" in self.call(capsys, table, "--split", "sideways")
 
 
-class TestTrain:
-    def test_no_model(self, capsys, place):
-        assert refused(capsys, "train") == "no model was named: give --model NAME or --experiment FILE"
-
-    def test_an_unknown_model(self, capsys, place):
-        message = refused(capsys, "train", "--model", "vgg61")
-        assert message.startswith(
-            "unknown model 'vgg61' (did you mean 'vgg16'?): choose one of augmented_cnn"
-        )
-
-    def test_a_dataset_that_was_named_and_is_missing(self, capsys, place):
-        message = refused(capsys, "train", "--model", "vgg16", "--data", "nowhere")
-        assert "nowhere" in message
-        assert "poster-ml preprocess" in message
-
-    def test_a_nonsense_override(self, capsys, place):
-        message = refused(capsys, "train", "--model", "vgg16", "--set", "train.epoch=three")
-        assert "train.epoch: unknown key (did you mean 'train.epochs'?)" in message
-
-    def test_a_missing_experiment_file(self, capsys, place):
-        message = refused(capsys, "train", "--experiment", "mine.yaml")
-        assert message == "cannot read mine.yaml: No such file or directory; give an existing YAML file"
-
-    def test_a_model_and_an_experiment_that_contradict(self, capsys, place, project):
-        file = project / "experiments" / "vgg16.yaml"
-        message = refused(capsys, "train", "--model", "basic_cnn", "--experiment", file)
-        assert message == f"{file} describes 'vgg16', but --model says 'basic_cnn': give one of them"
-
-    def test_an_unknown_protocol(self, capsys, place):
-        message = refused(capsys, "train", "--model", "vgg16", "--protocol", "lazy")
-        assert "'lazy' is not one of sound, study" in message
-
-    def test_a_resumed_run_takes_no_other_settings(self, capsys, place):
-        message = refused(capsys, "train", "--resume", "0123", "--set", "train.epochs=5")
-        assert message.startswith("Invalid value: a resumed run keeps its own configuration and data")
-
-    def test_a_run_that_does_not_exist(self, capsys, place):
-        message = refused(capsys, "train", "--resume", "0123")
-        assert message.startswith("no run '0123' in sqlite:///")
-        assert message.endswith("give the id of a run, newest: none yet")
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--model", "basic_cnn", "describes 'vgg16', but --model says 'basic_cnn'"),
+        ("--protocol", "study", "has the protocol 'sound', but --protocol says 'study'"),
+    ],
+)
+def test_an_experiment_and_an_option_that_contradict(capsys, place, project, option, value, message):
+    file = project / "experiments" / "vgg16.yaml"
+    said = refused(capsys, "train", "--experiment", file, option, value)
+    assert said == f"{file} {message}: give one of them"
 
 
 def test_weights_that_are_not_there_or_no_weights(capsys, place, tiny_dataset):
@@ -182,18 +188,6 @@ def test_suite_with_an_unknown_variant(capsys, place, tiny_dataset):
     assert message.startswith("unknown variant 'basic_cn' (did you mean 'basic_cnn'?): choose of basic_cnn")
 
 
-def test_evaluate_wants_one_of_run_and_uri(capsys, place):
-    assert refused(capsys, "evaluate") == "give one of --run RUN_ID and --model-uri URI"
-    assert "give one of" in refused(capsys, "evaluate", "--run", "1", "--model-uri", "models:/x@y")
-    assert refused(capsys, "evaluate", "--run", "1").startswith("no run '1'")
-    assert "models:/x@y" in refused(capsys, "evaluate", "--model-uri", "models:/x@y")
-
-
-def test_compare_wants_two_runs_that_exist(capsys, place):
-    assert refused(capsys, "compare", "1") == "compare needs at least two different runs, got 1"
-    assert refused(capsys, "compare", "1", "2").startswith("no run '1'")
-
-
 @pytest.mark.parametrize("command", ["predict", "explain"])
 def test_predict_and_explain_refuse_missing_files_empty_folders_and_models(capsys, place, command):
     more = ["--out", "maps"] if command == "explain" else []
@@ -203,28 +197,6 @@ def test_predict_and_explain_refuse_missing_files_empty_folders_and_models(capsy
     assert "the folder empty has no image" in refused(capsys, *arguments, "empty")
     Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
     assert "models:/nothing@champion" in refused(capsys, *arguments, "poster.jpg")
-
-
-def test_register_and_promote_say_what_is_missing(capsys, place):
-    assert "vgg16" in refused(capsys, "register", "--model", "vgg16")
-    assert "poster-vgg16" in refused(capsys, "promote", "--model", "vgg16")
-
-
-def test_synth_refuses_nonsense(capsys, place):
-    assert "19" in refused(capsys, "synth", "x", "--count", "19")
-    assert "0.2" in refused(capsys, "synth", "x", "--bayes-accuracy", "0.2")
-
-
-def test_explore_refuses_a_missing_dataset(capsys, place):
-    assert "nowhere" in refused(capsys, "explore", "--data", "nowhere")
-
-
-def test_tune_refuses_nonsense(capsys, place):
-    assert "no search space for model 'nothing'" in refused(
-        capsys, "tune", "--model", "nothing", "--trials", "2"
-    )
-    assert "--trials" in refused(capsys, "tune", "--model", "vgg16", "--trials", "0")
-    assert "'grid' is not one of" in refused(capsys, "tune", "--model", "vgg16", "--engine", "grid")
 
 
 def test_download_refuses_a_table_without_urls(capsys, table):
@@ -243,32 +215,40 @@ def test_a_place_that_cannot_be_written(capsys, table):
     assert "movies.csv" in message
 
 
-class TestExitCodes:
-    def patched(self, monkeypatch, error):
+@pytest.fixture
+def failing(monkeypatch):
+    """Runs a command that raises an error."""
+
+    def run(error, *flags):
         def fail(*arguments, **options):
             raise error
 
         monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
-        return cli.run(["synth", "out"])
+        return cli.run(["synth", "out", *flags])
 
-    def test_a_bug_is_1_with_a_hint(self, monkeypatch, capsys):
-        assert self.patched(monkeypatch, RuntimeError("broken\nin two lines")) == 1
+    return run
+
+
+class TestExitCodes:
+    def test_a_bug_is_1_with_a_hint(self, failing, capsys):
+        assert failing(RuntimeError("broken\nin two lines")) == 1
         assert capsys.readouterr().err == (
             "bug: RuntimeError: broken in two lines; run again with --debug for the traceback\n"
         )
 
-    def test_interrupted_is_130(self, monkeypatch, capsys):
-        assert self.patched(monkeypatch, KeyboardInterrupt()) == 130
+    def test_interrupted_is_130(self, failing, capsys):
+        assert failing(KeyboardInterrupt()) == 130
         assert capsys.readouterr().err == "interrupted: what was done is kept\n"
 
-    def test_a_mistake_is_2_in_one_line(self, monkeypatch, capsys):
-        assert self.patched(monkeypatch, DatasetError("first\nsecond")) == 2
+    def test_a_mistake_is_2_in_one_line(self, failing, capsys):
+        assert failing(DatasetError("first\nsecond")) == 2
         assert capsys.readouterr().err == "error: first second\n"
 
-    def test_debug_shows_the_traceback_wherever_it_stands(self, monkeypatch, capsys):
-        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", lambda *a, **k: 1 / 0)
-        assert cli.run(["synth", "out", "--debug"]) == 1
-        assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+    def test_debug_shows_the_traceback_wherever_it_stands(self, failing, capsys):
+        assert failing(ZeroDivisionError(), "--debug") == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith("Traceback")
+        assert "ZeroDivisionError" in shown.splitlines()[-1]
 
 
 def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsys, monkeypatch):
@@ -287,31 +267,24 @@ def test_options_that_stand_for_a_key_become_overrides():
 
 
 class TestErrorsOfTheSystem:
-    def patched(self, monkeypatch, error):
-        def fail(*arguments, **options):
-            raise error
-
-        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
-        return cli.run(["synth", "out"])
-
-    def test_a_path_that_is_missing_forbidden_or_full_is_the_users_matter(self, monkeypatch, capsys):
-        assert self.patched(monkeypatch, FileNotFoundError(2, "No such file or directory", "x.csv")) == 2
-        assert self.patched(monkeypatch, PermissionError(13, "Permission denied", "y.csv")) == 2
-        assert self.patched(monkeypatch, OSError(28, "No space left on device")) == 2
+    def test_a_path_that_is_missing_forbidden_or_full_is_the_users_matter(self, failing, capsys):
+        assert failing(FileNotFoundError(2, "No such file or directory", "x.csv")) == 2
+        assert failing(PermissionError(13, "Permission denied", "y.csv")) == 2
+        assert failing(OSError(28, "No space left on device")) == 2
         assert capsys.readouterr().err.splitlines() == [
             "error: x.csv: No such file or directory; name one that you may read and write",
             "error: y.csv: Permission denied; name one that you may read and write",
             "error: a file: No space left on device; make room there",
         ]
 
-    def test_other_errors_of_the_system_are_bugs(self, monkeypatch, capsys):
+    def test_other_errors_of_the_system_are_bugs(self, failing, capsys):
         for error in (
             ConnectionResetError(104, "reset"),
             OSError(9, "Bad file descriptor"),
             TimeoutError("late"),
             FileNotFoundError("no path in it"),
         ):
-            assert self.patched(monkeypatch, error) == 1
+            assert failing(error) == 1
             assert capsys.readouterr().err.startswith(f"bug: {type(error).__name__}: ")
 
     def test_passwords_are_printed_nowhere(self, monkeypatch, capsys):
@@ -325,9 +298,9 @@ class TestErrorsOfTheSystem:
         assert shown.count("http://me:***@host") >= 3
         assert "geheim" not in shown.replace('http://me:geheim@host")', "")  # the traceback quotes this file
 
-    def test_a_store_that_fails_anywhere_is_no_bug(self, monkeypatch, capsys):
+    def test_a_store_that_fails_anywhere_is_no_bug(self, failing, capsys):
         error = mlflow.MlflowException("API request to http://me:geheim@host/x failed")
-        assert self.patched(monkeypatch, error) == 2
+        assert failing(error) == 2
         line = capsys.readouterr().err
         assert line.startswith("error: the store ")
         assert "http://me:***@host/x" in line
@@ -371,12 +344,6 @@ class TestResume:
     def test_the_runs_own_model_and_protocol_may_be_named(self, capsys, run):
         message = refused(capsys, "train", "--resume", run, "--model", "mobilenet_v2", "--protocol", "sound")
         assert "is no training run" in message
-
-
-def test_a_protocol_that_an_experiment_file_contradicts_is_refused(capsys, place, project):
-    file = project / "experiments" / "vgg16.yaml"
-    message = refused(capsys, "train", "--experiment", file, "--protocol", "study")
-    assert message == f"{file} has the protocol 'sound', but --protocol says 'study': give one of them"
 
 
 def test_preprocess_asks_the_store_before_its_work(capsys, table, place):

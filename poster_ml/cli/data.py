@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,12 +12,10 @@ from poster_ml.cli.options import (
     AsJson,
     Column,
     Dialect,
-    Fit,
     Limit,
     ScoreThreshold,
     Seed,
-    SplitKind,
-    path_or_none,
+    optional_path,
 )
 from poster_ml.cli.output import show
 from poster_ml.files import check_output_folder, command_result
@@ -93,8 +91,12 @@ def preprocess(
     posters: Annotated[Path, typer.Option(help="Folder with the images.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared dataset.")] = Path("data/prepared"),
     size: Annotated[int, typer.Option(help="Side of the square in pixels.")] = 224,
-    fit: Annotated[Fit, typer.Option(help="squash as the study, pad, or crop.")] = Fit.squash,
-    split: Annotated[SplitKind, typer.Option(help="How posters are split.")] = SplitKind.grouped,
+    fit: Annotated[
+        Literal["squash", "pad", "crop"], typer.Option(help="squash as the study, pad, or crop.")
+    ] = "squash",
+    split: Annotated[
+        Literal["grouped", "stratified", "study"], typer.Option(help="How posters are split.")
+    ] = "grouped",
     seed: Seed = 42,
     limit: Limit = 0,
     column: Column = None,
@@ -115,8 +117,8 @@ def preprocess(
         posters,
         out,
         size=size,
-        fit=fit.value,
-        split=split.value,
+        fit=fit,
+        split=split,
         seed=seed,
         limit=limit,
         columns=column or (),
@@ -131,7 +133,7 @@ def preprocess(
 @app.command()
 def explore(
     data: Annotated[Path, typer.Option(help="Prepared dataset.")] = Path("data/prepared"),
-    out: Annotated[str, typer.Option(help="Folder for the figures; default DATA/exploration.")] = "",
+    out: Annotated[Path | None, optional_path("Folder for the figures; default DATA/exploration.")] = None,
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
@@ -139,8 +141,8 @@ def explore(
 
     Example: poster-ml explore --data data/prepared
     """
-    check_output_folder(Path(out) if out else data / "exploration", command_result("explore"))
+    check_output_folder(out or data / "exploration", command_result("explore"))
     load_keras()
     from poster_ml.workflows.explore import run_explore
 
-    show(run_explore(data, path_or_none(out), seed=seed), as_json)
+    show(run_explore(data, out, seed=seed), as_json)

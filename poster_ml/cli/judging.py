@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,12 +11,12 @@ from poster_ml.cli.app import app
 from poster_ml.cli.options import (
     AsJson,
     Data,
-    Format,
     ModelUri,
     Overrides,
+    Posters,
     Split,
     collect_overrides,
-    path_or_none,
+    optional_path,
 )
 from poster_ml.cli.output import show
 from poster_ml.files import check_output_folder, command_result
@@ -27,8 +27,8 @@ from poster_ml.quiet import load_keras
 def evaluate(
     run: Annotated[str, typer.Option(help="Id of a training run.")] = "",
     model_uri: ModelUri = "",
-    data: Data = "",
-    split: Annotated[Split, typer.Option(help="Which posters.")] = Split.test,
+    data: Data = None,
+    split: Split = "test",
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,8 +42,8 @@ def evaluate(
     result = run_evaluate(
         run=run,
         model_uri=model_uri,
-        data=path_or_none(data),
-        split=split.value,
+        data=data,
+        split=split,
         overrides=collect_overrides(overrides),
     )
     show(result, as_json)
@@ -52,8 +52,8 @@ def evaluate(
 @app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Ids of two or more runs.")],
-    split: Annotated[Split, typer.Option(help="Which posters.")] = Split.test,
-    out: Annotated[str, typer.Option(help="Folder for the table and the figure.")] = "",
+    split: Split = "test",
+    out: Annotated[Path | None, optional_path("Folder for the table and the figure.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare runs on the same posters: which differences are real.
@@ -61,15 +61,15 @@ def compare(
     Example: poster-ml compare 0a1b2c3d 4e5f6a7b --split val
     """
     if out:
-        check_output_folder(Path(out), command_result("compare"))
+        check_output_folder(out, command_result("compare"))
     from poster_ml.workflows.compare import run_compare
 
-    show(run_compare(runs, split=split.value, out=path_or_none(out)), as_json)
+    show(run_compare(runs, split=split, out=out), as_json)
 
 
 @app.command()
 def explain(
-    posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    posters: Posters,
     model_uri: ModelUri,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     layer: Annotated[str, typer.Option(help="Layer of the map; default: the model's choice.")] = "",
@@ -88,10 +88,12 @@ def explain(
 
 @app.command()
 def predict(
-    posters: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    posters: Posters,
     model_uri: ModelUri,
-    output_format: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.table,
-    out: Annotated[str, typer.Option(help="CSV file to write, resumable; default: stdout.")] = "",
+    output_format: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="Form of the result.")
+    ] = "table",
+    out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
     """Probabilities for files or folders.
@@ -101,11 +103,11 @@ def predict(
     from poster_ml.workflows.prediction_files import check_out
 
     if out:
-        check_out(Path(out))
+        check_out(out)
     load_keras()
     from poster_ml.workflows.predict import run_predict
 
-    run_predict(model_uri, posters, format=output_format.value, out=path_or_none(out), resume=not no_resume)
+    run_predict(model_uri, posters, format=output_format, out=out, resume=not no_resume)
 
 
 @app.command()

@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 
-class Split(StrEnum):
-    """Splits of a prepared dataset."""
-
-    train = "train"
-    val = "val"
-    test = "test"
+def path_or_none(text: str) -> Path | None:
+    """Returns the path, or None for an empty text: `mlflow run` passes every parameter."""
+    return Path(text) if text else None
 
 
-class SplitKind(StrEnum):
-    """Ways to split."""
-
-    grouped = "grouped"
-    stratified = "stratified"
-    study = "study"
+def optional_path(description: str) -> Any:
+    """Returns a typer option that takes a path or, as if it were left out, an empty text."""
+    return typer.Option(parser=path_or_none, help=description)
 
 
-class Fit(StrEnum):
-    """Ways to bring a poster to a square."""
-
-    squash = "squash"
-    pad = "pad"
-    crop = "crop"
-
-
-class Protocol(StrEnum):
-    """Which of a variant's two files."""
-
-    sound = "sound"
-    study = "study"
-
-
-class Engine(StrEnum):
-    """Search engines."""
-
-    optuna = "optuna"
-    keras_tuner = "keras-tuner"
-
-
-class BlendRule(StrEnum):
-    """How the networks of a blend are weighted."""
-
-    mean = "mean"
-    fitted = "fitted"
-
-
-class Format(StrEnum):
-    """Output formats of predict."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
+Protocol = Literal["sound", "study"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Data = Annotated[str, typer.Option(help="Prepared dataset; default data/prepared, else the demo profile.")]
+Data = Annotated[
+    Path | None, optional_path("Prepared dataset; default data/prepared, else the demo profile.")
+]
+Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Which posters.")]
+Posters = Annotated[list[Path], typer.Argument(help="Image files or folders.")]
+Family = Annotated[str, typer.Option(help="Model family, for example vgg16.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed; 0 is a seed like any other.")]
 Limit = Annotated[int, typer.Option(min=0, help="Use only so many posters; 0: all.")]
 Weights = Annotated[
@@ -81,21 +44,9 @@ ScoreThreshold = Annotated[
 ModelUri = Annotated[str, typer.Option(help="models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.")]
 
 
-def path_or_none(text: str) -> Path | None:
-    """Returns the path, or None for an empty text: `mlflow run` passes every parameter."""
-    return Path(text) if text else None
-
-
 def split_names(texts: list[str] | None) -> list[str]:
     """Returns names that were repeated or separated by commas."""
     return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]
-
-
-def checked_choice(text: str, kind: type[StrEnum], option: str) -> str:
-    """Returns the text where it is one of the kind. Raises typer.BadParameter with the list otherwise."""
-    if text not in {item.value for item in kind}:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(kind)}", param_hint=option)
-    return text
 
 
 def collect_overrides(texts: list[str] | None, **options: str | int) -> list[str]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from poster_ml.cli.app import app
 from poster_ml.cli.options import (
     AsJson,
-    BlendRule,
     Data,
-    Engine,
     Epochs,
     Limit,
     Overrides,
     Protocol,
     Weights,
-    checked_choice,
     collect_overrides,
-    path_or_none,
+    optional_path,
     split_names,
 )
 from poster_ml.cli.output import show
@@ -31,8 +28,8 @@ from poster_ml.quiet import load_keras
 @app.command()
 def train(
     model: Annotated[str, typer.Option(help="Variant, a name under experiments/.")] = "",
-    data: Data = "",
-    experiment: Annotated[str, typer.Option(help="YAML file instead of the variant's own.")] = "",
+    data: Data = None,
+    experiment: Annotated[Path | None, optional_path("YAML file instead of the variant's own.")] = None,
     overrides: Overrides = None,
     weights: Weights = "",
     epochs: Epochs = 0,
@@ -51,21 +48,23 @@ def train(
     from poster_ml.workflows.refusals import check_training
 
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
-    protocol = checked_choice(protocol, Protocol, "--protocol") if protocol else ""
+    if protocol and protocol not in get_args(Protocol):
+        allowed = ", ".join(get_args(Protocol))
+        raise typer.BadParameter(f"{protocol!r} is not one of {allowed}", param_hint="--protocol")
     if resume and (given or data or experiment):
         raise typer.BadParameter(
             "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
             "the options that stand for them"
         )
     if not resume:
-        check_training(model, path_or_none(data), path_or_none(experiment), given, protocol)
+        check_training(model, data, experiment, given, protocol)
     load_keras()
     from poster_ml.workflows.train import run_train
 
     result = run_train(
         model=model,
-        data=path_or_none(data),
-        experiment=path_or_none(experiment),
+        data=data,
+        experiment=experiment,
         overrides=given,
         resume=resume,
         protocol=protocol,
@@ -75,8 +74,8 @@ def train(
 
 @app.command()
 def suite(
-    data: Data = "",
-    protocol: Annotated[Protocol, typer.Option(help="The study's choices, or sound ones.")] = Protocol.sound,
+    data: Data = None,
+    protocol: Annotated[Protocol, typer.Option(help="The study's choices, or sound ones.")] = "sound",
     only: Annotated[list[str] | None, typer.Option(help="Only this variant; repeat, or commas.")] = None,
     weights: Weights = "",
     epochs: Epochs = 0,
@@ -99,8 +98,8 @@ def suite(
     from poster_ml.workflows.suite import run_suite
 
     result = run_suite(
-        data=path_or_none(data),
-        protocol=protocol.value,
+        data=data,
+        protocol=protocol,
         only=split_names(only),
         overrides=collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit),
         seeds=seeds,
@@ -113,8 +112,8 @@ def suite(
 def tune(
     model: Annotated[str, typer.Option(help="Variant with a search space under experiments/tune/.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials that the study shall have in all.")] = 20,
-    data: Data = "",
-    engine: Annotated[Engine, typer.Option(help="Search engine.")] = Engine.optuna,
+    data: Data = None,
+    engine: Annotated[Literal["optuna", "keras-tuner"], typer.Option(help="Search engine.")] = "optuna",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
     storage: Annotated[
         str, typer.Option(help="Storage URL; default: a journal beside the MLflow store.")
@@ -141,7 +140,7 @@ def tune(
 
     options = TuneOptions(
         trials=trials,
-        engine=engine.value,
+        engine=engine,
         workers=workers,
         storage=storage,
         study=study,
@@ -153,15 +152,17 @@ def tune(
     )
     load_keras()
     given = collect_overrides(overrides, weights=weights)
-    show(run_tune(model=model, options=options, data=path_or_none(data), overrides=given), as_json)
+    show(run_tune(model=model, options=options, data=data, overrides=given), as_json)
 
 
 @app.command()
 def blend(
     runs: Annotated[list[str], typer.Argument(help="Ids of training runs, two or more.")],
     name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "blend",
-    rule: Annotated[BlendRule, typer.Option(help="Equal weights, or fitted on validation.")] = BlendRule.mean,
-    data: Annotated[str, typer.Option(help="Prepared dataset; default: the runs' own.")] = "",
+    rule: Annotated[
+        Literal["mean", "fitted"], typer.Option(help="Equal weights, or fitted on validation.")
+    ] = "mean",
+    data: Annotated[Path | None, optional_path("Prepared dataset; default: the runs' own.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Average trained networks into one model; judge it on validation, log it.
@@ -171,4 +172,4 @@ def blend(
     load_keras()
     from poster_ml.workflows.blend import run_blend
 
-    show(run_blend(runs, name=name, rule=rule.value, data=path_or_none(data)), as_json)
+    show(run_blend(runs, name=name, rule=rule, data=data), as_json)

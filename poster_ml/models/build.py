@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from poster_ml.errors import ConfigError, DatasetError, UnknownLayerError, WeightsError, nearest
+from poster_ml.errors import DatasetError, UnknownLayerError, WeightsError, nearest
 from poster_ml.models import cnn, graph
 from poster_ml.models import weights as weights_module
 from poster_ml.models.catalogue import find_family
@@ -55,7 +55,7 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
         weights: "imagenet", "none" or a file; ignored by families without a backbone unless a file.
         cut: name of the backbone's layer to take the output of; empty for its end.
         taps: lower layers of the backbone whose channels, averaged over the places, join the pooled output.
-        pooling: "flatten" or "average" (global); taps need "average".
+        pooling: "flatten" or "average" (global).
         standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
             set by whoever trains, see `StandardizeFeatures`.
         filters: channels of the convolutions, family cnn only.
@@ -68,13 +68,11 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
 
     Returns: a model with input `poster` (B, H, W, 3) uint8 and output `logit` (B, 1) float32.
 
-    Raises: UnknownFamilyError, UnknownLayerError, WeightsError, DatasetError (posters too small), ConfigError
-        (taps that cannot be had);
+    Raises: UnknownFamilyError, UnknownLayerError, WeightsError, DatasetError (posters too small);
         ValueError for values that no configuration lets through.
     """
     chosen = find_family(family)
     _check(chosen, input_shape, preprocessing, pooling, dropout)
-    _check_taps(chosen, taps, pooling)
     poster = keras.Input(input_shape, dtype="uint8", name="poster")
     images: Any = poster
     for layer in augmentation:
@@ -84,7 +82,7 @@ def build_model(  # noqa: PLR0913 (one argument per option of a run: no config o
     if chosen.has_backbone:
         features, tapped = _backbone(chosen, images, weights, (cut, taps), seed, INPUT_SIZES[scale])
     else:
-        _refuse_backbone_options(chosen, weights, cut)
+        _refuse_backbone_options(chosen, weights, cut, taps)
         features, tapped = cnn.tower(images, filters, seed), {}
     values = _pool(features, tapped, pooling, standardize)
     logit = _head(values, dense, dropout, l2, seed)
@@ -112,20 +110,11 @@ def _check(
         )
 
 
-def _check_taps(family: Family, taps: Sequence[str], pooling: str) -> None:
-    if not taps:
-        return
-    if not family.has_backbone:
-        raise ConfigError([f"{family.name} has no backbone to tap at {', '.join(taps)}: leave 'taps' empty"])
-    if pooling != "average":
-        raise ConfigError(["taps are averaged over the places: set model.pooling=average"])
-    if len(set(taps)) < len(taps):
-        raise ConfigError([f"every layer can be tapped once, got {', '.join(taps)}"])
-
-
-def _refuse_backbone_options(family: Family, weights: str, cut: str) -> None:
+def _refuse_backbone_options(family: Family, weights: str, cut: str, taps: Sequence[str]) -> None:
     if cut:
         raise UnknownLayerError(f"{family.name} has no backbone to cut at {cut!r}: leave 'cut' empty")
+    if taps:
+        raise UnknownLayerError(f"{family.name} has no backbone to tap at {taps}: leave 'taps' empty")
     if weights not in ("imagenet", "none"):
         raise WeightsError(
             f"{family.name} has no backbone to load {weights} into: leave out --weights or choose vgg16, "

@@ -13,7 +13,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,26 +63,19 @@ class _Runner:
                 # TensorFlow points at ai-edge-litert, which is taken where it is installed.
                 warnings.simplefilter("ignore", UserWarning)
                 self.interpreter = _interpreter_class()(model_content=content, num_threads=threads)
-            entrance, way_out = (
-                self.interpreter.get_input_details()[0],
-                self.interpreter.get_output_details()[0],
-            )
-            self.interpreter.resize_tensor_input(entrance["index"], [count, *entrance["shape"][1:]])
+            entrance = self.interpreter.get_input_details()[0]
+            self.entrance = entrance["index"]
+            self.way_out = self.interpreter.get_output_details()[0]["index"]
+            self.interpreter.resize_tensor_input(self.entrance, [count, *entrance["shape"][1:]])
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError, IndexError) as error:
             detail = " ".join(str(error).split())[:200]
             raise RegistryError(f"the compact network cannot be read ({detail}): make it again") from error
-        self.entrance, self.way_out = entrance["index"], way_out["index"]
 
     def run(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         self.interpreter.set_tensor(self.entrance, np.ascontiguousarray(pixels))
         self.interpreter.invoke()
         return np.asarray(self.interpreter.get_tensor(self.way_out), dtype=np.float32)
-
-
-def read_compact(path: Path) -> CompactNetwork:
-    """Reads a `.tflite` file. Raises: RegistryError where it is broken."""
-    return CompactNetwork(path.read_bytes())
 
 
 def quantise(network: Any, posters: Pixels) -> bytes:
@@ -131,7 +123,7 @@ def quantise(network: Any, posters: Pixels) -> bytes:
 def runtime_requirements() -> tuple[str, ...]:
     """Returns the packages that a compact model needs to run, the interpreter among them."""
     interpreter = "ai-edge-litert" if _has_litert() else "tensorflow"
-    return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler")
+    return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler", "filelock")
 
 
 def _has_litert() -> bool:

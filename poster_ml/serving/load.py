@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import mlflow
+
 from poster_ml.errors import RegistryError, nearest
 from poster_ml.serving.settings import (
     COMPACT_FILE,
@@ -49,8 +51,6 @@ def load_poster_model(model_uri: str) -> Any:
 
     Raises: RegistryError saying what exists, or that the model cannot be loaded.
     """
-    import mlflow
-
     folder = model_folder(model_uri)
     try:
         return mlflow.pyfunc.load_model(str(folder))
@@ -82,8 +82,6 @@ def model_folder(model_uri: str) -> Path:
 
     Raises: RegistryError saying what exists.
     """
-    import mlflow
-
     quiet_unless_watched()
     if not re.match(r"^[a-z][a-z0-9+\-]+:", model_uri):
         folder = Path(model_uri)
@@ -114,25 +112,25 @@ def quiet_unless_watched() -> None:
 
 def _logged_model_uri(model_uri: str) -> str:
     """Turns runs:/RUN_ID/NAME into models:/m-ID: MLflow copies the former to a new folder on every load."""
-    import mlflow
-
     match = re.fullmatch(r"runs:/+([^/]+)/([^/]+)/?", model_uri)
-    if match is None:
-        return model_uri
-    client = mlflow.MlflowClient()
-    run = client.get_run(match[1])
-    found = client.search_logged_models(
-        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}' AND name = '{match[2]}'"
+    found = match and logged_model(mlflow.get_run(match[1]), match[2])
+    return f"models:/{found.model_id}" if found else model_uri
+
+
+def logged_model(run: Any, name: str = "model") -> Any | None:
+    """Returns the newest logged model of that name that an mlflow Run made, None without one."""
+    found = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id],
+        filter_string=f"source_run_id = '{run.info.run_id}' AND name = '{name}'",
+        max_results=1,
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        output_format="list",
     )
-    return (
-        f"models:/{max(found, key=lambda model: model.creation_timestamp).model_id}" if found else model_uri
-    )
+    return found[0] if found else None
 
 
 def _what_exists(model_uri: str) -> str:
     """Lists the aliases and versions of the model named, or the registered models and the nearest name."""
-    import mlflow
-
     client = mlflow.MlflowClient()
     name, _, wanted = re.sub("[/@]", " ", model_uri.removeprefix("models:").lstrip("/")).partition(" ")
     try:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from PIL import Image
 
 import poster_ml
 from poster_ml.errors import TrackingError
@@ -30,22 +36,11 @@ REQUIREMENTS = (
     "matplotlib",
     "scipy",
     "concurrent-log-handler",
+    "filelock",
 )
 
 
-def log_poster_model(
-    keras_model: Any,
-    *,
-    size: int,
-    fit: str = "squash",
-    threshold: float = 0.5,
-    temperature: float = 1.0,
-    variant: str = "",
-    family: str = "",
-    explain_method: str = "auto",
-    explain_layer: str = "",
-    name: str = "model",
-) -> Any:
+def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **settings: Any) -> Any:
     """Logs the network as a pyfunc model of the active run.
 
     The package travels with the model, so it loads where poster_ml is not installed; what has to be
@@ -53,27 +48,19 @@ def log_poster_model(
 
     Args:
         keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
-        size, fit, threshold, temperature, variant, family, explain_method, explain_layer: see
-            `ServingSettings`.
+        size: side of its square input in pixels.
         name: of the logged model.
+        settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as of
+            `ServingSettings`; what is left out has its default there.
 
     Returns: mlflow's ModelInfo; `.model_uri` is models:/m-....
     Raises: TrackingError where no run is active; ValueError for settings out of range or a network that
         does not fit `size`.
     """
-    import mlflow
-
-    if mlflow.active_run() is None:
-        raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
-    settings = ServingSettings(
-        size, fit, threshold, temperature, variant, family, explain_method, explain_layer
-    )
+    known = ServingSettings(size=size, **settings)
     _check_shapes(keras_model, size)
-    quiet_unless_watched()
-    with tempfile.TemporaryDirectory() as folder:
-        network_path = Path(folder) / NETWORK_FILE
-        save_without_optimizer(keras_model, network_path)
-        return _log(network_path, settings, name, REQUIREMENTS)
+    save = partial(save_without_optimizer, keras_model)
+    return _log(save, NETWORK_FILE, known, name, REQUIREMENTS)
 
 
 def log_compact_model(content: bytes, settings: ServingSettings, name: str = "compact") -> Any:
@@ -86,36 +73,38 @@ def log_compact_model(content: bytes, settings: ServingSettings, name: str = "co
 
     Returns, raises: as `log_poster_model`.
     """
-    import mlflow
+    return _log(lambda path: path.write_bytes(content), COMPACT_FILE, settings, name, runtime_requirements())
 
+
+def _log(
+    save: Callable[[Path], Any],
+    file_name: str,
+    settings: ServingSettings,
+    name: str,
+    requirements: Sequence[str],
+) -> Any:
+    """Logs the model whose network `save` writes to a path."""
     if mlflow.active_run() is None:
         raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
     quiet_unless_watched()
     with tempfile.TemporaryDirectory() as folder:
-        network_path = Path(folder) / COMPACT_FILE
-        network_path.write_bytes(content)
-        return _log(network_path, settings, name, runtime_requirements())
-
-
-def _log(network_path: Path, settings: ServingSettings, name: str, requirements: Sequence[str]) -> Any:
-    import mlflow
-
-    settings_path = network_path.with_name(SETTINGS_FILE)
-    settings.write(settings_path)
-    return mlflow.pyfunc.log_model(
-        name=name,
-        python_model=str(Path(__file__).with_name("entry.py")),
-        artifacts={"network": str(network_path), "settings": str(settings_path)},
-        code_paths=[str(Path(poster_ml.__file__).parent)],
-        pip_requirements=[f"{package}=={version(package)}" for package in requirements],
-        signature=serving_signature(),
-        input_example=input_example(),
-        metadata={
-            "variant": settings.variant,
-            "family": settings.family,
-            "settings": json.loads(settings_path.read_text()),
-        },
-    )
+        network_path, settings_path = Path(folder) / file_name, Path(folder) / SETTINGS_FILE
+        save(network_path)
+        settings.write(settings_path)
+        return mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(Path(__file__).with_name("entry.py")),
+            artifacts={"network": str(network_path), "settings": str(settings_path)},
+            code_paths=[str(Path(poster_ml.__file__).parent)],
+            pip_requirements=[f"{package}=={version(package)}" for package in requirements],
+            signature=serving_signature(),
+            input_example=input_example(),
+            metadata={
+                "variant": settings.variant,
+                "family": settings.family,
+                "settings": asdict(settings),
+            },
+        )
 
 
 def save_without_optimizer(keras_model: Any, path: Path) -> None:
@@ -128,9 +117,6 @@ def save_without_optimizer(keras_model: Any, path: Path) -> None:
 
 def serving_signature() -> Any:
     """Returns the signature: a text column in, the columns of `PosterModel` out, one switch."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]),
         outputs=Schema(
@@ -147,9 +133,6 @@ def serving_signature() -> Any:
 
 def input_example() -> Any:
     """Returns a table with one small drawn picture, as base64 text of a JPEG file."""
-    import pandas as pd
-    from PIL import Image
-
     rows, columns = np.mgrid[0:72, 0:48]
     pixels = np.stack([rows * 3, columns * 5, (rows + columns) % 64 * 3], axis=-1).astype(np.uint8)
     pixels[52:60, 6:42] = 240  # a title block

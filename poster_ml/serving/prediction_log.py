@@ -112,7 +112,8 @@ class PredictionLog:
     def check(self) -> None:
         """Makes sure that all files of the log are new or its own. Raises: OutputError."""
         for number in range(self.files):
-            _check(_numbered(self.path, number))
+            path = self.path.with_name(f"{self.path.name}.{number}") if number else self.path
+            check_output_file(path, _is_log, "prediction log", PATH_VARIABLE)
 
     def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Appends the entries, each with the time and the model; a failure is warned of once."""
@@ -176,15 +177,6 @@ def _entry(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
-
-
-def _check(path: Path) -> None:
-    """Refuses a file that does not begin with an entry. Raises: OutputError."""
-    check_output_file(path, _is_log, "prediction log", PATH_VARIABLE)
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}") if number else path
 
 
 def _whole_number(name: str, default: int) -> int:

@@ -14,18 +14,17 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import mlflow
 import numpy.typing as npt
+import pandas as pd
 
 from poster_ml.errors import RegistryError
+from poster_ml.evaluation.alignment import align_predictions
+from poster_ml.evaluation.stats import Interval, delong_difference
 from poster_ml.serving.load import quiet_unless_watched
 from poster_ml.serving.registry import CHALLENGER, CHAMPION, find_version, move_champion
-
-if TYPE_CHECKING:
-    import pandas
-
-    from poster_ml.evaluation.stats import Interval
 
 ERROR = 0.025  # chance of even one false promotion among all decisions on the same posters
 SPLIT = "test"
@@ -87,8 +86,6 @@ def decide(
     Returns: the difference in ROC AUC with DeLong's paired interval of confidence 1 - 2 * level, and the
         one-sided p-value, below `level` exactly where the interval lies above 0.
     """
-    from poster_ml.evaluation.stats import delong_difference
-
     difference, two_sided = delong_difference(labels, challenger, champion, 1.0 - 2.0 * level)
     return difference, two_sided / 2.0 if difference.estimate > 0 else 1.0 - two_sided / 2.0
 
@@ -104,10 +101,6 @@ def promote(name: str) -> Promotion:
 
     Raises: RegistryError where an alias, test predictions or a common dataset is missing.
     """
-    import mlflow
-
-    from poster_ml.evaluation.alignment import align_predictions
-
     client = mlflow.MlflowClient()
     champion, challenger = find_version(name, CHAMPION), find_version(name, CHALLENGER)
     fingerprint = _common_fingerprint(name, champion, challenger)
@@ -156,10 +149,7 @@ def _decision_number(client: Any, name: str, fingerprint: str, pair: str) -> int
     return pairs.index(pair) + 1
 
 
-def _predictions(version: Any) -> pandas.DataFrame:
-    import mlflow
-    import pandas as pd
-
+def _predictions(version: Any) -> pd.DataFrame:
     quiet_unless_watched()
     path = f"evaluation/{SPLIT}/predictions.csv"
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
-from poster_ml.serving.compact import CompactNetwork, read_compact
+from poster_ml.serving.compact import CompactNetwork
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
@@ -35,12 +34,8 @@ BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of a
 COLUMNS = ("probability_fresh", "label", "threshold", "error")
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """One image: pixels (S, S, 3) uint8, and what the prediction log says of it."""
-
-    pixels: np.ndarray
-    facts: dict[str, Any]
+# One image: pixels (S, S, 3) uint8, and what the prediction log says of it.
+_Decoded = tuple[np.ndarray, dict[str, Any]]
 
 
 class PosterModel(PythonModel):
@@ -106,12 +101,12 @@ class PosterModel(PythonModel):
 
     def _score(self, cells: Sequence[Any], explain: bool) -> list[dict[str, Any]]:
         decoded = list(self.decoders.map(self._decode, cells))
-        images = {index: item for index, item in enumerate(decoded) if isinstance(item, _Decoded)}
+        images = {index: item for index, item in enumerate(decoded) if isinstance(item, tuple)}
         scored = list(images)
         probabilities = np.full(len(cells), np.nan)
         maps: dict[int, str] = {}
         if scored:
-            pixels = np.stack([item.pixels for item in images.values()])  # (B, S, S, 3)
+            pixels = np.stack([pixels for pixels, _ in images.values()])  # (B, S, S, 3)
             probabilities[scored] = expit(self.logits(pixels) / self.settings.temperature)
             if explain:
                 maps = dict(zip(scored, self._explain(pixels), strict=True))
@@ -120,7 +115,7 @@ class PosterModel(PythonModel):
             for index, item in enumerate(decoded)
         ]
         if self.log is not None:
-            facts = [{} if isinstance(item, str) else item.facts for item in decoded]
+            facts = [{} if isinstance(item, str) else item[1] for item in decoded]
             self.log.write([log_entry(*pair) for pair in zip(facts, rows, strict=True)])
         return [{**row, "cam_png": maps.get(index)} for index, row in enumerate(rows)] if explain else rows
 
@@ -134,7 +129,7 @@ class PosterModel(PythonModel):
         except Exception as error:  # one broken file must not fail its neighbours
             return f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
         pixels = np.asarray(poster.pixels, dtype=np.uint8)
-        return _Decoded(pixels, input_facts(data, poster.width, poster.height, pixels) if self.log else {})
+        return pixels, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
 
     def _row(self, probability: float, error: str | None) -> dict[str, Any]:
         threshold = self.settings.threshold
@@ -163,7 +158,7 @@ class PosterModel(PythonModel):
 
 def _read(network: Path) -> Any:
     if network.name == COMPACT_FILE:
-        return read_compact(network)
+        return CompactNetwork(network.read_bytes())
     from poster_ml.serving.load import read_network
 
     return read_network(network)

@@ -6,10 +6,15 @@ A registered model is called `poster-<family>`. The alias `champion` is what ser
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import mlflow
+
 from poster_ml.errors import RegistryError, nearest
+from poster_ml.serving.card import version_tags
+from poster_ml.serving.load import logged_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 COMPACT = "compact"
@@ -73,8 +78,6 @@ def register_best(
 
     Raises: RegistryError saying what there is and what to run.
     """
-    import mlflow
-
     if not metric.startswith("val_"):
         raise RegistryError(
             f"models are chosen by a validation metric, got {metric!r}: give val_roc_auc or another val_*"
@@ -84,7 +87,7 @@ def register_best(
     fingerprint = dataset_fingerprint or runs[0].data.tags.get(_FINGERPRINT, "")
     candidates = _candidates(runs, fingerprint, metric, family)
     for run in candidates:
-        model = _logged_model(client, run)
+        model = logged_model(run)
         if model is not None:
             return _register(client, registered_name(family), run, model, metric, len(candidates))
     raise RegistryError(
@@ -106,8 +109,6 @@ def register_run(run_id: str, *, metric: str = "val_roc_auc", chosen_among: int 
 
     Raises: RegistryError where the run is unknown, unfinished, of the demo, or lacks model or metric.
     """
-    import mlflow
-
     client = mlflow.MlflowClient()
     try:
         run = client.get_run(run_id)
@@ -119,7 +120,7 @@ def register_run(run_id: str, *, metric: str = "val_roc_auc", chosen_among: int 
         raise RegistryError(f"run {run_id} is a demo run on synthetic posters: train on real ones")
     if not metric.startswith("val_") or metric not in run.data.metrics:
         raise RegistryError(f"run {run_id} has no validation metric {metric!r}: give val_roc_auc")
-    model = _logged_model(client, run)
+    model = logged_model(run)
     if model is None:
         raise RegistryError(f"run {run_id} has no logged model: give the id of a training run")
     return _register(client, registered_name(_family_of(run)), run, model, metric, chosen_among)
@@ -130,8 +131,6 @@ def find_version(name: str, alias: str) -> Any:
 
     Raises: RegistryError saying what exists and what to run.
     """
-    import mlflow
-
     client = mlflow.MlflowClient()
     aliases = _aliases(client, name)
     if alias not in aliases:
@@ -148,8 +147,6 @@ def move_champion(name: str, number: str) -> None:
 
     The champion alias moves in one write: a reader sees the old or the new version, never none.
     """
-    import mlflow
-
     client = mlflow.MlflowClient()
     aliases = _aliases(client, name)
     before = aliases.get(CHAMPION)
@@ -165,8 +162,6 @@ def roll_back(name: str) -> Version:
 
     Raises: RegistryError where there was none.
     """
-    import mlflow
-
     client = mlflow.MlflowClient()
     current = find_version(name, CHAMPION)
     aliases = _aliases(client, name)
@@ -184,8 +179,6 @@ def roll_back(name: str) -> Version:
 
 
 def _aliases(client: Any, name: str) -> dict[str, str]:
-    import mlflow
-
     try:
         return {alias: str(number) for alias, number in client.get_registered_model(name).aliases.items()}
     except mlflow.MlflowException as error:
@@ -205,32 +198,22 @@ def _finished_runs(client: Any, experiment: str, family: str, allow_demo: bool) 
         raise RegistryError(
             f"no experiment {experiment!r} in this store: train first, `poster-ml train --model {family}`"
         )
-    finished = _search(client, found.experiment_id, "attributes.status = 'FINISHED'")
+    finished = mlflow.search_runs(
+        [found.experiment_id],
+        "attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
     runs = [run for run in finished if _family_of(run) == family]
     if not runs:
         raise RegistryError(_no_runs(finished, family, experiment))
     real = [run for run in runs if run.data.tags.get("profile") != "demo"]
-    if real or not allow_demo:
-        if not real:
-            raise RegistryError(
-                f"all {len(runs)} finished runs of {family} are demo runs on synthetic posters: train on "
-                f"real ones (`poster-ml train --model {family} --data DIR`), or allow them with --allow-demo"
-            )
-        return real
-    return runs
-
-
-def _search(client: Any, experiment_id: str, filter_string: str) -> list[Any]:
-    runs: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], filter_string, order_by=["attributes.start_time DESC"], page_token=token
+    if not real and not allow_demo:
+        raise RegistryError(
+            f"all {len(runs)} finished runs of {family} are demo runs on synthetic posters: train on "
+            f"real ones (`poster-ml train --model {family} --data DIR`), or allow them with --allow-demo"
         )
-        runs.extend(page)
-        token = page.token
-        if not token:
-            return runs
+    return real or runs
 
 
 def _family_of(run: Any) -> str:
@@ -238,16 +221,14 @@ def _family_of(run: Any) -> str:
 
 
 def _no_runs(finished: list[Any], family: str, experiment: str) -> str:
-    counts: dict[str, int] = {}
-    for run in finished:
-        key = _family_of(run)
-        if run.data.tags.get("variant") == family and key:
-            return (
-                f"{family!r} is a variant of the family {key!r}, and families are registered: "
-                f"`poster-ml register --model {key}`"
-            )
-        if key:
-            counts[key] = counts.get(key, 0) + 1
+    of_variant = [_family_of(run) for run in finished if run.data.tags.get("variant") == family]
+    if any(of_variant):
+        known = next(filter(None, of_variant))
+        return (
+            f"{family!r} is a variant of the family {known!r}, and families are registered: "
+            f"`poster-ml register --model {known}`"
+        )
+    counts = Counter(filter(None, map(_family_of, finished)))
     there = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items())) or "none"
     return (
         f"no finished run of {family!r} in experiment {experiment!r}{nearest(family, counts)}; "
@@ -258,35 +239,26 @@ def _no_runs(finished: list[Any], family: str, experiment: str) -> str:
 def _candidates(runs: list[Any], fingerprint: str, metric: str, family: str) -> list[Any]:
     """Returns the runs on one dataset that have the metric, best first (the older one where equal)."""
     same = [run for run in runs if run.data.tags.get(_FINGERPRINT, "") == fingerprint]
-    whole = [run for run in same if run.data.params.get("limit", "0") == "0"]
-    if same and not whole:
-        raise RegistryError(
-            f"all {len(same)} finished runs of {family} on this dataset were limited to some of its posters: "
-            f"train on all of them (without --limit) before registering"
-        )
-    same = whole
     if not same:
         there = sorted({run.data.tags.get(_FINGERPRINT, "(none)") for run in runs})
         raise RegistryError(
             f"no finished run of {family} on the dataset {fingerprint!r}; "
             f"there are runs on {', '.join(there[:10])}"
         )
-    scored = [run for run in same if math.isfinite(run.data.metrics.get(metric, math.nan))]
+    whole = [run for run in same if run.data.params.get("limit", "0") == "0"]
+    if not whole:
+        raise RegistryError(
+            f"all {len(same)} finished runs of {family} on this dataset were limited to some of its posters: "
+            f"train on all of them (without --limit) before registering"
+        )
+    scored = [run for run in whole if math.isfinite(run.data.metrics.get(metric, math.nan))]
     if not scored:
-        names = sorted({key for run in same for key in run.data.metrics if key.startswith("val_")})
+        names = sorted({key for run in whole for key in run.data.metrics if key.startswith("val_")})
         raise RegistryError(
             f"no finished run of {family} has the metric {metric!r}{nearest(metric, names)}; "
             f"they have: {', '.join(names[:20]) or 'no val_* metric'}"
         )
     return sorted(scored, key=lambda run: (-run.data.metrics[metric], run.info.start_time))
-
-
-def _logged_model(client: Any, run: Any) -> Any | None:
-    """Returns the logged model called `model` of a run, the newest one."""
-    found = client.search_logged_models(
-        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}' AND name = 'model'"
-    )
-    return max(found, key=lambda model: model.creation_timestamp) if found else None
 
 
 def register_compact(
@@ -300,53 +272,44 @@ def register_compact(
         family: as in `model.family`. model_id: of the logged model. run_id: of the run that made it.
         tags, description: of the version.
     """
-    import mlflow
-
     client, name = mlflow.MlflowClient(), registered_name(family)
     _ensure_name(client, name)
-    created = client.create_model_version(
-        name,
-        source=f"models:/{model_id}",
-        run_id=run_id,
-        tags=tags,
-        description=description,
-        model_id=model_id,
-    )
-    client.set_registered_model_alias(name, COMPACT, created.version)
-    return Version(name, int(created.version), COMPACT, run_id, created=True)
+    number = _create_version(client, name, model_id, run_id, tags, description)
+    client.set_registered_model_alias(name, COMPACT, str(number))
+    return Version(name, number, COMPACT, run_id, created=True)
 
 
 def _ensure_name(client: Any, name: str) -> None:
-    import mlflow
-
-    if client.search_registered_models(f"name = '{name}'"):
-        return
+    question = "Is a movie's poster that of a movie that critics find Fresh?"
     try:
-        client.create_registered_model(
-            name, description="Is a movie's poster that of a movie that critics find Fresh?"
-        )
-    except mlflow.MlflowException:  # somebody else was faster
-        client.get_registered_model(name)
+        client.create_registered_model(name, description=question)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _create_version(
+    client: Any, name: str, model_id: str, run_id: str, tags: dict[str, str], description: str
+) -> int:
+    """Makes a version of a registered model from a logged model and returns its number."""
+    source = f"models:/{model_id}"
+    created = client.create_model_version(
+        name, source, run_id, tags=tags, description=description, model_id=model_id
+    )
+    return int(created.version)
 
 
 def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_among: int) -> Version:
-    from poster_ml.serving.card import description, version_tags
-
-    score = float(run.data.metrics[metric])
+    run_id, score = run.info.run_id, float(run.data.metrics[metric])
     _ensure_name(client, name)
     aliases = _aliases(client, name)
     for known in client.search_model_versions(f"name = '{name}'"):
-        if known.run_id == run.info.run_id:
+        if known.run_id == run_id:
             alias = next((key for key, value in aliases.items() if value == str(known.version)), "")
-            return Version(name, int(known.version), alias, run.info.run_id, metric, score)
-    created = client.create_model_version(
-        name,
-        source=f"models:/{model.model_id}",
-        run_id=run.info.run_id,
-        tags=version_tags(run, metric) | {"chosen_among": str(chosen_among)},
-        description=description(run, metric, chosen_among),
-        model_id=model.model_id,
-    )
+            return Version(name, int(known.version), alias, run_id, metric, score)
+    tags = version_tags(run, metric) | {"chosen_among": str(chosen_among)}
+    card = description(run, metric, chosen_among)
+    number = _create_version(client, name, model.model_id, run_id, tags, card)
     alias = CHALLENGER if CHAMPION in aliases else CHAMPION
-    client.set_registered_model_alias(name, alias, created.version)
-    return Version(name, int(created.version), alias, run.info.run_id, metric, score, created=True)
+    client.set_registered_model_alias(name, alias, str(number))
+    return Version(name, number, alias, run_id, metric, score, created=True)

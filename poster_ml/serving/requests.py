@@ -89,39 +89,27 @@ def request_index(model_input: Any, rows: int, column: str = "image") -> pd.Inde
 def _cells(model_input: Any, column: str) -> list[Any]:
     if isinstance(model_input, (str, bytes, bytearray, memoryview)):
         return [model_input]
-    columns = getattr(model_input, "columns", None)
-    if columns is not None:
-        names = [str(name) for name in columns]
-        if names.count(column) > 1:
-            raise RequestError(f"the request has {names.count(column)} columns named {column!r}: send one")
-        if column not in names:
-            raise _no_column(names, column)
-        return list(model_input[column])
-    if isinstance(model_input, dict):
-        if column not in model_input:
-            raise _no_column([str(name) for name in model_input], column)
-        value = model_input[column]
+    if isinstance(model_input, (pd.DataFrame, dict)):
+        value = _of_column(model_input, column)
         return list(value) if isinstance(value, (list, tuple, np.ndarray, pd.Series)) else [value]
     if isinstance(model_input, np.ndarray):
         return list(model_input.reshape(-1))
-    if isinstance(model_input, Sequence) or hasattr(model_input, "tolist"):
-        return [_cell_of_row(row, column) for row in model_input]
+    if isinstance(model_input, (Sequence, pd.Series, pd.Index)):
+        return [_of_column(row, column) if isinstance(row, dict) else row for row in model_input]
     raise RequestError(
         f"expected a table with the column {column!r}, got a value of type {type(model_input).__name__}"
     )
 
 
-def _cell_of_row(row: Any, column: str) -> Any:
-    if isinstance(row, dict):
-        if column not in row:
-            raise _no_column([str(name) for name in row], column)
-        return row[column]
-    return row
-
-
-def _no_column(names: Sequence[str], column: str) -> RequestError:
-    got = ", ".join(repr(name[:40]) for name in list(names)[:10]) or "none"
-    return RequestError(f"the request has no column {column!r}; its columns: {got}")
+def _of_column(table: pd.DataFrame | dict[Any, Any], column: str) -> Any:
+    """Returns what stands in the one column of that name. Raises: RequestError where there is not one."""
+    names = [str(name) for name in table]
+    if names.count(column) > 1:
+        raise RequestError(f"the request has {names.count(column)} columns named {column!r}: send one")
+    if column not in names:
+        got = ", ".join(repr(name[:40]) for name in names[:10]) or "none"
+        raise RequestError(f"the request has no column {column!r}; its columns: {got}")
+    return table[column]
 
 
 def _from_text(text: str, max_bytes: int) -> bytes:

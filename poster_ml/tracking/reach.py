@@ -17,7 +17,6 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from poster_ml.errors import TrackingError, check_password, mask_passwords
 
 TIMEOUT = 5  # seconds
-REMEDY = "fix it, or name another store with MLFLOW_TRACKING_URI"
 _TAKES_TIMEOUT = ("postgresql", "mysql")
 
 
@@ -100,21 +99,27 @@ def check_database(uri: str) -> None:
         ) from error
     except SQLAlchemyError as error:
         detail = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise TrackingError(mask_passwords(f"the store {uri} cannot be used ({detail}): {REMEDY}")) from error
+        raise TrackingError(unusable(uri, detail)) from error
+
+
+def unusable(store: str | Path, detail: object) -> str:
+    """Returns in one line, without passwords, that a store fails, how, and what to do."""
+    return mask_passwords(
+        f"the store {store} cannot be used ({detail}): fix it, or name another store with MLFLOW_TRACKING_URI"
+    )
 
 
 def _check_folder(file: Path, folder: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise TrackingError(f"the store {file} cannot be used ({folder} may not be written): {REMEDY}")
+        raise TrackingError(unusable(file, f"{folder} may not be written"))
 
 
 def _ask(file: Path, mode: str, statement: str) -> None:
     """Runs one statement, which changes nothing, on an existing file."""
+    address = f"file:{quote(str(file))}?mode={mode}"
     try:
-        with closing(
-            sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", timeout=TIMEOUT, uri=True)
-        ) as base:
+        with closing(sqlite3.connect(address, timeout=TIMEOUT, uri=True)) as base:
             base.execute(statement)
             base.rollback()
     except sqlite3.Error as error:
-        raise TrackingError(f"the store {file} cannot be used ({error}): {REMEDY}") from error
+        raise TrackingError(unusable(file, error)) from error

@@ -13,15 +13,13 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
 from poster_ml.config import REPOSITORY, ExperimentConfig, flatten, to_yaml
 from poster_ml.errors import TrackingError, mask_passwords
 from poster_ml.tracking.store import connect, describe_outage, experiment_name, is_outage
-
-MAX_BATCH = 100  # MLflow takes so many params or tags in one call
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,18 @@ class RunLogger:
         self._client = mlflow.MlflowClient()
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs parameters without passwords; texts longer than MLflow's 6,000 characters are cut."""
-        items = [Param(key, mask_passwords(str(value))[:6000]) for key, value in params.items()]
-        for start in range(0, len(items), MAX_BATCH):
-            self._client.log_batch(self.run_id, params=items[start : start + MAX_BATCH])
+        """Logs parameters without passwords; MLflow cuts texts longer than 6,000 characters."""
+        self._client.log_batch(self.run_id, params=[Param(*item) for item in _masked(params).items()])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags without passwords, replacing those of the same name."""
-        self._client.log_batch(
-            self.run_id, tags=[RunTag(key, mask_passwords(str(value))) for key, value in tags.items()]
-        )
+        self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in _masked(tags).items()])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs numbers; values that are not numbers (NaN) are logged as NaN, never dropped."""
         now = get_current_time_millis()
         items = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        for start in range(0, len(items), 500):
-            self._client.log_batch(self.run_id, metrics=items[start : start + 500])
+        self._client.log_batch(self.run_id, metrics=items)
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
         """Logs what a finished network is judged by, as the last word on a metric that epochs have too.
@@ -90,21 +83,21 @@ class RunLogger:
         self._client.log_text(self.run_id, to_yaml(config), "experiment.yaml")
 
     def log_dataset(self, index: pd.DataFrame, folder: Path, fingerprint: str, context: str) -> None:
-        """Logs the prepared dataset as input; its digest is the fingerprint."""
-        plain = index.astype({name: "string" for name in index.columns if index[name].dtype == object})
+        """Logs the prepared dataset as input of the active run; its digest is the fingerprint."""
+        # MLflow's schema has no nullable numbers and no objects.
+        known = {"Int64": "float64", "Float64": "float64", "object": "string"}
+        types = {name: known[str(kind)] for name, kind in index.dtypes.items() if str(kind) in known}
         with warnings.catch_warnings():
             # MLflow warns that a folder is a local folder, and that whole numbers cannot be missing.
             warnings.simplefilter("ignore", UserWarning)
             dataset = mlflow.data.from_pandas(
-                _without_missing_integers(plain),
+                index.astype(types),
                 source=str(folder.resolve()),
                 targets="label",
                 name=folder.resolve().name,
                 digest=fingerprint[:32],
             )
-            fields = {key: value for key, value in dataset.to_dict().items() if value is not None}
-        tags = [InputTag("mlflow.data.context", context)]
-        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**fields), tags)])
+            mlflow.log_input(dataset, context)
 
     def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
         """Logs every file of a folder."""
@@ -151,8 +144,7 @@ def open_run(
     if outer and run_id is None and parent_run_id is None:
         run_id = outer if _experiment_of(outer) == experiment else None
         outer = None if run_id else outer
-    all_tags = {key: mask_passwords(value) for key, value in tags.items()}
-    all_tags |= {"git_commit": git_commit(), "mlflow.runName": name}
+    all_tags = _masked(tags) | {"git_commit": git_commit(), "mlflow.runName": name}
     if parent_run_id:
         all_tags["mlflow.parentRunId"] = parent_run_id
     mlflow.set_system_metrics_sampling_interval(5)
@@ -169,7 +161,9 @@ def open_run(
     if "error" in active.data.tags:  # of the attempt before; this one may end well
         mlflow.MlflowClient().delete_tag(logger.run_id, "error")
     if outer:
-        _point_to(outer, logger.run_id)
+        # A trace in the run that `mlflow run` opened in another experiment.
+        note = f"Results: experiment `{experiment_name()}`, run `{logger.run_id}`."
+        RunLogger(outer).set_tags({"poster_ml.run_id": logger.run_id, "mlflow.note.content": note})
     try:
         yield logger
     except BaseException as error:
@@ -260,11 +254,15 @@ def git_commit() -> str:
     return done.stdout.strip()
 
 
-def _record(run: Any) -> RunRecord:
-    data = run.data
-    status = RunStatus.to_string(run.info.status) if isinstance(run.info.status, int) else run.info.status
-    name = run.info.run_name or ""
-    return RunRecord(run.info.run_id, name, status, dict(data.params), dict(data.tags), dict(data.metrics))
+def _record(run: Run) -> RunRecord:
+    info, data = run.info, run.data
+    return RunRecord(
+        info.run_id, info.run_name or "", info.status, dict(data.params), dict(data.tags), dict(data.metrics)
+    )
+
+
+def _masked(texts: Mapping[str, Any]) -> dict[str, str]:
+    return {key: mask_passwords(str(value)) for key, value in texts.items()}
 
 
 def _experiment_of(run_id: str) -> str:
@@ -275,16 +273,3 @@ def _experiment_of(run_id: str) -> str:
             f"MLFLOW_RUN_ID={run_id} is no run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
             "under `mlflow run` give MLFLOW_TRACKING_URI with the whole path, sqlite:////FOLDER/mlflow.db"
         ) from error
-
-
-def _point_to(outer: str, inner: str) -> None:
-    """Leaves a trace in the run that `mlflow run` opened in another experiment."""
-    client = mlflow.MlflowClient()
-    client.set_tag(outer, "poster_ml.run_id", inner)
-    client.set_tag(outer, "mlflow.note.content", f"Results: experiment `{experiment_name()}`, run `{inner}`.")
-
-
-def _without_missing_integers(index: pd.DataFrame) -> pd.DataFrame:
-    """MLflow's schema has no nullable integers: those columns become float."""
-    changed = {name: "float64" for name in index.columns if str(index[name].dtype) in ("Int64", "Float64")}
-    return index.astype(changed)

@@ -15,14 +15,14 @@ from filelock import FileLock, Timeout
 from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from poster_ml.errors import TrackingError, mask_passwords
+from poster_ml.errors import TrackingError
 from poster_ml.tracking.reach import (
-    REMEDY,
     check_database,
     check_sqlite,
     check_sqlite_writable,
     refuse_escapes,
     sqlite_file,
+    unusable,
 )
 
 EXPERIMENT = "poster-ml"
@@ -52,7 +52,11 @@ def connect(*, write: bool = False) -> str:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = tracking_uri()
     if uri != mlflow.get_tracking_uri() or not os.environ.get("MLFLOW_TRACKING_URI"):
-        _tell_of_file_store()
+        if not _reached and file_store(Path.cwd()):
+            logger.warning(
+                "mlruns/ has runs of an older MLflow, with which a plain `mlflow ui` does not start; these "
+                "runs go to mlflow.db: look at them with `mlflow ui --backend-store-uri sqlite:///mlflow.db`"
+            )
         mlflow.set_tracking_uri(uri)
     file = sqlite_file(uri)
     place = str(file or uri)
@@ -98,7 +102,7 @@ def describe_outage(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OperationalError) else error
     detail = " ".join(str(getattr(cause, "orig", None) or cause).split())
     detail = detail.rpartition("Caused by ")[2][:300].strip("()")  # what requests wraps three times
-    return mask_passwords(f"the store {mlflow.get_tracking_uri()} cannot be used ({detail}): {REMEDY}")
+    return unusable(mlflow.get_tracking_uri(), detail)
 
 
 @contextmanager
@@ -112,9 +116,7 @@ def work_done(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except TrackingError as error:
-        raise TrackingError(f"{what}; only its log failed: {error}") from error
-    except OSError as error:
+    except (TrackingError, OSError) as error:
         raise TrackingError(f"{what}; only its log failed: {error}") from error
     except Exception as error:
         if not is_outage(error):
@@ -144,9 +146,9 @@ def check_artifacts(experiment: Any) -> None:
     Raises: TrackingError saying how to start another experiment, or to bring the folder back.
     """
     location = str(experiment.artifact_location)
-    folder = local_file_uri_to_path(location) if _is_local(location) else None
-    if folder is None:
+    if not location.startswith(("/", "file:")):
         return
+    folder = local_file_uri_to_path(location)
     remedy = "or begin another experiment with MLFLOW_EXPERIMENT_NAME=NAME (this one's runs stay listed)"
     if not location.startswith("file:") and folder != location:
         raise TrackingError(
@@ -160,10 +162,6 @@ def check_artifacts(experiment: Any) -> None:
             f"the experiment {experiment.name!r} keeps its files in {folder}, and {base} is gone: bring that "
             f"folder back, {remedy}"
         )
-
-
-def _is_local(location: str) -> bool:
-    return location.startswith(("/", "file:"))
 
 
 def _check_reachable(uri: str, file: Path | None) -> None:
@@ -249,18 +247,8 @@ def _create(client: mlflow.MlflowClient, uri: str, name: str) -> Any:
     folder = re.sub(r"[^\w.\-]", "_", name)
     location = None if file is None else (file.resolve().parent / "mlruns" / folder).as_uri()
     try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
-    except mlflow.MlflowException:
-        # Another process was first.
-        again = client.get_experiment_by_name(name)
-        if again is None:
+        client.create_experiment(name, artifact_location=location)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was first
             raise
-        return again
-
-
-def _tell_of_file_store() -> None:
-    if not _reached and file_store(Path.cwd()):
-        logger.warning(
-            "mlruns/ has runs of an older MLflow, with which a plain `mlflow ui` does not start; these runs "
-            "go to mlflow.db: look at them with `mlflow ui --backend-store-uri sqlite:///mlflow.db`"
-        )
+    return client.get_experiment_by_name(name)

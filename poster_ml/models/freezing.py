@@ -12,7 +12,12 @@ from poster_ml.models.catalogue import find_family
 
 HEAD_STARTS = ("flatten", "average_pool")
 TAP = "tap_"  # before the name of a layer that is pooled besides the last one
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Conv2DTranspose,
+)
 
 
 def apply_unfreeze(

@@ -129,9 +129,13 @@ def test_posters_too_small_for_so_many_convolutions() -> None:
     )
 
 
-def test_an_unknown_family() -> None:
-    with pytest.raises(UnknownFamilyError, match="did you mean 'vgg16'"):
-        small("vgg61")
+def test_an_unknown_family_gets_the_nearest_name_and_the_list() -> None:
+    with pytest.raises(UnknownFamilyError) as caught:
+        small("vgg-16")
+    assert str(caught.value) == (
+        "unknown model family 'vgg-16' (did you mean 'vgg16'?): choose one of "
+        "cnn, vgg16, inception_v3, inception_resnet_v2, mobilenet_v2"
+    )
 
 
 @pytest.mark.parametrize(

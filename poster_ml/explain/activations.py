@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from poster_ml.explain.gradients import padded_batches
-from poster_ml.explain.graph import check_images, convolutions, find_layer, functional_view, picture_layers
+from poster_ml.explain.graph import check_images, find_layer, functional_view, picture_layers
+from poster_ml.explain.maps import resize_maps
 from poster_ml.figures import INK, NEUTRAL, PAPER, picture_axis, save_figure
+from poster_ml.models.freezing import CONVOLUTIONS
 
 MAPS_PER_ROW = 16
 SHOWN_CONVOLUTIONS = (1, 4, 9)  # as in the study
@@ -28,7 +30,7 @@ def default_activation_layers(model: keras.Model) -> list[str]:
     A network with fewer convolutions gives fewer names. Where the ReLU is part of the convolution's layer
     (VGG-16, basic_cnn) the layer's output is already rectified and stands for both.
     """
-    layers = convolutions(model)
+    layers = [layer for layer in picture_layers(model) if isinstance(layer, CONVOLUTIONS)]
     names: list[str] = []
     for number in SHOWN_CONVOLUTIONS:
         if number > len(layers):
@@ -42,30 +44,27 @@ def default_activation_layers(model: keras.Model) -> list[str]:
 
 def layer_outputs(
     model: keras.Model, images: np.ndarray, layer_names: Sequence[str], batch_size: int = 16
-) -> dict[str, np.ndarray]:
-    """Runs the network and keeps what some layers give.
+) -> Iterator[dict[str, np.ndarray]]:
+    """Runs the network and yields what some layers give, batch by batch.
 
     Args:
         model: read only.
         images: (B, H, W, 3) uint8.
-        layer_names: layers with output (B, h, w, K).
-        batch_size: posters per pass.
+        layer_names: layers with output (B, h, w, K), at least one.
+        batch_size: posters per pass; bounds the memory.
 
-    Returns: name -> (B, h, w, K) float32, in inference mode.
+    Yields: name -> (b, h, w, K) float32, in inference mode.
     Raises: UnknownLayerError, listing the layers with 4-D output; ValueError with the shape received.
     """
     check_images(images)
-    if not layer_names:
-        return {}
-    outputs = [find_layer(model, name).output for name in layer_names]
-    view = functional_view(model, outputs)
-    parts: list[list[np.ndarray]] = [[] for _ in layer_names]
+    view = functional_view(model, [find_layer(model, name).output for name in layer_names])
     for chunk, count in padded_batches(images, batch_size):
         results = view.predict_on_batch(chunk)
         results = results if isinstance(results, list | tuple) else [results]
-        for part, result in zip(parts, results, strict=True):
-            part.append(np.asarray(result, np.float32)[:count])
-    return {name: np.concatenate(part) for name, part in zip(layer_names, parts, strict=True)}
+        yield {
+            name: np.asarray(result, np.float32)[:count]
+            for name, result in zip(layer_names, results, strict=True)
+        }
 
 
 def dead_channels(
@@ -84,13 +83,11 @@ def dead_channels(
     Returns: int array of channel numbers, ascending.
     Raises: UnknownLayerError; ValueError with the shape received.
     """
-    check_images(images)
     if len(images) == 0:
         raise ValueError(f"at least one image is needed to find dead channels, got {images.shape=}")
-    view = functional_view(model, find_layer(model, layer_name).output)
     lowest, highest = np.inf, -np.inf
-    for chunk, count in padded_batches(images, batch_size):
-        output = np.asarray(view.predict_on_batch(chunk), np.float32)[:count]
+    for outputs in layer_outputs(model, images, [layer_name], batch_size):
+        output = outputs[layer_name]
         lowest = np.minimum(lowest, output.min(axis=(0, 1, 2)))
         highest = np.maximum(highest, output.max(axis=(0, 1, 2)))
     return np.flatnonzero(np.asarray(lowest) == np.asarray(highest))
@@ -115,8 +112,11 @@ def write_activation_grids(
     if image.ndim != 3:
         raise ValueError(f"image must be (H, W, 3), got {image.shape=}")
     names = default_activation_layers(model) if layer_names is None else list(layer_names)
+    if not names:
+        return []
+    (outputs,) = layer_outputs(model, image[None], names)
     paths = []
-    for name, output in layer_outputs(model, image[None], names).items():
+    for name, output in outputs.items():
         safe_name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         paths.append(_write_grid(folder / f"activations_{safe_name}.png", name, output[0]))
     return paths
@@ -169,21 +169,12 @@ def _write_grid(path: Path, name: str, maps: np.ndarray) -> Path:
 
 
 def _shrink(maps: np.ndarray) -> np.ndarray:
-    """Shrinks maps whose longer side is over a tile's, by area."""
-    height, width, count = maps.shape
-    scale = _TILE / max(height, width)
+    """Shrinks maps (h, w, K) whose longer side is over a tile's, by area."""
+    scale = _TILE / max(maps.shape[:2])
     if scale >= 1:
         return maps
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.stack(
-        [
-            np.asarray(
-                Image.fromarray(np.ascontiguousarray(maps[..., channel])).resize(size, Image.Resampling.BOX)
-            )
-            for channel in range(count)
-        ],
-        axis=-1,
-    )
+    height, width = (max(1, round(side * scale)) for side in maps.shape[:2])
+    return np.moveaxis(resize_maps(np.moveaxis(maps, -1, 0), height, width, Image.Resampling.BOX), 0, -1)
 
 
 def _rectifier_after(model: keras.Model, convolution: Any) -> Any:

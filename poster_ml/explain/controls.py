@@ -9,7 +9,6 @@ from poster_ml.explain.graph import check_images
 from poster_ml.explain.maps import normalise, resize_maps
 from poster_ml.seeding import generator
 
-CONTROLS = ("random", "edge", "centre")
 _RANDOM_GRID = 7  # places a side, as coarse as the maps of the backbones at 224 pixels
 
 

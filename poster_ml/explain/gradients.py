@@ -17,7 +17,7 @@ import numpy as np
 from poster_ml.explain.graph import check_images, find_layer, functional_view
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any]]
-LogitAndGradient = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
+LogitAndGradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class _Probed(keras.layers.Layer):
@@ -58,7 +58,7 @@ class _Probed(keras.layers.Layer):
         return keras.ops.cast(seen[0], "float32"), keras.ops.cast(logit, "float32")[:, 0]
 
 
-def logit_and_gradient(model: keras.Model, layer_name: str, batch_size: int = 16) -> LogitAndGradient:
+def logit_and_gradient(model: keras.Model, layer_name: str) -> LogitAndGradient:
     """Builds the function that gives a layer's activations and the logit's gradient there.
 
     Build it once and call it often: it is compiled on the first call.
@@ -67,14 +67,11 @@ def logit_and_gradient(model: keras.Model, layer_name: str, batch_size: int = 16
         model: Keras model from uint8 (B, H, W, 3) to one logit (B, 1); read only. Later changes of its
             weights are seen.
         layer_name: a layer with output (B, h, w, K), dominating the output or not.
-        batch_size: posters per pass, at least 1; bounds the memory.
 
     Returns: callable(images (B, H, W, 3) uint8) -> (activations (B, h, w, K), gradients (B, h, w, K),
-        logits (B,)), NumPy float32, in the order of the images, in inference mode.
+        logits (B,)), NumPy float32, in one pass, in inference mode.
     Raises: UnknownLayerError, listing the layers with 4-D output; ValueError with what was received.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size=}")
     layer = find_layer(model, layer_name)
     network = functional_view(model)
     step = _backend_step(_Probed(network, layer))
@@ -82,17 +79,10 @@ def logit_and_gradient(model: keras.Model, layer_name: str, batch_size: int = 16
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         check_images(images)
-        probe_shape = _activation_shape(network, layer, images.shape[1:])
-        if len(images) == 0:
-            empty = np.zeros((0, *probe_shape), np.float32)
-            return empty, empty.copy(), np.zeros((0,), np.float32)
-        parts = []
-        for chunk, count in padded_batches(images, batch_size):
-            probe = np.zeros((len(chunk), *probe_shape), np.float32)
-            results = step(chunk.astype(input_type, copy=False), probe)
-            parts.append([keras.ops.convert_to_numpy(result)[:count] for result in results])
-        activations, gradients, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return activations, gradients, logits
+        probe = np.zeros((len(images), *_activation_shape(network, layer, images.shape[1:])), np.float32)
+        activations, gradients, logits = step(images.astype(input_type, copy=False), probe)
+        convert = keras.ops.convert_to_numpy
+        return convert(activations), convert(gradients), convert(logits)
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -31,14 +30,6 @@ _IDENTITY_LAYERS = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.l
 _LISTED = 24  # InceptionResNetV2 has over 700 layers with 4-D output; a message stays readable
 
 
-@dataclass(frozen=True)
-class LinearHead:
-    """A head for which CAM proper is defined: global average pooling, then one linear unit."""
-
-    feature_layer: Any  # its output (B, h, w, K) goes into the pooling
-    dense: Any  # kernel (K, 1)
-
-
 def check_images(images: Any) -> None:
     """Raises ValueError with the shape and type received unless `images` is (B, H, W, 3) uint8."""
     shape, kind = getattr(images, "shape", None), getattr(images, "dtype", None)
@@ -64,17 +55,6 @@ def picture_layers(model: keras.Model) -> list[keras.layers.Layer]:
         for layer in model.layers
         if not isinstance(layer, keras.layers.InputLayer) and len(_output_shape(layer)) == 4
     ]
-
-
-def convolutions(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the 2-D convolutions (depthwise, separable and transposed ones too), from input to output."""
-    kinds = (
-        keras.layers.Conv2D,
-        keras.layers.DepthwiseConv2D,
-        keras.layers.SeparableConv2D,
-        keras.layers.Conv2DTranspose,
-    )
-    return [layer for layer in picture_layers(model) if isinstance(layer, kinds)]
 
 
 def default_layer(model: keras.Model) -> str:
@@ -117,59 +97,47 @@ def find_layer(model: keras.Model, layer_name: str) -> keras.layers.Layer:
     )
 
 
-def linear_head(model: keras.Model) -> LinearHead | None:
-    """Returns the head's parts where CAM proper is defined (pooling, then one linear unit), else None."""
-    producers = _producers(model)
-    dense = _skip_identities(producers.get(id(model.outputs[0])), producers)
-    if not isinstance(dense, keras.layers.Dense) or dense.units != 1 or not _is_linear(dense):
-        return None
-    pooling = _skip_identities(_parent(dense, producers), producers)
-    if not isinstance(pooling, keras.layers.GlobalAveragePooling2D):
-        return None
-    feature_layer = _skip_identities(_parent(pooling, producers), producers)
-    return None if feature_layer is None else LinearHead(feature_layer, dense)
+def linear_head(model: keras.Model) -> tuple[Any, Any] | None:
+    """Returns the head's two parts where CAM proper is defined: global average pooling, then one linear unit.
+
+    Returns: the layer whose output (B, h, w, K) is pooled, and the linear unit with kernel (K, 1); else None.
+    """
+    match _head(model):
+        case [keras.layers.Dense(units=1) as dense, keras.layers.GlobalAveragePooling2D(), feature_layer]:
+            return (feature_layer, dense) if _is_linear(dense) else None
+    return None
 
 
 def has_average_pooling_head(model: keras.Model) -> bool:
     """Says whether the last 4-D output reaches the logit through global average pooling only."""
-    producers = _producers(model)
-    layer = producers.get(id(model.outputs[0]))
-    while layer is not None:
-        if isinstance(layer, keras.layers.GlobalAveragePooling2D):
-            return True
-        layer = _parent(layer, producers)
-        if layer is not None and len(_output_shape(layer)) == 4:
-            return False
-    return False
+    return any(isinstance(layer, keras.layers.GlobalAveragePooling2D) for layer in _head(model))
 
 
-def _output_shape(layer: Any) -> tuple[int | None, ...]:
-    output = getattr(layer, "output", None)
-    return () if output is None or isinstance(output, list | tuple | dict) else tuple(output.shape)
+def _head(model: keras.Model) -> list[Any]:
+    """Follows the logit back to the last layer with places, to a branch or to the input.
 
-
-def _producers(model: keras.Model) -> dict[int, Any]:
-    outputs = {}
-    for layer in model.layers:
-        output = getattr(layer, "output", None)
-        if output is not None and not isinstance(output, list | tuple | dict):
-            outputs[id(output)] = layer
-    return outputs
-
-
-def _parent(layer: Any, producers: dict[int, Any]) -> Any:
-    """The layer that feeds this one; None at a branch and at the input."""
-    source = None if isinstance(layer, keras.layers.InputLayer) else getattr(layer, "input", None)
-    return None if isinstance(source, list | tuple | dict) else producers.get(id(source))
+    Layers that change nothing while the network is not training are left out.
+    """
+    inputs_of = parents(model)
+    sources = [list(inputs_of)[-1]]
+    head: list[Any] = []
+    while len(sources) == 1:
+        layer = model.get_layer(sources[0])
+        sources = inputs_of[layer.name]
+        if isinstance(layer, _IDENTITY_LAYERS):
+            continue
+        if isinstance(layer, keras.layers.Activation) and _is_linear(layer):
+            continue
+        head.append(layer)
+        if len(_output_shape(layer)) == 4 and not isinstance(layer, keras.layers.GlobalAveragePooling2D):
+            break
+    return head
 
 
 def _is_linear(layer: Any) -> bool:
     return getattr(layer.activation, "__name__", "") == "linear"
 
 
-def _skip_identities(layer: Any, producers: dict[int, Any]) -> Any:
-    while isinstance(layer, _IDENTITY_LAYERS) or (
-        isinstance(layer, keras.layers.Activation) and _is_linear(layer)
-    ):
-        layer = _parent(layer, producers)
-    return layer
+def _output_shape(layer: Any) -> tuple[int | None, ...]:
+    output = getattr(layer, "output", None)
+    return () if output is None or isinstance(output, list | tuple | dict) else tuple(output.shape)

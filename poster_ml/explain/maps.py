@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image
 
 from poster_ml.errors import ExplanationError
-from poster_ml.explain.gradients import LogitAndGradient, logit_and_gradient, padded_batches
+from poster_ml.explain.gradients import logit_and_gradient, padded_batches
 from poster_ml.explain.graph import (
-    LinearHead,
     check_images,
     default_layer,
     find_layer,
@@ -70,9 +69,10 @@ class Explainer:
         self.method, self.layer_name = _resolve(model, method, layer_name, head)
         self.how = f"{self.method} at {self.layer_name}"
         self._model = model
-        self._head = head
-        self._features: keras.Model | None = None
-        self._gradients: dict[int, LogitAndGradient] = {}
+        if head is not None and self.method == "cam":
+            self._features, self._dense = functional_view(model, head[0].output), head[1]
+        else:
+            self._run = logit_and_gradient(model, self.layer_name)
 
     def explain(
         self, images: np.ndarray, *, target: int = 1, signed: bool = True, batch_size: int = 16
@@ -103,10 +103,7 @@ class Explainer:
         return resize_maps(maps, height, width) if axes is None else place_maps(maps, height, width, axes)
 
     def _cam(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        assert self._head is not None
-        if self._features is None:
-            self._features = functional_view(self._model, self._head.feature_layer.output)
-        kernel = np.asarray(keras.ops.convert_to_numpy(self._head.dense.kernel), np.float32)[:, 0]  # (K,)
+        kernel = np.asarray(keras.ops.convert_to_numpy(self._dense.kernel), np.float32)[:, 0]  # (K,)
         parts = [
             np.asarray(self._features.predict_on_batch(chunk), np.float32)[:count] @ kernel
             for chunk, count in padded_batches(images, batch_size)
@@ -114,13 +111,10 @@ class Explainer:
         return np.concatenate(parts) if parts else np.zeros((0, 1, 1), np.float32)
 
     def _weighted(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        run = self._gradients.get(batch_size)
-        if run is None:
-            run = self._gradients[batch_size] = logit_and_gradient(self._model, self.layer_name, batch_size)
         parts = []
         # One batch at a time: activations of a wide layer are far larger than the map they become.
         for chunk, count in padded_batches(images, batch_size):
-            activations, gradients, _ = run(chunk)  # (b, h, w, K)
+            activations, gradients, _ = self._run(chunk)  # (b, h, w, K)
             if self.method == "gradcam":
                 gradients = gradients.mean(axis=(1, 2), keepdims=True)  # eq. 1 of Grad-CAM
             parts.append((activations * gradients).sum(axis=-1)[:count])
@@ -162,10 +156,12 @@ def explain_images(
     return explainer.explain(images, target=target, signed=signed, batch_size=batch_size)
 
 
-def resize_maps(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes (B, h, w) maps to (B, height, width) float32, bilinear with pixel centres aligned."""
+def resize_maps(
+    maps: np.ndarray, height: int, width: int, kind: Image.Resampling = Image.Resampling.BILINEAR
+) -> np.ndarray:
+    """Resizes (B, h, w) maps to (B, height, width) float32, bilinear by default, pixel centres aligned."""
     resized = [
-        np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR))
+        np.asarray(Image.fromarray(one).resize((width, height), kind))
         for one in np.ascontiguousarray(maps, dtype=np.float32)
     ]
     return np.stack(resized) if resized else np.zeros((0, height, width), np.float32)
@@ -179,9 +175,9 @@ def normalise(maps: np.ndarray) -> np.ndarray:
     return (maps / np.where(largest > 0, largest, 1)).astype(np.float32)
 
 
-def _resolve(model: keras.Model, method: str, layer_name: str, head: LinearHead | None) -> tuple[str, str]:
+def _resolve(model: keras.Model, method: str, layer_name: str, head: Any) -> tuple[str, str]:
     """Returns the method and layer that are used."""
-    cam_layer: Any = head.feature_layer.name if head is not None else None
+    cam_layer = head[0].name if head is not None else None
     cam_fits = head is not None and layer_name in ("", cam_layer)
     if method == "cam" and not cam_fits:
         if head is None:

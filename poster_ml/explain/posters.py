@@ -109,11 +109,7 @@ def write_explanation(
     how = explainer.how
     written = []
     for name, (heading, rows) in chosen.items():
-        pictures = (
-            np.stack([images[row] for row in rows])
-            if len(rows)
-            else np.zeros((0, *images.shape[1:]), np.uint8)
-        )
+        pictures = np.asarray(images[rows])
         written.append(
             write_sheet(
                 out / f"{name}.png",

@@ -25,7 +25,6 @@ from poster_ml.figures import (
 
 HEADING_SIZE = 14.0  # points
 HEADING_LETTER = 0.122  # inches for a bold letter of that size; headings were measured at .111 to .115
-LABEL_NAMES = {1: "Fresh", 0: "Rotten"}
 # Tried in this order for each letter; those that a machine lacks are left out.
 _FONTS = (
     "DejaVu Sans",
@@ -127,9 +126,9 @@ def _caption(cell: Any, title: Any, label: int | None, probability: float) -> No
     cell.subplots_adjust(left=0.02, right=0.98, top=0.98, bottom=0.19)
     cell.text(0.02, 0.125, short_title(title), fontsize=10, weight="bold", color=INK, va="center",
               parse_math=False, fontfamily=_fonts())  # fmt: skip
-    truth = LABEL_NAMES.get(-1 if label is None else int(label), "not known")
-    cell.text(0.02, 0.045, f"truly {truth}", fontsize=9, va="center",
-              color={"Fresh": FRESH, "Rotten": ROTTEN}.get(truth, NEUTRAL))  # fmt: skip
+    known = {1: ("Fresh", FRESH), 0: ("Rotten", ROTTEN)}
+    truth, colour = ("not known", NEUTRAL) if label is None else known.get(label, ("not known", NEUTRAL))
+    cell.text(0.02, 0.045, f"truly {truth}", fontsize=9, va="center", color=colour)
     cell.text(
         0.98, 0.045, f"P(Fresh) {_percent(probability)}", fontsize=9, va="center", ha="right", color=INK
     )

@@ -1,4 +1,4 @@
-"""The study's own network: 3x3 convolutions without padding, each followed by 2x2 max pooling."""
+"""The study's own network (damengjin 2020): 3x3 convolutions without padding, each then pooled 2x2."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from poster_ml.seeding import derive_seed
 
 CNN = Family(
     name="cnn",
-    paper="damengjin 2020, Image Classification of Movie Posters",
     scale="unit",
     smallest_size=4,
     first_convolution="conv_1",
-    last_convolution="",  # conv_N, N filters
 )
 
 

@@ -13,11 +13,9 @@ class Family:
 
     Attributes:
         name: as in configurations, for example "vgg16".
-        paper: where the architecture comes from.
         scale: what `PosterPreprocessing` does by default: "unit", "symmetric" or "caffe".
         smallest_size: least height and width in pixels.
         first_convolution: name of the lowest convolution.
-        last_convolution: name of the topmost convolution; empty where it depends on the options.
         build_backbone: (input_shape, weights) -> headless model with preprocessed input, weights being
             "imagenet" or None; None for families that are trained whole.
         blocks: (block name, name of the block's last layer), from input to output.
@@ -27,11 +25,9 @@ class Family:
     """
 
     name: str
-    paper: str
     scale: str
     smallest_size: int
     first_convolution: str
-    last_convolution: str
     build_backbone: Callable[[tuple[int, int, int], str | None], Any] | None = None
     blocks: tuple[tuple[str, str], ...] = ()
     weights_file: str = ""

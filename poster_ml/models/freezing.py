@@ -12,7 +12,12 @@ from poster_ml.models.catalogue import find_family
 
 HEAD_STARTS = ("flatten", "average_pool")
 TAP = "tap_"  # before the name of a layer that is pooled besides the last one
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Conv2DTranspose,
+)
 
 
 def apply_unfreeze(
@@ -45,8 +50,9 @@ def apply_unfreeze(
     for name in backbone_layers(model):
         layer = model.get_layer(name)
         if isinstance(layer, keras.layers.BatchNormalization):
-            trained = name in chosen or _convolution_before(model, inputs_of, name) in chosen
-            layer.trainable = batch_norm == "train" and trained
+            (before,) = inputs_of[name]
+            follows = isinstance(model.get_layer(before), CONVOLUTIONS) and before in chosen
+            layer.trainable = batch_norm == "train" and (name in chosen or follows)
         else:
             layer.trainable = name in chosen
 
@@ -106,7 +112,13 @@ def _chosen(model: keras.Model, unfreeze: str | int | Sequence[str]) -> set[str]
     if unfreeze == "all":
         return set(backbone_layers(model))
     if isinstance(unfreeze, int):
-        return _topmost(model, unfreeze)
+        convolutions = convolution_layers(model)
+        if not 0 <= unfreeze <= len(convolutions):
+            raise UnknownLayerError(
+                f"{model.name} has {len(convolutions)} convolutions, cannot unfreeze the topmost {unfreeze}: "
+                f"give a number from 0 to {len(convolutions)}"
+            )
+        return set(convolutions[len(convolutions) - unfreeze :])
     by_block = blocks(model)
     layers = {name for members in by_block.values() for name in members}
     chosen: set[str] = set()
@@ -122,19 +134,3 @@ def _chosen(model: keras.Model, unfreeze: str | int | Sequence[str]) -> set[str]
                 f"convolutions, layer names or blocks out of {', '.join(by_block)}"
             )
     return chosen
-
-
-def _topmost(model: keras.Model, depth: int) -> set[str]:
-    convolutions = convolution_layers(model)
-    if not 0 <= depth <= len(convolutions):
-        raise UnknownLayerError(
-            f"{model.name} has {len(convolutions)} convolutions, cannot unfreeze the topmost {depth}: "
-            f"give a number from 0 to {len(convolutions)}"
-        )
-    return set(convolutions[len(convolutions) - depth :])
-
-
-def _convolution_before(model: keras.Model, inputs_of: dict[str, list[str]], name: str) -> str:
-    """Returns the convolution that a BatchNorm normalises, or an empty string."""
-    source = inputs_of[name][0]
-    return source if isinstance(model.get_layer(source), CONVOLUTIONS) else ""

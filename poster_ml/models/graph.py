@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -73,37 +72,6 @@ def dominators(inputs_of: dict[str, list[str]]) -> list[str]:
             found.append(name)
         furthest = max(furthest, last_use[index])
     return found
-
-
-def rethread(
-    model: keras.Model, tensor: Any, last: str, copy: Callable[[keras.layers.Layer, str], keras.layers.Layer]
-) -> tuple[Any, dict[str, keras.layers.Layer]]:
-    """Rebuilds the layers of a model, up to one of them, on top of another tensor.
-
-    Args:
-        model: functional, with one input.
-        tensor: takes the place of the model's input.
-        last: canonical name of the layer to end at.
-        copy: (layer, canonical name) -> the layer to put in its place.
-
-    Returns: the last layer's output, and the new layers by the name of the layer each replaces.
-    """
-    inputs_of = parents(model)
-    names = canonical_names(model)
-    original = {canonical: name for name, canonical in names.items()}
-    wanted = ancestors(inputs_of, original[last])
-    tensors = {}
-    copies = {}
-    for layer in model.layers:
-        if layer.name not in wanted:
-            continue
-        if isinstance(layer, keras.layers.InputLayer):
-            tensors[layer.name] = tensor
-            continue
-        sources = [tensors[name] for name in inputs_of[layer.name]]
-        copies[layer.name] = copy(layer, names[layer.name])
-        tensors[layer.name] = copies[layer.name](sources if len(sources) > 1 else sources[0])
-    return tensors[original[last]], copies
 
 
 def canonical_names(model: keras.Model) -> dict[str, str]:

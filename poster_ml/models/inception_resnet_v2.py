@@ -1,4 +1,7 @@
-"""Inception-ResNet-v2: residual inception blocks, 244 convolutions."""
+"""Inception-ResNet-v2 (Szegedy et al. 2017, arXiv:1602.07261).
+
+Residual inception blocks, 244 convolutions.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,9 @@ def build_backbone(input_shape: tuple[int, int, int], weights: str | None) -> An
 
 INCEPTION_RESNET_V2 = Family(
     name="inception_resnet_v2",
-    paper="Szegedy et al. 2017 (arXiv:1602.07261)",
     scale="symmetric",
     smallest_size=75,
     first_convolution="conv2d",
-    last_convolution="conv_7b",
     build_backbone=build_backbone,
     blocks=(
         ("stem", "max_pooling2d_1"),

@@ -1,4 +1,7 @@
-"""Inception-v3: a stem and eleven mixed blocks, `mixed0` to `mixed10`."""
+"""Inception-v3 (Szegedy et al. 2016, arXiv:1512.00567).
+
+A stem and eleven mixed blocks, `mixed0` to `mixed10`.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,9 @@ def build_backbone(input_shape: tuple[int, int, int], weights: str | None) -> An
 
 INCEPTION_V3 = Family(
     name="inception_v3",
-    paper="Szegedy et al. 2016 (arXiv:1512.00567)",
     scale="symmetric",
     smallest_size=75,
     first_convolution="conv2d",
-    last_convolution="conv2d_93",
     build_backbone=build_backbone,
     blocks=(("stem", "max_pooling2d_1"), *((f"mixed{number}", f"mixed{number}") for number in range(11))),
     weights_file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",

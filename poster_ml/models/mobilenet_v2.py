@@ -1,4 +1,7 @@
-"""MobileNetV2: inverted residual blocks of depthwise convolutions; the compact one for CPUs."""
+"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381).
+
+Inverted residual blocks of depthwise convolutions; the compact one for CPUs.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,9 @@ def build_backbone(input_shape: tuple[int, int, int], weights: str | None) -> An
 
 MOBILENET_V2 = Family(
     name="mobilenet_v2",
-    paper="Sandler et al. 2018 (arXiv:1801.04381)",
     scale="symmetric",
     smallest_size=32,
     first_convolution="Conv1",
-    last_convolution="Conv_1",
     build_backbone=build_backbone,
     blocks=(
         ("Conv1", "Conv1_relu"),

@@ -1,4 +1,7 @@
-"""VGG-16: thirteen 3x3 convolutions in five blocks, no batch normalisation."""
+"""VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556).
+
+Thirteen 3x3 convolutions in five blocks, no batch normalisation.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,9 @@ def build_backbone(input_shape: tuple[int, int, int], weights: str | None) -> An
 
 VGG16 = Family(
     name="vgg16",
-    paper="Simonyan and Zisserman 2015 (arXiv:1409.1556)",
     scale="caffe",
     smallest_size=32,
     first_convolution="block1_conv1",
-    last_convolution="block5_conv3",
     build_backbone=build_backbone,
     blocks=tuple((f"block{number}", f"block{number}_pool") for number in range(1, 6)),
     weights_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",

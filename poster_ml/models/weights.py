@@ -36,34 +36,18 @@ def build_weighted_backbone(family: Family, input_shape: tuple[int, int, int], w
 
     Returns: a Keras model with preprocessed input (B, H, W, 3) and output (B, h, w, K).
 
-    Raises: WeightsError where the weights can't be had or don't fit.
+    Raises: WeightsError where the weights can't be had, or that says what the file holds (another network,
+        half a download, NaN in a named layer).
     """
     if family.build_backbone is None:
         raise ValueError(f"a family with a backbone is needed; received {family.name=}")
     if weights == "imagenet":
         return _download(family, input_shape)
-    if weights != "none":
-        _check_file(family, Path(weights))
-    backbone = family.build_backbone(input_shape, None)
-    if weights != "none":
-        load_backbone_weights(backbone, family, Path(weights))
-    return backbone
-
-
-def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
-    """Loads a file of weights into a headless backbone.
-
-    Args:
-        backbone: as from `keras.applications` with `include_top=False`.
-        family: what it is, for the message.
-        path: `.weights.h5` (Keras 3) or `.h5` (older format).
-
-    Raises: WeightsError saying what the file holds (another network, half a download, NaN in a named layer);
-        the backbone may then be half loaded: throw it away.
-    """
+    if weights == "none":
+        return family.build_backbone(input_shape, None)
+    path = Path(weights)
     _check_file(family, path)
-    if _contents(path)[1] < family.parameters:
-        raise WeightsError(_misfit(family, path))
+    backbone = family.build_backbone(input_shape, None)
     try:
         with warnings.catch_warnings():
             # Keras warns once per layer that it could not fill and then raises: one sentence is enough.
@@ -72,6 +56,7 @@ def load_backbone_weights(backbone: Any, family: Family, path: Path) -> None:
     except Exception as error:  # Keras raises whatever its reader stumbles on
         raise WeightsError(_misfit(family, path)) from error
     _check_finite(backbone, path)
+    return backbone
 
 
 def _download(family: Family, input_shape: tuple[int, int, int]) -> Any:
@@ -113,6 +98,8 @@ def _check_file(family: Family, path: Path) -> None:
         )
     if fault := _damage(path):
         raise WeightsError(f"weights file {path} {fault}")
+    if _contents(path)[1] < family.parameters:
+        raise WeightsError(_misfit(family, path))
 
 
 def _damage(path: Path) -> str:

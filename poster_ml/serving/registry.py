@@ -308,8 +308,8 @@ def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_
             alias = next((key for key, value in aliases.items() if value == str(known.version)), "")
             return Version(name, int(known.version), alias, run_id, metric, score)
     tags = version_tags(run, metric) | {"chosen_among": str(chosen_among)}
-    card = description(run, metric, chosen_among)
-    number = _create_version(client, name, model.model_id, run_id, tags, card)
+    text = description(run, metric, chosen_among)
+    number = _create_version(client, name, model.model_id, run_id, tags, text)
     alias = CHALLENGER if CHAMPION in aliases else CHAMPION
     client.set_registered_model_alias(name, alias, str(number))
     return Version(name, number, alias, run_id, metric, score, created=True)

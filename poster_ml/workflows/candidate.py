@@ -20,6 +20,7 @@ from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, OutputError
 from poster_ml.explain.graph import find_layer
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
 from poster_ml.models.surgery import frozen_cut, split_at
@@ -116,27 +117,11 @@ def train_candidate(
 
 def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
     """Builds the network of a configuration for square posters of `size` pixels."""
-    model, augment = config.model, config.augment
-    layers = build_augmentation(
-        strength=augment.strength,
-        rotation=augment.rotation,
-        zoom=augment.zoom,
-        shift=augment.shift,
-        shear=augment.shear,
-        horizontal_flip=augment.horizontal_flip,
-        fill=augment.fill,
-        brightness=augment.brightness,
-        contrast=augment.contrast,
-        saturation=augment.saturation,
-        erasing=augment.erasing,
-        seed=config.seed,
-    )
-    return build_model(
-        model.family,
+    model = config.model
+    architecture = Architecture(
+        family=model.family,
         input_shape=(size, size, 3),
-        augmentation=layers,
         preprocessing=model.preprocessing,
-        weights=weights,
         cut=model.cut,
         taps=model.taps,
         pooling=model.pooling,
@@ -145,6 +130,11 @@ def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
         dense=model.dense,
         dropout=model.dropout,
         l2=model.l2,
+    )
+    return build_model(
+        architecture,
+        augmentation=build_augmentation(**to_mapping(config)["augment"], seed=config.seed),
+        weights=weights,
         unfreeze=model.unfreeze,
         batch_norm=model.batch_norm,
         seed=config.seed,

@@ -12,8 +12,7 @@ import pandas as pd
 
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ExplanationError
-from poster_ml.explain.boxes import Detector, box_features, find_cached
-from poster_ml.explain.detectors import face_detector, text_detector
+from poster_ml.explain.boxes import Detector, box_features, face_detector, find_cached, text_detector
 from poster_ml.explain.pointing import Box
 from poster_ml.files import atomic_path
 from poster_ml.workflows.candidate import feature_cache_folder

@@ -66,6 +66,8 @@ def test_repeats_with_the_seed_and_differs_per_call_and_poster(make) -> None:
     assert np.abs(first - second).max() > 1
     assert np.abs(first[:1] - first[1:]).max() > 1
     np.testing.assert_array_equal(first, run(make(), same))
+    other = type(layer).from_config({**layer.get_config(), "seed": 8})
+    assert np.abs(first - run(other, same)).max() > 1
 
 
 @each_layer

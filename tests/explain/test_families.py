@@ -9,6 +9,7 @@ import pytest
 from poster_ml.explain.activations import default_activation_layers
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.randomisation import copy_model
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 
 FAMILIES = [
@@ -42,7 +43,8 @@ def test_every_family_has_a_map_and_layers_to_show(
     family, pooling, dense, size, method, layer, shown, nets
 ) -> None:
     keras.utils.set_random_seed(0)
-    model = build_model(family, input_shape=(*size, 3), weights="none", pooling=pooling, dense=dense)
+    architecture = Architecture(family, (*size, 3), pooling=pooling, dense=dense)
+    model = build_model(architecture, weights="none")
     explainer = Explainer(model)
     assert explainer.method == method
     if layer:
@@ -62,7 +64,9 @@ def test_every_family_has_a_map_and_layers_to_show(
 
 
 def test_cam_grad_cam_and_hirescam_are_one_on_a_pooled_linear_head(nets) -> None:
-    model = build_model("mobilenet_v2", input_shape=(64, 96, 3), weights="none", pooling="average", dense=())
+    model = build_model(
+        Architecture("mobilenet_v2", (64, 96, 3), pooling="average", dense=()), weights="none"
+    )
     images = nets.noise(2, 64, 96)
     cam = Explainer(model, method="cam").explain(images)
     for method in ("gradcam", "hirescam"):

@@ -43,15 +43,6 @@ def test_gradient_at_a_branch_inside_frozen_layers_is_the_finite_difference(nets
     assert activations.min() < 0  # before the ReLU
 
 
-def test_every_batch_size_gives_the_same_and_keeps_the_order(nets) -> None:
-    model, images = nets.branching(), nets.noise(5)
-    whole = logit_and_gradient(model, "both", batch_size=5)(images)
-    split = logit_and_gradient(model, "both", batch_size=2)(images)
-    for one, other in zip(whole, split, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-    assert [part.shape[0] for part in logit_and_gradient(model, "both")(images[:0])] == [0, 0, 0]
-
-
 def test_dropout_rests_and_the_callers_model_stays_as_it_was(nets) -> None:
     model, images = nets.red_against_green(), nets.coloured()
     before = model.get_config()
@@ -94,8 +85,6 @@ def test_wrong_shapes_and_types_are_echoed(nets) -> None:
         run(nets.coloured()[0])
     with pytest.raises(ValueError, match="dtype=float32"):
         run(nets.coloured().astype(np.float32))
-    with pytest.raises(ValueError, match="batch_size=0"):
-        logit_and_gradient(nets.red_against_green(), "colour_conv", batch_size=0)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests are running on JAX already")

@@ -131,6 +131,8 @@ def test_refusals_say_what_to_use(nets) -> None:
         explain_images(nets.red_against_green(), images, layer_name="block5_conv3")
     with pytest.raises(ValueError, match="target=2"):
         explain_images(nets.red_against_green(), images, target=2)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        explain_images(nets.red_against_green(), images, batch_size=0)
 
 
 def test_network_without_convolution_is_refused() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.blend import blend_members, build_blend
 from poster_ml.models.build import build_model
 
@@ -14,9 +15,8 @@ POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint
 
 
 def member(seed: int, shape=(40, 52, 3)) -> keras.Model:
-    return build_model(
-        "cnn", input_shape=shape, filters=(4, 8), dense=(6,), dropout=0.2, pooling="average", seed=seed
-    )
+    architecture = Architecture("cnn", shape, filters=(4, 8), dense=(6,), dropout=0.2, pooling="average")
+    return build_model(architecture, seed=seed)
 
 
 def logits(model: keras.Model) -> np.ndarray:

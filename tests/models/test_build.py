@@ -8,13 +8,15 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import DatasetError, UnknownFamilyError, UnknownLayerError
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, 40, 52, 3)).astype("uint8")
 
 
-def small(family: str = "cnn", **options) -> keras.Model:
-    return build_model(family, **{"input_shape": (40, 52, 3), "weights": "none", "dense": (6,), **options})
+def small(family: str = "cnn", seed: int = 42, **options) -> keras.Model:
+    architecture = Architecture(family, **{"input_shape": (40, 52, 3), "dense": (6,), **options})
+    return build_model(architecture, weights="none", seed=seed)
 
 
 def output(model: keras.Model) -> np.ndarray:
@@ -22,22 +24,22 @@ def output(model: keras.Model) -> np.ndarray:
 
 
 def test_basic_cnn_has_the_studys_parameters() -> None:
-    assert build_model("cnn", input_shape=(224, 224, 3)).count_params() == 44_386_945
+    assert build_model(Architecture("cnn", (224, 224, 3))).count_params() == 44_386_945
 
 
 def test_vgg16_has_the_studys_features_and_parameters() -> None:
-    model = build_model("vgg16", input_shape=(224, 224, 3), weights="none", dense=(512, 512), dropout=0.3)
+    model = small("vgg16", input_shape=(224, 224, 3), dense=(512, 512), dropout=0.3)
     assert model.get_layer("flatten").output.shape == (None, 25_088)
     assert model.count_params() == 27_823_425
 
 
 def test_inception_resnet_v2_has_the_studys_parameters() -> None:
-    model = build_model("inception_resnet_v2", input_shape=(224, 224, 3), weights="none")
+    model = small("inception_resnet_v2", input_shape=(224, 224, 3), dense=(512,))
     assert model.count_params() == 73_998_561
 
 
 def test_layers_of_the_regularized_cnn() -> None:
-    model = build_model("cnn", input_shape=(64, 64, 3), filters=(4, 8, 8), dense=(6, 5), dropout=0.3)
+    model = small(input_shape=(64, 64, 3), filters=(4, 8, 8), dense=(6, 5), dropout=0.3)
     assert [layer.name for layer in model.layers] == [
         *("poster", "preprocessing", "conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3", "flatten"),
         *("dense_1", "dropout_1", "dense_2", "dropout_2", "logit"),
@@ -102,45 +104,49 @@ def test_a_cut_that_does_not_exist_gets_the_nearest() -> None:
     )
 
 
-def test_cnn_cannot_be_cut() -> None:
-    with pytest.raises(
-        UnknownLayerError, match=r"^cnn has no backbone to cut at 'conv_1': leave 'cut' empty$"
-    ):
-        small(cut="conv_1")
+@pytest.mark.parametrize("options", [{"cut": "conv_1"}, {"taps": ("conv_1",), "pooling": "average"}])
+def test_cnn_has_no_backbone_to_cut_or_tap(options: dict) -> None:
+    expected = rf"^cnn has no backbone with a layer conv_1: leave '{next(iter(options))}' empty$"
+    with pytest.raises(UnknownLayerError, match=expected):
+        small(**options)
 
 
 def test_posters_too_small_for_a_backbone() -> None:
     with pytest.raises(DatasetError) as caught:
-        build_model("inception_v3", input_shape=(74, 90, 3), weights="none")
+        small("inception_v3", input_shape=(74, 90, 3))
     assert str(caught.value) == (
         "inception_v3 needs posters of at least 75x75 pixels, got 74x90: prepare the dataset with --size 75 or more"
     )
 
 
 def test_posters_too_small_for_so_many_convolutions() -> None:
-    build_model("cnn", input_shape=(22, 22, 3), filters=(1, 1, 1), dense=())
+    small(input_shape=(22, 22, 3), filters=(1, 1, 1), dense=())
     with pytest.raises(DatasetError) as caught:
-        build_model("cnn", input_shape=(21, 30, 3), filters=(1, 1, 1), dense=())
+        small(input_shape=(21, 30, 3), filters=(1, 1, 1), dense=())
     assert str(caught.value) == (
         "cnn with 3 convolutions needs posters of at least 22x22 pixels, got 21x30: "
         "prepare the dataset with --size 22 or more, or give fewer filters"
     )
 
 
-def test_an_unknown_family() -> None:
-    with pytest.raises(UnknownFamilyError, match="did you mean 'vgg16'"):
-        small("vgg61")
+def test_an_unknown_family_gets_the_nearest_name_and_the_list() -> None:
+    with pytest.raises(UnknownFamilyError) as caught:
+        small("vgg-16")
+    assert str(caught.value) == (
+        "unknown model family 'vgg-16' (did you mean 'vgg16'?): choose one of "
+        "cnn, vgg16, inception_v3, inception_resnet_v2, mobilenet_v2"
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, "pooling must be one of flatten, average; received pooling='max'"),
-        ({"preprocessing": "tf"}, "preprocessing must be 'backbone' or 'unit'; received preprocessing='tf'"),
-        ({"dropout": 1.0}, "dropout must be in [0, 1); received dropout=1.0"),
+        ({"pooling": "max"}, "pooling must be one of flatten, average; received 'max'"),
+        ({"preprocessing": "tf"}, "preprocessing must be 'backbone' or 'unit'; received 'tf'"),
+        ({"dropout": 1.0}, "dropout must be in [0, 1); received 1.0"),
         (
             {"input_shape": (40, 40, 1)},
-            "input_shape must be (height, width, 3); received input_shape=(40, 40, 1)",
+            "input_shape must be (height, width, 3); received (40, 40, 1)",
         ),
     ],
 )

@@ -8,18 +8,19 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import UnknownLayerError
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.freezing import apply_unfreeze, blocks, convolution_layers, trainable_summary
 
 
 @pytest.fixture(scope="module")
 def vgg() -> keras.Model:
-    return build_model("vgg16", input_shape=(32, 48, 3), weights="none", pooling="average", dense=(4,))
+    return build_model(Architecture("vgg16", (32, 48, 3), pooling="average", dense=(4,)), weights="none")
 
 
 @pytest.fixture(scope="module")
 def mobile() -> keras.Model:
-    return build_model("mobilenet_v2", input_shape=(32, 48, 3), weights="none", pooling="average", dense=())
+    return build_model(Architecture("mobilenet_v2", (32, 48, 3), pooling="average", dense=()), weights="none")
 
 
 def trained(model: keras.Model) -> list[str]:
@@ -119,7 +120,7 @@ def test_batch_norm_follows_its_convolution_when_trained(mobile: keras.Model) ->
 
 def test_blocks_of_a_cut_network_end_at_the_cut() -> None:
     model = build_model(
-        "vgg16", input_shape=(32, 32, 3), weights="none", cut="block3_conv2", pooling="average"
+        Architecture("vgg16", (32, 32, 3), cut="block3_conv2", pooling="average"), weights="none"
     )
     assert blocks(model) == {
         "block1": ["block1_conv1", "block1_conv2", "block1_pool"],

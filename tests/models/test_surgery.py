@@ -9,6 +9,7 @@ from keras import ops
 
 from poster_ml.augment.build import build_augmentation
 from poster_ml.errors import UnknownLayerError
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.freezing import apply_unfreeze
 from poster_ml.models.surgery import frozen_cut, split_at
@@ -19,12 +20,9 @@ POSTERS = np.random.default_rng(0).integers(0, 256, (4, 32, 48, 3)).astype("uint
 @pytest.fixture(scope="module")
 def vgg() -> keras.Model:
     return build_model(
-        "vgg16",
-        input_shape=(32, 48, 3),
+        Architecture("vgg16", (32, 48, 3), dense=(16,), dropout=0.5),
         augmentation=build_augmentation(horizontal_flip=True, rotation=30.0),
         weights="none",
-        dense=(16,),
-        dropout=0.5,
     )
 
 
@@ -84,7 +82,7 @@ def test_the_whole_can_be_saved_after_a_split(vgg: keras.Model, tmp_path) -> Non
 
 def test_an_inner_branch_is_no_cut() -> None:
     model = build_model(
-        "inception_v3", input_shape=(75, 75, 3), weights="none", cut="mixed2", pooling="average"
+        Architecture("inception_v3", (75, 75, 3), cut="mixed2", pooling="average"), weights="none"
     )
     apply_unfreeze(model, ["mixed2"])
     assert frozen_cut(model) == "mixed1"

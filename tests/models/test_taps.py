@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import UnknownLayerError
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks
 from poster_ml.models.standardize import StandardizeFeatures
@@ -18,8 +19,8 @@ TAPS = ("block_6_project_BN", "block_13_project_BN")
 
 
 def small(**options) -> keras.Model:
-    given = {"weights": "none", "dense": (), "pooling": "average", **options}
-    return build_model("mobilenet_v2", input_shape=(40, 52, 3), **given)
+    architecture = Architecture("mobilenet_v2", (40, 52, 3), dense=(), pooling="average", **options)
+    return build_model(architecture, weights="none")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,3 @@ def test_taps_that_cannot_be_had_are_refused() -> None:
         small(taps=("block_6_projct_BN",))
     with pytest.raises(UnknownLayerError, match="under its end 'block_6_project_BN' to tap"):
         small(taps=("block_13_project_BN",), cut="block_6_project_BN")
-    with pytest.raises(ValueError, match="received pooling='flat'"):
-        small(taps=TAPS, pooling="flat")
-    with pytest.raises(UnknownLayerError, match=r"cnn has no backbone to tap at \('conv_1',\)"):
-        build_model("cnn", input_shape=(40, 40, 3), pooling="average", taps=("conv_1",))

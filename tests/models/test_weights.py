@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import WeightsError
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import FAMILIES
 
@@ -39,7 +40,7 @@ def features(model: keras.Model, posters: np.ndarray) -> np.ndarray:
 def test_both_formats_load_to_the_backbones_output(mobile: keras.Model, tmp_path, suffix: str) -> None:
     path = tmp_path / f"mobile{suffix}"
     (mobile.save if suffix == ".h5" else mobile.save_weights)(path)
-    model = build_model("mobilenet_v2", input_shape=(32, 32, 3), weights=str(path), dense=())
+    model = build_model(Architecture("mobilenet_v2", (32, 32, 3), dense=()), weights=str(path))
     posters = POSTERS[:, :, :32]
     expected = mobile(posters / 127.5 - 1.0, training=False)
     np.testing.assert_allclose(features(model, posters), ops.convert_to_numpy(expected), rtol=1e-4)
@@ -47,7 +48,7 @@ def test_both_formats_load_to_the_backbones_output(mobile: keras.Model, tmp_path
 
 def test_a_missing_file_names_the_right_one(tmp_path) -> None:
     with pytest.raises(WeightsError) as caught:
-        build_model("vgg16", input_shape=SHAPE, weights=str(tmp_path / "nowhere.h5"))
+        build_model(Architecture("vgg16", SHAPE), weights=str(tmp_path / "nowhere.h5"))
     assert str(caught.value) == (
         f"no weights file {tmp_path}/nowhere.h5: give 'imagenet', 'none' or an existing file "
         "(for vgg16: vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5)"
@@ -58,7 +59,7 @@ def test_another_familys_file_says_what_it_holds(mobile: keras.Model, tmp_path) 
     path = tmp_path / "mobile.weights.h5"
     mobile.save_weights(path)
     with pytest.raises(WeightsError) as caught:
-        build_model("vgg16", input_shape=SHAPE, weights=str(path))
+        build_model(Architecture("vgg16", SHAPE), weights=str(path))
     assert str(caught.value) == (
         f"weights file {path} does not fit vgg16: it holds 52 convolutions and 2,257,984 parameters, as "
         "mobilenet_v2 has; vgg16 without its top has 14,714,688: give the file "
@@ -72,7 +73,7 @@ def test_a_larger_file_that_does_not_fit_is_refused_too(tmp_path) -> None:
     with pytest.raises(
         WeightsError, match=r"does not fit mobilenet_v2: it holds 13 convolutions and 14,714,688"
     ):
-        build_model("mobilenet_v2", input_shape=SHAPE, weights=str(path))
+        build_model(Architecture("mobilenet_v2", SHAPE), weights=str(path))
 
 
 def test_files_that_are_no_weights(tmp_path) -> None:
@@ -81,7 +82,7 @@ def test_files_that_are_no_weights(tmp_path) -> None:
     with pytest.raises(
         WeightsError, match=r"must end in \.weights\.h5 \(Keras 3\) or \.h5 \(older Keras\), got '\.txt'$"
     ):
-        build_model("vgg16", input_shape=SHAPE, weights=str(text))
+        build_model(Architecture("vgg16", SHAPE), weights=str(text))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def whole(mobile: keras.Model, tmp_path_factory) -> bytes:
 
 def refusal(path) -> str:
     with pytest.raises(WeightsError) as caught:
-        build_model("mobilenet_v2", input_shape=(32, 32, 3), weights=str(path), dense=())
+        build_model(Architecture("mobilenet_v2", (32, 32, 3), dense=()), weights=str(path))
     message = str(caught.value)
     assert message.startswith(f"weights file {path} ")
     assert "\n" not in message
@@ -162,7 +163,7 @@ def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys) -> None:
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", fail)
     with pytest.raises(WeightsError) as caught:
-        build_model("vgg16", input_shape=SHAPE)
+        build_model(Architecture("vgg16", SHAPE))
     name = FAMILIES["vgg16"].weights_file
     assert str(caught.value) == (
         f"ImageNet weights for vgg16 could not be downloaded (URL fetch failure on {name}: None -- [Errno -2] "
@@ -184,7 +185,7 @@ def test_a_downloaded_file_is_loaded(monkeypatch, tmp_path, name: str) -> None:
     monkeypatch.setattr(
         "keras.src.utils.file_utils.get_file", lambda fname, *_, **__: asked.append(fname) or str(path)
     )
-    model = build_model(name, input_shape=(64, 48, 3), dense=())
+    model = build_model(Architecture(name, (64, 48, 3), dense=()))
     assert asked == [family.weights_file]
     first = family.first_convolution
     for ours, theirs in zip(
@@ -203,13 +204,13 @@ def test_keras_downloads_the_file_that_we_name(name: str) -> None:
 
 def test_cnn_has_nothing_to_load_into(tmp_path) -> None:
     with pytest.raises(WeightsError, match=r"^cnn has no backbone to load /x\.h5 into"):
-        build_model("cnn", input_shape=SHAPE, weights="/x.h5")
+        build_model(Architecture("cnn", SHAPE), weights="/x.h5")
 
 
 @pytest.mark.real
 def test_real_mobilenet_features_tell_posters_apart(real_weights) -> None:
     path = real_weights / "mobilenet_v2_1.0_224_notop.weights.h5"
-    model = build_model("mobilenet_v2", input_shape=(96, 96, 3), weights=str(path), dense=())
+    model = build_model(Architecture("mobilenet_v2", (96, 96, 3), dense=()), weights=str(path))
     posters = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("uint8")
     posters[1] = np.linspace(0, 255, 96)[:, None, None]
     backbone = keras.applications.MobileNetV2(include_top=False, weights=str(path), input_shape=(96, 96, 3))
@@ -224,7 +225,7 @@ def test_real_mobilenet_features_tell_posters_apart(real_weights) -> None:
 @pytest.mark.real
 def test_real_partial_inception_is_cut_where_it_is_exact(real_weights) -> None:
     path = real_weights / "inception_v3_2015_notop_partial.weights.h5"
-    model = build_model("inception_v3", input_shape=(96, 112, 3), weights=str(path), cut="mixed8", dense=())
+    model = build_model(Architecture("inception_v3", (96, 112, 3), cut="mixed8", dense=()), weights=str(path))
     posters = np.random.default_rng(0).integers(0, 256, (1, 96, 112, 3)).astype("uint8")
     values = features(model, posters)
     assert values.shape[-1] == 1280

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import FAMILIES
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SIZE = 80
-BUILD = {"input_shape": (SIZE, SIZE, 3), "weights": "none", "pooling": "average", "dense": (8,)}
+BUILD = {"input_shape": (SIZE, SIZE, 3), "pooling": "average", "dense": (8,)}
 POSTERS = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype("uint8")
 
 ON_JAX = f"""
@@ -26,6 +27,7 @@ import sys
 from pathlib import Path
 import keras
 import numpy as np
+from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 assert keras.backend.backend() == "jax"
 # Drawing weights that are replaced at once would cost a compilation per shape: most of a minute.
@@ -33,7 +35,7 @@ keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: np
 keras.initializers.RandomNormal.__call__ = keras.initializers.VarianceScaling.__call__
 folder = Path(sys.argv[1])
 for name in sys.argv[2:]:
-    model = build_model(name, **{BUILD!r})
+    model = build_model(Architecture(name, **{BUILD!r}), weights="none")
     with np.load(folder / f"{{name}}.npz") as stored:
         model.set_weights([stored[key] for key in stored.files])
     logits = model.predict_on_batch(np.load(folder / "posters.npy"))
@@ -82,7 +84,7 @@ def test_the_same_weights_give_the_same_logits_on_both_backends(project, tmp_pat
     np.save(tmp_path / "posters.npy", POSTERS)
     expected = {}
     for name in FAMILIES:
-        model = build_model(name, **BUILD)
+        model = build_model(Architecture(name, **BUILD), weights="none")
         np.savez(tmp_path / f"{name}.npz", *model.get_weights())
         expected[name] = model.predict_on_batch(POSTERS)
         del model

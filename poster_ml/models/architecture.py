@@ -1,0 +1,52 @@
+"""What a network is made of, as plain values: what a configuration says, without knowing configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+POOLINGS = ("flatten", "average")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layers of a network, whatever its weights and whichever of them are trained.
+
+    Attributes:
+        family: a key of `FAMILIES`.
+        input_shape: (H, W, 3).
+        preprocessing: "backbone" for the scale that its weights were trained on, "unit" for pixels / 255.
+        cut: name of the backbone's layer to take the output of; empty for its end.
+        taps: lower layers of the backbone whose channels, averaged over the places, join the pooled output.
+        pooling: "flatten" or "average" (global).
+        standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
+            set by whoever trains, see `StandardizeFeatures`.
+        filters: channels of the convolutions, family cnn only.
+        dense: units of the dense layers (ReLU) before the logit; may be empty.
+        dropout: rate after each dense layer, in [0, 1).
+        l2: penalty on the squares of the head's kernels, added to the loss; at least 0.
+
+    Raises: ValueError for values that no configuration lets through.
+    """
+
+    family: str
+    input_shape: tuple[int, int, int]
+    preprocessing: str = "backbone"
+    cut: str = ""
+    taps: tuple[str, ...] = ()
+    pooling: str = "flatten"
+    standardize: bool = False
+    filters: tuple[int, ...] = (16, 64, 128)
+    dense: tuple[int, ...] = (512,)
+    dropout: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks what no other layer would."""
+        if self.input_shape[2] != 3:
+            raise ValueError(f"input_shape must be (height, width, 3); received {self.input_shape}")
+        if self.preprocessing not in ("backbone", "unit"):
+            raise ValueError(f"preprocessing must be 'backbone' or 'unit'; received {self.preprocessing!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; received {self.pooling!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1); received {self.dropout}")

@@ -13,6 +13,7 @@ from typing import Any
 import mlflow
 
 from poster_ml.errors import RegistryError, nearest
+from poster_ml.serving.card import description as card_text
 from poster_ml.serving.card import version_tags
 from poster_ml.serving.load import logged_model
 
@@ -308,7 +309,7 @@ def _register(client: Any, name: str, run: Any, model: Any, metric: str, chosen_
             alias = next((key for key, value in aliases.items() if value == str(known.version)), "")
             return Version(name, int(known.version), alias, run_id, metric, score)
     tags = version_tags(run, metric) | {"chosen_among": str(chosen_among)}
-    text = description(run, metric, chosen_among)
+    text = card_text(run, metric, chosen_among)
     number = _create_version(client, name, model.model_id, run_id, tags, text)
     alias = CHALLENGER if CHAMPION in aliases else CHAMPION
     client.set_registered_model_alias(name, alias, str(number))

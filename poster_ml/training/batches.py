@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import expit
 
 from poster_ml import seeding
 from poster_ml.progress import progress
@@ -146,8 +145,3 @@ def iterate(batches: Batches) -> Any:
     """Yields every batch once, in order."""
     for index in range(len(batches)):
         yield batches[index]
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Turns logits (n,) into probabilities of Fresh, without overflow at either end."""
-    return np.asarray(expit(logits))

@@ -251,8 +251,8 @@ def _check_tables(url: str) -> None:
         engine.dispose()
     if tables and not tables & OPTUNA_TABLES:
         raise OutputError(
-            f"--storage {mask_passwords(url)} is the database of another program (it has a table {min(tables)!r}): "
-            "give a database of its own, or leave --storage out"
+            f"--storage {mask_passwords(url)} is the database of another program (it has a table "
+            f"{min(tables)!r}): give a database of its own, or leave --storage out"
         )
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from poster_ml.training import batches as batches_module
-from poster_ml.training.batches import Batches, Samples, iterate, predict_logits, sigmoid
+from poster_ml.training.batches import Batches, Samples, iterate, predict_logits
 
 IMAGES = np.arange(40, dtype="float32").reshape(20, 2)
 
@@ -73,10 +73,6 @@ def test_logits_come_in_the_order_of_the_rows():
     model = keras.Model(inputs, layer(inputs))
     expected = IMAGES[samples().rows].sum(axis=1)
     np.testing.assert_allclose(predict_logits(model, samples(), batch_size=3), expected)
-
-
-def test_probabilities_do_not_overflow():
-    np.testing.assert_allclose(sigmoid(np.array([-1e9, 0.0, 1e9])), [0.0, 0.5, 1.0], atol=1e-300)
 
 
 def test_a_short_batch_is_filled_up_and_the_filling_is_dropped():

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,23 +57,37 @@ def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def mlflow_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_template: Path) -> Iterator[Path]:
-    """An empty folder to work in, with the default store of a project folder; the one before comes back."""
+@contextmanager
+def _store_in(folder: Path, template: Path) -> Iterator[Path]:
     import mlflow
 
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    shutil.copy(store_template, tmp_path / "mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    yield tmp_path
-    while mlflow.active_run() is not None:
-        mlflow.end_run("FAILED")
+    shutil.copy(template, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+            patch.delenv(name, raising=False)
+        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        mlflow.set_registry_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        yield folder
+        while mlflow.active_run() is not None:
+            mlflow.end_run("FAILED")
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(registry)
+
+
+@pytest.fixture
+def mlflow_place(tmp_path: Path, store_template: Path) -> Iterator[Path]:
+    """An empty folder to work in, with the default store of a project folder; the one before comes back."""
+    with _store_in(tmp_path, store_template) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def shared_mlflow_place(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Iterator[Path]:
+    """As `mlflow_place`, one for all tests of a module: for runs that they share."""
+    with _store_in(tmp_path_factory.mktemp("place"), store_template) as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

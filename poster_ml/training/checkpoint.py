@@ -7,32 +7,23 @@ leaves a state and the best weights of the same history.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from filelock import FileLock, Timeout
 
 from poster_ml.errors import TrackingError
-from poster_ml.files import atomic_path
+from poster_ml.files import atomic_path, remove_leftovers
 
 STATE = "state.npz"
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class State:
-    """What `save_state` wrote: arrays by name, and one dict of metrics per finished epoch."""
-
-    arrays: Arrays
-    history: list[dict[str, float]]
 
 
 @contextmanager
@@ -46,17 +37,18 @@ def hold(folder: Path, name: str = ".lock") -> Iterator[None]:
     Raises: TrackingError where another process trains the same run now.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as handle:
-        try:
-            # The operating system takes the lock back when the process dies, however it dies.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrackingError(
-                f"another process trains into {folder} now: wait for it to end, or start a new run"
-            ) from error
-        for leftover in folder.glob(".*.npz.*.tmp"):
-            leftover.unlink(missing_ok=True)
+    lock = FileLock(folder / name)
+    try:
+        lock.acquire(timeout=0)  # the operating system takes it back when the process dies, however it dies
+    except Timeout as error:
+        raise TrackingError(
+            f"another process trains into {folder} now: wait for it to end, or start a new run"
+        ) from error
+    try:
+        remove_leftovers(folder, [".npz"])
         yield
+    finally:
+        lock.release()
 
 
 def save_state(
@@ -74,7 +66,8 @@ def save_state(
     Raises: TrackingError where the file cannot be written; the state before it stays.
     """
     optimizer = {
-        f"optimizer/{index}": value for index, value in enumerate(_values(model.optimizer.variables))
+        f"optimizer/{index}": keras.ops.convert_to_numpy(variable)
+        for index, variable in enumerate(model.optimizer.variables)
     }
     about = {"history": list(history), "identity": identity, "kept_epoch": kept_epoch}
     _write(folder / STATE, _weights(model) | optimizer, about)
@@ -83,14 +76,15 @@ def save_state(
             file.unlink(missing_ok=True)
 
 
-def load_state(folder: Path, identity: str) -> State | None:
-    """Reads what `save_state` wrote, or returns None where nothing was saved yet.
+def load_state(folder: Path, identity: str) -> tuple[Arrays, list[dict[str, float]]]:
+    """Reads what `save_state` wrote.
 
+    Returns: arrays by name, and one dict of metrics per finished epoch; both empty where nothing was saved.
     Raises: TrackingError where the file is damaged or belongs to another configuration.
     """
     path = folder / STATE
     if not path.is_file():
-        return None
+        return {}, []
     arrays, about = _read(path)
     if about["identity"] != identity:
         raise TrackingError(
@@ -98,7 +92,7 @@ def load_state(folder: Path, identity: str) -> State | None:
             "precision or version of the code (the run's tags say which); resume with what it was started "
             "with, or start a new run"
         )
-    return State(arrays, about["history"])
+    return arrays, about["history"]
 
 
 def restore_state(model: Any, arrays: Arrays) -> None:
@@ -145,16 +139,12 @@ def _best(folder: Path, epoch: int) -> Path:
     return folder / f"best-{epoch}.npz"
 
 
-def _values(variables: Sequence[Any]) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
 def _weights(model: Any) -> Arrays:
     """All weights by layer. Random layers' generators are no part: they are set anew for every epoch."""
     return {
-        f"weights/{layer.name}/{index}": value
+        f"weights/{layer.name}/{index}": keras.ops.convert_to_numpy(variable)
         for layer in model.layers
-        for index, value in enumerate(_values(layer.weights))
+        for index, variable in enumerate(layer.weights)
     }
 
 

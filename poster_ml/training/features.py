@@ -9,15 +9,12 @@ page cache anyway.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from typing import Any
 import keras
 import ml_dtypes
 import numpy as np
+from filelock import FileLock
 
 from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path
@@ -76,10 +74,11 @@ def cached_features(
     """
     about, place = _entry(prefix, samples, about, folder, augment is not None, views)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{place.name}.lock"):
+    with FileLock(folder / f".{place.name}.lock"):  # taken back when the process dies
         if not _is_whole(place):
             _compute(prefix, samples, about, place, batch_size, augment, views)
-        return _open(place / "features.npy", about["dtype"])
+        features = np.load(place / "features.npy", mmap_mode="r")
+    return features.view(ml_dtypes.bfloat16) if about["dtype"] == "bfloat16" else features
 
 
 def missing_bytes(
@@ -95,10 +94,10 @@ def missing_bytes(
 
     What an interrupted call has reserved counts as taken.
     """
-    _, place = _entry(prefix, samples, about, folder, augmented, views)
+    about, place = _entry(prefix, samples, about, folder, augmented, views)
     if place.exists() or place.with_name(place.name + ".partial").exists():
         return 0
-    size = np.dtype(_storage(_dtype(prefix))).itemsize * int(np.prod(prefix.output.shape[1:]))
+    size = np.dtype(_storage(about["dtype"])).itemsize * int(np.prod(prefix.output.shape[1:]))
     return size * views * len(samples)
 
 
@@ -128,7 +127,7 @@ def clear_entries(folder: Path) -> float:
     """Removes all entries and returns the megabytes that became free."""
     entries = list_entries(folder)
     for entry in entries:
-        with _lock(folder / f".{entry.key.removesuffix('.partial')}.lock"):
+        with FileLock(folder / f".{entry.key.removesuffix('.partial')}.lock"):
             shutil.rmtree(folder / entry.key, ignore_errors=True)
     return sum(entry.megabytes for entry in entries)
 
@@ -157,43 +156,23 @@ def _entry(
     prefix: Any, samples: Samples, about: dict[str, Any], folder: Path, augmented: bool, views: int
 ) -> tuple[dict[str, Any], Path]:
     """Returns all that an entry depends on, and its place."""
+    rows = np.ascontiguousarray(samples.rows, dtype="<i8").tobytes()
     key = {
         **about,
         "backend": keras.backend.backend(),
         "code": code_digest("models", "augment"),
         "prefix": digest(prefix, augmented),
-        "rows": _digest_rows(samples),
+        "rows": hashlib.sha256(rows).hexdigest()[:24],
         "views": views,
-        "dtype": _dtype(prefix),
+        "dtype": keras.backend.standardize_dtype(prefix.output.dtype),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     return key, folder / name
 
 
-def _dtype(prefix: Any) -> str:
-    return str(keras.backend.standardize_dtype(prefix.output.dtype))
-
-
 def _storage(dtype: str) -> str:
     """NumPy's file format has no bfloat16: its bits are kept as they are."""
     return "uint16" if dtype == "bfloat16" else dtype
-
-
-def _open(file: Path, dtype: str) -> np.ndarray:
-    features = np.load(file, mmap_mode="r")
-    return features.view(ml_dtypes.bfloat16) if dtype == "bfloat16" else features
-
-
-def _digest_rows(samples: Samples) -> str:
-    return hashlib.sha256(np.ascontiguousarray(samples.rows, dtype="<i8").tobytes()).hexdigest()[:24]
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock that the operating system takes back when the process dies."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _is_whole(place: Path) -> bool:

@@ -78,8 +78,7 @@ def fit(
         cannot be written.
     """
     with checkpoint.hold(folder):
-        stored = checkpoint.load_state(folder, identity)
-        history = list(stored.history) if stored else []
+        arrays, history = checkpoint.load_state(folder, identity)
         resumed_from = len(history)
         logger.info(
             f"training on {len(train):,} posters, at most {settings.epochs} epochs"
@@ -93,19 +92,22 @@ def fit(
                 layer.trainable = phase.whole
             batches = Batches(train, settings.batch_size, seed)
             compile_model(model, settings, len(batches), phase.end - phase.start)
-            if stored is not None and phase.start < resumed_from:
-                checkpoint.restore_state(model, stored.arrays)
-            elif stored is not None and resumed_from == phase.start:
-                checkpoint.restore_weights(model, stored.arrays)
+            if phase.start < resumed_from:
+                checkpoint.restore_state(model, arrays)
+            elif arrays and resumed_from == phase.start:
+                checkpoint.restore_weights(model, arrays)
             score = partial(validation_metrics, scorer or model, validation, settings.batch_size)
-            records = _Records(folder, identity, history, on_epoch)
             model.fit(
                 batches,
                 initial_epoch=max(phase.start, resumed_from),
                 epochs=phase.end,
                 shuffle=False,
                 verbose=0,
-                callbacks=[_Conductor(batches, score, settings, seed, records, phase)],
+                callbacks=[
+                    _TrainingCallback(
+                        batches, score, settings, seed, phase, folder, identity, history, on_epoch
+                    )
+                ],
                 class_weight=class_weights(train.labels) if settings.class_weight == "balanced" else None,
             )
         for layer in backbone:
@@ -148,12 +150,11 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
 def validation_metrics(model: Any, validation: Samples, batch_size: int) -> dict[str, float]:
     """Exact accuracy, log loss (nats) and ROC AUC on validation samples, in inference mode."""
     logits = predict_logits(model, validation, batch_size)
-    probabilities = expit(logits)
     if not np.isfinite(logits).all():
         return {"val_accuracy": float("nan"), "val_loss": float("nan"), "val_auc": float("nan")}
     return {
         "val_accuracy": float(np.mean((logits > 0) == (validation.labels == 1))),
-        "val_loss": float(log_loss(validation.labels, probabilities, labels=[0, 1])),
+        "val_loss": float(log_loss(validation.labels, expit(logits), labels=[0, 1])),
         "val_auc": float(roc_auc_score(validation.labels, logits)),
     }
 
@@ -184,46 +185,32 @@ def compile_model(model: Any, settings: TrainConfig, steps: int, epochs: int) ->
     )
 
 
-@dataclass(frozen=True)
-class _Records:
-    """Where the conductor writes: checkpoints, the history, and whoever listens."""
-
-    folder: Path
-    identity: str
-    history: list[dict[str, float]]
-    on_epoch: OnEpoch | None
-
-
-class _Conductor(keras.callbacks.Callback):
+@dataclass(eq=False)
+class _TrainingCallback(keras.callbacks.Callback):
     """Everything that happens around an epoch, in one visible order."""
 
-    def __init__(
-        self,
-        batches: Batches,
-        score: Callable[[], dict[str, float]],
-        settings: TrainConfig,
-        seed: int,
-        records: _Records,
-        phase: _Phase,
-    ) -> None:
+    batches: Batches
+    score: Callable[[], dict[str, float]]
+    settings: TrainConfig
+    seed: int
+    phase: _Phase
+    folder: Path  # of the checkpoints
+    identity: str
+    history: list[dict[str, float]]  # grows
+    on_epoch: OnEpoch | None
+
+    def __post_init__(self) -> None:
+        """Lays down the order of the first epoch."""
         super().__init__()
-        self.batches = batches
-        self.score = score
-        self.settings = settings
-        self.seed = seed
-        self.records = records
-        self.phase = phase
         self.raw: list[tuple[Any, np.ndarray]] = []
-        self.bar: Any = None
-        self.started = 0.0
-        self.batches.set_epoch(len(records.history))
+        self.batches.set_epoch(len(self.history))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Draws and rates that depend on (seed, epoch) alone."""
         self.started = time.perf_counter()
         reset_draws(self.model, self.seed, epoch)
         if self.settings.schedule == "plateau":
-            losses = [past["val_loss"] for past in self.records.history]
+            losses = [past["val_loss"] for past in self.history]
             self.model.optimizer.learning_rate = plateau_rate(self.settings, losses)
         description = f"epoch {epoch + 1}/{self.settings.epochs}"
         self.bar = progress_bar(len(self.batches), description, brief=True)
@@ -242,18 +229,22 @@ class _Conductor(keras.callbacks.Callback):
         metrics["images_per_second"] = len(self.batches.samples) / seconds
         self.raw = self._average_weights()
         metrics |= self.score()
-        folder, history = self.records.folder, self.records.history
-        history.append(metrics)
-        best = selection.best_epoch(history, self.settings.monitor) if self.settings.keep_best else epoch
+        self.history.append(metrics)
+        best = selection.best_epoch(self.history, self.settings.monitor) if self.settings.keep_best else epoch
         if best == epoch:
-            checkpoint.save_best(folder, self.model, epoch + 1)
+            checkpoint.save_best(self.folder, self.model, epoch + 1)
         self._restore_raw()
-        checkpoint.save_state(folder, self.model, history, self.records.identity, best + 1)
-        self._tell(epoch, metrics)
+        checkpoint.save_state(self.folder, self.model, self.history, self.identity, best + 1)
+        logger.info(
+            f"epoch {epoch + 1:>3}/{self.settings.epochs}  loss {metrics['loss']:.4f}  "
+            f"accuracy {metrics['accuracy']:.3f}  val_loss {metrics['val_loss']:.4f}  "
+            f"val_accuracy {metrics['val_accuracy']:.3f}  val_auc {metrics['val_auc']:.3f}  "
+            f"{seconds:.1f} s"
+        )
         self.batches.set_epoch(epoch + 1)
-        self.model.stop_training = _is_over(history, self.settings, self.phase)
-        if self.records.on_epoch is not None:
-            self.records.on_epoch(epoch + 1, metrics)
+        self.model.stop_training = _is_over(self.history, self.settings, self.phase)
+        if self.on_epoch is not None:
+            self.on_epoch(epoch + 1, metrics)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Undoes the averaging that Keras ends `fit` with: a resumed run would not start from there."""
@@ -274,14 +265,6 @@ class _Conductor(keras.callbacks.Callback):
             # On JAX the average and the weight are now one buffer, which the next step would give away twice.
             variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
         return raw
-
-    def _tell(self, epoch: int, metrics: dict[str, float]) -> None:
-        logger.info(
-            f"epoch {epoch + 1:>3}/{self.settings.epochs}  loss {metrics['loss']:.4f}  "
-            f"accuracy {metrics['accuracy']:.3f}  val_loss {metrics['val_loss']:.4f}  "
-            f"val_accuracy {metrics['val_accuracy']:.3f}  val_auc {metrics['val_auc']:.3f}  "
-            f"{metrics['epoch_seconds']:.1f} s"
-        )
 
 
 def reset_draws(model: Any, seed: int, epoch: int) -> None:

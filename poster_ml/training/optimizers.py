@@ -66,8 +66,7 @@ def layer_rates(model: Any, decay: float) -> dict[str, float]:
     rates: dict[str, float] = {}
     factor = 1.0
     for layer in reversed(model.layers):
-        convolution = "Conv" in type(layer).__name__
-        if convolution and layer.trainable_variables:
+        if "Conv" in type(layer).__name__ and layer.trainable_variables:
             factor *= decay
         for variable in layer.trainable_variables:
             rates[variable.path] = factor
@@ -110,20 +109,15 @@ def _fused(kind: type) -> type:
     import tensorflow as tf
 
     class FusedOptimizer(kind):
-        def _backend_update_step(
-            self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
-        ) -> None:
-            if tf.distribute.has_strategy():
-                super()._backend_update_step(gradients, variables, learning_rate)
-                return
-            targets = [each.value if isinstance(each, keras.Variable) else each for each in variables]
+        def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+            if not self.built:
+                self.build(trainable_variables)
 
             @tf.function(jit_compile=True)
-            def update(gradients: Sequence[Any], learning_rate: Any) -> None:
-                for gradient, target in zip(gradients, targets, strict=True):
-                    self.update_step(gradient, target, learning_rate)
+            def update(gradients: Sequence[Any]) -> None:
+                super(FusedOptimizer, self).apply(gradients, trainable_variables)
 
-            update(list(gradients), tf.convert_to_tensor(learning_rate))
+            update(list(grads))
 
     FusedOptimizer.__name__ = kind.__name__
     return FusedOptimizer

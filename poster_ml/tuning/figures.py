@@ -12,7 +12,6 @@ import numpy as np
 from optuna.trial import TrialState
 
 from poster_ml.figures import INK, ROTTEN, new_figure, save_figure
-from poster_ml.files import atomic_path
 from poster_ml.tuning.importance import Importance
 from poster_ml.tuning.study import OpenStudy
 
@@ -80,6 +79,7 @@ def _pyplot() -> Iterator[None]:
     backend = mpl.get_backend()
     with mpl.rc_context():
         mpl.use("agg")
+        mpl.rcParams["savefig.bbox"] = "tight"
         try:
             yield
         finally:
@@ -92,8 +92,5 @@ def _save(drawn: Any, path: Path, width: float, height: float) -> Path:
 
     figure = np.ravel(drawn)[0].figure
     figure.set_size_inches(width, height)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
     pyplot.close(figure)
-    return path
+    return save_figure(figure, path)

@@ -15,12 +15,11 @@ One process runs the search: KerasTuner's own parallelism needs a chief that mus
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras_tuner
@@ -65,7 +64,7 @@ class Search:
     job: Job
     after_trial: Callable[[], None]
     past: deque[FrozenTrial]
-    owner: str = field(default_factory=new_owner)
+    owner: str
     ended: str = DONE
 
     def check(self) -> None:
@@ -151,7 +150,8 @@ def run_keras_tuner(
             f"unknown tuner {tuner!r}{nearest(tuner, TUNERS)}: choose one of {', '.join(TUNERS)}"
         )
     opened.study.pruner = make_pruner("none", 1, 0)
-    with _present(opened) as owner, tempfile.TemporaryDirectory() as folder:
+    owner = new_owner()
+    with opened.storage.present(owner), tempfile.TemporaryDirectory() as folder:
         fail_dead(opened, Watch())
         past = [trial for trial in opened.trials() if trial.state in COUNTED or _failed(trial)]
         search = Search(opened, job, after_trial, deque(past), owner)
@@ -208,17 +208,3 @@ def _oracle(tuner: str, job: Job) -> Any:
 
 def _failed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and reason(trial) == ERROR
-
-
-@contextlib.contextmanager
-def _present(opened: OpenStudy) -> Iterator[str]:
-    """Announces this process as a worker; gives its name."""
-    owner = new_owner()
-    presence = opened.storage.presence
-    if presence is not None:
-        presence.enter(owner)
-    try:
-        yield owner
-    finally:
-        if presence is not None:
-            presence.leave()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from poster_ml.config import SearchSpace
-from poster_ml.tuning.claims import ERROR, reason
+from poster_ml.tuning.claims import ERROR, SURPLUS, reason
 from poster_ml.tuning.space import Primitive, dimensions_of, overrides
 from poster_ml.tuning.study import OpenStudy
 from poster_ml.tuning.work import MORE_OVERRIDES
@@ -65,9 +64,11 @@ class TrialRecord:
 
 def read_records(opened: OpenStudy, space: SearchSpace) -> list[TrialRecord]:
     """Returns all trials but the surplus ones, which never began, in the order of their numbers."""
-    trials = opened.trials()
-    surplus = [trial.state == TrialState.FAIL and reason(trial) == "surplus" for trial in trials]
-    return [_record(trial, space) for trial, skip in zip(trials, surplus, strict=True) if not skip]
+    return [
+        _record(trial, space)
+        for trial in opened.trials()
+        if trial.state != TrialState.FAIL or reason(trial) != SURPLUS
+    ]
 
 
 def top(records: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
@@ -108,54 +109,41 @@ def epochs_run(records: Sequence[TrialRecord]) -> int:
 
 def to_csv(records: Sequence[TrialRecord]) -> str:
     """Writes the records as CSV text, one row per trial, one column per dimension."""
-    names = list(dict.fromkeys(name for record in records for name in record.drawn))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["number", "state", "val_auc", "epochs", "seconds", "seed", "origin", "retry_of", "error"]
-    writer.writerow(head + names)
-    for record in records:
-        cells = [record.number, record.state, record.value, len(record.curve), record.seconds, record.seed]
-        cells += [record.origin, record.retry_of, record.error]
-        writer.writerow(
-            ["" if cell is None else cell for cell in cells + [record.drawn.get(n) for n in names]]
-        )
-    return text.getvalue()
+    names = list(dict.fromkeys(name for record in records for name in record.drawn))
+    rows = [
+        [
+            *(one.number, one.state, one.value, len(one.curve), one.seconds, one.seed),
+            *(one.origin, one.retry_of, one.error),
+            *map(one.drawn.get, names),
+        ]
+        for one in records
+    ]
+    return pd.DataFrame(rows, columns=[*head, *names], dtype=object).to_csv(index=False)
 
 
 def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
     notes = dict(trial.user_attrs)
-    drawn = {
-        dimension.name: trial.params[dimension.name]
-        for dimension in dimensions_of(space)
-        if dimension.name in trial.params
-    }
-    whole = len(drawn) == len(dimensions_of(space))
+    names = [dimension.name for dimension in dimensions_of(space)]
+    drawn = {name: trial.params[name] for name in names if name in trial.params}
     return TrialRecord(
         number=trial.number,
         state=_state(trial),
         value=trial.value if trial.state in {TrialState.COMPLETE, TrialState.PRUNED} else None,
         drawn=drawn,
-        overrides=overrides(space, drawn) | notes.get(MORE_OVERRIDES, {}) if whole else {},
+        overrides=overrides(space, drawn) | notes.get(MORE_OVERRIDES, {}) if len(drawn) == len(names) else {},
         curve=tuple(sorted(trial.intermediate_values.items())),
         seed=notes.get("seed"),
         retry_of=notes.get("retry_of"),
         origin=str(notes.get("origin", "")),
         error=str(notes.get("error", "")) if trial.state == TrialState.FAIL else "",
-        seconds=_seconds(trial.datetime_start, trial.datetime_complete),
+        seconds=None if trial.duration is None else round(trial.duration.total_seconds(), 3),
         ended=trial.datetime_complete,
         notes=notes,
     )
 
 
 def _state(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.COMPLETE:
-        return FINISHED
-    if trial.state == TrialState.PRUNED:
-        return PRUNED
     if trial.state == TrialState.FAIL:
         return FAILED if reason(trial) == ERROR else INTERRUPTED
-    return RUNNING
-
-
-def _seconds(begin: datetime | None, end: datetime | None) -> float | None:
-    return None if begin is None or end is None else round((end - begin).total_seconds(), 3)
+    return {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED}.get(trial.state, RUNNING)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+from optuna.trial import BaseTrial
 
 from poster_ml.config import (
     Categorical,
@@ -19,21 +21,6 @@ from poster_ml.config import (
 )
 
 Primitive = str | int | float | bool
-
-
-class Suggests(Protocol):
-    """What a space needs of an Optuna trial."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Draws a float."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """Draws an int."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Draws one of the choices."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +95,21 @@ def _combine(key: str, parameter: Parameter, drawn: Mapping[str, Primitive]) -> 
     return drawn[key]
 
 
-def suggest(trial: Suggests, space: SearchSpace) -> dict[str, Any]:
+def suggest(trial: BaseTrial, space: SearchSpace) -> dict[str, Any]:
     """Draws one point from an Optuna trial and returns it as configuration overrides."""
     drawn: dict[str, Primitive] = {}
     for dimension in dimensions_of(space):
         name = dimension.name
         if dimension.kind == "choice":
-            drawn[name] = trial.suggest_categorical(name, list(dimension.choices))
+            chosen: Any = trial.suggest_categorical(name, list(dimension.choices))
+            drawn[name] = chosen
         elif dimension.kind == "int":
-            low, high, step = int(dimension.low), int(dimension.high), int(dimension.step)
-            drawn[name] = trial.suggest_int(name, low, high, step=step, log=dimension.log)
+            low, high = int(dimension.low), int(dimension.high)
+            drawn[name] = trial.suggest_int(name, low, high, step=int(dimension.step), log=dimension.log)
         else:
-            step_or_none = dimension.step or None
+            step = dimension.step or None
             drawn[name] = trial.suggest_float(
-                name, dimension.low, dimension.high, step=step_or_none, log=dimension.log
+                name, dimension.low, dimension.high, step=step, log=dimension.log
             )
     return overrides(space, drawn)
 

@@ -14,14 +14,15 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from poster_ml.errors import OutputError, TuningError, check_password, mask_passwords
 from poster_ml.files import begins_with, check_output_file
@@ -62,39 +63,6 @@ def check_storage(storage: str, workers: int) -> None:
         return
     remedy = f" (for an SQLite database, give sqlite:///{storage})" if _is_sqlite(Path(storage)) else ""
     check_output_file(Path(storage), begins_with(JOURNAL_BEGINNING), f"Optuna journal{remedy}", "--storage")
-
-
-class KernelLock(JournalFileOpenLock):
-    """An exclusive lock on a file beside the journal; it goes when its holder goes."""
-
-    def __init__(self, path: Path) -> None:
-        """Takes the lock's own path; the file is made on first use and stays."""
-        self._path = path
-        self._handle: IO[bytes] | None = None
-
-    def acquire(self) -> bool:
-        """Waits for the lock."""
-        handle = self._path.open("ab")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        self._handle = handle
-        return True
-
-    def release(self) -> None:
-        """Gives the lock back."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds an exclusive kernel lock on a file for the length of a block."""
-    lock = KernelLock(path)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Presence:
@@ -148,14 +116,21 @@ class OpenStorage:
     claim_lock: Path | None
     heartbeat: int
 
-    @contextmanager
-    def claiming(self) -> Iterator[None]:
+    def claiming(self) -> AbstractContextManager[object]:
         """Lets one worker at a time decide on a new trial, where a lock can be had."""
-        if self.claim_lock is None:
+        return nullcontext() if self.claim_lock is None else FileLock(self.claim_lock)
+
+    @contextmanager
+    def present(self, owner: str) -> Iterator[None]:
+        """Announces a worker for the length of a block, where workers are watched by locks."""
+        if self.presence is None:
             yield
-        else:
-            with held(self.claim_lock):
-                yield
+            return
+        self.presence.enter(owner)
+        try:
+            yield
+        finally:
+            self.presence.leave()
 
 
 def open_storage(storage: str, heartbeat: int = 10, grace: int = 60) -> OpenStorage:
@@ -177,7 +152,8 @@ def open_storage(storage: str, heartbeat: int = 10, grace: int = 60) -> OpenStor
     except OSError as error:
         raise TuningError(f"cannot make the folder of {path}: {error.strerror}") from error
     _mend_journal(path)
-    backend = JournalFileBackend(str(path), lock_obj=KernelLock(_beside(path, "write.lock")))
+    lock: Any = FileLock(_beside(path, "write.lock"))  # acquires and releases, which is all Optuna asks for
+    backend = JournalFileBackend(str(path), lock_obj=lock)
     try:
         journal = JournalStorage(backend)
     except (ValueError, KeyError) as error:
@@ -198,7 +174,7 @@ def _mend_journal(path: Path) -> None:
     """
     if not path.exists():
         return
-    with held(_beside(path, "write.lock")), path.open("rb+") as handle:
+    with FileLock(_beside(path, "write.lock")), path.open("rb+") as handle:
         content = handle.read()  # Optuna reads all of it too
         whole = content.rfind(b"\n") + 1
         last = content[:whole].rstrip(b"\n").rpartition(b"\n")[2]

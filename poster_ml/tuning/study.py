@@ -151,10 +151,10 @@ def _check_identity(study: optuna.Study, spec: StudySpec, identity: dict[str, st
     if known is None:
         study.set_user_attr(IDENTITY, identity)
         return
-    keys = sorted(set(known) | set(identity))
-    differing = [f"{key} was {known.get(key)}, now {identity.get(key)}" for key in keys]
     differing = [
-        text for key, text in zip(keys, differing, strict=True) if known.get(key) != identity.get(key)
+        f"{key} was {known.get(key)}, now {identity.get(key)}"
+        for key in sorted(set(known) | set(identity))
+        if known.get(key) != identity.get(key)
     ]
     if differing:
         raise TuningError(

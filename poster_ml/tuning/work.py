@@ -86,14 +86,8 @@ def work(job: Job, owner: str) -> str:
     Raises: TuningError where three trials in a row failed, or the storage cannot be used.
     """
     opened = open_study(job.spec)
-    presence = opened.storage.presence
-    if presence is not None:
-        presence.enter(owner)
-    try:
+    with opened.storage.present(owner):
         return _work(opened, job, owner)
-    finally:
-        if presence is not None:
-            presence.leave()
 
 
 def _work(opened: OpenStudy, job: Job, owner: str) -> str:

@@ -20,10 +20,11 @@ from poster_ml.models.blend import build_blend
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.settings import ServingSettings
-from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run
+from poster_ml.tracking.runs import RunRecord, find_run, open_run
 from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
-from poster_ml.workflows.judging import Operating, fit_operating, judge
+from poster_ml.workflows.judging import fit_operating, judge
+from poster_ml.workflows.profile import Task, run_tags
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.workflows.report import write_report
 
@@ -43,14 +44,6 @@ class Member:
     network: Any
     settings: ServingSettings
     logits: np.ndarray
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """logit = sum of weight x member's logit / member's temperature, plus bias."""
-
-    weights: tuple[float, ...]
-    bias: float
 
 
 @dataclass(frozen=True)
@@ -100,70 +93,44 @@ def run_blend(
         )
     connect(write=True)
     records = [find_run(run) for run in chosen]
-    _refuse_untrained(records)
-    _refuse_strangers(records)
+    _check_records(records)
     dataset = recorded_dataset(records[0], data)
     members = [_member(record, dataset) for record in records]
-    _refuse_misfits(members, dataset)
-    config = _blend_config(name, [member.config for member in members])
+    _check_posters(members, dataset)
+    config = _blend_config(name, members[0].config)
     rows = dataset.rows("val", config.limit, config.seed)
-    mixture = _mix(members, dataset.labels(rows), rule)
+    weights, bias = _mix(members, dataset.labels(rows), rule)
     with open_run(name, tags=_tags(records, dataset, config)) as run:
-        about = {"blend.rule": rule, "data": str(dataset.folder)}
-        run.log_params(_params(config, members, mixture) | about)
+        params = {"blend.rule": rule, "blend.bias": bias, "data": str(dataset.folder)}
+        run.log_params(_params(config, members, weights) | params)
         run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "blending")
-        with tempfile.TemporaryDirectory() as folder:
-            metrics = _finish(run, config, dataset, members, mixture, Path(folder))
-    weights = dict(zip([_label(member.record) for member in members], mixture.weights, strict=True))
-    return BlendResult(run.run_id, name, weights, metrics)
-
-
-def _finish(
-    run: RunLogger,
-    config: ExperimentConfig,
-    dataset: PreparedDataset,
-    members: Sequence[Member],
-    mixture: Mixture,
-    folder: Path,
-) -> dict[str, float]:
-    """Builds the network, logs it with its evaluation, and returns the validation metrics."""
-    factors = [
-        weight / member.settings.temperature for weight, member in zip(mixture.weights, members, strict=True)
-    ]
-    model = build_blend([member.network for member in members], factors, mixture.bias)
-    rows = dataset.rows("val", config.limit, config.seed)
-    logits = np.array(mixture.weights) @ np.stack([member.logits for member in members]) + mixture.bias
-    _check_network(model, dataset, rows[:CHECKED], logits[:CHECKED])
-    operating = fit_operating(logits, dataset.labels(rows), config.evaluate)
-    _log_network(run, config, dataset, model, operating)
-    judgement = judge(model, dataset, "val", config, operating, folder, {"val": logits})
-    run.log_results(judgement.metrics())
-    write_report(folder, run.run_id, judgement, config, dataset, "full")
-    (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
-    run.log_folder(folder)
-    return judgement.metrics()
-
-
-def _log_network(
-    run: RunLogger, config: ExperimentConfig, dataset: PreparedDataset, model: Any, operating: Operating
-) -> None:
-    run.log_metrics(
-        {
-            "temperature": operating.temperature,
-            "threshold": operating.threshold,
-            "parameters": model.count_params(),
-        }
-    )
-    logger.info("logging the model")
-    log_poster_model(
-        model,
-        size=dataset.size,
-        fit=dataset.manifest["options"]["fit"],
-        threshold=operating.threshold,
-        temperature=operating.temperature,
-        variant=config.variant,
-        family=FAMILY,
-    )
+        factors = [
+            weight / member.settings.temperature for weight, member in zip(weights, members, strict=True)
+        ]
+        model = build_blend([member.network for member in members], factors, bias)
+        logits = np.array(weights) @ np.stack([member.logits for member in members]) + bias
+        _check_network(model, dataset, rows[:CHECKED], logits[:CHECKED])
+        operating = fit_operating(logits, dataset.labels(rows), config.evaluate)
+        run.log_metrics(dataclasses.asdict(operating) | {"parameters": model.count_params()})
+        logger.info("logging the model")
+        log_poster_model(
+            model,
+            size=dataset.size,
+            fit=dataset.manifest["options"]["fit"],
+            threshold=operating.threshold,
+            temperature=operating.temperature,
+            variant=name,
+            family=FAMILY,
+        )
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            judgement = judge(model, dataset, "val", config, operating, folder, {"val": logits})
+            run.log_results(judgement.metrics())
+            write_report(folder, run.run_id, judgement, config, dataset, "full")
+            (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
+            run.log_folder(folder)
+    shares = dict(zip([_label(member.record) for member in members], weights, strict=True))
+    return BlendResult(run.run_id, name, shares, judgement.metrics())
 
 
 def _member(record: RunRecord, dataset: PreparedDataset) -> Member:
@@ -180,8 +147,8 @@ def _member(record: RunRecord, dataset: PreparedDataset) -> Member:
     return Member(record, config, network, settings, scaled)
 
 
-def _refuse_untrained(records: Sequence[RunRecord]) -> None:
-    """Refuses, before anything is loaded, runs that hold no network."""
+def _check_records(records: Sequence[RunRecord]) -> None:
+    """Refuses, before anything is loaded, runs that hold no network or saw different posters."""
     for record in records:
         if "dataset.fingerprint" not in record.tags or "model.family" not in record.params:
             raise ConfigError(
@@ -191,11 +158,7 @@ def _refuse_untrained(records: Sequence[RunRecord]) -> None:
             blended = record.tags.get("family") == FAMILY
             mend = "blend it again" if blended else f"`poster-ml train --resume {record.run_id}` finishes it"
             raise ConfigError([f"{_label(record)} is {record.status}: give finished runs; {mend}"])
-
-
-def _refuse_strangers(records: Sequence[RunRecord]) -> None:
-    """Refuses, before anything is loaded, runs that saw different posters."""
-    prints = {_label(record): record.tags.get("dataset.fingerprint", "") for record in records}
+    prints = {_label(record): record.tags["dataset.fingerprint"] for record in records}
     if len(set(prints.values())) > 1:
         seen = ", ".join(f"{label} {value[:12] or 'none'}" for label, value in prints.items())
         raise ConfigError(
@@ -203,7 +166,8 @@ def _refuse_strangers(records: Sequence[RunRecord]) -> None:
         )
 
 
-def _refuse_misfits(members: Sequence[Member], dataset: PreparedDataset) -> None:
+def _check_posters(members: Sequence[Member], dataset: PreparedDataset) -> None:
+    """Refuses networks that take posters of another size, or were judged on other ones."""
     sizes = {_label(member.record): member.settings.size for member in members}
     if set(sizes.values()) != {dataset.size}:
         seen = ", ".join(f"{label} {size}" for label, size in sizes.items())
@@ -218,19 +182,19 @@ def _refuse_misfits(members: Sequence[Member], dataset: PreparedDataset) -> None
         )
 
 
-def _mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> Mixture:
+def _mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> tuple[list[float], float]:
+    """Returns weights and bias: logit = sum of weight x member's logit / member's temperature, plus bias."""
     if rule == "mean":
-        return Mixture((1.0 / len(members),) * len(members), 0.0)
+        return [1.0 / len(members)] * len(members), 0.0
     fitted = LogisticRegression(C=1.0).fit(np.stack([member.logits for member in members], axis=1), labels)
-    return Mixture(tuple(float(weight) for weight in fitted.coef_[0]), float(fitted.intercept_[0]))
+    return fitted.coef_[0].tolist(), float(fitted.intercept_[0])
 
 
-def _blend_config(name: str, configs: Sequence[ExperimentConfig]) -> ExperimentConfig:
+def _blend_config(name: str, first: ExperimentConfig) -> ExperimentConfig:
     """What the record of a blend says: the first run's way of judging, and no network of its own.
 
     Faithfulness is not measured: its check re-initialises layers, and a blend has none of its own.
     """
-    first = configs[0]
     explain = dataclasses.replace(first.explain, method="auto", layer="", faithfulness_posters=0)
     return dataclasses.replace(
         first, variant=name, model=ModelConfig(family=FAMILY, weights="none"), explain=explain
@@ -246,20 +210,16 @@ def _check_network(model: Any, dataset: PreparedDataset, rows: np.ndarray, expec
 
 def _tags(records: Sequence[RunRecord], dataset: PreparedDataset, config: ExperimentConfig) -> dict[str, str]:
     demo = any(record.tags.get("profile") == "demo" for record in records)
-    return {
-        "variant": config.variant,
-        "family": FAMILY,
-        "protocol": config.protocol,
-        "profile": "demo" if demo else "full",
-        "dataset.fingerprint": dataset.fingerprint,
+    return run_tags(Task(config, dataset.folder, "demo" if demo else "full"), dataset) | {
         "weights": ",".join(sorted({record.tags.get("weights", "") for record in records})),
         "backend": records[0].tags.get("backend", ""),
         "precision": "float32",
-        "split": str(dataset.manifest["options"]["split"]),
     }
 
 
-def _params(config: ExperimentConfig, members: Sequence[Member], mixture: Mixture) -> dict[str, object]:
+def _params(
+    config: ExperimentConfig, members: Sequence[Member], weights: Sequence[float]
+) -> dict[str, object]:
     """The members with their weights, and of the configuration what a blend uses."""
     used = ("variant", "protocol", "seed", "limit", "model.family")
     params: dict[str, object] = {
@@ -267,14 +227,15 @@ def _params(config: ExperimentConfig, members: Sequence[Member], mixture: Mixtur
         for key, value in flatten(config).items()
         if key in used or key.startswith(("evaluate.", "explain."))
     }
-    params |= {"blend.bias": mixture.bias, "blend.members": len(members)}
-    for number, (member, weight) in enumerate(zip(members, mixture.weights, strict=True), start=1):
-        place = f"blend.member_{number}"
-        params[f"{place}.run_id"] = member.record.run_id
-        params[f"{place}.variant"] = member.record.variant
-        params[f"{place}.seed"] = member.config.seed
-        params[f"{place}.weight"] = weight
-        params[f"{place}.temperature"] = member.settings.temperature
+    params["blend.members"] = len(members)
+    for number, (member, weight) in enumerate(zip(members, weights, strict=True), start=1):
+        params |= {
+            f"blend.member_{number}.run_id": member.record.run_id,
+            f"blend.member_{number}.variant": member.record.variant,
+            f"blend.member_{number}.seed": member.config.seed,
+            f"blend.member_{number}.weight": weight,
+            f"blend.member_{number}.temperature": member.settings.temperature,
+        }
     return params
 
 

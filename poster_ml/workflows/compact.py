@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, RegistryError
 from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
-from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.serving.compact import CompactNetwork, quantise
 from poster_ml.serving.load import load_keras_model
@@ -22,6 +20,7 @@ from poster_ml.serving.log import log_compact_model
 from poster_ml.serving.registry import Version, register_compact
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
+from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.workflows.judging import fit_operating
 from poster_ml.workflows.recorded import recorded_config, recorded_dataset
 
@@ -31,7 +30,6 @@ LEAST_SPEED, MOST_AUC_CHANGE = 2.0, 0.005
 CALIBRATION_POSTERS = 200
 SPEED_BATCHES = (1, 16)  # one poster per request, and what a busy service or `predict` works in
 _REPEATS = 9
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,18 @@ class CompactResult:
 
     def text(self) -> str:
         """Returns the version and its figures in two lines."""
-        return f"{self.version}\n{figures(self)}"
+        return f"{self.version}\n{self.figures()}"
 
-
-def figures(result: CompactResult) -> str:
-    """Returns what was measured in one line."""
-    speed = ", ".join(
-        f"{ratio:.1f} times the speed at batch {count}" for count, ratio in result.speed.items()
-    )
-    return (
-        f"{speed}; ROC AUC {result.auc_difference.text(4, sign=True)} against {result.auc:.4f} "
-        f"on {result.posters:,} validation posters; same label for {result.agreement:.1%}; "
-        f"{result.megabytes:.1f} MB"
-    )
+    def figures(self) -> str:
+        """Returns what was measured in one line."""
+        speed = ", ".join(
+            f"{ratio:.1f} times the speed at batch {count}" for count, ratio in self.speed.items()
+        )
+        return (
+            f"{speed}; ROC AUC {self.auc_difference.text(4, sign=True)} against {self.auc:.4f} "
+            f"on {self.posters:,} validation posters; same label for {self.agreement:.1%}; "
+            f"{self.megabytes:.1f} MB"
+        )
 
 
 def run_compact(model_uri: str, *, data: Path | None = None, seed: int = 0) -> CompactResult:
@@ -93,11 +90,14 @@ def run_compact(model_uri: str, *, data: Path | None = None, seed: int = 0) -> C
             f"prepare the data with --size {settings.size}"
         )
     logger.info("quantising")
-    content = quantise(network, _calibration(dataset, seed))
+    train = dataset.rows("train")
+    drawn = generator(seed, "compact").choice(train, min(CALIBRATION_POSTERS, len(train)), replace=False)
+    content = quantise(network, np.array(dataset.images[np.sort(drawn)]))
     compact = CompactNetwork(content)
     rows = dataset.rows("val", config.limit, config.seed)
     labels = dataset.labels(rows)
-    before, after = (_logits(model, dataset, rows) for model in (network, compact))
+    samples = Samples(dataset.images, rows, labels)
+    before, after = (predict_logits(model, samples) for model in (network, compact))
     operating = fit_operating(after, labels, config.evaluate)
     chosen = replace(settings, temperature=operating.temperature, threshold=operating.threshold)
     difference, _ = delong_difference(labels, after, before, 0.95)
@@ -117,7 +117,7 @@ def run_compact(model_uri: str, *, data: Path | None = None, seed: int = 0) -> C
     if min(result.speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:
         raise RegistryError(
             f"no compact version of {model_uri}: it needs {LEAST_SPEED:g} times the speed and an AUC within "
-            f"{MOST_AUC_CHANGE:g}; measured: {figures(result)}"
+            f"{MOST_AUC_CHANGE:g}; measured: {result.figures()}"
         )
     version = _offer(record, content, chosen, result)
     return replace(result, version=version.text(), uri=version.uri)
@@ -139,20 +139,6 @@ def speed_ratio(network: Any, compact: CompactNetwork, pixels: np.ndarray) -> fl
     return float(np.median(ratios))
 
 
-def _calibration(dataset: PreparedDataset, seed: int) -> np.ndarray:
-    rows = dataset.rows("train")
-    count = min(CALIBRATION_POSTERS, len(rows))
-    return np.array(dataset.images[np.sort(generator(seed, "compact").choice(rows, count, replace=False))])
-
-
-def _logits(model: Any, dataset: PreparedDataset, rows: np.ndarray) -> np.ndarray:
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    parts = [
-        model.predict_on_batch(np.array(dataset.images[batch])) for batch in progress(batches, "scoring")
-    ]
-    return np.concatenate(parts).reshape(-1).astype(np.float64)
-
-
 def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
     return np.asarray(expit(logits / settings.temperature) >= settings.threshold)
 
@@ -167,23 +153,21 @@ def _offer(record: RunRecord, content: bytes, settings: Any, result: CompactResu
         "compact_megabytes": result.megabytes,
         **{f"compact_speed_ratio_batch_{count}": ratio for count, ratio in result.speed.items()},
     }
-    fingerprint = record.tags.get("dataset.fingerprint", "unknown")
     # Neither the tag `family` nor its parameter: `register` must not take this run for a training run.
     tags = {
         "variant": f"{settings.variant}_compact",
         "compact_of": record.run_id,
         "profile": record.tags.get("profile", "full"),
-        "dataset.fingerprint": fingerprint,
+        "dataset.fingerprint": record.tags.get("dataset.fingerprint", "unknown"),
     }
     with open_run(
         f"{record.name} compact", tags=tags, parent_run_id=record.run_id, system_metrics=False
     ) as run:
         run.log_metrics(measured)
         info = log_compact_model(content, settings)
-        run_id = run.run_id
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
-        f"Measured: {figures(result)}."
+        f"Measured: {result.figures()}."
     )
     named = {name: f"{value:.4f}" for name, value in measured.items()}
-    return register_compact(settings.family, info.model_id, run_id, tags | named, description)
+    return register_compact(settings.family, info.model_id, run.run_id, tags | named, description)

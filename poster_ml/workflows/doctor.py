@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from poster_ml import __version__
@@ -41,7 +41,7 @@ def run_doctor() -> DoctorResult:
         "python": sys.version.split()[0],
         **{name: _version(name) for name in PACKAGES},
         "backend": keras.backend.backend(),
-        "devices": _devices(),
+        "devices": ", ".join(keras.distribution.list_devices()) or "cpu",
         "cores": str(os.cpu_count()),
         "precision auto": _precision(),
         "ImageNet weights": _weights(advice),
@@ -49,7 +49,7 @@ def run_doctor() -> DoctorResult:
         "dataset": _dataset(advice),
         "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
         "mlflow run with": _managers(advice),
-        "text detector": "found" if _has("rapidocr") else "not installed (optional: text masks)",
+        "text detector": "found" if find_spec("rapidocr") else "not installed (optional: text masks)",
     }
     return DoctorResult(facts, advice)
 
@@ -68,29 +68,13 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def _devices() -> str:
-    import keras
-
-    names = keras.distribution.list_devices()
-    return ", ".join(names) if names else "cpu"
-
-
 def _weights(advice: list[str]) -> str:
     from poster_ml.models.catalogue import FAMILIES
 
     folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    found = [
-        family.name
-        for family in FAMILIES.values()
-        if family.has_backbone and (folder / family.weights_file).is_file()
-    ]
-    missing = [
-        family.name for family in FAMILIES.values() if family.has_backbone and family.name not in found
-    ]
+    backbones = [family for family in FAMILIES.values() if family.has_backbone]
+    found = [family.name for family in backbones if (folder / family.weights_file).is_file()]
+    missing = [family.name for family in backbones if family.name not in found]
     if missing:
         advice.append(
             f"no ImageNet weights yet for {', '.join(missing)}: they are downloaded when first needed; "

@@ -93,17 +93,19 @@ def run_drift(
     Raises: DatasetError where the log, the period or the dataset cannot be used; EvaluationError where the
         period has fewer than 50 posters; RegistryError for the model.
     """
-    begin, end = _time(since, "--since"), _time(until, "--until")
-    entries, broken = _period(log, begin, end)
+    entries, broken = _period(log, since, until)
     dataset = PreparedDataset.open(data)
-    posters = _different(entries)
+    posters = _last_scored(entries)
     reference = _input_features(dataset, _drawn(dataset.rows("train"), MOST_MEASURED, seed))
     current = {name: posters[name].to_numpy(dtype=np.float64) for name in INPUTS}
     note = "probabilities were not compared: name the model with --model-uri"
     if model_uri:
         own, note = _rows_of_model(entries, model_uri)
         reference["probability"] = _score(dataset, _drawn(dataset.rows("val"), MOST_SCORED, seed), model_uri)
-        current["probability"] = _different(own)["probability"].to_numpy(dtype=np.float64)
+        current["probability"] = _last_scored(own)["probability"].to_numpy(dtype=np.float64)
+    notes = [note] if note else []
+    if broken:
+        notes.append(f"{broken:,} lines of the log are broken and were left out")
     found = compare_features(reference, current, confidence=confidence, seed=seed)
     known = set(dataset.index["sha256"].astype(str).str[:KEY_DIGITS])
     failed = int(entries["error"].notna().sum())
@@ -117,40 +119,47 @@ def run_drift(
         first=str(entries["time"].min()),
         last=str(entries["time"].max()),
         features=tuple(found),
-        notes=tuple(text for text in (note, _about_broken(broken)) if text),
+        notes=tuple(notes),
         verdict=_verdict(found),
     )
 
 
-def _time(text: str, option: str) -> datetime | None:
-    if not text:
-        return None
+def _utc(text: str) -> datetime:
+    """Returns a moment of ISO 8601, UTC where it names no zone. Raises: ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _limit(text: str, option: str, otherwise: datetime) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return _utc(text) if text else otherwise.replace(tzinfo=UTC)
     except ValueError:
         raise DatasetError(
             f"{option} must be a date or time such as 2026-01-31 or 2026-01-31T18:00, got {text!r}"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _period(log: Path, begin: datetime | None, end: datetime | None) -> tuple[pandas.DataFrame, int]:
+def _period(log: Path, since: str, until: str) -> tuple[pandas.DataFrame, int]:
     """Returns the entries of the period and how many lines of the log are broken."""
     import pandas as pd
 
-    if begin is not None and end is not None and begin >= end:
+    begin, end = _limit(since, "--since", datetime.min), _limit(until, "--until", datetime.max)
+    if begin >= end:
         raise DatasetError(
             f"the period is empty: --since {begin.isoformat()} is not before {end.isoformat()}"
         )
     broken = total = 0
     kept: list[tuple[Any, ...]] = []
     for entry in read_log(log):
-        moment = _moment(entry)
-        if entry is None or moment is None:
+        try:
+            if entry is None or "probability" not in entry:
+                raise ValueError("no entry of ours")
+            moment = _utc(entry["time"])
+        except ValueError:
             broken += 1
             continue
         total += 1
-        if (begin is None or moment >= begin) and (end is None or moment < end):
+        if begin <= moment < end:
             kept.append(tuple(entry.get(name) for name in _COLUMNS))
     if not kept:
         raise DatasetError(
@@ -159,18 +168,7 @@ def _period(log: Path, begin: datetime | None, end: datetime | None) -> tuple[pa
     return pd.DataFrame(kept, columns=list(_COLUMNS)), broken
 
 
-def _moment(entry: dict[str, Any] | None) -> datetime | None:
-    """Returns when the entry was written, None where the line is no entry of ours."""
-    if entry is None or "probability" not in entry:
-        return None
-    try:
-        moment = datetime.fromisoformat(entry["time"])
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _different(entries: pandas.DataFrame) -> pandas.DataFrame:
+def _last_scored(entries: pandas.DataFrame) -> pandas.DataFrame:
     """Returns one row per poster that was scored, the newest; with `aspect`, width / height."""
     scored = entries[entries["error"].isna()].drop_duplicates("poster", keep="last")
     return scored.assign(aspect=scored["width"] / scored["height"])
@@ -189,12 +187,8 @@ def _input_features(dataset: PreparedDataset, rows: np.ndarray) -> dict[str, Any
     ]
     features: dict[str, Any] = {name: np.array([item[name] for item in measured]) for name in STATISTICS}
     index = dataset.index.iloc[rows]
-    features["width"] = index["width"].to_numpy(dtype=np.float64)
-    features["height"] = index["height"].to_numpy(dtype=np.float64)
-    features["aspect"] = features["width"] / features["height"]
-    if "file_bytes" in index:
-        features["file_bytes"] = index["file_bytes"].to_numpy(dtype=np.float64)
-    return features
+    index = index.assign(aspect=index["width"] / index["height"])
+    return features | {name: index[name].to_numpy(np.float64) for name in INPUTS if name in index}
 
 
 def _rows_of_model(entries: pandas.DataFrame, model_uri: str) -> tuple[pandas.DataFrame, str]:
@@ -231,10 +225,6 @@ def _score(dataset: PreparedDataset, rows: np.ndarray, model_uri: str) -> np.nda
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     logits = [model.logits(np.array(dataset.images[batch])) for batch in progress(batches, "scoring")]
     return np.asarray(expit(np.concatenate(logits) / model.settings.temperature))
-
-
-def _about_broken(lines: int) -> str:
-    return f"{lines:,} lines of the log are broken and were left out" if lines else ""
 
 
 def _verdict(found: Sequence[FeatureDrift]) -> str:

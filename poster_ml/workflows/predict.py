@@ -19,8 +19,14 @@ from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
 from poster_ml.progress import progress
-from poster_ml.workflows.prediction_files import FORMATS, Row, append_csv, read_scored
-from poster_ml.workflows.prediction_record import check_same_model, write_record
+from poster_ml.workflows.prediction_files import (
+    FORMATS,
+    Row,
+    append_csv,
+    check_same_model,
+    read_scored,
+    write_record,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -182,16 +188,15 @@ def score_files(model: Scorer, files: Iterable[Path], batch_size: int) -> Iterat
 
 
 def _read_batch(files: Iterator[Path], count: int) -> list[tuple[Path, bytes | RequestError]]:
-    return [(path, _read(path)) for path in islice(files, count)]
-
-
-def _read(path: Path) -> bytes | RequestError:
     from poster_ml.data.images import read_bytes
 
-    try:
-        return read_bytes(path)
-    except RequestError as error:
-        return error
+    batch: list[tuple[Path, bytes | RequestError]] = []
+    for path in islice(files, count):
+        try:
+            batch.append((path, read_bytes(path)))
+        except RequestError as error:
+            batch.append((path, error))
+    return batch
 
 
 def _score_batch(model: Scorer, batch: list[tuple[Path, bytes | RequestError]]) -> list[Row]:

@@ -1,4 +1,8 @@
-"""Where predictions go: to stdout, or into a CSV file that grows and is continued after a kill."""
+"""Where predictions go: to stdout, or into a CSV file that grows and is continued after a kill.
+
+Beside a file `scores.csv` stands `scores.csv.json`, which says which model wrote it; it is read before more
+rows are added.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from poster_ml.errors import DatasetError
-from poster_ml.files import begins_with, check_output_file
-from poster_ml.workflows.prediction_record import check_record
+from poster_ml.errors import DatasetError, mask_passwords
+from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.serving.identity import ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,10 @@ def check_out(path: Path) -> None:
     if path.suffix.lower() != ".csv":
         raise DatasetError(f"--out must end in .csv, received {str(path)!r}")
     check_output_file(path, begins_with(",".join(COLUMNS) + "\n"), "predictions")
-    check_record(path)
+    record = _read_record(record_path(path))
+    check_output_file(
+        record_path(path), lambda head: record is not None, "record of predictions", "beside --out,"
+    )
 
 
 def read_scored(path: Path) -> tuple[set[str], int]:
@@ -133,6 +140,53 @@ def _whole_rows(handle: BinaryIO) -> tuple[set[str], int]:
     if good == 0 and not ",".join(COLUMNS).encode().startswith(record):
         raise ValueError(f"no header: {record[:80]!r}")
     return known, good
+
+
+def record_path(out: Path) -> Path:
+    """Returns where the record of `out` lies: scores.csv has scores.csv.json."""
+    return out.with_name(out.name + ".json")
+
+
+def write_record(out: Path, identity: ModelIdentity) -> None:
+    """Writes which model makes the rows of `out`: its id, URI, version, run and settings.
+
+    Raises: as `check_out`; DatasetError where it cannot be written.
+    """
+    check_out(out)
+    path = record_path(out)
+    text = mask_passwords(json.dumps(identity.as_dict(), indent=2)) + "\n"
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_same_model(out: Path, identity: ModelIdentity) -> None:
+    """Refuses to add rows to those of another model.
+
+    Raises: DatasetError naming both models, or saying that it is not known which one wrote `out`.
+    """
+    path = record_path(out)
+    record = _read_record(path)
+    remedy = "give another --out, or start it afresh with --no-resume"
+    if record is None:
+        raise DatasetError(
+            f"--out {out} has rows, and no {path.name} beside it says which model wrote them: {remedy}"
+        )
+    if record["model_id"] != identity.model_id:
+        version = record.get("version")
+        before = f"{version} ({record['model_id']})" if version else record["model_id"]
+        raise DatasetError(f"--out {out} holds rows of {before}, not of {identity.text()}: {remedy}")
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Returns the record, or None where there is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("model_id"), str) else None
 
 
 def _append(handle: BinaryIO, rows: Sequence[tuple[Any, ...]], path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from poster_ml.config import experiments_folder, flatten
+from poster_ml.config import experiments_folder, flatten, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.files import check_output_folder, command_result
@@ -155,12 +155,11 @@ def _tasks(
             logger.warning(f"--set {override} is for {variant}, which is not among the chosen variants")
     tasks = []
     for name in chosen:
-        given = overrides_of(name, overrides, known)
-        first = resolve_task(name, data, overrides=given, protocol=protocol)
-        tasks.append(first)
-        for offset in range(1, seeds):
-            seeded = [*given, f"seed={first.config.seed + offset}"]
-            tasks.append(resolve_task(name, data, overrides=seeded, protocol=protocol))
+        task = resolve_task(name, data, overrides=overrides_of(name, overrides, known), protocol=protocol)
+        tasks += [
+            dataclasses.replace(task, config=replace(task.config, seed=task.config.seed + offset))
+            for offset in range(seeds)
+        ]
     return tasks
 
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from poster_ml.config import (
@@ -26,15 +25,12 @@ from poster_ml.config import (
     to_yaml,
 )
 from poster_ml.errors import TuningError, mask_passwords, nearest
-from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRecord, top
-from poster_ml.tuning.space import Primitive, default_points
+from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, top
+from poster_ml.tuning.space import default_points
 from poster_ml.tuning.storage import JOURNAL_NAME, check_storage
-from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
+from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.work import LATE, Job
-
-if TYPE_CHECKING:
-    from poster_ml.workflows.profile import Task
-    from poster_ml.workflows.tune_log import ParentLog
+from poster_ml.tuning.workers import run_workers
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +111,7 @@ class TuneResult:
             f"{self.finished + self.pruned} counted trials ({self.finished} finished, {self.pruned} pruned)"
         )
         more = f", {self.failed} failed, {self.interrupted} interrupted and run again"
-        storage = mask_passwords(self.storage)
-        return f"study {self.study} in {storage}: {counts}{more}; run {self.run_id}\n{self.summary}"
+        return f"study {self.study} in {self.storage}: {counts}{more}; run {self.run_id}\n{self.summary}"
 
 
 def run_tune(
@@ -146,22 +141,25 @@ def run_tune(
     from poster_ml.tracking.store import connect, journal_folder
     from poster_ml.workflows.profile import resolve_task, run_tags
     from poster_ml.workflows.tune_log import ParentLog, describe_best, find_parent
+    from poster_ml.workflows.tune_objective import TrainingObjective
 
     connect(write=True)
     task = resolve_task(model, data, None, overrides)
     dataset = PreparedDataset.open(task.data)
-    fidelity = DEMO_FIDELITY if task.profile == "demo" else space.fidelity
-    space = dataclasses.replace(space, fidelity=fidelity)
-    config = trial_config(task.config, fidelity)
+    if task.profile == "demo":
+        space = dataclasses.replace(space, fidelity=DEMO_FIDELITY)
+    config = trial_config(task.config, space.fidelity)
+    keras_tuner = options.engine == "keras-tuner"
+    name = options.study or f"{model}-{dataset.fingerprint[:8]}{'-keras-tuner' * keras_tuner}"
     storage = options.storage or str(journal_folder() / JOURNAL_NAME)
-    name = options.study or _default_name(model, dataset.fingerprint, options.engine)
+    shown = mask_passwords(storage)
     spec = StudySpec(name, storage, options.sampler, options.pruner, options.seed, config.train.epochs)
     opened = open_study(spec, _identity(space, config, dataset.fingerprint, options))
     shared_tags = run_tags(task, dataset)
     tags = shared_tags | {
         "kind": "study",
         "study": name,
-        "storage": mask_passwords(storage),
+        "storage": shown,
         "engine": options.engine,
         "sampler": options.sampler,
         "pruner": options.pruner,
@@ -169,13 +167,30 @@ def run_tune(
         "trials": str(options.trials),
         "workers": str(options.workers),
     }
-    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, mask_passwords(storage))) as run:
+    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, shown)) as run:
         run.log_config(config)
         log = ParentLog(run, opened, space)
         log.settle_children()
-        job = _job(task, config, space, options, opened, run.run_id, shared_tags)
+        study_own = load_experiment(experiment_path(space.variant, "study"))
+        job = Job(
+            spec=spec,
+            space=space,
+            objective=TrainingObjective(
+                config, task.data.resolve(), name, shared_tags, run.run_id, keep=keras_tuner
+            ),
+            trials=options.trials,
+            folder=work_folder(name).resolve(),
+            points=tuple(default_points(space, config, study_own)) if options.own_settings else (),
+            deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
+            since=len(opened.trials()),
+        )
         try:
-            ended = _search(job, opened, options, log)
+            if keras_tuner:
+                from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
+
+                ended = run_keras_tuner(job, opened, after_trial=log.after_trial)
+            else:
+                ended = run_workers(job, opened, options.workers, log.after_trial)
         finally:
             records = log.finish()
         summary = describe_best(records)
@@ -185,7 +200,22 @@ def run_tune(
             from poster_ml.workflows.tune_ending import end_study
 
             summary += "\n" + end_study(task, space, records, run, opened)
-    return _result(opened, run.run_id, records, ended == LATE, summary)
+    count = Counter(record.state for record in records)
+    best = next(iter(top(records, 1)), None)
+    return TuneResult(
+        study=name,
+        storage=shown,
+        run_id=run.run_id,
+        finished=count[FINISHED],
+        pruned=count[PRUNED],
+        failed=count[FAILED],
+        interrupted=count[INTERRUPTED],
+        best_number=best.number if best else None,
+        best_value=best.value if best else None,
+        best_overrides=best.overrides if best else {},
+        late=ended == LATE,
+        summary=summary,
+    )
 
 
 def work_folder(study: str) -> Path:
@@ -201,53 +231,6 @@ def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConf
     return replace(config, **{"limit": limit, "train.epochs": epochs})
 
 
-def own_points(model: str, config: ExperimentConfig, space: SearchSpace) -> list[dict[str, Primitive]]:
-    """Returns the variant's own settings and the study's, as far as the space can express them."""
-    return default_points(space, config, load_experiment(experiment_path(model, "study")))
-
-
-def _search(job: Job, opened: OpenStudy, options: TuneOptions, log: ParentLog) -> str:
-    """Runs the engine; returns how it ended."""
-    if options.engine == "keras-tuner":
-        from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
-
-        return run_keras_tuner(job, opened, after_trial=log.after_trial)
-    from poster_ml.tuning.workers import run_workers
-
-    return run_workers(job, opened, options.workers, log.after_trial)
-
-
-def _job(
-    task: Task,
-    config: ExperimentConfig,
-    space: SearchSpace,
-    options: TuneOptions,
-    opened: OpenStudy,
-    parent_run_id: str,
-    tags: dict[str, str],
-) -> Job:
-    from poster_ml.workflows.tune_objective import TrainingObjective
-
-    objective = TrainingObjective(
-        config=config,
-        data=task.data.resolve(),
-        study=opened.spec.name,
-        tags=tags,
-        parent_run_id=parent_run_id,
-        keep=options.engine == "keras-tuner",
-    )
-    return Job(
-        spec=opened.spec,
-        space=space,
-        objective=objective,
-        trials=options.trials,
-        folder=work_folder(opened.spec.name).resolve(),
-        points=tuple(own_points(space.variant, config, space)) if options.own_settings else (),
-        deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
-        since=len(opened.trials()),
-    )
-
-
 def _check_overrides(space: SearchSpace, path: Path, overrides: Sequence[str]) -> None:
     """Refuses to set what is searched: the search would overwrite it."""
     for override in overrides:
@@ -257,10 +240,6 @@ def _check_overrides(space: SearchSpace, path: Path, overrides: Sequence[str]) -
                 f"--set {override}: {key} is {space.parameters[key].role} in {path}, so trials set it; "
                 "change it there"
             )
-
-
-def _default_name(model: str, fingerprint: str, engine: str) -> str:
-    return f"{model}-{fingerprint[:8]}" + ("-keras-tuner" if engine == "keras-tuner" else "")
 
 
 def _identity(
@@ -275,24 +254,3 @@ def _identity(
         "engine": options.engine,
         "seed": str(options.seed),
     }
-
-
-def _result(
-    opened: OpenStudy, run_id: str, records: Sequence[TrialRecord], late: bool, summary: str
-) -> TuneResult:
-    count = Counter(record.state for record in records)
-    best = top(records, 1)
-    return TuneResult(
-        study=opened.spec.name,
-        storage=mask_passwords(opened.spec.storage),
-        run_id=run_id,
-        finished=count[FINISHED],
-        pruned=count[PRUNED],
-        failed=count[FAILED],
-        interrupted=count[INTERRUPTED],
-        best_number=best[0].number if best else None,
-        best_value=best[0].value if best else None,
-        best_overrides=best[0].overrides if best else {},
-        late=late,
-        summary=summary,
-    )

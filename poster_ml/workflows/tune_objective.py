@@ -16,8 +16,6 @@ from poster_ml.quiet import load_keras, quiet_libraries
 from poster_ml.tracking.runs import RunLogger, open_run
 from poster_ml.tuning.trial import PrunedError, TrialContext
 
-PRUNED_STATE = "KILLED"
-
 
 @dataclass(frozen=True)
 class TrialDataset(PreparedDataset):
@@ -100,17 +98,14 @@ class TrainingObjective:
                 raise StopTraining
 
         # A cosine schedule is another one with more epochs: such a trial cannot go on from fewer.
-        folder = trial.folder / (
-            f"epochs-{config.train.epochs}" if config.train.schedule == "cosine" else "all"
-        )
+        cosine = config.train.schedule == "cosine"
+        folder = trial.folder / (f"epochs-{config.train.epochs}" if cosine else "all")
         try:
             candidate = train_candidate(config, dataset, folder=folder, on_epoch=on_epoch)
         except StopTraining:
             run.log_metrics({"epochs": max(reported)})
             run.set_tags({"trial.state": "pruned"})
-            run.end(PRUNED_STATE)
-            if not self.keep:
-                shutil.rmtree(trial.folder, ignore_errors=True)
+            run.end("KILLED")
             return None
         history = candidate.fit.history
         run.fill_epochs(history)

@@ -20,17 +20,17 @@ def history(*values, name="val_auc"):
     return [{name: value} for value in values]
 
 
-def test_the_first_of_equally_good_epochs_is_kept():
-    assert best_epoch(history(0.5, 0.7, 0.7, 0.6), "val_auc") == 1
-
-
-def test_losses_are_better_when_lower():
-    assert best_epoch(history(0.5, 0.3, 0.4, name="val_loss"), "val_loss") == 1
-
-
-def test_what_is_no_number_never_wins():
-    assert best_epoch(history(NAN, 0.4, NAN), "val_auc") == 1
-    assert best_epoch(history(NAN, NAN), "val_auc") == 1
+@pytest.mark.parametrize(
+    ("values", "monitor", "best"),
+    [
+        ((0.5, 0.7, 0.7, 0.6), "val_auc", 1),  # the first of equally good ones
+        ((0.5, 0.3, 0.4), "val_loss", 1),  # losses are better when lower
+        ((NAN, 0.4, NAN), "val_auc", 1),  # what is no number never wins
+        ((NAN, NAN), "val_auc", 1),
+    ],
+)
+def test_the_best_epoch_is_kept(values, monitor, best):
+    assert best_epoch(history(*values, name=monitor), monitor) == best
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from poster_ml.errors import OutputError, PosterMLError, TuningError
-from poster_ml.tuning.storage import KernelLock, Presence, check_storage, held, open_storage
+from poster_ml.tuning.storage import Presence, check_storage, open_storage
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study
 
 
@@ -95,17 +95,6 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path, command: Any, find_workers:
     opened = open_study(StudySpec("study", command.storage))
     opened.study.set_user_attr("still", "writable")
     assert time.monotonic() - begin < 5
-
-
-def test_two_cannot_hold_a_lock(tmp_path: Path) -> None:
-    import fcntl
-
-    with held(tmp_path / "lock"), (tmp_path / "lock").open("ab") as handle, pytest.raises(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    lock = KernelLock(tmp_path / "lock")
-    assert lock.acquire()
-    lock.release()
-    lock.release()
 
 
 def test_presence_knows_the_living_the_gone_and_the_dead(tmp_path: Path) -> None:

@@ -179,10 +179,10 @@ def test_optuna_itself_reads_the_journal(spec: StudySpec, space: SearchSpace, tm
 class LeakingObjective:
     """Every call keeps 30 MB for ever, as a model that Keras built would; notes the process and its size."""
 
-    kept: ClassVar[list[bytearray]] = []
+    kept: ClassVar[list[np.ndarray]] = []
 
     def __call__(self, trial: TrialContext) -> float:
-        self.kept.append(bytearray(b"x" * 30_000_000))
+        self.kept.append(np.ones(30_000_000, np.uint8))  # without a copy, whose memory may stay or not
         process = psutil.Process()
         trial.note("process", process.pid)
         trial.note("megabytes", process.memory_info().rss / 1e6)

@@ -1,4 +1,4 @@
-"""Datasets that differ from one another."""
+"""Datasets that differ from one another, and one made of arrays."""
 
 from __future__ import annotations
 
@@ -21,3 +21,25 @@ def changed_copy(dataset, target):
     manifest = json.loads((target / "manifest.json").read_text())
     (target / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": digest.hexdigest()}))
     return target
+
+
+HEADER = (
+    "movie_id,title,year,genres,label,tomatometer_rating,split,duplicate_group,sha256,width,height,row,"
+    "file_bytes,format,perceptual_hash"
+)
+
+
+def write_dataset(folder, images, splits, labels):
+    """A prepared dataset of given posters (N, S, S, 3), each with its split and label; returns its folder."""
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "images.npy", images)
+    rows = [
+        f"tt{n},A,2000,Drama,{labels[n]},50,{split},{n},{n:064x},182,{260 + n % 9},{n},"
+        f"{20000 + 37 * (n % 101)},JPEG,{n:016x}"
+        for n, split in enumerate(splits)
+    ]
+    (folder / "index.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (folder / "rejected.csv").write_text("row,movie_id,reason\n")
+    manifest = {"format_version": 1, "fingerprint": "f" * 64, "shape": list(images.shape)}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"options": {"fit": "squash"}}))
+    return folder

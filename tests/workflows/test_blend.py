@@ -43,8 +43,8 @@ def trained(data, **changes) -> str:
     return train_task(Task(config, data, "full")).run_id
 
 
-@pytest.fixture
-def two_runs(tiny_dataset, mlflow_place):
+@pytest.fixture(scope="module")
+def two_runs(tiny_dataset, shared_mlflow_place):
     return [trained(tiny_dataset, seed=seed) for seed in (1, 2)]
 
 
@@ -137,3 +137,4 @@ def test_runs_that_do_not_go_together_are_refused(two_runs, tiny_dataset, tmp_pa
     mlflow.MlflowClient().set_terminated(two_runs[1], "KILLED")
     with pytest.raises(ConfigError, match="is KILLED: give finished runs; `poster-ml train --resume"):
         run_blend(two_runs)
+    mlflow.MlflowClient().set_terminated(two_runs[1], "FINISHED")

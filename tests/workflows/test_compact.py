@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import warnings
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from poster_ml.serving.load import load_keras_model, load_poster_model, model_fo
 from poster_ml.serving.log import log_poster_model
 from poster_ml.workflows import compact as module
 from poster_ml.workflows.compact import run_compact
+from tests.workflows.datasets import write_dataset
 
 SIZE = 32
 
@@ -82,45 +82,23 @@ def test_another_backend_cannot_quantise(network, monkeypatch):
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch, network):
+def source(mlflow_place, network):
     """A training run with a model and a dataset whose labels the network half knows."""
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    uri = f"sqlite:///{tmp_path / 'store.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    mlflow.create_experiment("poster-ml", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.create_experiment("poster-ml", artifact_location=(mlflow_place / "artifacts").as_uri())
     mlflow.set_experiment("poster-ml")
-    folder = write_dataset(tmp_path / "prepared", network)
+    splits = ["train"] * 80 + ["val"] * 120 + ["test"] * 10
+    images = pictures(len(splits), 3)
+    logits = network.predict(images, verbose=0)[:, 0]
+    noise = np.random.default_rng(4).normal(0, logits.std(), len(logits))
+    labels = (logits + noise > np.median(logits)).astype(int)
+    folder = write_dataset(mlflow_place / "prepared", images, splits, labels)
     with mlflow.start_run(run_name="trained") as run:
         mlflow.log_text(to_yaml(ExperimentConfig()), "experiment.yaml")
         mlflow.log_param("data", str(folder))
         mlflow.log_param("model.family", "cnn")
         mlflow.set_tags({"dataset.fingerprint": "f" * 64, "profile": "full"})
         info = log_poster_model(network, size=SIZE, variant="basic_cnn", family="cnn")
-    yield SimpleNamespace(run_id=run.info.run_id, uri=info.model_uri)
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(registry)
-
-
-def write_dataset(folder, network):
-    folder.mkdir()
-    splits = ["train"] * 80 + ["val"] * 120 + ["test"] * 10
-    images = pictures(len(splits), 3)
-    logits = network.predict(images, verbose=0)[:, 0]
-    noise = np.random.default_rng(4).normal(0, logits.std(), len(logits))
-    labels = (logits + noise > np.median(logits)).astype(int)
-    np.save(folder / "images.npy", images)
-    header = "movie_id,title,year,genres,label,tomatometer_rating,split,duplicate_group,sha256,width,height,row,file_bytes,format,perceptual_hash"
-    rows = [
-        f"tt{n},A,2000,Drama,{labels[n]},50,{split},{n},{n:064x},182,268,{n},20000,JPEG,{n:016x}"
-        for n, split in enumerate(splits)
-    ]
-    (folder / "index.csv").write_text("\n".join([header, *rows]) + "\n")
-    (folder / "rejected.csv").write_text("row,movie_id,reason\n")
-    manifest = {"format_version": 1, "fingerprint": "f" * 64, "shape": list(images.shape)}
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"options": {"fit": "squash"}}))
-    return folder
+    return SimpleNamespace(run_id=run.info.run_id, uri=info.model_uri)
 
 
 def test_a_compact_version_is_offered_with_its_figures(source, monkeypatch):

@@ -10,6 +10,7 @@ from poster_ml.cli import run
 from poster_ml.errors import DatasetError, EvaluationError, RegistryError
 from poster_ml.serving.prediction_log import PredictionLog, input_statistics
 from poster_ml.workflows.drift import run_drift
+from tests.workflows.datasets import write_dataset
 
 SIZE = 40
 SPLITS = ["train"] * 300 + ["val"] * 100 + ["test"] * 50
@@ -24,25 +25,8 @@ def posters(count, seed, brighter=0):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    count = len(SPLITS)
-    images = posters(count, 0)
-    np.save(folder / "images.npy", images)
-    header = "movie_id,title,year,genres,label,tomatometer_rating,split,duplicate_group,sha256,width,height,row,file_bytes,format,perceptual_hash"
-    rows = [
-        f"tt{n},A,2000,Drama,{n % 2},50,{split},{n},{n:064x},182,{260 + n % 9},{n},{20000 + 37 * (n % 101)},JPEG,{n:016x}"
-        for n, split in enumerate(SPLITS)
-    ]
-    (folder / "index.csv").write_text("\n".join([header, *rows]) + "\n")
-    (folder / "rejected.csv").write_text("row,movie_id,reason\n")
-    manifest = {
-        "format_version": 1,
-        "fingerprint": "f" * 64,
-        "shape": list(images.shape),
-        "options": {"fit": "squash"},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    images = posters(len(SPLITS), 0)
+    return write_dataset(tmp_path_factory.mktemp("prepared"), images, SPLITS, np.arange(len(SPLITS)) % 2)
 
 
 def write_log(path, images, *, model="m-1", width=182, key="a", probability=None):

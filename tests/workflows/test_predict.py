@@ -20,7 +20,7 @@ from poster_ml.serving.identity import ModelIdentity, identify
 from poster_ml.workflows import predict as module
 from poster_ml.workflows import prediction_files
 from poster_ml.workflows.predict import run_predict, score_files, walk_posters
-from poster_ml.workflows.prediction_record import record_path
+from poster_ml.workflows.prediction_files import record_path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
@@ -377,25 +377,6 @@ def test_a_file_that_holds_something_else_is_left_alone(fake, tmp_path, content,
     with pytest.raises(PosterMLError, match="exists and holds no predictions: give another file"):
         run_predict("m", [folder], out=out, resume=resume)
     assert out.read_bytes() == content
-
-
-def test_interrupted_work_keeps_what_was_scored(fake, tmp_path, monkeypatch):
-    folder, out = fill(tmp_path / "in", 100), tmp_path / "out.csv"
-    real, calls = fake.predict, []
-
-    def interrupted(table):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(table)
-
-    monkeypatch.setattr(fake, "predict", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_predict("m", [folder], out=out, batch_size=10)
-    result = run_predict("m", [folder], out=out, batch_size=10)
-    assert (result.resumed, result.scored) == (30, 70)
-    table = pd.read_csv(out)
-    assert dict(zip(table["poster"], table["probability_fresh"], strict=True)) == expected(folder, 100)
 
 
 def test_the_numbers_are_the_models(tmp_path):

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import yaml
 
 from poster_ml.config import ExperimentConfig, Fidelity, replace
-from poster_ml.data.prepared import PreparedDataset, prepare
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, RegistryError, TrackingError, TuningError
 from poster_ml.serving.registry import Version, find_version
-from poster_ml.synthetic.writing import write_posters
 from poster_ml.tracking.runs import find_run, open_run
 from poster_ml.training import checkpoint
 from poster_ml.tuning.sole import sole
@@ -53,8 +51,8 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
-    """A folder with experiments, a tiny search space and a prepared dataset of synthetic posters."""
+def place(tmp_path_factory: pytest.TempPathFactory, project: Path, tiny_dataset: Path) -> Path:
+    """A folder with experiments, a tiny search space and the prepared dataset of synthetic posters."""
     folder = tmp_path_factory.mktemp("tune")
     for kind in (".", "study"):
         (folder / "experiments" / kind).mkdir(parents=True, exist_ok=True)
@@ -62,14 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
         (folder / "experiments" / kind / "basic_cnn.yaml").write_text(text)
     (folder / "experiments" / "tune").mkdir()
     (folder / "experiments" / "tune" / "basic_cnn.yaml").write_text(SPACE)
-    write_posters(folder / "raw", count=160, seed=3, bayes_accuracy=0.95, width=64, height=96)
-    table = pd.read_csv(folder / "raw" / "movies.csv")
-    table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
-    table["image"] = [str(folder / "raw" / "posters" / f"{name}.jpg") for name in table["movie_id"]]
-    rejected = pd.DataFrame(columns=["row", "movie_id", "reason"])
-    prepare(
-        table, rejected, folder / "prepared", size=24, fit="squash", split="stratified", seed=1, workers=1
-    )
+    (folder / "prepared").symlink_to(tiny_dataset)
     (folder / "command.py").write_text(COMMAND)
     return folder
 

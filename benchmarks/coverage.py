@@ -31,9 +31,9 @@ def draw(
     """Draws labels (N,), the model's probabilities (N,), and those of a second, noisier model (N,)."""
     fresh = round(SHARE_FRESH * count) if fixed else int(random.binomial(count, SHARE_FRESH))
     labels = np.r_[np.ones(fresh, int), np.zeros(count - fresh, int)]
-    evidence = SEPARATION * (labels - 0.5) + random.normal(size=count)
-    # The true log odds of two normal distributions with the same spread are linear in the evidence.
-    logits = temperature * (SEPARATION * evidence + np.log(SHARE_FRESH / (1 - SHARE_FRESH)))
+    diagnostics = SEPARATION * (labels - 0.5) + random.normal(size=count)
+    # The true log odds of two normal distributions with the same spread are linear in the diagnostics.
+    logits = temperature * (SEPARATION * diagnostics + np.log(SHARE_FRESH / (1 - SHARE_FRESH)))
     noisier = logits + 0.5 * random.normal(size=count)
     return labels, 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(-noisier))
 

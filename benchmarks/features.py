@@ -22,7 +22,7 @@ import numpy as np
 from _measure import machine, noise_dataset
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
-from poster_ml.workflows.candidate import Candidate, train_candidate
+from poster_ml.pipeline.fit import TrainedModel, fit_model
 
 
 def main() -> None:
@@ -39,12 +39,12 @@ def main() -> None:
     seconds: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory() as temporary:
         dataset = noise_dataset(Path(temporary) / "data", options.posters, options.size)
-        results: dict[bool, Candidate] = {}
+        results: dict[bool, TrainedModel] = {}
         for turn in range(options.rounds):
             for cached in (True, False):
                 place = Path(temporary) / f"{turn} {cached}"
                 begin = time.perf_counter()
-                results[cached] = train_candidate(
+                results[cached] = fit_model(
                     replace(config, **{"train.feature_cache": cached}),
                     dataset,
                     folder=place / "run",

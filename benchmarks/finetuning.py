@@ -28,10 +28,10 @@ import numpy as np
 from _measure import alternate, machine, noise_dataset, print_seconds
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
+from poster_ml.pipeline.fit import build_network
 from poster_ml.training.batches import Batches, Samples
 from poster_ml.training.fit import compile_model
 from poster_ml.training.precision import precision_scope, resolve_precision
-from poster_ml.workflows.candidate import build_network
 
 CHANNELS = (64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 

@@ -31,7 +31,7 @@ def train(folder: Path, posters: int, size: int) -> None:
     from _measure import noise_dataset
 
     from poster_ml.config import ExperimentConfig, replace
-    from poster_ml.workflows.candidate import train_candidate
+    from poster_ml.pipeline.fit import fit_model
 
     dataset = noise_dataset(folder / "data", posters, size)
     settings = {"model.filters": [4], "model.pooling": "average", "model.dense": [], "train.epochs": 1}
@@ -48,7 +48,7 @@ def train(folder: Path, posters: int, size: int) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     begin = time.perf_counter()
-    train_candidate(config, dataset, folder=folder / "run", cache_folder=folder / "features")
+    fit_model(config, dataset, folder=folder / "run", cache_folder=folder / "features")
     seconds = time.perf_counter() - begin
     ended.set()
     watcher.join()

@@ -20,11 +20,11 @@ import numpy as np
 from _measure import alternate, machine, print_seconds
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
+from poster_ml.pipeline.fit import build_network
 from poster_ml.training import optimizers
 from poster_ml.training.batches import Batches, Samples
 from poster_ml.training.fit import compile_model
 from poster_ml.training.precision import precision_scope, resolve_precision
-from poster_ml.workflows.candidate import build_network
 
 BATCH = 32
 

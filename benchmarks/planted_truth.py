@@ -4,7 +4,7 @@
 
 Draws synthetic posters twice: once labelled by title and figures alone, once with a small mark in the upper
 right corner of most Fresh posters and much noise in the rest. Trains a small network on each, through the
-product's own `train_candidate`, and prints on the test posters: the pointing game against a map that points
+product's own `fit_model`, and prints on the test posters: the pointing game against a map that points
 at the middle, and the change in ROC AUC when corners, border, centre, colour or detail are taken away.
 About one minute of processor time.
 """
@@ -26,10 +26,10 @@ from poster_ml.data.tables import read_table
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, mask_boxes, shortcut_table
 from poster_ml.explain.pointing import pointing_game
+from poster_ml.pipeline.evaluate import DecisionRule, score_images
+from poster_ml.pipeline.fit import TrainedModel, fit_model
+from poster_ml.pipeline.poster_boxes import find_boxes
 from poster_ml.synthetic.writing import Confounders, SyntheticSummary, write_posters
-from poster_ml.workflows.candidate import Candidate, train_candidate
-from poster_ml.workflows.judging import Operating, score_images
-from poster_ml.workflows.poster_boxes import find_boxes
 
 CORNER = 0.2  # of a side: the mark is smaller
 # Title and figures may stand anywhere: pooled. The mark stands in one place: a flat head can learn the place.
@@ -61,7 +61,7 @@ def main() -> None:
                 confounders=confounders,
             )
             dataset = prepared(folder, options.size, options.seed)
-            candidate = train_candidate(
+            candidate = fit_model(
                 experiment(head, options.epochs, options.seed),
                 dataset,
                 folder=folder / "run",
@@ -108,14 +108,14 @@ def corners(size: int, count: int, seed: int) -> dict[str, Perturbation]:
 
 
 def report(
-    name: str, summary: SyntheticSummary, dataset: PreparedDataset, candidate: Candidate, seed: int
+    name: str, summary: SyntheticSummary, dataset: PreparedDataset, candidate: TrainedModel, seed: int
 ) -> None:
-    rows = dataset.rows("test", 0, seed)
+    rows = dataset.indices("test", 0, seed)
     images, labels = np.stack([dataset.images[row] for row in rows]), dataset.labels(rows)
     boxes = find_boxes(dataset, rows, np.arange(len(rows))).boxes
 
     def predict(posters: np.ndarray) -> np.ndarray:
-        return score_images(candidate.model, posters, Operating(1.0, 0.5))
+        return score_images(candidate.model, posters, DecisionRule(1.0, 0.5))
 
     perturbations = {**corners(dataset.size, len(rows), seed), **PERTURBATIONS}
     table = shortcut_table(predict, images, labels, perturbations)

@@ -20,10 +20,10 @@ from _measure import alternate, machine
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
 from poster_ml.models.catalogue import find_family
+from poster_ml.pipeline.fit import build_network
 from poster_ml.training.batches import Batches, Samples
 from poster_ml.training.fit import compile_model
 from poster_ml.training.precision import precision_scope, resolve_precision
-from poster_ml.workflows.candidate import build_network
 
 VARIANTS = {
     "cnn": "basic_cnn",

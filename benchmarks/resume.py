@@ -30,7 +30,7 @@ from _measure import machine, noise_dataset
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.workflows.candidate import train_candidate
+from poster_ml.pipeline.fit import fit_model
 
 SIZE, POSTERS = 32, 320
 CLOCK = ("epoch_seconds", "images_per_second")
@@ -64,10 +64,10 @@ def experiment(family: str, epochs: int) -> ExperimentConfig:
 
 def train(config: ExperimentConfig, dataset: PreparedDataset, folder: Path) -> None:
     """What the killed process does: trains, and writes down what came out of it."""
-    candidate = train_candidate(config, dataset, folder=folder, cache_folder=folder / "features")
+    candidate = fit_model(config, dataset, folder=folder, cache_folder=folder / "features")
     weights = {f"weight {index}": value for index, value in enumerate(candidate.model.get_weights())}
     history = [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in candidate.fit.history]
-    about = json.dumps([history, candidate.fit.kept_epoch])
+    about = json.dumps([history, candidate.fit.best_epoch])
     np.savez(folder / "outcome.npz", about=about, logits=candidate.validation_logits, **weights)
 
 

@@ -87,10 +87,10 @@ def compare_with_naive_loop(
     data: Path, model: str, given: list[str], trials: int, naive_trials: int, workers: int, keep: bool
 ) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
+    from poster_ml.commands.tune import TuneOptions, run_tune
     from poster_ml.config import experiment_path, load_experiment, load_space, replace, space_path
     from poster_ml.data.prepared import PreparedDataset
-    from poster_ml.workflows.candidate import train_candidate
-    from poster_ml.workflows.tune import TuneOptions, run_tune
+    from poster_ml.pipeline.fit import fit_model
 
     config = load_experiment(experiment_path(model), tuple(given))
     space, dataset = load_space(space_path(model)), PreparedDataset.open(data)
@@ -99,7 +99,7 @@ def compare_with_naive_loop(
     for number in range(naive_trials):
         changes = {**suggest(study.ask(), space), "train.feature_cache": False, "seed": number}
         with tempfile.TemporaryDirectory() as folder:
-            train_candidate(replace(config, **changes), dataset, folder=Path(folder))
+            fit_model(replace(config, **changes), dataset, folder=Path(folder))
     naive = 3600 * naive_trials / (time.perf_counter() - began)
     print(
         f"  naive loop (full fidelity, no cache, no pruning): {naive:.1f}, from {naive_trials} trials",
@@ -112,7 +112,7 @@ def compare_with_naive_loop(
             storage = f"{folder}/journal.log"
         os.environ["POSTER_ML_CACHE"] = f"{folder}/features"
         began = time.perf_counter()
-        options = TuneOptions(trials=trials, workers=workers, storage=storage, ending=False)
+        options = TuneOptions(trials=trials, workers=workers, storage=storage, retrain=False)
         result = run_tune(model=model, options=options, data=data, overrides=given)
         tuned = 3600 * trials / (time.perf_counter() - began)
     print(f"Trials per hour, {model}, {len(dataset.index)} posters (caches empty at the start)")

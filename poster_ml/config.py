@@ -33,7 +33,7 @@ from poster_ml.validation import (
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 Section = TypeVar("Section")
-Family = Literal["cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2", "blend"]
+Family = Literal["cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2", "ensemble"]
 AtLeast0 = Annotated[Whole, Field(ge=0)]
 AtLeast1 = Annotated[Whole, Field(ge=1)]
 Width = Annotated[Whole, Field(ge=1, le=65_536)]  # units or filters of a layer
@@ -48,11 +48,11 @@ class ModelConfig:
     backbone (family `cnn`) are always trained whole.
     """
 
-    family: Family = "cnn"  # a blend is made of trained runs by `poster-ml blend`
+    family: Family = "cnn"  # an ensemble is made of trained runs by `poster-ml ensemble`
     weights: str = "imagenet"  # "imagenet", "none" or a file
     preprocessing: Literal["backbone", "unit"] = "backbone"  # unit: pixels / 255
-    cut: str = ""  # take the backbone's output at this layer; empty: at its end
-    taps: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
+    output_layer: str = ""  # take the backbone's output at this layer; empty: at its end
+    feature_layers: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
     pooling: Literal["flatten", "average"] = "flatten"
     standardize: Switch = False  # pooled features to mean 0, deviation 1, from the training posters
     filters: tuple[Width, ...] = (16, 64, 128)  # family cnn only
@@ -63,14 +63,16 @@ class ModelConfig:
     batch_norm: Literal["inference", "train"] = "inference"
 
     @model_validator(mode="after")
-    def _taps_can_be_had(self) -> ModelConfig:
-        layers = ", ".join(self.taps)
-        if self.taps and self.family == "cnn":
-            raise ValueError(f"family cnn has no backbone to tap, received taps: {layers}; leave taps empty")
-        if self.taps and self.pooling != "average":
-            raise ValueError(f"taps ({layers}) need pooling average, received {self.pooling}")
-        if len(set(self.taps)) < len(self.taps):
-            raise ValueError(f"every layer can be tapped once, received taps: {layers}")
+    def _feature_layers_can_be_had(self) -> ModelConfig:
+        layers = ", ".join(self.feature_layers)
+        if self.feature_layers and self.family == "cnn":
+            raise ValueError(
+                f"family cnn has no backbone, received feature_layers: {layers}; leave them empty"
+            )
+        if self.feature_layers and self.pooling != "average":
+            raise ValueError(f"feature_layers ({layers}) need pooling average, received {self.pooling}")
+        if len(set(self.feature_layers)) < len(self.feature_layers):
+            raise ValueError(f"every layer can be named once, received feature_layers: {layers}")
         return self
 
 
@@ -131,7 +133,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, config=RULES)
 class EvaluateConfig:
-    """How a model is judged."""
+    """How a model is evaluated."""
 
     bootstrap: Whole = Field(default=1000, ge=100, le=100_000)
     confidence: Number = Field(default=0.95, ge=0.5, le=0.999)
@@ -161,7 +163,7 @@ class ExperimentConfig:
     variant: str = "basic_cnn"
     protocol: Literal["study", "sound"] = "sound"
     seed: Whole = Field(default=42, ge=0, le=2**31 - 2)
-    limit: Whole = Field(default=0, ge=0)  # use only so many posters; 0: all
+    max_samples: Whole = Field(default=0, ge=0)  # use only so many posters; 0: all
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
@@ -177,7 +179,7 @@ class Fidelity:
     epochs and `seeds` seeds each; only these are compared with one another and with the default settings.
     """
 
-    limit: AtLeast0 = 0  # posters a trial sees; 0: all
+    max_samples: AtLeast0 = 0  # posters a trial sees; 0: all
     epochs: AtLeast0 = 0  # epochs of a trial; 0: the experiment's own
     promote: AtLeast1 = 3
     seeds: AtLeast1 = 3
@@ -293,7 +295,7 @@ class SearchSpace:
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with any range, choice, fixed value or a trial's fidelity."""
         values = adapter(SearchSpace).dump_python(self, mode="json")
-        trial = {name: values["fidelity"][name] for name in ("limit", "epochs")}
+        trial = {name: values["fidelity"][name] for name in ("max_samples", "epochs")}
         text = json.dumps([values["parameters"], trial], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

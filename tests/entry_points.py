@@ -44,7 +44,7 @@ def run_all(folder: Path) -> set[str]:
     entry(folder, "preprocess", **posters, out=folder.parent / "prepared", size=80, split="stratified")
     entry(folder, "train", model="vgg16", epochs=1, limit=120, set="explain.faithfulness_posters=0")
     trained = newest(folder, "tags.variant = 'vgg16'")
-    check(trained, {"train.epochs": "1", "limit": "120", "explain.faithfulness_posters": "0"}, "demo")
+    check(trained, {"train.epochs": "1", "max_samples": "120", "explain.faithfulness_posters": "0"}, "demo")
     entry(folder, "suite", only="basic_cnn", data=folder.parent / "prepared", epochs=1)
     suite = newest(folder, "tags.variant = 'basic_cnn'")
     check(suite, {"data": str(folder.parent / "prepared"), "train.epochs": "1"}, "full")

@@ -21,7 +21,7 @@ from poster_ml.tracking.runs import open_run
 
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
-    "explain", "predict", "register", "promote", "doctor", "blend", "export", "drift", "compact", "cache",
+    "explain", "predict", "register", "promote", "doctor", "ensemble", "export", "drift", "quantize", "cache",
 )  # fmt: skip
 
 
@@ -109,8 +109,8 @@ REFUSED = [
     ("evaluate --model-uri models:/x@y", "models:/x@y"),
     ("compare 1", "^compare needs at least two different runs, got 1$"),
     ("compare 1 2", "^no run '1'"),
-    ("register --model vgg16", "vgg16"),
-    ("promote --model vgg16", "poster-vgg16"),
+    ("register --family vgg16", "vgg16"),
+    ("promote --family vgg16", "poster-vgg16"),
     ("tune --model nothing --trials 2", "no search space for model 'nothing'"),
     ("tune --model vgg16 --trials 0", "--trials"),
     ("tune --model vgg16 --engine grid", "'grid' is not one of"),
@@ -223,7 +223,7 @@ def failing(monkeypatch):
         def fail(*arguments, **options):
             raise error
 
-        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+        monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
         return cli.run(["synth", "out", *flags])
 
     return run
@@ -263,7 +263,7 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
 
 def test_options_that_stand_for_a_key_become_overrides():
     overrides = collect_overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
-    assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "limit=5"]
+    assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "max_samples=5"]
 
 
 class TestErrorsOfTheSystem:
@@ -292,7 +292,7 @@ class TestErrorsOfTheSystem:
             logging.getLogger("poster_ml.x").warning("looking at %s", "http://me:geheim@host")
             raise RuntimeError("no answer from http://me:geheim@host")
 
-        monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+        monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
         assert cli.run(["synth", "out", "--debug"]) == 1
         shown = capsys.readouterr().err
         assert shown.count("http://me:***@host") >= 3
@@ -310,7 +310,7 @@ def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
     program = (
         "import sys, warnings\n"
         "from poster_ml import cli\n"
-        "import poster_ml.workflows.synth as synth\n"
+        "import poster_ml.commands.synth as synth\n"
         "def warn(*a, **k):\n"
         "    warnings.warn('mine')\n"
         "    exec(compile('warnings.warn(\"a type hint is missing\")', 'x', 'exec'), "
@@ -359,7 +359,7 @@ def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys,
 
     assert cli.run(["synth", "drawn", "--count", "60", "--quiet"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr("poster_ml.workflows.dataset_run.log_dataset_run", fail)
+    monkeypatch.setattr("poster_ml.pipeline.dataset_run.log_dataset_run", fail)
     message = refused(
         capsys, "preprocess", "--table", "drawn/movies.csv", "--posters", "drawn/posters", "--size", "16",
         "--split", "stratified", "--workers", "1",
@@ -372,7 +372,7 @@ def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys,
 def test_a_model_in_a_folder_needs_no_store(capsys, place, monkeypatch, command):
     """The folder is no model, which is said without a look at the store."""
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda **options: 1 / 0)
-    monkeypatch.setattr("poster_ml.workflows.explain.connect", lambda **options: 1 / 0)
+    monkeypatch.setattr("poster_ml.commands.explain.connect", lambda **options: 1 / 0)
     Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
     more = ["--out", "maps"] if command == "explain" else []
     message = refused(capsys, command, "--model-uri", "folder", "poster.jpg", *more)

@@ -72,7 +72,7 @@ def test_every_fault_is_reported_at_once_with_its_place_and_the_nearest_name(tmp
     assert caught.value.faults == (
         "--set 'broken': expected key=value, for example train.epochs=3",
         f"{path}: model.family: received 'vg16', allowed: 'cnn', 'vgg16', 'inception_v3', "
-        "'inception_resnet_v2', 'mobilenet_v2' or 'blend' (did you mean 'vgg16'?)",
+        "'inception_resnet_v2', 'mobilenet_v2' or 'ensemble' (did you mean 'vgg16'?)",
         f"{path}: train.epochs: received 'many', allowed: a whole number",
         f"{path}: train.learning_rate: received -1, allowed: greater than or equal to 0.000000001",
         "--set train.monitor=val_acu: train.monitor: received 'val_acu', allowed: 'val_auc', 'val_loss', "
@@ -131,20 +131,20 @@ def test_a_whole_number_stands_for_any_number():
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("model.pooling=flatten", "model: taps (mixed5) need pooling average, received flatten"),
+        ("model.pooling=flatten", "model: feature_layers (mixed5) need pooling average, received flatten"),
         (
             "model.family=cnn",
-            "model: family cnn has no backbone to tap, received taps: mixed5; leave taps empty",
+            "model: family cnn has no backbone, received feature_layers: mixed5; leave them empty",
         ),
         (
-            "model.taps=[mixed5, mixed5]",
-            "model: every layer can be tapped once, received taps: mixed5, mixed5",
+            "model.feature_layers=[mixed5, mixed5]",
+            "model: every layer can be named once, received feature_layers: mixed5, mixed5",
         ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_both_places(tmp_path, override, fault):
-    path = write(tmp_path, "model: {family: inception_v3, pooling: average, taps: [mixed5]}\n")
-    assert load_experiment(path).model.taps == ("mixed5",)
+    path = write(tmp_path, "model: {family: inception_v3, pooling: average, feature_layers: [mixed5]}\n")
+    assert load_experiment(path).model.feature_layers == ("mixed5",)
     with pytest.raises(ConfigError) as caught:
         load_experiment(path, (override,))
     assert caught.value.faults == (f"{path} with --set {override}: {fault}",)
@@ -265,7 +265,7 @@ def test_the_property_tests_see_every_field():
 @given(st.fixed_dictionaries({}, optional={key: right(field) for key, field in FIELDS.items()}))
 @settings(deadline=None, max_examples=60)
 def test_any_experiment_is_written_and_read_back_equal(tmp_path_factory, changes):
-    changes |= {"model.taps": []}  # these depend on other fields
+    changes |= {"model.feature_layers": []}  # these depend on other fields
     config = replace(ExperimentConfig(), **changes)
     path = write(tmp_path_factory.mktemp("any"), to_yaml(config))
     assert load_experiment(path) == config

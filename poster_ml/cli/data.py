@@ -30,7 +30,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
     """
     check_output_folder(out, command_result("demo"))
     load_keras()
-    from poster_ml.workflows.demo import run_demo
+    from poster_ml.commands.demo import run_demo
 
     show(run_demo(out), as_json=False)
 
@@ -47,7 +47,7 @@ def synth(
 
     Example: poster-ml synth data/synthetic --count 2000 --seed 7
     """
-    from poster_ml.workflows.synth import run_synth
+    from poster_ml.commands.synth import run_synth
 
     show(run_synth(out, count=count, seed=seed, bayes_accuracy=bayes_accuracy), as_json)
 
@@ -69,7 +69,7 @@ def download(
 
     Example: poster-ml download movies.csv --out data/posters --workers 16
     """
-    from poster_ml.workflows.download import run_download
+    from poster_ml.commands.download import run_download
 
     result = run_download(
         table,
@@ -110,7 +110,7 @@ def preprocess(
 
     Example: poster-ml preprocess --table movies.csv --posters posters --out data/prepared
     """
-    from poster_ml.workflows.preprocess import run_preprocess
+    from poster_ml.commands.preprocess import run_preprocess
 
     result = run_preprocess(
         table,
@@ -143,6 +143,6 @@ def explore(
     """
     check_output_folder(out or data / "exploration", command_result("explore"))
     load_keras()
-    from poster_ml.workflows.explore import run_explore
+    from poster_ml.commands.explore import run_explore
 
     show(run_explore(data, out, seed=seed), as_json)

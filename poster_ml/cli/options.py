@@ -51,7 +51,12 @@ def split_names(texts: list[str] | None) -> list[str]:
 
 def collect_overrides(texts: list[str] | None, **options: str | int) -> list[str]:
     """Collects --set texts and the options that stand for one; later ones win."""
-    keys = {"weights": "model.weights", "epochs": "train.epochs", "precision": "train.precision"}
+    keys = {
+        "weights": "model.weights",
+        "epochs": "train.epochs",
+        "limit": "max_samples",
+        "precision": "train.precision",
+    }
     named = [f"{keys.get(name, name)}={value}" for name, value in options.items() if value]
     given = [part.strip() for text in texts or [] for part in text.split(";") if part.strip()]
     return given + named

@@ -15,7 +15,7 @@ from poster_ml.quiet import load_keras
 
 @app.command()
 def register(
-    model: Family = "vgg16",
+    family: Family = "vgg16",
     allow_demo: Annotated[bool, typer.Option("--allow-demo", help="Also runs of the demo profile.")] = False,
     dataset: Annotated[
         str, typer.Option(help="Fingerprint of the dataset to compare runs on; default: the newest run's.")
@@ -24,42 +24,42 @@ def register(
 ) -> None:
     """Register the best finished run of a family, chosen by validation.
 
-    Example: poster-ml register --model vgg16
+    Example: poster-ml register --family vgg16
     """
-    from poster_ml.workflows.register import run_register
+    from poster_ml.commands.register import run_register
 
-    show(run_register(model, allow_demo=allow_demo, dataset_fingerprint=dataset or None), as_json)
+    show(run_register(family, allow_demo=allow_demo, dataset_fingerprint=dataset or None), as_json)
 
 
 @app.command()
 def promote(
-    model: Family = "vgg16",
+    family: Family = "vgg16",
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Bring the champion before back.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the challenger champion when a paired test on the test posters says that it is better.
 
-    Example: poster-ml promote --model vgg16
+    Example: poster-ml promote --family vgg16
     """
-    from poster_ml.workflows.promote import run_promote, run_roll_back
+    from poster_ml.commands.promote import run_promote, run_roll_back
 
-    show(run_roll_back(model) if roll_back else run_promote(model), as_json)
+    show(run_roll_back(family) if roll_back else run_promote(family), as_json)
 
 
 @app.command()
-def compact(
+def quantize(
     model_uri: ModelUri,
     data: Annotated[Path | None, optional_path("Prepared dataset; default: that of the training.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an 8-bit version for processors, offered where it is twice as fast within .005 AUC.
 
-    Example: poster-ml compact --model-uri models:/poster-mobilenet_v2@champion
+    Example: poster-ml quantize --model-uri models:/poster-mobilenet_v2@champion
     """
     load_keras()
-    from poster_ml.workflows.compact import run_compact
+    from poster_ml.commands.quantize import run_quantize
 
-    show(run_compact(model_uri, data=data), as_json)
+    show(run_quantize(model_uri, data=data), as_json)
 
 
 @app.command()
@@ -71,7 +71,7 @@ def cache(
 
     Example: poster-ml cache --clear
     """
-    from poster_ml.workflows.cache import run_cache
+    from poster_ml.commands.cache import run_cache
 
     show(run_cache(clear=clear), as_json)
 
@@ -83,6 +83,6 @@ def doctor(as_json: AsJson = False) -> None:
     Example: poster-ml doctor
     """
     load_keras()
-    from poster_ml.workflows.doctor import run_doctor
+    from poster_ml.commands.doctor import run_doctor
 
     show(run_doctor(), as_json)

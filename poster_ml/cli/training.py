@@ -41,11 +41,11 @@ def train(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Train one variant, judge it on validation, log everything.
+    """Train one variant, evaluate it on validation, log everything.
 
     Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
     """
-    from poster_ml.workflows.refusals import check_training
+    from poster_ml.pipeline.preflight import check_training
 
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
     if protocol and protocol not in get_args(Protocol):
@@ -59,7 +59,7 @@ def train(
     if not resume:
         check_training(model, data, experiment, given, protocol)
     load_keras()
-    from poster_ml.workflows.train import run_train
+    from poster_ml.commands.train import run_train
 
     result = run_train(
         model=model,
@@ -95,7 +95,7 @@ def suite(
     """
     check_output_folder(out, command_result("suite"))
     load_keras()
-    from poster_ml.workflows.suite import run_suite
+    from poster_ml.commands.suite import run_suite
 
     result = run_suite(
         data=data,
@@ -136,7 +136,7 @@ def tune(
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
-    from poster_ml.workflows.tune import TuneOptions, run_tune
+    from poster_ml.commands.tune import TuneOptions, run_tune
 
     options = TuneOptions(
         trials=trials,
@@ -148,7 +148,7 @@ def tune(
         sampler=sampler,
         pruner=pruner,
         seed=seed,
-        ending=not search_only,
+        retrain=not search_only,
     )
     load_keras()
     given = collect_overrides(overrides, weights=weights)
@@ -156,20 +156,20 @@ def tune(
 
 
 @app.command()
-def blend(
+def ensemble(
     runs: Annotated[list[str], typer.Argument(help="Ids of training runs, two or more.")],
-    name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "blend",
+    name: Annotated[str, typer.Option(help="Name of the run and its variant.")] = "ensemble",
     rule: Annotated[
         Literal["mean", "fitted"], typer.Option(help="Equal weights, or fitted on validation.")
     ] = "mean",
     data: Annotated[Path | None, optional_path("Prepared dataset; default: the runs' own.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Average trained networks into one model; judge it on validation, log it.
+    """Average trained networks into one model; evaluate it on validation, log it.
 
-    Example: poster-ml blend 0a1b2c3d 4e5f6a7b --name poster_blend
+    Example: poster-ml ensemble 0a1b2c3d 4e5f6a7b --name poster_ensemble
     """
     load_keras()
-    from poster_ml.workflows.blend import run_blend
+    from poster_ml.commands.ensemble import run_ensemble
 
-    show(run_blend(runs, name=name, rule=rule, data=data), as_json)
+    show(run_ensemble(runs, name=name, rule=rule, data=data), as_json)

@@ -79,7 +79,7 @@ class PreparedDataset:
         """Side of the pictures in pixels."""
         return int(self.images.shape[1])
 
-    def rows(self, split: str, limit: int = 0, seed: int = 0) -> Rows:
+    def indices(self, split: str, limit: int = 0, seed: int = 0) -> Rows:
         """Returns the positions of a split's posters, rising.
 
         Args:

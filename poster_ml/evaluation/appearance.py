@@ -155,7 +155,7 @@ def measure_appearance(
         features: (N, F) numbers, one column per feature; NaN where it was not measured.
         posters: N rows in the same order: label; optional year (may be missing), genres (`|` between them).
         probabilities: (N,) of Fresh, as the model gave them.
-        confidence: of the intervals, between 0 and 1; claims and features are judged at 1 - confidence.
+        confidence: of the intervals, between 0 and 1; claims and features are evaluated at 1 - confidence.
         claims: which of them are tested; their p-values are corrected among themselves, those of the table
             over all features of an outcome.
 

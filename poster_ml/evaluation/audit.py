@@ -135,7 +135,7 @@ def property_associations(
         properties: one row per poster, one numeric column per property; missing values are left out.
         labels: (N,) of 0 (Rotten) and 1 (Fresh).
         strata: (N,) groups, for example decades.
-        confidence: of the intervals; all properties are one family, judged at 1 - confidence.
+        confidence: of the intervals; all properties are one family, evaluated at 1 - confidence.
 
     Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
         logit scale; above .5 means that Fresh posters have larger values); correlation (point-biserial);

@@ -208,7 +208,7 @@ def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Flo
 
 def colour_baseline(
     images: npt.NDArray[np.uint8],
-    train_rows: npt.ArrayLike,
+    train_indices: npt.ArrayLike,
     train_labels: npt.ArrayLike,
     rows: npt.ArrayLike,
     labels: npt.ArrayLike,
@@ -219,7 +219,7 @@ def colour_baseline(
 
     Args:
         images: (N, H, W, 3) uint8 memory map.
-        train_rows, train_labels: (T,) which images it is fitted on, and 0 or 1 for each.
+        train_indices, train_labels: (T,) which images it is fitted on, and 0 or 1 for each.
         rows, labels: (R,) which images it is scored on, and 0 or 1 for each, both classes present.
         confidence: of the intervals, between 0 and 1.
 
@@ -237,6 +237,6 @@ def colour_baseline(
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(np.sqrt(colour_histograms(images, train_rows)), fitted_labels)
+        classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
     probabilities = predict(classifier, np.sqrt(colour_histograms(images, rows)))
     return baseline_result("colour", check_labels(labels), probabilities, confidence)

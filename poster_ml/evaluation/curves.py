@@ -17,7 +17,7 @@ def draw_training_curves(
     path: Path,
     history: Sequence[Mapping[str, float]],
     *,
-    kept_epoch: int | None,
+    best_epoch: int | None,
     majority_accuracy: float | None,
     title: str = "",
 ) -> Path:
@@ -27,7 +27,7 @@ def draw_training_curves(
         path: the PNG to write.
         history: one mapping per epoch, first epoch first, with any of accuracy, val_accuracy, loss, val_loss,
             auc, val_auc, learning_rate; missing or NaN values leave a gap.
-        kept_epoch: counted from 1; None draws no mark.
+        best_epoch: counted from 1; None draws no mark.
         majority_accuracy: of the validation posters, in [0, 1]; None draws no line.
         title: above the panels.
 
@@ -52,7 +52,7 @@ def draw_training_curves(
             _reference(axis, majority_accuracy, f"majority {majority_accuracy:.3f}")
         if key == "auc":
             _reference(axis, 0.5, "chance .5")
-        _mark_kept(axis, epochs, history, key, kept_epoch)
+        _mark_kept(axis, epochs, history, key, best_epoch)
     if has_rate:
         axis = places[len(panels)]
         axis.step(epochs, _values(history, "learning_rate"), where="mid", color=NEUTRAL, linewidth=1.6)
@@ -120,19 +120,19 @@ def _mark_kept(
     epochs: np.ndarray,
     history: Sequence[Mapping[str, float]],
     key: str,
-    kept_epoch: int | None,
+    best_epoch: int | None,
 ) -> None:
-    if kept_epoch is None or not 1 <= kept_epoch <= len(epochs):
+    if best_epoch is None or not 1 <= best_epoch <= len(epochs):
         return
-    value = _values(history, f"val_{key}")[kept_epoch - 1]
-    axis.axvline(kept_epoch, color=GRID, linewidth=5, zorder=0)
+    value = _values(history, f"val_{key}")[best_epoch - 1]
+    axis.axvline(best_epoch, color=GRID, linewidth=5, zorder=0)
     if np.isfinite(value):
-        axis.plot([kept_epoch], [value], marker="o", markersize=6, color=FRESH, markeredgecolor=INK)
+        axis.plot([best_epoch], [value], marker="o", markersize=6, color=FRESH, markeredgecolor=INK)
     # Just above the axis of epochs: above the panel it would run into the panel's name.
-    late = kept_epoch > 0.6 * len(epochs)
+    late = best_epoch > 0.6 * len(epochs)
     axis.annotate(
-        f"kept: epoch {kept_epoch}",
-        (kept_epoch, 0.0),
+        f"kept: epoch {best_epoch}",
+        (best_epoch, 0.0),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if late else 5, 3),
         textcoords="offset points",

@@ -42,7 +42,7 @@ class References:
 
     train: year, genres, label, movie_id of the train rows, for the metadata baselines.
     validation, validation_probabilities: another split with the poster model's probabilities, for the gain.
-    images, train_rows, rows: (N, H, W, 3) uint8 memory map and which of it are `train` and the evaluated
+    images, train_indices, rows: (N, H, W, 3) uint8 memory map and which of it are `train` and the evaluated
         posters, for the colour baseline.
     """
 
@@ -50,7 +50,7 @@ class References:
     validation: pandas.DataFrame | None = None
     validation_probabilities: npt.ArrayLike | None = None
     images: npt.NDArray[np.uint8] | None = None
-    train_rows: npt.ArrayLike | None = None
+    train_indices: npt.ArrayLike | None = None
     rows: npt.ArrayLike | None = None
 
 
@@ -169,10 +169,10 @@ def _baselines(
         )
         if key not in found
     ]
-    images, train_rows, rows = references.images, references.train_rows, references.rows
-    if images is not None and train_rows is not None and rows is not None:
+    images, train_indices, rows = references.images, references.train_indices, references.rows
+    if images is not None and train_indices is not None and rows is not None:
         train_labels = train["label"].to_numpy()
-        colour = colour_baseline(images, train_rows, train_labels, rows, labels, confidence=confidence)
+        colour = colour_baseline(images, train_indices, train_labels, rows, labels, confidence=confidence)
         found |= {} if colour is None else {"colour": colour}
     return found, notes
 

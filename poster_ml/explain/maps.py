@@ -27,7 +27,7 @@ from poster_ml.explain.graph import (
     linear_head,
 )
 from poster_ml.explain.placement import cell_axes, place_maps
-from poster_ml.models.blend import blend_members
+from poster_ml.models.ensemble import ensemble_members
 
 METHODS = ("auto", "cam", "gradcam", "hirescam")
 
@@ -41,21 +41,21 @@ class Explainer:
             global average pooling and dense layers, else HiResCAM (the module's docstring says why).
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
-    A blend of networks (`models.blend`) has no layer of its own to look at: its map is the sum of its
+    An ensemble of networks (`models.ensemble`) has no layer of its own to look at: its map is the sum of its
     members' maps, each times the member's factor, in units of the logit.
 
     Attributes: `method` and `layer_name`, as resolved; `how`, both in words.
     Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown
-        method, for "cam" where the head has none, or for a layer of a blend.
+        method, for "cam" where the head has none, or for a layer of an ensemble.
     """
 
     def __init__(self, model: keras.Model, *, method: str = "auto", layer_name: str = "") -> None:
         if method not in METHODS:
             raise ExplanationError(f"unknown map method {method!r}; use one of {', '.join(METHODS)}")
-        members = blend_members(model)
+        members = ensemble_members(model)
         if members and layer_name:
             raise ExplanationError(
-                f"a blend of networks has no layer {layer_name!r} of its own; leave it out for the sum "
+                f"an ensemble of networks has no layer {layer_name!r} of its own; leave it out for the sum "
                 "of its members' maps, or explain one of its members"
             )
         self._members = [(Explainer(member, method=method), weight) for member, weight in members]

@@ -15,8 +15,9 @@ class Architecture:
         family: a key of `FAMILIES`.
         input_shape: (H, W, 3).
         preprocessing: "backbone" for the scale that its weights were trained on, "unit" for pixels / 255.
-        cut: name of the backbone's layer to take the output of; empty for its end.
-        taps: lower layers of the backbone whose channels, averaged over the places, join the pooled output.
+        output_layer: name of the backbone's layer to take the output of; empty for its end.
+        feature_layers: lower layers of the backbone whose channels, averaged over the places, join the
+            pooled output (multi-level features).
         pooling: "flatten" or "average" (global).
         standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
             set by whoever trains, see `StandardizeFeatures`.
@@ -31,8 +32,8 @@ class Architecture:
     family: str
     input_shape: tuple[int, int, int]
     preprocessing: str = "backbone"
-    cut: str = ""
-    taps: tuple[str, ...] = ()
+    output_layer: str = ""
+    feature_layers: tuple[str, ...] = ()
     pooling: str = "flatten"
     standardize: bool = False
     filters: tuple[int, ...] = (16, 64, 128)

@@ -78,7 +78,10 @@ def _scale(family: Family, architecture: Architecture) -> str:
 
 def _refuse_backbone_options(architecture: Architecture, weights: str) -> None:
     family = architecture.family
-    for option, layers in (("cut", architecture.cut), ("taps", ", ".join(architecture.taps))):
+    for option, layers in (
+        ("output_layer", architecture.output_layer),
+        ("feature_layers", ", ".join(architecture.feature_layers)),
+    ):
         if layers:
             raise UnknownLayerError(f"{family} has no backbone with a layer {layers}: leave {option!r} empty")
     if weights not in ("imagenet", "none"):
@@ -95,16 +98,16 @@ def _backbone(
 
     Returns: the output (B, h, w, K), and that of every tapped layer by name.
     """
-    cut, scale = architecture.cut, _scale(family, architecture)
+    output_layer, scale = architecture.output_layer, _scale(family, architecture)
     source = build_weighted_backbone(family, architecture.input_shape, weights)
     inputs_of = graph.parents(source)
     names = graph.canonical_names(source)
     original = {names[name]: name for name, inputs in inputs_of.items() if inputs}
-    last = cut or names[source.layers[-1].name]
+    last = output_layer or names[source.layers[-1].name]
     if last not in original:
         blocks = [end for _, end in family.blocks]
         raise UnknownLayerError(
-            f"{family.name} has no layer {cut!r} to cut at{nearest(cut, original)}: "
+            f"{family.name} has no layer {output_layer!r} to end at{nearest(output_layer, original)}: "
             f"give a layer name, for example one of the blocks' ends {', '.join(blocks)}"
         )
     wanted = graph.ancestors(inputs_of, original[last])
@@ -120,13 +123,13 @@ def _backbone(
                 copy.set_weights(layer.get_weights())
     outputs = {name: tensors[original[name]] for name in original if original[name] in wanted}
     pictures = [name for name, output in outputs.items() if len(output.shape) == 4 and name != last]
-    for tap in architecture.taps:
+    for tap in architecture.feature_layers:
         if tap not in pictures:
             raise UnknownLayerError(
                 f"{family.name} has no layer {tap!r} under its end {last!r} to tap{nearest(tap, pictures)}: "
                 f"give layer names, for example {', '.join(e for _, e in family.blocks if e in pictures)}"
             )
-    return outputs[last], {tap: outputs[tap] for tap in architecture.taps}
+    return outputs[last], {tap: outputs[tap] for tap in architecture.feature_layers}
 
 
 def _copy(layer: keras.layers.Layer, name: str, input_size: float, seed: int) -> keras.layers.Layer:
@@ -159,7 +162,7 @@ def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.in
 
 
 def _pool(features: Any, tapped: dict[str, Any], architecture: Architecture) -> Any:
-    """From pictures (B, h, w, K) to one vector per poster: the pooled output, then the taps."""
+    """From pictures (B, h, w, K) to one vector per poster: the pooled output, then the feature_layers."""
     if architecture.pooling == "flatten":
         values = keras.layers.Flatten(name="flatten")(features)  # (B, h * w * K)
     else:

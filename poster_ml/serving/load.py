@@ -37,7 +37,7 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
     artifacts = model_folder(model_uri) / "artifacts"
     if (artifacts / COMPACT_FILE).is_file():
         raise RegistryError(
-            f"{model_uri} is a compact model, which only scores: name the model that it was made from"
+            f"{model_uri} is a quantized model, which only scores: name the model that it was made from"
         )
     if not (artifacts / SETTINGS_FILE).is_file() or not (artifacts / NETWORK_FILE).is_file():
         raise RegistryError(

@@ -21,8 +21,8 @@ from PIL import Image
 
 import poster_ml
 from poster_ml.errors import TrackingError
-from poster_ml.serving.compact import runtime_requirements
 from poster_ml.serving.load import quiet_unless_watched
+from poster_ml.serving.quantize import runtime_requirements
 from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
 
 # What the served code imports: the network, tables, decoding, the sigmoid, the colours of the maps, the log.
@@ -63,11 +63,11 @@ def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **sett
     return _log(save, NETWORK_FILE, known, name, REQUIREMENTS)
 
 
-def log_compact_model(content: bytes, settings: ServingSettings, name: str = "compact") -> Any:
-    """Logs a quantised network as a pyfunc model of the active run; it needs no Keras where it is served.
+def log_quantized_model(content: bytes, settings: ServingSettings, name: str = "quantized") -> Any:
+    """Logs a quantized network as a pyfunc model of the active run; it needs no Keras where it is served.
 
     Args:
-        content: as `compact.quantise` returns it.
+        content: as `quantize.quantize_network` returns it.
         settings: as of the model that it was made from; temperature and threshold may be its own.
         name: of the logged model.
 

@@ -25,8 +25,8 @@ from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
-from poster_ml.serving.compact import CompactNetwork
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
+from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
@@ -142,8 +142,8 @@ class PosterModel(PythonModel):
 
     def _explain(self, pixels: np.ndarray) -> list[str]:
         """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""
-        if isinstance(self.network, CompactNetwork):
-            raise RequestError("a compact model draws no maps: ask the model that it was made from")
+        if isinstance(self.network, QuantizedNetwork):
+            raise RequestError("a quantized model draws no maps: ask the model that it was made from")
         from poster_ml.explain.maps import Explainer
         from poster_ml.explain.overlays import overlay
 
@@ -158,7 +158,7 @@ class PosterModel(PythonModel):
 
 def _read(network: Path) -> Any:
     if network.name == COMPACT_FILE:
-        return CompactNetwork(network.read_bytes())
+        return QuantizedNetwork(network.read_bytes())
     from poster_ml.serving.load import read_network
 
     return read_network(network)

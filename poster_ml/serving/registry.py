@@ -18,7 +18,7 @@ from poster_ml.serving.card import version_tags
 from poster_ml.serving.load import logged_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
-COMPACT = "compact"
+QUANTIZED = "quantized"
 _FAMILY, _FINGERPRINT = "model.family", "dataset.fingerprint"
 
 
@@ -138,7 +138,7 @@ def find_version(name: str, alias: str) -> Any:
         family = name.removeprefix("poster-")
         had = ", ".join(f"@{key} (version {value})" for key, value in sorted(aliases.items())) or "none"
         raise RegistryError(
-            f"{name} has no alias {alias!r}; it has {had}: run `poster-ml register --model {family}` first"
+            f"{name} has no alias {alias!r}; it has {had}: run `poster-ml register --family {family}` first"
         )
     return client.get_model_version(name, aliases[alias])
 
@@ -188,7 +188,7 @@ def _aliases(client: Any, name: str) -> dict[str, str]:
         family = name.removeprefix("poster-")
         raise RegistryError(
             f"no registered model {name!r}{nearest(name, names)}; {there}: "
-            f"run `poster-ml register --model {family}` with a family such as cnn, vgg16 or mobilenet_v2"
+            f"run `poster-ml register --family {family}` with a family such as cnn, vgg16 or mobilenet_v2"
         ) from error
 
 
@@ -227,7 +227,7 @@ def _no_runs(finished: list[Any], family: str, experiment: str) -> str:
         known = next(filter(None, of_variant))
         return (
             f"{family!r} is a variant of the family {known!r}, and families are registered: "
-            f"`poster-ml register --model {known}`"
+            f"`poster-ml register --family {known}`"
         )
     counts = Counter(filter(None, map(_family_of, finished)))
     there = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items())) or "none"
@@ -246,7 +246,7 @@ def _candidates(runs: list[Any], fingerprint: str, metric: str, family: str) -> 
             f"no finished run of {family} on the dataset {fingerprint!r}; "
             f"there are runs on {', '.join(there[:10])}"
         )
-    whole = [run for run in same if run.data.params.get("limit", "0") == "0"]
+    whole = [run for run in same if run.data.params.get("max_samples", "0") == "0"]
     if not whole:
         raise RegistryError(
             f"all {len(same)} finished runs of {family} on this dataset were limited to some of its posters: "
@@ -262,12 +262,12 @@ def _candidates(runs: list[Any], fingerprint: str, metric: str, family: str) -> 
     return sorted(scored, key=lambda run: (-run.data.metrics[metric], run.info.start_time))
 
 
-def register_compact(
+def register_quantized(
     family: str, model_id: str, run_id: str, tags: dict[str, str], description: str
 ) -> Version:
-    """Registers a compact model as a version of its family, under the alias `compact`.
+    """Registers a quantized model as a version of its family, under the alias `quantized`.
 
-    It becomes neither champion nor challenger: who serves on processors asks for models:/NAME@compact.
+    It becomes neither champion nor challenger: who serves on processors asks for models:/NAME@quantized.
 
     Args:
         family: as in `model.family`. model_id: of the logged model. run_id: of the run that made it.
@@ -276,8 +276,8 @@ def register_compact(
     client, name = mlflow.MlflowClient(), registered_name(family)
     _ensure_name(client, name)
     number = _create_version(client, name, model_id, run_id, tags, description)
-    client.set_registered_model_alias(name, COMPACT, str(number))
-    return Version(name, number, COMPACT, run_id, created=True)
+    client.set_registered_model_alias(name, QUANTIZED, str(number))
+    return Version(name, number, QUANTIZED, run_id, created=True)
 
 
 def _ensure_name(client: Any, name: str) -> None:

@@ -62,7 +62,7 @@ class RunLogger:
         self._client.log_batch(self.run_id, metrics=items)
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
-        """Logs what a finished network is judged by, as the last word on a metric that epochs have too.
+        """Logs what a finished network is evaluated by, as the last word on a metric that epochs have too.
 
         MLflow shows the value of the highest step: `val_accuracy` of the kept network would hide behind that
         of the last epoch.

@@ -27,7 +27,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @contextmanager
-def hold(folder: Path, name: str = ".lock") -> Iterator[None]:
+def run_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Keeps other processes out of a run's checkpoints; removes what killed ones left half written.
 
     Args:
@@ -52,7 +52,7 @@ def hold(folder: Path, name: str = ".lock") -> Iterator[None]:
 
 
 def save_state(
-    folder: Path, model: Any, history: Sequence[dict[str, float]], identity: str, kept_epoch: int
+    folder: Path, model: Any, history: Sequence[dict[str, float]], identity: str, best_epoch: int
 ) -> None:
     """Writes weights, optimiser and history of a run in one atomic file.
 
@@ -61,7 +61,7 @@ def save_state(
         model: the compiled network as it stands after an epoch.
         history: one dict of metrics per finished epoch.
         identity: a digest of everything the run depends on; resuming checks it.
-        kept_epoch: the epoch, counted from 1, whose weights `save_best` wrote; the other ones go.
+        best_epoch: the epoch, counted from 1, whose weights `save_best` wrote; the other ones go.
 
     Raises: TrackingError where the file cannot be written; the state before it stays.
     """
@@ -69,10 +69,10 @@ def save_state(
         f"optimizer/{index}": keras.ops.convert_to_numpy(variable)
         for index, variable in enumerate(model.optimizer.variables)
     }
-    about = {"history": list(history), "identity": identity, "kept_epoch": kept_epoch}
+    about = {"history": list(history), "identity": identity, "best_epoch": best_epoch}
     _write(folder / STATE, _weights(model) | optimizer, about)
     for file in folder.glob("best-*.npz"):
-        if file != _best(folder, kept_epoch):
+        if file != _best(folder, best_epoch):
             file.unlink(missing_ok=True)
 
 
@@ -130,7 +130,7 @@ def restore_best(folder: Path, model: Any) -> int:
     Raises: TrackingError where a file is missing or damaged.
     """
     _, state = _read(folder / STATE)
-    arrays, about = _read(_best(folder, state["kept_epoch"]))
+    arrays, about = _read(_best(folder, state["best_epoch"]))
     restore_weights(model, arrays)
     return int(about["epoch"])
 

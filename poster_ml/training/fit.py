@@ -37,12 +37,12 @@ class FitResult:
 
     Args:
         history: one dict of metrics per epoch, the first epoch first.
-        kept_epoch: the epoch whose weights were kept, counted from 1.
+        best_epoch: the epoch whose weights were kept, counted from 1.
         resumed_from: epochs that an earlier process had finished.
     """
 
     history: list[dict[str, float]]
-    kept_epoch: int
+    best_epoch: int
     resumed_from: int
 
 
@@ -77,7 +77,7 @@ def fit(
     Raises: TrackingError where the checkpoint is damaged, of another identity, in use by another process, or
         cannot be written.
     """
-    with checkpoint.hold(folder):
+    with checkpoint.run_lock(folder):
         arrays, history = checkpoint.load_state(folder, identity)
         resumed_from = len(history)
         logger.info(

@@ -32,7 +32,7 @@ class StudySpec:
         seed: of the study, at least 0; samplers and trials derive theirs from it.
         epochs: the most epochs a trial can have; Hyperband plans with it.
         startup: counted trials before the sampler learns.
-        prune_after: finished trials before the median and third pruners judge.
+        prune_after: finished trials before the median and third pruners evaluate.
         heartbeat: seconds between signs of life (databases only).
         grace: seconds without one after which a trial is given to another worker (databases only).
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from poster_ml.commands.suite import VARIANTS
 from poster_ml.config import REPOSITORY, load_experiment
 from poster_ml.models.catalogue import FAMILIES
-from poster_ml.workflows.suite import VARIANTS
 
 FOLDER = REPOSITORY / "experiments"
 FILES = sorted([*FOLDER.glob("*.yaml"), *(FOLDER / "study").glob("*.yaml")])

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from poster_ml import cli
+from poster_ml.commands.predict import run_predict
 from poster_ml.serving.identity import ModelIdentity
-from poster_ml.workflows.predict import run_predict
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
 SHOWN = "caf\\udce9.jpg"
@@ -85,8 +85,8 @@ def test_a_missing_file_with_such_a_name_is_named(
 def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
     posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from poster_ml.commands.preprocess import run_preprocess
     from poster_ml.synthetic.writing import write_posters
-    from poster_ml.workflows.preprocess import run_preprocess
 
     raw = tmp_path / "raw"
     write_posters(raw, count=60, width=64, height=96)
@@ -107,7 +107,7 @@ def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
     def fail(*_: object, **__: object) -> None:
         ODD.encode()
 
-    monkeypatch.setattr("poster_ml.workflows.synth.run_synth", fail)
+    monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
     assert cli.run(["synth", "out"]) == 2
     assert capsys.readouterr().err == (
         "error: the name caf\\udce9.jpg is no UTF-8, which is needed here: rename it\n"
@@ -117,7 +117,7 @@ def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
 def test_other_texts_that_cannot_be_encoded_stay_bugs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poster_ml.workflows.synth.run_synth", lambda *_, **__: "é".encode("ascii"))
+    monkeypatch.setattr("poster_ml.commands.synth.run_synth", lambda *_, **__: "é".encode("ascii"))
     assert cli.run(["synth", "out"]) == 1
     assert capsys.readouterr().err.startswith("bug: UnicodeEncodeError")
 

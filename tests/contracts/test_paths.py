@@ -32,13 +32,13 @@ WRITTEN = {
 }  # fmt: skip
 READ = {
     "download table", "preprocess table", "preprocess posters", "explore data", "train data", "train experiment",
-    "train weights", "suite data", "suite weights", "tune data", "tune weights", "blend data", "evaluate data",
+    "train weights", "suite data", "suite weights", "tune data", "tune weights", "ensemble data", "evaluate data",
     "evaluate model_uri", "explain posters", "explain model_uri", "predict posters", "predict model_uri",
-    "drift log", "drift data", "drift model_uri", "compact data", "compact model_uri",
+    "drift log", "drift data", "drift model_uri", "quantize data", "quantize model_uri",
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "column", "dataset", "dialect", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "column", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
     "resume", "run", "runs", "sampler", "since", "study", "until",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
@@ -70,7 +70,7 @@ def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def stop() -> None:
         raise PosterMLError(STOPPED)
 
-    for module in (cli.data, cli.judging, cli.service, cli.training):
+    for module in (cli.data, cli.evaluation, cli.service, cli.training):
         monkeypatch.setattr(module, "load_keras", stop)
     return mlflow_place
 
@@ -186,7 +186,7 @@ def test_what_is_read_stays_as_it_is(
 ) -> None:
     command, option = case.split()
     if option != "weights":  # weights are wanted when the training begins
-        for module in (cli.data, cli.judging, cli.service, cli.training):
+        for module in (cli.data, cli.evaluation, cli.service, cli.training):
             monkeypatch.setattr(module, "load_keras", load_keras)
     theirs = make_foreign(place, kind)
     before = contents(place / "theirs")

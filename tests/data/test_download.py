@@ -22,12 +22,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from poster_ml.commands.download import run_download
 from poster_ml.data.download import download_posters
 from poster_ml.data.download_record import Outcome, Status, append_to_record, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, unusable_url
 from poster_ml.data.image_kinds import NAMES
 from poster_ml.errors import DownloadError, TableError
-from poster_ml.workflows.download import run_download
 
 QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
 
@@ -119,7 +119,7 @@ class Server:
             send(200, picture("GIF", (1, 1)))
         elif kind == "tiny":
             send(200, picture("PNG", (20, 20)))
-        elif kind == "cut":  # announces more than it sends
+        elif kind == "output_layer":  # announces more than it sends
             send(200, POSTER[: len(POSTER) // 2], length=len(POSTER))
             handler.close_connection = True
         elif kind == "cut_once" and hit == 1:
@@ -346,7 +346,7 @@ def start(table: pd.DataFrame, out: Path) -> subprocess.Popen[str]:
     """A download in a process of its own, to be killed."""
     table.assign(title="x", tomatometer_status="Fresh").to_csv(out / "table.csv", index=False)
     code = (
-        "import sys; from pathlib import Path; from poster_ml.workflows.download import run_download;"
+        "import sys; from pathlib import Path; from poster_ml.commands.download import run_download;"
         "run_download(Path(sys.argv[1]), Path(sys.argv[2]), per_host=2)"
     )
     return subprocess.Popen(

@@ -47,7 +47,7 @@ def folder(written: Path, tmp_path: Path) -> Path:
 
 def test_the_splits_cover_every_poster_once(written: Path) -> None:
     dataset = PreparedDataset.open(written)
-    parts = [dataset.rows(name) for name in ("train", "val", "test")]
+    parts = [dataset.indices(name) for name in ("train", "val", "test")]
     assert [len(part) for part in parts] == [128, 32, 40]
     assert sorted(np.concatenate(parts)) == list(range(200))
     assert all(part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
@@ -58,20 +58,20 @@ def test_the_splits_cover_every_poster_once(written: Path) -> None:
 
 def test_a_limit_gives_each_split_its_share_of_both_classes(written: Path) -> None:
     dataset = PreparedDataset.open(written)
-    train = dataset.rows("train", limit=100, seed=3)
+    train = dataset.indices("train", limit=100, seed=3)
     assert len(train) == 64
     assert dataset.labels(train).mean() == pytest.approx(0.6, abs=0.02)
-    assert set(train) <= set(dataset.rows("train"))
+    assert set(train) <= set(dataset.indices("train"))
     assert (np.diff(train) > 0).all()
-    assert train.tolist() == dataset.rows("train", limit=100, seed=3).tolist()
-    assert train.tolist() != dataset.rows("train", limit=100, seed=4).tolist()
-    assert [len(dataset.rows("val", limit=limit)) for limit in (0, 200, 1000)] == [32, 32, 32]
+    assert train.tolist() == dataset.indices("train", limit=100, seed=3).tolist()
+    assert train.tolist() != dataset.indices("train", limit=100, seed=4).tolist()
+    assert [len(dataset.indices("val", limit=limit)) for limit in (0, 200, 1000)] == [32, 32, 32]
 
 
 def test_a_tiny_limit_leaves_two_of_each_class(written: Path) -> None:
     dataset = PreparedDataset.open(written)
     for name in ("train", "val", "test"):
-        assert np.bincount(dataset.labels(dataset.rows(name, limit=1))).tolist() == [2, 2]
+        assert np.bincount(dataset.labels(dataset.indices(name, limit=1))).tolist() == [2, 2]
 
 
 def test_splits_and_limits_that_cannot_be_are_refused(written: Path) -> None:
@@ -79,9 +79,9 @@ def test_splits_and_limits_that_cannot_be_are_refused(written: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"^split 'tset' is not one of train, val, test \(did you mean 'test'\?\)$"
     ):
-        dataset.rows("tset")
+        dataset.indices("tset")
     with pytest.raises(DatasetError, match=r"^limit must be 0 \(all posters\) or more, got -3$"):
-        dataset.rows("train", limit=-3)
+        dataset.indices("train", limit=-3)
 
 
 def edit_index(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:

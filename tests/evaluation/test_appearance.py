@@ -57,7 +57,7 @@ def test_the_year_is_held_equal_so_only_what_matters_beside_it_is_left():
     assert table.index[0] == "faces_count"
 
 
-def test_claims_are_judged_by_direction_and_corrected_chance():
+def test_claims_are_evaluated_by_direction_and_corrected_chance():
     features, posters, chance = world()
     result = measure_appearance(features, posters, chance)
     titles, crowds, sizes = result.claims

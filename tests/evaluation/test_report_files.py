@@ -64,7 +64,7 @@ def test_all_files_and_all_numbers(tmp_path: Path) -> None:
         validation=validation,
         validation_probabilities=guesses(validation, 1),
         images=images,
-        train_rows=np.arange(200),
+        train_indices=np.arange(200),
         rows=np.arange(200, 290),
     )
     result = evaluate(tmp_path / "evaluation" / "test", posters, references=references)

@@ -32,7 +32,7 @@ def test_files_are_explained_in_sheets_of_eight(nets, tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(nets, tmp_path: Path) -> None:
-    from poster_ml.workflows.explain import ExplainResult
+    from poster_ml.commands.explain import ExplainResult
 
     paths = [tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "...png"]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The whole network: the study's parameter counts, options, seeds and refusals."""
+"""The whole network: the study's parameter counts, options, seeds and preflight."""
 
 from __future__ import annotations
 
@@ -90,21 +90,23 @@ def test_logit_and_preprocessing_stay_float32_in_mixed_precision() -> None:
 
 
 def test_cut_ends_the_backbone_there() -> None:
-    model = small("vgg16", cut="block3_pool", pooling="average")
+    model = small("vgg16", output_layer="block3_pool", pooling="average")
     assert model.get_layer("average_pool").input.shape == (None, 5, 6, 256)
     assert "block4_conv1" not in [layer.name for layer in model.layers]
 
 
 def test_a_cut_that_does_not_exist_gets_the_nearest() -> None:
     with pytest.raises(UnknownLayerError) as caught:
-        small("vgg16", cut="block3pool")
+        small("vgg16", output_layer="block3pool")
     assert str(caught.value) == (
-        "vgg16 has no layer 'block3pool' to cut at (did you mean 'block3_pool'?): give a layer name, for example "
+        "vgg16 has no layer 'block3pool' to end at (did you mean 'block3_pool'?): give a layer name, for example "
         "one of the blocks' ends block1_pool, block2_pool, block3_pool, block4_pool, block5_pool"
     )
 
 
-@pytest.mark.parametrize("options", [{"cut": "conv_1"}, {"taps": ("conv_1",), "pooling": "average"}])
+@pytest.mark.parametrize(
+    "options", [{"output_layer": "conv_1"}, {"feature_layers": ("conv_1",), "pooling": "average"}]
+)
 def test_cnn_has_no_backbone_to_cut_or_tap(options: dict) -> None:
     expected = rf"^cnn has no backbone with a layer conv_1: leave '{next(iter(options))}' empty$"
     with pytest.raises(UnknownLayerError, match=expected):

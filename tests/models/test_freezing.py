@@ -120,7 +120,7 @@ def test_batch_norm_follows_its_convolution_when_trained(mobile: keras.Model) ->
 
 def test_blocks_of_a_cut_network_end_at_the_cut() -> None:
     model = build_model(
-        Architecture("vgg16", (32, 32, 3), cut="block3_conv2", pooling="average"), weights="none"
+        Architecture("vgg16", (32, 32, 3), output_layer="block3_conv2", pooling="average"), weights="none"
     )
     assert blocks(model) == {
         "block1": ["block1_conv1", "block1_conv2", "block1_pool"],

@@ -82,7 +82,7 @@ def test_the_whole_can_be_saved_after_a_split(vgg: keras.Model, tmp_path) -> Non
 
 def test_an_inner_branch_is_no_cut() -> None:
     model = build_model(
-        Architecture("inception_v3", (75, 75, 3), cut="mixed2", pooling="average"), weights="none"
+        Architecture("inception_v3", (75, 75, 3), output_layer="mixed2", pooling="average"), weights="none"
     )
     apply_unfreeze(model, ["mixed2"])
     assert frozen_cut(model) == "mixed1"

@@ -225,7 +225,9 @@ def test_real_mobilenet_features_tell_posters_apart(real_weights) -> None:
 @pytest.mark.real
 def test_real_partial_inception_is_cut_where_it_is_exact(real_weights) -> None:
     path = real_weights / "inception_v3_2015_notop_partial.weights.h5"
-    model = build_model(Architecture("inception_v3", (96, 112, 3), cut="mixed8", dense=()), weights=str(path))
+    model = build_model(
+        Architecture("inception_v3", (96, 112, 3), output_layer="mixed8", dense=()), weights=str(path)
+    )
     posters = np.random.default_rng(0).integers(0, 256, (1, 96, 112, 3)).astype("uint8")
     values = features(model, posters)
     assert values.shape[-1] == 1280

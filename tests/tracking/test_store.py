@@ -15,11 +15,11 @@ from typing import Any
 import mlflow
 import pytest
 
+from poster_ml.commands.register import run_register
 from poster_ml.errors import PosterMLError, TrackingError
 from poster_ml.tracking import reach, store
 from poster_ml.tracking.runs import fetch_artifact, open_run, search_runs
 from poster_ml.tracking.store import connect, experiment_name, needs_store, work_done
-from poster_ml.workflows.register import run_register
 
 
 @pytest.fixture

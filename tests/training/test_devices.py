@@ -19,7 +19,7 @@ sys.path.insert(0, "benchmarks")
 from _measure import noise_dataset
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.training.devices import shared_batches
-from poster_ml.workflows.candidate import train_candidate
+from poster_ml.pipeline.fit import fit_model
 import keras
 with tempfile.TemporaryDirectory() as place:
     place = Path(place)
@@ -27,7 +27,7 @@ with tempfile.TemporaryDirectory() as place:
     settings |= {"train.batch_size": 8, "train.optimizer": "adam", "train.ema_momentum": 0.5}
     config = replace(ExperimentConfig(), **settings)
     dataset = noise_dataset(place / "data", 60, 16)
-    found = train_candidate(config, dataset, folder=place / "run", cache_folder=place / "features")
+    found = fit_model(config, dataset, folder=place / "run", cache_folder=place / "features")
     with shared_batches(7) as odd, shared_batches(8) as even:
         pass
     used = [len(keras.distribution.list_devices()), odd, even]

@@ -63,8 +63,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, task):
     settings = dataclasses.replace(SETTINGS, learning_rate=3.0, epochs=8)  # wild: the last is not the best
     model, result = run(tmp_path, task, settings)
     best = max(range(8), key=lambda epoch: result.history[epoch]["val_auc"])
-    assert result.kept_epoch == best + 1
-    assert result.kept_epoch < 8
+    assert result.best_epoch == best + 1
+    assert result.best_epoch < 8
     logits = predict_logits(model, task[1])
     assert roc_auc_score(task[1].labels, logits) == pytest.approx(result.history[best]["val_auc"], abs=1e-6)
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_pa
     model, resumed = run(tmp_path / "stopped", task, settings, network=network())
     assert resumed.resumed_from == after
     assert without_clock(resumed.history) == without_clock(whole.history)
-    assert resumed.kept_epoch == whole.kept_epoch
+    assert resumed.best_epoch == whole.best_epoch
     for one, other in zip(model.get_weights(), whole_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -144,9 +144,9 @@ def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
         run(tmp_path / "killed", task)
     _, resumed = run(tmp_path / "killed", task)
     assert without_clock(resumed.history) == without_clock(whole.history)
-    assert resumed.kept_epoch == whole.kept_epoch
+    assert resumed.best_epoch == whole.best_epoch
     files = {path.name for path in (tmp_path / "killed").iterdir()}
-    assert files == {"state.npz", f"best-{whole.kept_epoch}.npz", ".lock"}
+    assert files == {"state.npz", f"best-{whole.best_epoch}.npz", ".lock"}
 
 
 def test_an_epoch_that_was_lost_leaves_no_best_weights_behind(tmp_path, task):
@@ -155,13 +155,13 @@ def test_an_epoch_that_was_lost_leaves_no_best_weights_behind(tmp_path, task):
     lost = tiny_network(seed=9)
     checkpoint.save_best(tmp_path, lost, 99)
     model, result = run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=2))
-    assert result.kept_epoch in (1, 2)
+    assert result.best_epoch in (1, 2)
     assert not np.array_equal(model.get_weights()[0], lost.get_weights()[0])
 
 
 def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path, task):
     with (
-        checkpoint.hold(tmp_path),
+        checkpoint.run_lock(tmp_path),
         pytest.raises(TrackingError, match=r"another process trains into .* now"),
     ):
         run(tmp_path, task)

@@ -1,4 +1,4 @@
-"""Known functions in the place of training: benchmarks and tests judge the search itself on them.
+"""Known functions in the place of training: benchmarks and tests evaluate the search itself on them.
 
 The landscape: validation AUC falls quadratically with the distance from a known optimum, in the unit each
 parameter is searched in (log for the learning rate). The curve: AUC rises from .5 towards that value with a

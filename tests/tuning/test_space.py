@@ -11,7 +11,7 @@ from poster_ml.tuning.space import default_points, dimensions_of, overrides, sug
 
 GOOD = {
     "variant": "basic_cnn",
-    "fidelity": {"limit": 100, "epochs": 2, "promote": 2, "seeds": 2},
+    "fidelity": {"max_samples": 100, "epochs": 2, "promote": 2, "seeds": 2},
     "parameters": {
         "model.dropout": {"role": "scientific", "type": "float", "low": 0.0, "high": 0.5, "step": 0.1},
         "model.unfreeze": {"role": "scientific", "type": "int", "low": 0, "high": 8},
@@ -102,7 +102,7 @@ def test_all_faults_are_told_at_once() -> None:
     broken = {
         "variant": 3,
         "fidelty": {},
-        "fidelity": {"limit": -1},
+        "fidelity": {"max_samples": -1},
         "parameters": {
             "model.dropot": {"role": "scientific", "type": "float", "low": 0, "high": 1},
             "model.dropout": {"role": "scientific", "type": "float", "low": 0.0, "high": 1.5},
@@ -134,7 +134,7 @@ def test_all_faults_are_told_at_once() -> None:
         "parameters.train.batch_size.value: received nothing, allowed: a value",
         "parameters.augment.strength: low must be below high, received 0.9 and 0.1",
         "parameters.model.filters: blocks must be two rising numbers, received [3, 3]",
-        "fidelity.limit: received -1, allowed: greater than or equal to 0",
+        "fidelity.max_samples: received -1, allowed: greater than or equal to 0",
         "fidelty: unknown key (did you mean 'fidelity'?)",
         "parameters.model.dropot: unknown key (did you mean 'model.dropout'?)",
         "parameters.model.dropout: received 1.5, allowed: less than or equal to 0.95",
@@ -228,7 +228,9 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes, sai
 def test_the_fingerprint_changes_with_what_trials_have_in_common_only() -> None:
     same = parse_space(GOOD, "a").fingerprint()
     assert parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "promote": 5}}, "b").fingerprint() == same  # type: ignore[dict-item]
-    assert parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "limit": 5}}, "b").fingerprint() != same  # type: ignore[dict-item]
+    assert (
+        parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "max_samples": 5}}, "b").fingerprint() != same
+    )  # type: ignore[dict-item]
     assert parse_space(edited("model.dropout", high=0.4), "b").fingerprint() != same
 
 

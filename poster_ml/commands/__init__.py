@@ -1,0 +1,1 @@
+"""One file per command: a recipe that reads from top to bottom."""

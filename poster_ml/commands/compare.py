@@ -1,0 +1,132 @@
+"""`poster-ml compare`: runs on the same posters, and which of their differences are significant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from poster_ml.config import EvaluateConfig
+from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
+from poster_ml.pipeline.records import fetched
+from poster_ml.tracking.runs import RunRecord, find_run
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs, and, where some differ in nothing but the seed, their means over seeds."""
+
+    by_run: ComparisonTable
+    by_setting: ComparisonTable | None
+
+    def text(self) -> str:
+        """Returns the tables and, in words, which differences are significant."""
+        return "\n\n".join(table.text() for table in (self.by_run, self.by_setting) if table is not None)
+
+
+def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = None) -> Comparison:
+    """Compares runs by the predictions that they logged; those that differ in the seed only are one setting.
+
+    Args:
+        runs: ids of at least two runs.
+        split: whose predictions: `val` after train, `test` after evaluate.
+        out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
+            seeds `settings.csv`, `settings.png` and `spreads.csv`; None: no files.
+
+    Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do; OutputError
+        where `out` holds other files.
+    """
+    if out is not None:
+        check_output_folder(out, command_result("compare"))
+    if len(set(runs)) < 2:
+        raise EvaluationError(f"compare needs at least two different runs, got {', '.join(runs) or 'none'}")
+    named = _names([find_run(run) for run in dict.fromkeys(runs)])
+    groups = group_by_setting(named)
+    predictions = {name: logged_predictions(record, split) for name, record in named.items()}
+    thresholds = {name: record.metrics.get("threshold", 0.5) for name, record in named.items()}
+    confidence = EvaluateConfig().confidence
+    by_run = compare(
+        {name: [table] for name, table in predictions.items()},
+        threshold={name: [limit] for name, limit in thresholds.items()},
+        confidence=confidence,
+        accuracy=True,
+    )
+    by_setting = None
+    if len(groups) < len(named):
+        by_setting = compare(
+            {label: [predictions[name] for name in members] for label, members in groups.items()},
+            threshold={label: [thresholds[name] for name in members] for label, members in groups.items()},
+            confidence=confidence,
+        )
+    comparison = Comparison(by_run, by_setting)
+    if out is not None:
+        _write(comparison, out)
+    return comparison
+
+
+def group_by_setting(named: Mapping[str, RunRecord]) -> dict[str, list[str]]:
+    """Puts runs together whose parameters differ in the seed alone.
+
+    Returns: setting -> names of its runs. A setting is called by its variant where no other has that one,
+        else by its first run, without the seed that the suite and the search put at the end of a name.
+    """
+    members: dict[tuple[object, ...], list[str]] = {}
+    for name, record in named.items():
+        same = tuple(sorted((key, value) for key, value in record.params.items() if key != "seed"))
+        members.setdefault((record.variant, same), []).append(name)
+    variants = [str(key[0]) for key in members]
+    groups = {}
+    for (variant, _), names in members.items():
+        unique = bool(variant) and variants.count(str(variant)) == 1
+        label = str(variant) if unique else re.sub(r",? seed \d+.*$", "", names[0])
+        groups[label if label not in groups else names[0]] = names
+    return groups
+
+
+def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    """Names a run by its name in MLflow, with the start of its id where two share one."""
+    names = [record.name for record in records]
+    return {
+        record.name if names.count(record.name) == 1 else f"{record.name} {record.run_id[:6]}": record
+        for record in records
+    }
+
+
+def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
+    """Returns what a run logged of a split: movie_id, label, probability per poster.
+
+    Raises: TrackingError saying what to call first.
+    """
+    try:
+        with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
+            return pd.read_csv(file, dtype={"movie_id": str})
+    except TrackingError as error:
+        raise TrackingError(
+            f"run {record.run_id} ({record.name}) has no predictions of {split}: "
+            f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
+        ) from error
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    open_output_folder(out, "compare")
+    by_run, by_setting = comparison.by_run, comparison.by_setting
+    texts = {
+        "pairs.csv": by_run.frame().to_csv(index=False),
+        "runs.csv": by_run.settings_frame().to_csv(index=False),
+        "comparison.txt": comparison.text() + "\n",
+    }
+    by_run.draw(out / "pairs.png")
+    by_run.draw_settings(out / "runs.png")
+    if by_setting is not None:
+        texts["spreads.csv"] = by_setting.settings_frame().to_csv(index=False)
+    if by_setting is not None and by_setting.pairs:
+        texts["settings.csv"] = by_setting.frame().to_csv(index=False)
+        by_setting.draw(out / "settings.png")
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

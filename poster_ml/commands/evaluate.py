@@ -1,0 +1,153 @@
+"""`poster-ml evaluate`: the full evaluation of one model, added to the run that made it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poster_ml.config import ExperimentConfig, with_overrides
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import ConfigError, DatasetError
+from poster_ml.evaluation.findings import finding_sentences
+from poster_ml.pipeline.evaluate import DecisionRule, EvaluationReport, evaluate_split
+from poster_ml.pipeline.records import copy_artifact, recorded_config, recorded_dataset, recorded_logits
+from poster_ml.pipeline.report import write_report
+from poster_ml.serving.load import load_keras_model
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
+from poster_ml.tracking.store import connect
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What `evaluate` found."""
+
+    run_id: str
+    variant: str
+    split: str
+    posters: int
+    metrics: dict[str, float]
+    findings: list[str]
+
+    def text(self) -> str:
+        """Returns the numbers with their intervals, then the findings."""
+        lines = [f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"]
+        diagnostics = ("_shortcut_", "_faithfulness_", "_pointing_")
+        ordered = sorted(self.metrics, key=lambda name: any(part in name for part in diagnostics))
+        for name in ordered:
+            value = self.metrics[name]
+            if name.endswith(("_ci_low", "_ci_high")):
+                continue
+            low, high = self.metrics.get(f"{name}_ci_low"), self.metrics.get(f"{name}_ci_high")
+            interval = "" if low is None or high is None else f"  ({low:.4f} to {high:.4f})"
+            lines.append(f"  {name:<36}{value:>8.4f}{interval}")
+        return "\n".join(lines + self.findings)
+
+
+# What may differ from the training's configuration: how much is measured, never what the model is.
+SETTABLE = (
+    "evaluate.bootstrap",
+    "evaluate.confidence",
+    "evaluate.appearance_posters",
+    "explain.method",
+    "explain.layer",
+    "explain.faithfulness_posters",
+    "explain.shortcut_posters",
+    "explain.detect_posters",
+)
+
+
+def run_evaluate(
+    *,
+    run: str = "",
+    model_uri: str = "",
+    data: Path | None = None,
+    split: str = "test",
+    overrides: Sequence[str] = (),
+) -> EvaluateResult:
+    """Evaluates the model of a run, or of a URI, on one split and logs it to the run that made the model.
+
+    Args:
+        run: id of a training run.
+        model_uri: instead of `run`.
+        data: a prepared dataset; None takes the one the run was trained on. Another one is logged to a run
+            of its own, tagged `evaluated_run_id`.
+        split: train, val or test.
+        overrides: "key=value" for the keys of `SETTABLE`; the run gets them as tag `evaluation.<split>.set`.
+
+    Raises: ConfigError, TrackingError, RegistryError, DatasetError.
+    """
+    if bool(run) == bool(model_uri):
+        raise ConfigError(["give one of --run RUN_ID and --model-uri URI"])
+    connect(write=True)
+    record = find_run(run or run_of_model(model_uri))
+    config = with_overrides(recorded_config(record), overrides, SETTABLE)
+    dataset = recorded_dataset(record, data)
+    dataset.verify()
+    model, settings = load_keras_model(model_uri or f"runs:/{record.run_id}/model")
+    if settings.size != dataset.size:
+        raise DatasetError(
+            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
+            f"prepare the data with --size {settings.size}"
+        )
+    decision_rule = DecisionRule(settings.temperature, settings.threshold)
+    known = recorded_logits(record, dataset, config)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        evaluation = evaluate_split(
+            model, dataset, split, config, decision_rule, folder, known, complete=True
+        )
+        copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
+        profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
+        write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)
+        run_id = _log(record, dataset, evaluation, folder, config)
+        tag = f"evaluation.{split}.set"
+        if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
+            RunLogger(run_id).set_tags({tag: "; ".join(overrides)})
+    return EvaluateResult(
+        run_id=run_id,
+        variant=record.variant,
+        split=split,
+        posters=evaluation.result.posters,
+        metrics=evaluation.metrics(),
+        findings=finding_sentences(evaluation.result),
+    )
+
+
+def _log(
+    record: RunRecord,
+    dataset: PreparedDataset,
+    evaluation: EvaluationReport,
+    folder: Path,
+    config: ExperimentConfig,
+) -> str:
+    """Adds an evaluation to the run of the model, or, on another dataset, to a run of its own.
+
+    The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
+    one, and posters of another dataset do not replace its numbers.
+    """
+    context = f"evaluation {evaluation.split}"
+    if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
+        logger = RunLogger(record.run_id)
+        _fill(logger, dataset, evaluation, folder, context)
+        return record.run_id
+    tags = {
+        "kind": "evaluation",
+        "evaluated_run_id": record.run_id,
+        "variant": record.variant,
+        "dataset.fingerprint": dataset.fingerprint,
+    }
+    name = f"{record.name} on {dataset.folder.name}"
+    with open_run(name, tags=tags, system_metrics=False) as logger:
+        logger.log_config(config)
+        _fill(logger, dataset, evaluation, folder, context)
+    return logger.run_id
+
+
+def _fill(
+    logger: RunLogger, dataset: PreparedDataset, evaluation: EvaluationReport, folder: Path, context: str
+) -> None:
+    logger.log_results(evaluation.metrics())
+    logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, context)
+    logger.log_folder(folder)

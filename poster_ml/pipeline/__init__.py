@@ -1,0 +1,1 @@
+"""What several commands share, in the order in which data meets it."""

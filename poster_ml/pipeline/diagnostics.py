@@ -1,0 +1,256 @@
+"""What a model leans on and what goes with Fresh: shortcut tests, pointing game, appearance of one split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poster_ml import seeding
+from poster_ml.config import ExperimentConfig
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.data.properties import CORNERS, measure
+from poster_ml.evaluation.appearance import Appearance, measure_appearance
+from poster_ml.evaluation.appearance_files import write_appearance
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.stats import Interval, holm
+from poster_ml.explain.maps import explain_images
+from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
+from poster_ml.explain.pointing import pointing_game
+from poster_ml.files import atomic_path
+from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
+
+TRAINING_POSTERS = 64  # of the shortcut tests after training; `evaluate` takes as many as configured
+POINTING_POSTERS = 128
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What was found on one split; None for what was not asked.
+
+    shortcuts: as of `perturbations.shortcut_table`, with `_change_p_holm` and `_falls`, whether
+        a measure falls significantly.
+    pointing: kind of box -> as of `pointing.pointing_game`; only where a program drew the posters.
+    """
+
+    shortcuts: pd.DataFrame | None = None
+    appearance: Appearance | None = None
+    pointing: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float]:
+        """Returns `shortcut_<name>_auc_change` and `pointing_<kind>_...`, with intervals."""
+        flat: dict[str, float] = {}
+        for row in [] if self.shortcuts is None else self.shortcuts.to_dict("records"):
+            if row["perturbation"] != "none":
+                name = f"shortcut_{str(row['perturbation']).replace(' ', '_')}_auc_change"
+                flat[name] = row["roc_auc_change"]
+                flat |= {f"{name}_ci_{end}": row[f"roc_auc_change_ci_{end}"] for end in ("low", "high")}
+        for kind, measured in self.pointing.items():
+            flat |= with_ends(f"pointing_{kind}_hit_rate", measured["hit_rate"])
+            flat |= with_ends(f"pointing_{kind}_over_centre", measured["advantage_over_centre"])
+        return flat
+
+
+def with_ends(name: str, measured: Mapping[str, float]) -> dict[str, float]:
+    """Returns a mean with its interval under the names that are logged."""
+    return {
+        name: measured["mean"],
+        f"{name}_ci_low": measured["ci_low"],
+        f"{name}_ci_high": measured["ci_high"],
+    }
+
+
+@dataclass(frozen=True)
+class EvaluatedSplit:
+    """The posters of one split and the model that is asked about them.
+
+    predict: (B, H, W, 3) uint8 -> (B,) probability of Fresh, calibrated.
+    rows: (n,) positions in the dataset; `posters` and `probabilities` are in their order.
+    order: (n,) of `draw_order`: the tests take the first posters of it.
+    """
+
+    model: Any
+    predict: Predict
+    threshold: float
+    dataset: PreparedDataset
+    rows: np.ndarray
+    posters: pd.DataFrame
+    probabilities: np.ndarray
+    order: np.ndarray
+
+    @property
+    def seed(self) -> int:
+        """Of noise and places: by the dataset, so that every model is shown the same changed posters."""
+        return seeding.derive_seed(0, "diagnostics", self.dataset.fingerprint)
+
+    def images(self, positions: np.ndarray) -> np.ndarray:
+        """Reads some of the posters into memory."""
+        return np.stack([self.dataset.images[row] for row in self.rows[positions]])
+
+
+def run_diagnostics(
+    evaluated: EvaluatedSplit, config: ExperimentConfig, folder: Path, *, complete: bool
+) -> Diagnostics:
+    """Runs the tests that the configuration asks for and writes their files.
+
+    Args:
+        evaluated: the posters and the model.
+        config: its evaluate and explain sections are used.
+        folder: `explain/<split>`; gets `shortcuts.csv` and `.png`, `pointing.json`, `appearance.csv`, `.json`
+            and `.png`.
+        complete: False tests the shortcuts on few posters, without text, faces and the rest: what can be had
+            after every training.
+    """
+    order = evaluated.order
+    count = config.explain.shortcut_posters
+    if not complete:
+        shortcuts, notes = _shortcuts(evaluated, config, order[: min(count, TRAINING_POSTERS)], None, folder)
+        return Diagnostics(shortcuts, notes=notes)
+    found = find_boxes(evaluated.dataset, evaluated.rows, order[: config.explain.detect_posters])
+    shortcuts, notes = _shortcuts(evaluated, config, order[:count], found.first(count), folder)
+    pointing = _pointing(evaluated, config, found) if found.drawn else {}
+    if pointing:
+        _write_json(folder / "pointing.json", pointing)
+    appearance = _appearance(evaluated, config, found, folder)
+    return Diagnostics(shortcuts, appearance, pointing, found.notes + notes)
+
+
+def draw_order(posters: pd.DataFrame, fingerprint: str) -> np.ndarray:
+    """Returns an order of posters whose every beginning looks like the whole.
+
+    It depends on the dataset alone, never on a model or a run's seed: all models of one dataset are tested on
+    the same posters, and boxes found for one serve the others. Sorted by label and year, which goes with the
+    label more than anything in a poster does, they are taken in bit-reversed order (van der Corput) from a
+    random start: the first 64 of 1,300 have the class balance and nearly the years of all.
+
+    Args:
+        posters: n rows with movie_id, label, and year where known.
+        fingerprint: of the dataset; decides the start.
+
+    Returns: (n,) positions in `posters`.
+    """
+    years = pd.to_numeric(posters["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    names = posters["movie_id"].astype(str).to_numpy(str)
+    ranked = np.lexsort((names, years, posters["label"].to_numpy()))
+    count = len(ranked)
+    bits = max(1, int(count - 1).bit_length())
+    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(count)]
+    start = int(seeding.generator(0, "diagnostics", fingerprint).integers(count))
+    return ranked[(np.argsort(reversed_bits, kind="stable") + start) % count]
+
+
+def _shortcuts(
+    evaluated: EvaluatedSplit,
+    config: ExperimentConfig,
+    positions: np.ndarray,
+    found: PosterBoxes | None,
+    folder: Path,
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Scores posters as they are and perturbed; what was found is hidden on those searched for it."""
+    if not len(positions):
+        return None, []
+    tables = [_scored(evaluated, config, positions, PERTURBATIONS)]
+    if found is not None and found.boxes and len(found.positions):
+        size = evaluated.dataset.size
+        perturbations = box_perturbations(found.boxes, size, size, evaluated.seed)
+        scored = _scored(evaluated, config, found.positions, perturbations)
+        tables.append(None if scored is None else scored[scored["perturbation"] != "none"])
+    done = [table for table in tables if table is not None]
+    if not done:
+        return None, [f"No shortcut tests: the {len(positions)} posters drawn for them are of one class."]
+    table = pd.concat(done, ignore_index=True)
+    level = 1.0 - config.evaluate.confidence
+    for name in ("roc_auc", "accuracy"):  # each measure is a family: all perturbations, hidden boxes too
+        corrected = holm(table[f"{name}_change_p"])
+        table[f"{name}_change_p_holm"] = corrected
+        table[f"{name}_falls"] = (corrected < level) & (table[f"{name}_change"] < 0)
+    with atomic_path(folder / "shortcuts.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    _draw(folder / "shortcuts.png", table, config.evaluate.confidence)
+    return table, []
+
+
+def _scored(
+    evaluated: EvaluatedSplit,
+    config: ExperimentConfig,
+    positions: np.ndarray,
+    perturbations: Mapping[str, Perturbation],
+) -> pd.DataFrame | None:
+    labels = evaluated.posters["label"].to_numpy()[positions]
+    if len(np.unique(labels)) < 2:
+        return None
+    return shortcut_table(
+        evaluated.predict,
+        evaluated.images(positions),
+        labels,
+        perturbations,
+        threshold=evaluated.threshold,
+        confidence=config.evaluate.confidence,
+    )
+
+
+def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
+    rows = [
+        ForestRow(
+            str(row["perturbation"]),
+            Interval(*(row[f"roc_auc_change{end}"] for end in ("", "_ci_low", "_ci_high"))),
+            f"n = {row['posters']:,}",
+            row["roc_auc_falls"],
+        )
+        for row in table.to_dict("records")
+        if row["perturbation"] != "none"
+    ]
+    draw_forest(
+        path,
+        rows,
+        label=f"change in ROC AUC with {confidence:.0%} interval",
+        title="What the model loses; coloured: significant after Holm's correction",
+        reference=0.0,
+    )
+
+
+def _pointing(evaluated: EvaluatedSplit, config: ExperimentConfig, found: PosterBoxes) -> dict[str, Any]:
+    """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
+    some = found.first(POINTING_POSTERS)
+    maps = explain_images(
+        evaluated.model,
+        evaluated.images(some.positions),
+        method=config.explain.method,
+        layer_name=config.explain.layer,
+    )
+    signs = {"title": 1, "figures": -1}
+    return {
+        kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
+        for kind, boxes in some.boxes.items()
+    }
+
+
+def _appearance(
+    evaluated: EvaluatedSplit, config: ExperimentConfig, found: PosterBoxes, folder: Path
+) -> Appearance | None:
+    count = config.evaluate.appearance_posters
+    if count == 0:
+        return None
+    chosen = np.sort(evaluated.order[:count])
+    measured = measure(evaluated.dataset.images, evaluated.rows[chosen].tolist()).reset_index(drop=True)
+    boxes = found.features(len(evaluated.rows), evaluated.dataset.size).iloc[chosen].reset_index(drop=True)
+    appearance = measure_appearance(
+        pd.concat([measured.drop(columns=list(CORNERS)), boxes], axis=1),
+        evaluated.posters.iloc[chosen],
+        evaluated.probabilities[chosen],
+        confidence=config.evaluate.confidence,
+    )
+    write_appearance(folder, appearance)
+    return appearance
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""What a run left behind, read back: configuration, dataset, validation logits."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from poster_ml.config import ExperimentConfig, from_mapping
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import DatasetError, TrackingError
+from poster_ml.tracking.runs import RunRecord, fetch_artifact
+
+TAKEN_OUT = ("pretrain_epochs", "pretrain_on")  # in every run of an earlier version, mostly unused
+
+
+@contextmanager
+def fetched(run_id: str, path: str) -> Iterator[Path]:
+    """Gives a copy of an artifact for the time of the block.
+
+    Raises: TrackingError where the run has no such artifact.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        yield fetch_artifact(run_id, path, Path(folder))
+
+
+def recorded_config(record: RunRecord) -> ExperimentConfig:
+    """Reads the configuration that a run was made with. Raises: TrackingError, ConfigError."""
+    with fetched(record.run_id, "experiment.yaml") as file:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for key in TAKEN_OUT:
+        values.get("train", {}).pop(key, None)
+    return from_mapping(values, f"run {record.run_id}")
+
+
+def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDataset:
+    """Opens the dataset that a run was trained on, or another one that was named.
+
+    Raises: DatasetError where it is not there, or is not the one that the run saw and was not named.
+    """
+    if data is None and "data" not in record.params:
+        raise TrackingError(f"run {record.run_id} names no dataset: is it a training run? give --data DIR")
+    dataset = PreparedDataset.open(data or Path(record.params["data"]))
+    seen = record.tags.get("dataset.fingerprint", "")
+    if data is None and seen != dataset.fingerprint:
+        raise DatasetError(
+            f"{dataset.folder} has changed since run {record.run_id} (now {dataset.fingerprint[:12]}, "
+            f"was {seen[:12]}): name it with --data to use it all the same"
+        )
+    return dataset
+
+
+def recorded_logits(
+    record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig
+) -> dict[str, np.ndarray]:
+    """Returns the validation logits that the run logged, as {"val": (n,)}, or {} where they do not fit.
+
+    They fit where the dataset is the one that the run saw and every validation poster has one.
+    """
+    if record.tags.get("dataset.fingerprint") != dataset.fingerprint:
+        return {}
+    rows = dataset.indices("val", config.max_samples, config.seed)
+    try:
+        with fetched(record.run_id, "evaluation/val/predictions.csv") as file:
+            table = pd.read_csv(file, dtype={"movie_id": str}).set_index("movie_id")
+    except TrackingError:
+        return {}
+    names = dataset.index["movie_id"].iloc[rows]
+    if not names.isin(table.index).all():
+        return {}
+    return {"val": table["logit"].loc[names].to_numpy("float64")}
+
+
+def copy_artifact(record: RunRecord, path: str, target: Path) -> None:
+    """Puts a copy of an artifact at `target`, where the run has it; does nothing where it has not."""
+    try:
+        with fetched(record.run_id, path) as file:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    except TrackingError:
+        return

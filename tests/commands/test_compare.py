@@ -1,0 +1,120 @@
+"""`compare` through a store: runs of one variant are repeats and shown as mean and spread."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
+    import mlflow
+    import mlflow.pyfunc
+
+from sklearn.metrics import roc_auc_score
+
+from poster_ml.commands.compare import group_by_setting, run_compare
+from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.tracking.runs import RunRecord
+
+LABELS = np.random.default_rng(5).integers(0, 2, 200)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory):
+    """Three seeds of one variant, a run of another one, and a run that never was evaluated."""
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'store.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+    made = {}
+    for name, variant, strength in (
+        ("vgg16", "vgg16", 1.4), ("vgg16", "vgg16", 1.5), ("vgg16", "vgg16", 1.6), ("small", "basic_cnn", 0.2),
+    ):  # fmt: skip
+        noise = np.random.default_rng(len(made)).normal(size=len(LABELS))
+        table = pd.DataFrame({"movie_id": [f"tt{number:03d}" for number in range(200)], "label": LABELS})
+        table["probability"] = 1 / (1 + np.exp(-(strength * (LABELS - 0.5) + noise)))
+        with mlflow.start_run(run_name=name) as run:
+            mlflow.set_tags({"variant": variant})
+            mlflow.log_metric("threshold", 0.4)
+            mlflow.log_text(table.to_csv(index=False), "evaluation/test/predictions.csv")
+        made[run.info.run_id] = table
+    with mlflow.start_run(run_name="unjudged") as run:
+        made[run.info.run_id] = pd.DataFrame()
+    yield made
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(registry)
+
+
+def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
+    *evaluated, _ = runs
+    comparison = run_compare(evaluated, out=tmp_path)
+    table = comparison.by_run
+    areas = [roc_auc_score(LABELS, runs[run]["probability"]) for run in evaluated[:3]]
+    right = [np.mean((runs[run]["probability"] >= 0.4) == LABELS) for run in evaluated[:3]]
+    means = {one.name: one for one in comparison.by_setting.settings}
+    assert means["vgg16"].runs == 3
+    assert means["vgg16"].roc_auc.estimate == pytest.approx(np.mean(areas))
+    assert means["vgg16"].roc_auc_spread == pytest.approx(np.std(areas, ddof=1))
+    auc, accuracy = means["vgg16"].texts()
+    assert auc.startswith(f"{np.mean(areas):.3f} (")
+    assert auc.endswith(f") ± {np.std(areas, ddof=1):.3f}")
+    assert accuracy.startswith(f"{np.mean(right):.3f} (")
+    assert accuracy.endswith(f") ± {np.std(right, ddof=1):.3f}")
+    assert auc in comparison.text()
+    assert "±" not in means["basic_cnn"].texts()[0]  # one run has no spread
+    names = [run.name for run in table.settings]
+    assert sorted(names)[0] == "small"
+    assert all(name == "small" or name.startswith("vgg16 ") for name in names)  # told apart by their ids
+    spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("name")
+    assert spreads.loc["vgg16", "runs"] == 3
+    assert np.isnan(spreads.loc["basic_cnn", "roc_auc_spread"])
+    assert {file.name for file in tmp_path.glob("[!.]*")} == {
+        "pairs.csv", "runs.csv", "comparison.txt", "spreads.csv", "pairs.png", "runs.png",
+        "settings.csv", "settings.png",
+    }  # fmt: skip
+    pair = comparison.by_setting.pairs[0]
+    assert (pair.first, pair.second) == ("vgg16", "basic_cnn")
+    assert pair.significant() == ["ROC AUC"]
+    assert comparison.text().endswith("so nothing is known of other seeds: basic_cnn")
+
+
+def record(name, seed, **params):
+    return RunRecord(name, name, "FINISHED", {"seed": str(seed), **params}, {"variant": "vgg16"}, {})
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_no_repeats():
+    named = {
+        "final default, seed 0": record("a", 1, dropout="0.3"),
+        "final default, seed 1": record("b", 2, dropout="0.3"),
+        "final trial 7, seed 0": record("c", 1, dropout="0.5"),
+        "vgg16": record("d", 9, dropout="0.5", epochs="3"),
+    }
+    assert group_by_setting(named) == {
+        "final default": ["final default, seed 0", "final default, seed 1"],
+        "final trial 7": ["final trial 7, seed 0"],
+        "vgg16": ["vgg16"],
+    }
+
+
+def test_a_run_without_predictions_is_told_what_to_do(runs):
+    *evaluated, unjudged = runs
+    with pytest.raises(TrackingError) as caught:
+        run_compare([evaluated[0], unjudged])
+    assert str(caught.value) == (
+        f"run {unjudged} (unjudged) has no predictions of test: "
+        f"call `poster-ml evaluate --run {unjudged} --split test` first"
+    )
+
+
+def test_one_run_is_nothing_to_compare(runs):
+    first = next(iter(runs))
+    with pytest.raises(
+        EvaluationError, match=f"compare needs at least two different runs, got {first}, {first}"
+    ):
+        run_compare([first, first])

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from poster_ml.cli import run
+from poster_ml.commands.drift import run_drift
+from poster_ml.errors import DatasetError, EvaluationError, RegistryError
+from poster_ml.serving.prediction_log import PredictionLog, input_statistics
+from tests.commands.datasets import write_dataset
+
+SIZE = 40
+SPLITS = ["train"] * 300 + ["val"] * 100 + ["test"] * 50
+
+
+def posters(count, seed, brighter=0):
+    """Smooth random pictures, so that brightness differs from one to the next."""
+    random = np.random.default_rng(seed)
+    base = random.integers(20, 180, (count, 1, 1, 1)) + random.integers(-20, 20, (count, 5, 5, 3))
+    return np.kron(np.clip(base + brighter, 0, 255), np.ones((1, 8, 8, 1), int)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    images = posters(len(SPLITS), 0)
+    return write_dataset(tmp_path_factory.mktemp("prepared"), images, SPLITS, np.arange(len(SPLITS)) % 2)
+
+
+def write_log(path, images, *, model="m-1", width=182, key="a", probability=None):
+    random = np.random.default_rng(7)
+    log = PredictionLog(path, 10_000_000, 2, model)
+    entries = []
+    for number, pixels in enumerate(images):
+        chance = probability if probability is not None else random.beta(2, 2)
+        shape = {"width": width, "height": 260 + number % 9, "file_bytes": 20000 + 37 * (number % 101)}
+        facts = {"poster": f"{key}{number:015x}", **shape, **input_statistics(pixels)}
+        entries.append({**facts, "probability": chance, "error": None})
+    log.write(entries)
+    return path
+
+
+def verdicts(result):
+    return {item.name: item.verdict for item in result.features}
+
+
+def test_a_period_like_training_shows_none(dataset, tmp_path):
+    result = run_drift(write_log(tmp_path / "log", posters(150, 1)), dataset)
+    assert set(verdicts(result).values()) == {"none seen"}
+    assert list(verdicts(result)) == [
+        "brightness", "contrast", "saturation", "width", "height", "aspect", "file_bytes",
+    ]  # fmt: skip
+    assert result.verdict == "no drift seen"
+    assert result.text().splitlines()[-1] == "verdict: no drift seen"
+    assert result.notes == ("probabilities were not compared: name the model with --model-uri",)
+
+
+def test_planted_drift_is_found_where_it_was_planted(dataset, tmp_path):
+    result = run_drift(write_log(tmp_path / "a", posters(150, 1, brighter=45)), dataset)
+    assert verdicts(result)["brightness"] in ("moderate", "major")
+    assert verdicts(result)["width"] == "none seen"
+    assert result.verdict.startswith("drift in brightness")
+    by_name = {item.name: item for item in result.features}
+    assert by_name["brightness"].current_mean > by_name["brightness"].reference_mean + 0.1
+    result = run_drift(write_log(tmp_path / "b", posters(150, 1), width=1000), dataset)
+    assert (verdicts(result)["width"], verdicts(result)["aspect"]) == ("major", "major")
+    assert verdicts(result)["brightness"] == "none seen"
+
+
+def test_each_poster_counts_once_and_failures_are_told(dataset, tmp_path):
+    path = write_log(tmp_path / "log", posters(100, 1))
+    write_log(path, posters(100, 1))
+    PredictionLog(path, 10_000_000, 2, "m-1").write([{"probability": None, "error": "not an image"}] * 3)
+    with path.open("a") as handle:
+        handle.write('{"time": "then", "probability": 1}\nnonsense\n')
+    result = run_drift(path, dataset)
+    assert (result.log_rows, result.posters, result.repeated, result.failed) == (203, 100, 100, 3)
+    assert result.broken_lines == 2
+    assert "2 lines of the log are broken and were left out" in result.notes
+
+
+def test_posters_of_the_dataset_are_known_again(dataset, tmp_path):
+    # The keys in the log are the first digits of the files' SHA-256: all zeros for the first posters here.
+    path = write_log(tmp_path / "log", posters(60, 1), key="0")
+    assert run_drift(path, dataset).known == 1
+
+
+def test_only_the_period_counts(dataset, tmp_path):
+    path = write_log(tmp_path / "log", posters(120, 1, brighter=60), key="b")
+    text = path.read_text().replace('"time": "20', '"time": "19')
+    path.write_text(text)
+    write_log(path, posters(120, 2))
+    assert run_drift(path, dataset, since="2000-01-01").verdict == "no drift seen"
+    early = run_drift(path, dataset, until="2000-01-01T00:00")
+    assert early.posters == 120
+    assert early.verdict.startswith("drift in brightness")
+    assert run_drift(path, dataset).posters == 240
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """A model whose logit is the brightness of the poster."""
+    inner = SimpleNamespace(
+        settings=SimpleNamespace(size=SIZE, fit="squash", temperature=2.0),
+        logits=lambda pixels: pixels.mean(axis=(1, 2, 3)) / 40 - 2.5,
+    )
+    loaded = SimpleNamespace(unwrap_python_model=lambda: inner)
+    monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: loaded)
+    monkeypatch.setattr("poster_ml.serving.identity.model_id_of", lambda uri: "m-1")
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
+    return inner
+
+
+def test_probabilities_are_compared_with_what_the_model_says_of_validation(dataset, tmp_path, model):
+    images = posters(150, 3)
+    path = tmp_path / "log"
+    for number, pixels in enumerate(images):
+        chance = 1 / (1 + np.exp(-model.logits(pixels[None])[0] / 2.0))
+        write_log(path, [pixels], key=f"{number:04x}", probability=float(chance))
+    result = run_drift(path, dataset, model_uri="m")
+    assert verdicts(result)["probability"] == "none seen"
+    by_name = {item.name: item for item in result.features}
+    assert by_name["probability"].reference_posters == SPLITS.count("val")
+    write_log(path, images[:120], model="m-2", key="c", probability=0.5)
+    again = run_drift(path, dataset, model_uri="m")
+    assert {item.name: item.current_posters for item in again.features}["probability"] == 150
+    assert again.notes == (
+        "probabilities are those of m-1; 120 rows of other models count for the inputs only",
+    )
+    sure = write_log(tmp_path / "sure", images, probability=0.99)
+    assert verdicts(run_drift(sure, dataset, model_uri="m"))["probability"] == "major"
+
+
+def test_a_model_that_wrote_nothing_or_another_size_is_refused(dataset, tmp_path, model):
+    path = write_log(tmp_path / "log", posters(60, 1), model="m-9")
+    with pytest.raises(DatasetError) as caught:
+        run_drift(path, dataset, model_uri="models:/poster-cnn/1")
+    assert str(caught.value) == (
+        "the period has no row of models:/poster-cnn/1 (m-1); its rows are of m-9: name one"
+    )
+    model.settings.size = 224
+    path = write_log(tmp_path / "log2", posters(60, 1))
+    with pytest.raises(
+        DatasetError, match="was prepared with size 40 and fit squash, the model takes 224 and"
+    ):
+        run_drift(path, dataset, model_uri="m")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"since": "yesterday"},
+            "--since must be a date or time such as 2026-01-31 or 2026-01-31T18:00, got 'yesterday'",
+        ),
+        (
+            {"since": "2026-02-01", "until": "2026-01-01"},
+            "the period is empty: --since 2026-02-01T00:00:00+00:00 is",
+        ),
+        (
+            {"until": "2000-01-01"},
+            "{log} has no entry in the period; it has 30 in all: change --since or --until",
+        ),
+    ],
+)
+def test_periods_that_cannot_be_are_refused(dataset, tmp_path, options, message):
+    log = write_log(tmp_path / "log", posters(30, 1))
+    with pytest.raises(DatasetError) as caught:
+        run_drift(log, dataset, **options)
+    assert str(caught.value).startswith(message.format(log=log))
+
+
+def test_too_few_posters_are_refused(dataset, tmp_path):
+    with pytest.raises(EvaluationError, match="brightness: 30 posters on one side, at least 50 are needed"):
+        run_drift(write_log(tmp_path / "log", posters(30, 1)), dataset)
+
+
+def test_the_command_prints_a_table_or_json(dataset, tmp_path, capsys):
+    log = str(write_log(tmp_path / "log", posters(120, 1)))
+    assert run(["drift", "--log", log, "--data", str(dataset)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(
+        "120 posters in 120 rows (0 repeated, 0 could not be scored), 0 of them in the dataset"
+    )
+    assert lines[2].split() == ["feature", "training", "period", "PSI", "p", "KS", "p", "drift"]
+    assert run(["drift", "--log", log, "--data", str(dataset), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "no drift seen"
+    assert run(["drift", "--log", str(tmp_path / "no"), "--data", str(dataset)]) == 2
+    assert "no prediction log at" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_refused(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
+    with pytest.raises(RegistryError, match="no model at 'gone'"):
+        run_drift(write_log(tmp_path / "log", posters(60, 1)), dataset, model_uri="gone")

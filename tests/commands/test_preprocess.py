@@ -1,0 +1,163 @@
+"""Table and folder to dataset: the steps together, and every refusal in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from poster_ml.commands.preprocess import run_preprocess
+from poster_ml.data.reading import PreparedDataset
+from poster_ml.errors import DatasetError, OutputError, PosterMLError, TableError
+
+MOVIES = 40
+
+
+def write_posters(folder: Path, count: int = MOVIES) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (9, 6, 3), dtype=np.uint8))
+        coarse.resize((60, 90), Image.Resampling.BICUBIC).save(folder / f"m_{number}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table with a movie too many and a label that is none; links instead of ids."""
+    lines = [
+        "movie_link,movie_name,genre,in_theaters_date,poster_image,tomatometer_status,tomatometer_rating"
+    ]
+    for number in range(MOVIES + 1):
+        status = "NA" if number == 5 else ["rotten", "fresh", "certified_fresh"][number % 3]
+        lines.append(f'/m/{number},Film {number},"Drama,Comedy","Apr 29, {1950 + number}",,{status},{number}')
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def prepare(table: Path, tmp_path: Path, **options: object):
+    return run_preprocess(
+        table, tmp_path / "posters", tmp_path / "data", size=16, workers=1, track=False, **options
+    )  # type: ignore[arg-type]
+
+
+def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    result = prepare(table, tmp_path)
+    index = pd.read_csv(tmp_path / "data" / "index.csv")
+    rejected = pd.read_csv(tmp_path / "data" / "rejected.csv")
+    assert len(index) == sum(result.counts.values()) == MOVIES - 1
+    assert sorted([*index["row"], *rejected["row"]]) == list(range(1, MOVIES + 2))
+    assert rejected.to_numpy().tolist() == [
+        [6, "m_5", "no label: tomatometer_status is 'NA'"],
+        [41, "m_40", "missing file: no image for this movie"],
+    ]
+    assert result.rejected == 2
+    assert result.reasons == {"no label": 1, "missing file": 1}
+    assert (result.dialect, result.label_rule) == ("movie_link", "tomatometer_status")
+    assert list(index["label"]) == [int(row % 3 != 1) for row in index["row"]]
+    assert list(index["year"]) == [1949 + row for row in index["row"]]
+    assert set(index["genres"]) == {"Drama|Comedy"}
+    dataset = PreparedDataset.open(result.folder)
+    assert result.fingerprint == dataset.fingerprint
+    assert dataset.manifest["source"]["table"] == "table.csv"
+    lines = result.text().splitlines()
+    assert lines[0].startswith(f"39 posters in {tmp_path / 'data'}: train ")
+    assert lines[1:3] == [
+        "table dialect movie_link, labels from tomatometer_status",
+        f"fingerprint {result.fingerprint}",
+    ]
+    assert lines[3:] == [
+        f"2 rows rejected, see {tmp_path / 'data' / 'rejected.csv'}:",
+        "       1  no label",
+        "       1  missing file",
+    ]
+
+
+def test_the_result_tells_what_could_not_be_read(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    lines = prepare(table, tmp_path, columns=["year=movie_name"]).text().splitlines()
+    assert lines[3] == (
+        "40 of 40 movies have no year that can be read in column 'movie_name', for example 'Film 0'"
+    )
+
+
+def test_posters_belong_to_their_rows(table: Path, tmp_path: Path):
+    posters = write_posters(tmp_path / "posters")
+    dataset = PreparedDataset.open(prepare(table, tmp_path).folder)
+    for position, movie_id in enumerate(dataset.index["movie_id"]):
+        with Image.open(posters / f"{movie_id}.jpg") as image:
+            colour = np.asarray(image.convert("RGB")).mean((0, 1))
+        assert np.abs(dataset.images[position].mean((0, 1)) - colour).max() < 6
+
+
+def test_the_same_again_gives_the_same_dataset(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    first, second = prepare(table, tmp_path), prepare(table, tmp_path)
+    assert first.fingerprint == second.fingerprint
+    assert prepare(table, tmp_path, seed=0).fingerprint != first.fingerprint
+
+
+def test_options_reach_the_reading_of_the_table(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "posters")
+    result = prepare(table, tmp_path, score_threshold=20)
+    assert result.label_rule == "tomatometer_rating >= 20"
+    index = PreparedDataset.open(result.folder).index
+    assert list(index["label"]) == [int(row > 20) for row in index["row"]]
+    told = prepare(table, tmp_path, columns=["genres=movie_name"], limit=30, split="stratified")
+    assert sum(told.counts.values()) == 30
+    assert PreparedDataset.open(told.folder).index["genres"].str.startswith("Film").all()
+
+
+def test_posters_in_folders_below(table: Path, tmp_path: Path):
+    write_posters(tmp_path / "inner")
+    (tmp_path / "posters").mkdir()
+    (tmp_path / "inner").rename(tmp_path / "posters" / "inner")
+    assert sum(prepare(table, tmp_path, recursive=True).counts.values()) == MOVIES - 1
+
+
+def refusal(kind: type[PosterMLError], table: Path, posters: Path, out: Path, **options: object) -> str:
+    with pytest.raises(kind) as caught:
+        run_preprocess(table, posters, out, size=16, workers=1, track=False, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_refusals_are_one_line_and_write_nothing(table: Path, tmp_path: Path):
+    out, posters = tmp_path / "data", write_posters(tmp_path / "posters", 3)
+    (tmp_path / "empty").mkdir()
+    assert refusal(TableError, tmp_path / "no.csv", posters, out).startswith("no table at ")
+    assert refusal(DatasetError, table, tmp_path / "no", out).startswith("no folder at ")
+    assert refusal(DatasetError, table, tmp_path / "empty", out).startswith("no image files in ")
+    assert refusal(TableError, table, posters, out, columns=["label=stat"]).startswith(
+        f"{table}: --column label"
+    )
+    assert refusal(TableError, table, posters, out, columns=["label"]).startswith(
+        "--column 'label': expected"
+    )
+    assert refusal(DatasetError, table, posters, out, split="groupd").startswith(
+        "split 'groupd' is not one of"
+    )
+    assert not out.exists()
+
+
+def test_other_folders_are_not_replaced(table: Path, tmp_path: Path):
+    posters = write_posters(tmp_path / "posters")
+    assert refusal(OutputError, table, posters, posters) == (
+        f"--out {posters} holds {min(path.name for path in posters.iterdir())!r} and is no result of "
+        "`poster-ml preprocess`: give a new or empty folder"
+    )
+    assert refusal(OutputError, table, posters, table) == (
+        f"--out {table} is a file: give a new or empty folder"
+    )
+    prepare(table, tmp_path)
+    data = tmp_path / "data"
+    assert refusal(DatasetError, data / "index.csv", posters, data) == (
+        f"--table {data / 'index.csv'} lies in --out {data}, which would be replaced; give another --out"
+    )
+    assert len(list(posters.iterdir())) == MOVIES
+    assert (data / "manifest.json").is_file()

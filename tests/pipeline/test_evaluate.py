@@ -1,0 +1,214 @@
+"""Decisions fitted on validation, the names that are logged, and the page and card of a evaluated split."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.special import expit
+
+from poster_ml.config import EvaluateConfig, ExperimentConfig, load_experiment, replace
+from poster_ml.errors import ConfigError
+from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.figures import new_figure, save_figure
+from poster_ml.pipeline.diagnostics import Diagnostics
+from poster_ml.pipeline.evaluate import EvaluationReport, fit_decision_rule
+from poster_ml.pipeline.report import write_report
+from poster_ml.serving.pyfunc import PosterModel
+from poster_ml.serving.settings import ServingSettings, read_settings
+
+LABELS = np.arange(200) % 2
+LOGITS = (LABELS - 0.5) + np.random.default_rng(0).normal(size=200)
+_BUFFER = io.BytesIO()
+Image.linear_gradient("L").resize((32, 48)).convert("RGB").save(_BUFFER, format="PNG")
+PICTURE = base64.b64encode(_BUFFER.getvalue()).decode()
+SHORTCUTS = pd.DataFrame(
+    [
+        {
+            "perturbation": name,
+            "posters": 9,
+            "roc_auc": 0.6,
+            "accuracy": 0.5,
+            "roc_auc_falls": name == "border masked",
+        }
+        | {
+            f"{measured}_change{end}": -0.1
+            for measured in ("roc_auc", "accuracy")
+            for end in ("", "_ci_low", "_ci_high")
+        }
+        for name in ("none", "border masked", "blur")  # blur: below 0, but not after correction
+    ]
+)
+
+
+def measure(mean: float, better: bool = True) -> dict[str, float]:
+    return {"mean": mean, "ci_low": mean - 0.1, "ci_high": mean + 0.1, "better": better}
+
+
+FAITHFULNESS = {
+    "scores": {"model": {score: measure(0.3) for score in ("deletion", "insertion", "road")}},
+    "against": {
+        "edges": {"deletion": measure(0.2), "insertion": measure(0.15, better=False), "road": measure(0.4)},
+        "centre": {"deletion": measure(0.3), "insertion": measure(0.3), "road": measure(0.3)},
+    },
+}
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> EvaluationReport:
+    posters = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(200)], "label": LABELS})
+    result = write_evaluation(
+        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)),
+        threshold=0.5, repeats=100, confidence=0.95, seed=0,
+    )  # fmt: skip
+    return EvaluationReport("test", result, FAITHFULNESS, Diagnostics(SHORTCUTS), tmp_path)
+
+
+def test_the_costs_of_the_configuration_move_the_threshold():
+    def threshold(**costs: float) -> float:
+        return fit_decision_rule(LOGITS, LABELS, EvaluateConfig(threshold="cost", **costs)).threshold
+
+    assert threshold(cost_false_fresh=5) > threshold() > threshold(cost_false_rotten=5)
+    assert fit_decision_rule(LOGITS, LABELS, EvaluateConfig(cost_false_fresh=5)).threshold == 0.5
+
+
+CONSTANT = np.full(200, -0.4)
+EXTREME = {
+    "useful": LOGITS,
+    "constant": CONSTANT,
+    "huge": 2000.0 * LOGITS,
+    "separated": 1000.0 * (LABELS - 0.5),
+    "always Rotten": np.full(200, -800.0),
+    "always Fresh": np.full(200, 800.0),
+    "wrong way round": -1000.0 * (LABELS - 0.5),
+}
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+@pytest.mark.parametrize("logits", EXTREME.values(), ids=EXTREME)
+def test_every_fitted_decision_is_served_as_it_was_fitted(logits: np.ndarray, calibrate: bool, tmp_path):
+    """The whole seam: temperature and threshold from validation, the settings file, the served rows."""
+
+    class Network:
+        """Returns the next logits of the list, whatever the picture."""
+
+        def predict_on_batch(self, pixels: np.ndarray) -> np.ndarray:
+            return np.resize(logits, (len(pixels), 1)).astype("float32")
+
+    for settings in (
+        EvaluateConfig(threshold="youden", calibrate=calibrate),
+        EvaluateConfig(threshold="cost", cost_false_fresh=10.0, calibrate=calibrate),
+        EvaluateConfig(threshold="cost", cost_false_rotten=10.0, calibrate=calibrate),
+        EvaluateConfig(calibrate=calibrate),
+    ):
+        decision_rule = fit_decision_rule(logits, LABELS, settings)
+        ServingSettings(32, threshold=decision_rule.threshold, temperature=decision_rule.temperature).write(
+            tmp_path / "settings.json"
+        )
+        served = PosterModel()
+        served.prepare(Network(), read_settings(tmp_path / "settings.json"))
+        rows = served.predict(None, pd.DataFrame({"image": [PICTURE] * 64}))
+        expected = (
+            expit(logits[:64].astype("float32").astype("float64") / decision_rule.temperature)
+            >= decision_rule.threshold
+        )
+        assert rows["error"].isna().all()
+        assert list(rows["label"] == "Fresh") == list(expected)
+
+
+def test_costs_are_configured_and_checked(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("evaluate:\n  threshold: cost\n  cost_false_fresh: 2\n")
+    assert load_experiment(path).evaluate.cost_false_fresh == 2.0
+    with pytest.raises(
+        ConfigError, match=r"evaluate.cost_false_rotten: received 0, allowed: greater than or equal to 0.001$"
+    ):
+        load_experiment(path, ("evaluate.cost_false_rotten=0",))
+    with pytest.raises(
+        ConfigError, match=r"explain.shortcut_posters: received -1, allowed: greater than or equal to 0$"
+    ):
+        replace(ExperimentConfig(), **{"explain.shortcut_posters": -1})
+
+
+def test_metrics_carry_the_split_and_their_intervals(evaluation):
+    metrics = evaluation.metrics()
+    assert metrics["test_shortcut_border_masked_auc_change"] == -0.1
+    assert metrics["test_faithfulness_road_over_edges"] == 0.4
+    assert metrics["test_faithfulness_road_over_edges_ci_low"] == pytest.approx(0.3)
+    assert "test_roc_auc_ci_high" in metrics
+    bare = EvaluationReport("val", evaluation.result, None, Diagnostics(), evaluation.folder).metrics()
+    assert not [name for name in bare if "faithfulness" in name or "shortcut" in name]
+    assert all(name.startswith("val_") for name in bare)
+
+
+DATASET = SimpleNamespace(
+    folder=Path("prepared"),
+    fingerprint="f" * 32,
+    index=range(500),
+    size=64,
+    manifest={
+        "options": {"split": "grouped"},
+        "class_balance": {"train": {"posters": 300, "fresh_share": 0.6}},
+    },
+)
+
+
+def written(evaluation, folder, *changes) -> tuple[str, str]:
+    """The page and the card of a evaluation whose shortcuts were drawn."""
+    explained = folder / "explain" / evaluation.split
+    explained.mkdir(parents=True, exist_ok=True)
+    save_figure(new_figure()[0], explained / "shortcuts.png")
+    write_report(folder, "abc", evaluation, ExperimentConfig(), DATASET, "full", *changes)
+    return (folder / "report.html").read_text(), (folder / "model_card.md").read_text()
+
+
+def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(evaluation, tmp_path):
+    page, card = written(evaluation, tmp_path)
+    assert "ROC AUC falls significantly with: border masked (-0.100) (Holm" in page
+    assert "Against edges the maps are better in deletion and road; not shown in insertion." in page
+    assert "Against centre the maps are better in deletion, insertion and road." in page
+    titles = re.findall("<h2>(.*)</h2>", page)
+    assert titles == [
+        "What this says",
+        "All numbers",
+        "How well it separates Fresh from Rotten",
+        "Does it lean on shortcuts?",
+        "Do the maps show what the model uses?",
+        "What was run",
+    ], "what was not measured has no heading"
+    auc = evaluation.result.intervals["roc_auc"].text()
+    assert f'alt="ROC curve, area {auc}: how many Fresh posters' in page
+    assert page.count("<img ") == 5
+    assert f"<td>{auc}</td>" in page
+    assert f"| ROC AUC | {auc} |" in card
+    assert "## Intended use" in card
+    assert "## Limits" in card
+    assert "Not for decisions about people, funding or release." in card
+    assert "300 posters, 60.0% of them Fresh" in card
+    assert "| seed | 42 |" in card
+    assert len(card) < 4500, "a registry holds 5,000 characters"
+
+
+def test_figures_that_flatter_are_called_so(evaluation, tmp_path):
+    for split, words in (("train", "figures of training posters are too high"), ("val", "a little too high")):
+        page, card = written(dataclasses.replace(evaluation, split=split), tmp_path)
+        assert words in page
+        assert words in card
+    assert not [text for text in written(evaluation, tmp_path) if "too high" in text]
+
+
+def test_a_model_evaluated_on_another_dataset_is_not_said_to_be_fitted_on_it(evaluation, tmp_path):
+    other = dataclasses.replace(evaluation, split="val")
+    page, card = written(other, tmp_path, "e" * 32)
+    assert f"Another dataset than it was evaluated on: fingerprint {'e' * 32}." in card
+    assert "300 posters" not in card
+    assert "too high" not in page
+    assert "300 posters" in written(other, tmp_path, DATASET.fingerprint)[1]

@@ -95,3 +95,16 @@ def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project: Path) -> 
                     assert cells[column].endswith(f"± {spread}"), (protocol, found[1], metric, spread)
             counted += len(tried)
     assert counted == len(records(project, "suite_runs.json"))
+
+
+def test_every_source_file_that_a_page_names_exists(project: Path) -> None:
+    pages = [project / "README.md", *(project / "docs").glob("*.md")]
+    named = [
+        (page.name, path)
+        for page in pages
+        for path in re.findall(
+            r"\b((?:poster_ml|tests|benchmarks|experiments)/[\w/.]*\.(?:py|yaml))\b", page.read_text()
+        )
+    ]
+    assert [(page, path) for page, path in named if not (project / path).is_file()] == []
+    assert len(named) > 25

@@ -45,8 +45,6 @@ def train(
 
     Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
     """
-    from poster_ml.pipeline.preflight import check_training
-
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
     if protocol and protocol not in get_args(Protocol):
         allowed = ", ".join(get_args(Protocol))
@@ -56,20 +54,20 @@ def train(
             "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
             "the options that stand for them"
         )
-    if not resume:
-        check_training(model, data, experiment, given, protocol)
+    if resume:
+        load_keras()
+        from poster_ml.commands.train import resume_train
+
+        show(resume_train(resume, model, protocol), as_json)
+        return
+    from poster_ml.pipeline.preflight import check_training, open_named
+
+    config = check_training(model, experiment, given, protocol)
+    named = open_named(data)
     load_keras()
     from poster_ml.commands.train import run_train
 
-    result = run_train(
-        model=model,
-        data=data,
-        experiment=experiment,
-        overrides=given,
-        resume=resume,
-        protocol=protocol,
-    )
-    show(result, as_json)
+    show(run_train(config, named, given), as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poster_ml.pipeline.fit import feature_cache_folder
+from poster_ml.pipeline.features import feature_cache_folder
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,12 @@ def run_demo(out: Path) -> DemoResult:
     connect(write=True)
     started = time.perf_counter()
     open_output_folder(out, "demo")
-    data = demo_dataset(out)
+    dataset = demo_dataset(out)
     trained = []
     for variant in DEMO_VARIANTS:
         logger.info(f"training {variant}")
         config = demo_config(load_experiment(experiment_path(variant)), set())
-        trained.append(train_task(Task(config, data, "demo")))
+        trained.append(train_task(Task(config, dataset, "demo")))
         keras.backend.clear_session()
     best = max(trained, key=lambda result: result.metrics["val_roc_auc"])
     evaluated = run_evaluate(run=best.run_id, split="test")

@@ -17,7 +17,8 @@ from poster_ml.config import ExperimentConfig, ModelConfig, flatten, to_yaml
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.models.ensemble import build_ensemble
-from poster_ml.pipeline.evaluate import evaluate_split, fit_decision_rule
+from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
+from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.report import write_report
 from poster_ml.pipeline.task import Task, run_tags
@@ -124,7 +125,9 @@ def run_ensemble(
         )
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            evaluation = evaluate_split(model, dataset, "val", config, decision_rule, folder, {"val": logits})
+            scored = evaluate_split(dataset, "val", config, decision_rule, {"val": logits}, folder)
+            explained = explain_split(model, dataset, "val", config, decision_rule, logits, folder)
+            evaluation = EvaluationReport("val", scored, *explained, folder)
             run.log_results(evaluation.metrics())
             write_report(folder, run.run_id, evaluation, config, dataset, "full")
             (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
@@ -214,7 +217,7 @@ def _check_network(model: Any, dataset: PreparedDataset, rows: np.ndarray, expec
 
 def _tags(records: Sequence[RunRecord], dataset: PreparedDataset, config: ExperimentConfig) -> dict[str, str]:
     demo = any(record.tags.get("profile") == "demo" for record in records)
-    return run_tags(Task(config, dataset.folder, "demo" if demo else "full"), dataset) | {
+    return run_tags(Task(config, dataset, "demo" if demo else "full")) | {
         "weights": ",".join(sorted({record.tags.get("weights", "") for record in records})),
         "backend": records[0].tags.get("backend", ""),
         "precision": "float32",

@@ -11,7 +11,8 @@ from poster_ml.config import ExperimentConfig, with_overrides
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError
 from poster_ml.evaluation.findings import finding_sentences
-from poster_ml.pipeline.evaluate import DecisionRule, EvaluationReport, evaluate_split
+from poster_ml.pipeline.evaluate import DecisionRule, EvaluationReport, evaluate_split, score_splits
+from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.records import copy_artifact, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.report import write_report
 from poster_ml.serving.load import load_keras_model
@@ -93,11 +94,14 @@ def run_evaluate(
         )
     decision_rule = DecisionRule(settings.temperature, settings.threshold)
     known = recorded_logits(record, dataset, config)
+    logits = score_splits(model, dataset, (split, "val"), config, known)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        evaluation = evaluate_split(
-            model, dataset, split, config, decision_rule, folder, known, complete=True
+        result = evaluate_split(dataset, split, config, decision_rule, logits, folder)
+        faithfulness, diagnostics = explain_split(
+            model, dataset, split, config, decision_rule, logits[split], folder, complete=True
         )
+        evaluation = EvaluationReport(split, result, faithfulness, diagnostics, folder)
         copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
         profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
         write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)

@@ -14,12 +14,12 @@ import keras
 from poster_ml.commands.suite_table import build_table
 from poster_ml.commands.train import train_task
 from poster_ml.config import experiments_folder, flatten, replace
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.files import check_output_folder, command_result
 from poster_ml.pipeline.fit import identity
+from poster_ml.pipeline.preflight import check_training, open_named
 from poster_ml.pipeline.records import recorded_config
-from poster_ml.pipeline.task import Task, resolve_task
+from poster_ml.pipeline.task import Task, choose_dataset, resolve_task
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
 from poster_ml.tracking.store import connect
 
@@ -153,9 +153,12 @@ def _tasks(
         variant, colon, _ = override.partition("=")[0].strip().partition(":")
         if colon and variant in known and variant not in chosen:
             logger.warning(f"--set {override} is for {variant}, which is not among the chosen variants")
+    own = {name: overrides_of(name, overrides, known) for name in chosen}
+    configs = {name: check_training(name, overrides=own[name], protocol=protocol) for name in chosen}
+    dataset, profile = choose_dataset(open_named(data))
     tasks = []
-    for name in chosen:
-        task = resolve_task(name, data, overrides=overrides_of(name, overrides, known), protocol=protocol)
+    for name, config in configs.items():
+        task = resolve_task(config, dataset, profile, own[name])
         tasks += [
             dataclasses.replace(task, config=replace(task.config, seed=task.config.seed + offset))
             for offset in range(seeds)
@@ -173,7 +176,7 @@ def _name(task: Task, seeds: int) -> str:
 
 def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
     """Trains a task, goes on with it, or finds that it is done."""
-    mark = f"{identity(task.config, PreparedDataset.open(task.data))}-{task.config.train.epochs}"
+    mark = f"{identity(task.config, task.dataset)}-{task.config.train.epochs}"
     for record in search_runs(f"tags.identity = '{mark}'"):
         if record.status == "FINISHED":
             logger.info(f"{name} is done: run {record.run_id}")

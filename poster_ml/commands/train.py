@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
 from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.models.freezing import trainable_summary
 from poster_ml.pipeline.evaluate import DecisionRule, EvaluationReport, evaluate_split, fit_decision_rule
-from poster_ml.pipeline.fit import WORKPLACE, TrainedModel, fit_model
+from poster_ml.pipeline.explain import explain_split
+from poster_ml.pipeline.features import WORKPLACE, precompute_frozen_features
+from poster_ml.pipeline.fit import TrainedModel, build_untrained, fit_network, trained_model
 from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.pipeline.report import write_report
-from poster_ml.pipeline.task import Task, resolve_task, run_tags
+from poster_ml.pipeline.task import Task, choose_dataset, resolve_task, run_tags
 from poster_ml.serving.log import log_poster_model
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.tracking.store import connect
 from poster_ml.training import checkpoint
+from poster_ml.training.devices import shared_batches
 from poster_ml.training.fit import OnEpoch
 
 logger = logging.getLogger(__name__)
@@ -56,32 +62,35 @@ class TrainResult:
 
 
 def run_train(
-    *,
-    model: str = "",
-    data: Path | None = None,
-    experiment: Path | None = None,
-    overrides: Sequence[str] = (),
-    resume: str = "",
-    protocol: str = "",
+    config: ExperimentConfig, named: PreparedDataset | None = None, overrides: Sequence[str] = ()
 ) -> TrainResult:
     """Trains one variant and logs everything about it.
 
     Args:
-        model: a variant, as under `experiments/`.
-        data: a prepared dataset; None takes `data/prepared`, or the demo profile where that is missing.
-        experiment: a YAML file instead of the variant's own.
-        overrides: "key=value" each.
-        resume: the id of a run to go on with; its own configuration and data are used.
-        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
+        config: as checked by `preflight.check_training`.
+        named: the dataset; None takes `data/prepared`, or the demo profile where that is missing.
+        overrides: "key=value" each that `config` holds already: the demo profile leaves them as they are.
 
     Returns: the run's id and its validation metrics.
 
-    Raises: ConfigError, DatasetError, WeightsError, TrackingError.
+    Raises: DatasetError, WeightsError, UnknownLayerError, TrackingError.
     """
     connect(write=True)
-    if resume:
-        return train_task(_resume_task(resume, model, protocol), run_id=resume)
-    return train_task(resolve_task(model, data, experiment, overrides, protocol))
+    dataset, profile = choose_dataset(named)
+    return train_task(resolve_task(config, dataset, profile, overrides))
+
+
+def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:
+    """Continues an interrupted run with its own configuration and data; returns what `run_train` returns.
+
+    Args:
+        run_id: of the run.
+        model, protocol: where given, they must be the run's own.
+
+    Raises: TrackingError, DatasetError, ConfigError.
+    """
+    connect(write=True)
+    return train_task(_recorded_task(run_id, model, protocol), run_id=run_id)
 
 
 def train_task(
@@ -92,45 +101,50 @@ def train_task(
     parent_run_id: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> TrainResult:
-    """Runs one task: training, validation, model, report; all of it in one MLflow run.
+    """The whole of a training, in one MLflow run: fit, calibrate, evaluate, explain, log.
 
     Args:
         task: configuration, dataset and profile.
-        run_id: a run to go on with.
+        run_id: a run to continue.
         name: of a new run; default: the variant.
         parent_run_id: the run it is shown under.
         tags: more tags for the run.
 
     Raises: TrackingError where another process trains the run now, which is then left as it is.
     """
-    config, dataset = task.config, PreparedDataset.open(task.data)
-    dataset.verify()
-    started = time.perf_counter()
-    all_tags = run_tags(task, dataset) | dict(tags or {})
-    with ExitStack() as held:
-        if run_id is not None:  # before the run is touched: it may be alive in another process
-            _lock_run(held, run_id)
-        with open_run(
-            name or config.variant, tags=all_tags, run_id=run_id, parent_run_id=parent_run_id
-        ) as run:
-            if run_id is None:
-                _lock_run(held, run.run_id)
-            run.log_config(config)
-            run.log_params({"data": str(task.data)})
-            run.log_dataset(dataset.index, task.data, dataset.fingerprint, "training")
-            checkpoints = checkpoint_folder(run.run_id)
-            candidate = fit_model(config, dataset, folder=checkpoints, on_epoch=_epoch_logger(run))
-            run.set_tags({"precision": candidate.precision})
-            run.fill_epochs(candidate.fit.history)
-            with tempfile.TemporaryDirectory() as temporary:
-                evaluation = finish(run, task, dataset, candidate, Path(temporary))
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    config, dataset, started = task.config, task.dataset, time.perf_counter()
+    run_name, all_tags = name or config.variant, run_tags(task) | dict(tags or {})
+    with (
+        _locked_run(run_id, run_name, all_tags, parent_run_id) as run,
+        TemporaryDirectory() as temporary,
+    ):
+        folder, checkpoints = Path(temporary), checkpoint_folder(run.run_id)
+        _log_task(run, task)
+
+        with shared_batches(config.train.batch_size):
+            untrained = build_untrained(config, dataset)
+            features = precompute_frozen_features(untrained, config)
+            fitted = fit_network(features, config, dataset, folder=checkpoints, on_epoch=_epoch_logger(run))
+        trained = trained_model(untrained, fitted, config)
+        _log_fit(run, trained)
+
+        labels, logits = dataset.labels(trained.validation_indices), trained.validation_logits
+        decision_rule = fit_decision_rule(logits, labels, config.evaluate)
+        result = evaluate_split(dataset, "val", config, decision_rule, {"val": logits}, folder)
+        explained = explain_split(trained.model, dataset, "val", config, decision_rule, logits, folder)
+        evaluation = EvaluationReport("val", result, *explained, folder)
+
+        _log_model(run, task, trained, decision_rule)
+        run.log_results(evaluation.metrics())
+        _draw_curves(folder, config.variant, trained, labels)
+        write_report(folder, run.run_id, evaluation, config, dataset, task.profile)
+        run.log_folder(folder)
     return TrainResult(
         run_id=run.run_id,
         variant=config.variant,
         profile=task.profile,
-        best_epoch=candidate.fit.best_epoch,
-        epochs=len(candidate.fit.history),
+        best_epoch=fitted.best_epoch,
+        epochs=len(fitted.history),
         seconds=time.perf_counter() - started,
         metrics=evaluation.metrics(),
     )
@@ -141,59 +155,65 @@ def checkpoint_folder(run_id: str) -> Path:
     return WORKPLACE / "checkpoints" / run_id
 
 
-def _lock_run(held: ExitStack, run_id: str) -> None:
-    """Takes a run for this process until `held` ends, evaluating and logging included.
+@contextmanager
+def _locked_run(
+    run_id: str | None, name: str, tags: Mapping[str, str], parent_run_id: str | None
+) -> Iterator[RunLogger]:
+    """Opens a run that no other process has until the block ends; its checkpoints go when it ends well.
 
-    Raises: TrackingError where another process has it, or has just finished it.
+    Raises: TrackingError where another process has the run, or has just finished it.
     """
+    with ExitStack() as held:
+        if run_id is not None:  # before the run is touched: it may be alive in another process
+            _lock_run(held, run_id)
+        with open_run(name, tags=tags, run_id=run_id, parent_run_id=parent_run_id) as run:
+            if run_id is None:
+                _lock_run(held, run.run_id)
+            yield run
+        shutil.rmtree(checkpoint_folder(run.run_id), ignore_errors=True)
+
+
+def _lock_run(held: ExitStack, run_id: str) -> None:
     held.enter_context(checkpoint.run_lock(checkpoint_folder(run_id), ".run"))
     if find_run(run_id).status == "FINISHED":
         raise TrackingError(f"run {run_id} was finished by another process just now: nothing to do")
 
 
-def finish(
-    run: RunLogger, task: Task, dataset: PreparedDataset, candidate: TrainedModel, folder: Path
-) -> EvaluationReport:
-    """Judges a trained network on validation and logs curves, evaluation, explanation, model and report."""
-    config = task.config
-    labels = dataset.labels(candidate.validation_indices)
-    decision_rule = fit_decision_rule(candidate.validation_logits, labels, config.evaluate)
-    log_network(run, task, dataset, candidate, decision_rule)
-    majority = max(labels.mean(), 1 - labels.mean())
-    draw_training_curves(
-        folder / "curves" / "accuracy_loss.png",
-        candidate.fit.history,
-        best_epoch=candidate.fit.best_epoch,
-        majority_accuracy=float(majority),
-        title=config.variant,
-    )
-    known = {"val": candidate.validation_logits}
-    evaluation = evaluate_split(candidate.model, dataset, "val", config, decision_rule, folder, known)
-    run.log_results(evaluation.metrics())
-    write_report(folder, run.run_id, evaluation, config, dataset, task.profile)
-    run.log_folder(folder)
-    return evaluation
+def _log_task(run: RunLogger, task: Task) -> None:
+    run.log_config(task.config)
+    run.log_params({"data": str(task.dataset.folder)})
+    run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
 
 
-def log_network(
-    run: RunLogger, task: Task, dataset: PreparedDataset, candidate: TrainedModel, decision_rule: DecisionRule
-) -> None:
-    """Logs the model that is served, and the numbers that go with it."""
-    config = task.config
-    kept = candidate.fit.history[candidate.fit.best_epoch - 1]
+def _epoch_logger(run: RunLogger) -> OnEpoch:
+    def log(epoch: int, metrics: dict[str, float]) -> None:
+        run.log_metrics(metrics, step=epoch)
+
+    return log
+
+
+def _log_fit(run: RunLogger, trained: TrainedModel) -> None:
+    """Logs what the training was, epochs that an earlier process had finished included."""
+    history, best = trained.fit.history, trained.fit.best_epoch
+    run.set_tags({"precision": trained.precision})
+    run.fill_epochs(history)
     run.log_metrics(
         {
-            "best_epoch_accuracy": kept["accuracy"],
-            "best_epoch": candidate.fit.best_epoch,
-            "epochs": len(candidate.fit.history),
-            "temperature": decision_rule.temperature,
-            "threshold": decision_rule.threshold,
-            **trainable_summary(candidate.model),
+            "best_epoch_accuracy": history[best - 1]["accuracy"],
+            "best_epoch": best,
+            "epochs": len(history),
+            **trainable_summary(trained.model),
         }
     )
+
+
+def _log_model(run: RunLogger, task: Task, trained: TrainedModel, decision_rule: DecisionRule) -> None:
+    """Logs the model that is served, and the decision rule that goes with it."""
+    config, dataset = task.config, task.dataset
+    run.log_metrics(asdict(decision_rule))
     logger.info("logging the model")
     log_poster_model(
-        candidate.model,
+        trained.model,
         size=dataset.size,
         fit=dataset.manifest["options"]["fit"],
         threshold=decision_rule.threshold,
@@ -205,14 +225,18 @@ def log_network(
     )
 
 
-def _epoch_logger(run: RunLogger) -> OnEpoch:
-    def log(epoch: int, metrics: dict[str, float]) -> None:
-        run.log_metrics(metrics, step=epoch)
+def _draw_curves(folder: Path, variant: str, trained: TrainedModel, labels: np.ndarray) -> None:
+    """Draws the epochs beside what the larger class of the validation labels (n,) alone would give."""
+    draw_training_curves(
+        folder / "curves" / "accuracy_loss.png",
+        trained.fit.history,
+        best_epoch=trained.fit.best_epoch,
+        majority_accuracy=float(max(labels.mean(), 1 - labels.mean())),
+        title=variant,
+    )
 
-    return log
 
-
-def _resume_task(run_id: str, model: str, protocol: str) -> Task:
+def _recorded_task(run_id: str, model: str, protocol: str) -> Task:
     """Finds the configuration and data that a run was started with; refuses options that contradict it."""
     record = find_run(run_id)
     for option, wanted, tag in (("model", model, "variant"), ("protocol", protocol, "protocol")):
@@ -226,5 +250,6 @@ def _resume_task(run_id: str, model: str, protocol: str) -> Task:
         raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
     if "data" not in record.params:
         raise TrackingError(f"run {run_id} is no training run: give the id of one that `train` started")
-    config = recorded_config(record)
-    return Task(config, recorded_dataset(record).folder, record.tags.get("profile", "full"))
+    config, dataset = recorded_config(record), recorded_dataset(record)
+    dataset.verify()
+    return Task(config, dataset, record.tags.get("profile", "full"))

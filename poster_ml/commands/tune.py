@@ -136,16 +136,17 @@ def run_tune(
     _check_overrides(space, path, overrides)
     # Workers and this process share a GPU: nobody may take all of its memory at once.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    from poster_ml.data.prepared import PreparedDataset
-    from poster_ml.pipeline.task import resolve_task, run_tags
+    from poster_ml.pipeline.preflight import check_training, open_named
+    from poster_ml.pipeline.task import choose_dataset, resolve_task, run_tags
     from poster_ml.pipeline.tune_log import ParentLog, describe_best, find_parent
     from poster_ml.pipeline.tune_objective import TrainingObjective
     from poster_ml.tracking.runs import open_run
     from poster_ml.tracking.store import connect, journal_folder
 
     connect(write=True)
-    task = resolve_task(model, data, None, overrides)
-    dataset = PreparedDataset.open(task.data)
+    experiment = check_training(model, overrides=overrides)
+    dataset, profile = choose_dataset(open_named(data))
+    task = resolve_task(experiment, dataset, profile, overrides)
     if task.profile == "demo":
         space = dataclasses.replace(space, fidelity=DEMO_FIDELITY)
     config = trial_config(task.config, space.fidelity)
@@ -155,7 +156,7 @@ def run_tune(
     shown = mask_passwords(storage)
     spec = StudySpec(name, storage, options.sampler, options.pruner, options.seed, config.train.epochs)
     opened = open_study(spec, _identity(space, config, dataset.fingerprint, options))
-    shared_tags = run_tags(task, dataset)
+    shared_tags = run_tags(task)
     tags = shared_tags | {
         "kind": "study",
         "study": name,
@@ -176,7 +177,7 @@ def run_tune(
             spec=spec,
             space=space,
             objective=TrainingObjective(
-                config, task.data.resolve(), name, shared_tags, run.run_id, keep=keras_tuner
+                config, dataset.folder.resolve(), name, shared_tags, run.run_id, keep=keras_tuner
             ),
             trials=options.trials,
             folder=work_folder(name).resolve(),

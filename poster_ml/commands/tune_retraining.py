@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 import tempfile
@@ -170,9 +171,8 @@ def _train_all(
             if record is None:
                 logger.info(f"{name}: all posters, {task.config.train.epochs} epochs")
                 config = replace(task.config, **{**overrides, "seed": seed})
-                result = train_task(
-                    Task(config, task.data, task.profile), name=name, parent_run_id=parent.run_id
-                )
+                again = dataclasses.replace(task, config=config)
+                result = train_task(again, name=name, parent_run_id=parent.run_id)
                 record = find_run(result.run_id)
                 keras.backend.clear_session()  # a dozen networks in one process would add up
                 gc.collect()

@@ -1,9 +1,9 @@
-"""Judges one trained network on one split: evaluation, explanation, report. Used by train and evaluate."""
+"""How right one network is on one split, and what its logit decides: for train, evaluate and ensemble."""
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import fit_temperature, logit
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.thresholds import choose_threshold
-from poster_ml.explain.activations import dead_channels, default_activation_layers
-from poster_ml.explain.faithfulness import measure_faithfulness
-from poster_ml.explain.posters import write_explanation
-from poster_ml.files import atomic_path
-from poster_ml.pipeline.diagnostics import (
-    Diagnostics,
-    EvaluatedSplit,
-    draw_order,
-    run_diagnostics,
-    with_ends,
-)
+from poster_ml.pipeline.diagnostics import Diagnostics, with_ends
 from poster_ml.training.batches import Samples, predict_logits
 
 logger = logging.getLogger(__name__)
@@ -51,29 +41,8 @@ class DecisionRule:
 
 
 @dataclass(frozen=True)
-class RowsView:
-    """Some rows of a memory map, read one at a time: `view[i]` is `images[rows[i]]`."""
-
-    images: Any
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> np.ndarray:
-        """Returns one poster (H, W, 3) uint8."""
-        return np.asarray(self.images[self.rows[position]])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, H, W, 3)."""
-        return (len(self.rows), *self.images.shape[1:])
-
-
-@dataclass(frozen=True)
 class EvaluationReport:
-    """One split evaluated: its numbers, and the folder that holds its files."""
+    """One split evaluated and explained: its numbers, and the folder that holds its files."""
 
     split: str
     result: EvaluationResult
@@ -106,44 +75,54 @@ def fit_decision_rule(logits: np.ndarray, labels: np.ndarray, settings: Evaluate
     return DecisionRule(temperature, threshold)
 
 
-def evaluate_split(
+def score_splits(
     model: Any,
     dataset: PreparedDataset,
-    split: str,
+    splits: Sequence[str],
     config: ExperimentConfig,
-    decision_rule: DecisionRule,
-    folder: Path,
-    known_logits: dict[str, np.ndarray] | None = None,
-    *,
-    complete: bool = False,
-) -> EvaluationReport:
-    """Evaluates and explains a network on one split.
+    known: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Returns split -> (n,) float64 logits of a network.
 
     Args:
         model: the whole network in float32.
         dataset: where the posters are.
+        splits: of train, val and test.
+        config: its limit and seed say which posters are used.
+        known: logits already computed by this very model on the same posters: not computed again.
+    """
+    logits = dict(known)
+    for split in splits:
+        if split not in logits:
+            rows = dataset.indices(split, config.max_samples, config.seed)
+            logger.info(f"scoring {len(rows)} posters of {split}")
+            logits[split] = predict_logits(model, Samples(dataset.images, rows, dataset.labels(rows)))
+    return logits
+
+
+def evaluate_split(
+    dataset: PreparedDataset,
+    split: str,
+    config: ExperimentConfig,
+    decision_rule: DecisionRule,
+    logits: Mapping[str, np.ndarray],
+    folder: Path,
+) -> EvaluationResult:
+    """Measures how right a network is on one split.
+
+    Args:
+        dataset: where the posters are.
         split: train, val or test.
-        config: the experiment; its limit, seed, evaluate and explain sections are used.
+        config: the experiment; its limit, seed and evaluate section are used.
         decision_rule: temperature and threshold, from validation.
-        folder: gets `evaluation/<split>/` and `explain/<split>/`.
-        known_logits: split -> (n,) logits already computed by this very model on the same rows.
-        complete: False, after training, leaves out what takes minutes, see `run_diagnostics`.
+        logits: of `split` and of val, as from `score_splits`.
+        folder: gets `evaluation/<split>/`.
 
     Returns: the numbers and where the files lie.
     """
-    known = known_logits or {}
+    logger.info(f"evaluating {split}")
     rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
-
-    def logits_of(name: str) -> np.ndarray:
-        if name not in known:
-            logger.info(f"scoring {len(rows[name])} posters of {name}")
-            known[name] = predict_logits(model, _samples(dataset, rows[name]))
-        return known[name]
-
-    logits = logits_of(split)
-    probabilities = expit(logits / decision_rule.temperature)
-    posters = posters_table(dataset, rows[split])
-    other = None if split == "val" else expit(logits_of("val") / decision_rule.temperature)
+    other = None if split == "val" else expit(logits["val"] / decision_rule.temperature)
     references = References(
         train=dataset.index.iloc[rows["train"]],
         validation=None if other is None else dataset.index.iloc[rows["val"]],
@@ -152,36 +131,17 @@ def evaluate_split(
         train_indices=rows["train"],
         rows=rows[split],
     )
-    logger.info(f"evaluating {split}")
-    result = write_evaluation(
+    return write_evaluation(
         folder / "evaluation" / split,
-        posters,
-        probabilities,
+        posters_table(dataset, rows[split]),
+        expit(logits[split] / decision_rule.temperature),
         threshold=decision_rule.threshold,
         repeats=config.evaluate.bootstrap,
         confidence=config.evaluate.confidence,
         seed=config.seed,
         references=references,
-        logits=logits,
+        logits=logits[split],
     )
-    logger.info(f"explaining {split}")
-    place = folder / "explain" / split
-    images = RowsView(dataset.images, rows[split])
-    order = draw_order(posters, dataset.fingerprint)
-    faithfulness = explain_split(model, images, posters, probabilities, decision_rule, config, order, place)
-    logger.info(f"testing shortcuts and claims on {split}")
-    evaluated = EvaluatedSplit(
-        model=model,
-        predict=lambda pictures: score_images(model, pictures, decision_rule),
-        threshold=decision_rule.threshold,
-        dataset=dataset,
-        rows=rows[split],
-        posters=posters,
-        probabilities=probabilities,
-        order=order,
-    )
-    diagnostics = run_diagnostics(evaluated, config, place, complete=complete)
-    return EvaluationReport(split, result, faithfulness, diagnostics, folder)
 
 
 def score_images(model: Any, images: np.ndarray, decision_rule: DecisionRule) -> np.ndarray:
@@ -195,67 +155,3 @@ def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:
     posters = dataset.index.iloc[rows].reset_index(drop=True)
     brightness = np.array([dataset.images[row].mean() / 255.0 for row in rows])
     return posters.assign(brightness=brightness)
-
-
-def explain_split(
-    model: Any,
-    images: RowsView,
-    posters: pd.DataFrame,
-    probabilities: np.ndarray,
-    decision_rule: DecisionRule,
-    config: ExperimentConfig,
-    order: np.ndarray,
-    folder: Path,
-) -> dict[str, Any] | None:
-    """Writes the sheets, the activation grids and, where asked for, how faithful the maps are.
-
-    Args:
-        model: the whole network.
-        images: the posters of the split (n, H, W, 3) uint8.
-        posters: their index rows.
-        probabilities: (n,) of Fresh.
-        decision_rule: its threshold decides what is an error, and for which class a map speaks.
-        config: its explain section, seed and confidence are used.
-        order: (n,) of `draw_order`: faithfulness is measured on the first ones.
-        folder: `explain/<split>`; created.
-
-    Returns: the faithfulness measures, or None where none were asked for.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    titles = [None if pd.isna(title) else str(title) for title in posters["title"]]
-    labels = posters["label"].to_numpy()
-    method, layer = config.explain.method, config.explain.layer
-    write_explanation(
-        model,
-        images,  # type: ignore[arg-type]
-        labels,
-        probabilities,
-        titles,
-        folder,
-        threshold=decision_rule.threshold,
-        method=method,
-        layer_name=layer,
-    )
-    count = min(config.explain.faithfulness_posters, len(images))
-    if count == 0:
-        return None
-    sample = np.stack([images[row] for row in np.sort(order[:count])])
-    measured = measure_faithfulness(
-        model,
-        sample,
-        threshold=decision_rule.uncalibrated_threshold(),
-        method=method,
-        layer_name=layer,
-        confidence=config.evaluate.confidence,
-        seed=config.seed,
-    )
-    measured["dead_channels"] = {
-        name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)
-    }
-    with atomic_path(folder / "faithfulness.json") as temporary:
-        temporary.write_text(json.dumps(measured, indent=1))
-    return measured
-
-
-def _samples(dataset: PreparedDataset, rows: np.ndarray) -> Samples:
-    return Samples(dataset.images, rows, dataset.labels(rows))

@@ -15,7 +15,7 @@ from poster_ml.errors import ExplanationError
 from poster_ml.explain.boxes import Detector, box_features, face_detector, find_cached, text_detector
 from poster_ml.explain.pointing import Box
 from poster_ml.files import atomic_path
-from poster_ml.pipeline.fit import feature_cache_folder
+from poster_ml.pipeline.features import feature_cache_folder
 
 REGIONS = "regions.csv"
 DRAWN_KINDS = {"title": "title", "figure": "figures"}

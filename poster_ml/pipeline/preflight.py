@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poster_ml.config import ExperimentConfig, experiment_path, load_experiment
 from poster_ml.errors import ConfigError, WeightsError
 
+if TYPE_CHECKING:
+    from poster_ml.data.reading import PreparedDataset
+
 
 def check_training(
     model: str,
-    data: Path | None,
     experiment: Path | None = None,
     overrides: Sequence[str] = (),
     protocol: str = "",
 ) -> ExperimentConfig:
-    """Reads the configuration and looks whether what it names is there.
+    """Reads the configuration of a training and looks whether the weights that it names are there.
 
     Args:
-        model, data, experiment, overrides, protocol: as for `profile.resolve_task`.
+        model: a variant; may be empty where `experiment` is given.
+        experiment: a YAML file instead of the variant's own.
+        overrides: "key=value" each.
+        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
 
     Returns: the configuration, before any change of the demo profile.
 
-    Raises: ConfigError, DatasetError, WeightsError.
+    Raises: ConfigError, WeightsError.
     """
     if not model and experiment is None:
         raise ConfigError(["no model was named: give --model NAME or --experiment FILE"])
@@ -40,11 +46,16 @@ def check_training(
                 "them"
             ]
         )
-    if data is not None:
-        from poster_ml.data.reading import PreparedDataset
-
-        PreparedDataset.open(data)
     weights = config.model.weights
     if weights not in ("imagenet", "none") and not Path(weights).is_file():
         raise WeightsError(f"no weights file {weights}: give 'imagenet', 'none' or an existing file")
     return config
+
+
+def open_named(data: Path | None) -> PreparedDataset | None:
+    """Opens the dataset that was named; None where none was. Raises: DatasetError."""
+    if data is None:
+        return None
+    from poster_ml.data.reading import PreparedDataset  # tables take a second to import
+
+    return PreparedDataset.open(data)

@@ -19,8 +19,7 @@ from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.family import Family
 from poster_ml.models.weights import build_weighted_backbone
 from poster_ml.pipeline.dataset_run import find_dataset_run
-from poster_ml.pipeline.fit import WORKPLACE
-from poster_ml.pipeline.preflight import check_training
+from poster_ml.pipeline.features import WORKPLACE
 from poster_ml.synthetic.writing import write_posters
 
 logger = logging.getLogger(__name__)
@@ -34,48 +33,64 @@ DEMO_SEED = 42
 
 @dataclass(frozen=True)
 class Task:
-    """A configuration, the prepared dataset it is trained on, and the profile: `full` or `demo`."""
+    """What is trained on what.
+
+    Args:
+        config: the experiment, resolved.
+        dataset: opened once and verified.
+        profile: `full` or `demo`.
+    """
 
     config: ExperimentConfig
-    data: Path
+    dataset: PreparedDataset
     profile: str
 
 
 def resolve_task(
-    model: str,
-    data: Path | None,
-    experiment: Path | None = None,
-    overrides: Sequence[str] = (),
-    protocol: str = "",
+    config: ExperimentConfig, dataset: PreparedDataset, profile: str, overrides: Sequence[str] = ()
 ) -> Task:
-    """Decides what is trained on what, and says so where it is the demo.
+    """Decides what is trained on what: adapts the experiment where the profile is the demo's.
 
     Args:
-        model: a variant; may be empty where `experiment` is given.
-        data: a prepared dataset; None takes `data/prepared`, and the demo profile where that is missing.
-        experiment: a YAML file instead of the variant's own.
+        config: as checked by `preflight.check_training`.
+        dataset: as of `choose_dataset`.
+        profile: as of `choose_dataset`.
         overrides: "key=value" each; in the demo profile they win over the demo's settings.
-        protocol: which of the variant's two files, `sound` (also where empty) or `study`.
-
-    Raises: ConfigError, DatasetError.
     """
-    config = check_training(model, data, experiment, overrides, protocol)
-    profile, folder = resolve_data(data)
-    dataset = PreparedDataset.open(folder)
     if profile == "demo":
-        explicit = {override.partition("=")[0].strip() for override in overrides}
-        config = demo_config(config, explicit)
+        config = demo_config(config, {override.partition("=")[0].strip() for override in overrides})
     split = dataset.manifest["options"]["split"]
     if config.protocol == "study" and split != "study":
         logger.warning(
             f"the study protocol on a {split!r} split: for the study's own, prepare with --split study"
         )
-    return Task(config, folder, profile)
+    return Task(config, dataset, profile)
 
 
-def run_tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
+def choose_dataset(named: PreparedDataset | None) -> tuple[PreparedDataset, str]:
+    """Returns the dataset to train on, every byte of it verified, and the profile: `full` or `demo`.
+
+    Args:
+        named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing, which is
+            made where it is missing, too.
+
+    Raises: DatasetError where the dataset was changed after it was written.
+    """
+    if named is None and (DEFAULT_DATA / "manifest.json").is_file():
+        named = PreparedDataset.open(DEFAULT_DATA)
+    if named is not None:
+        named.verify()
+        return named, "full"
+    logger.warning(
+        f"demo profile: no dataset was named and {DEFAULT_DATA} does not exist, so this runs on "
+        f"{DEMO_POSTERS} synthetic posters of {DEMO_SIZE}x{DEMO_SIZE} pixels, for few epochs"
+    )
+    return demo_dataset(WORKPLACE / "demo"), "demo"
+
+
+def run_tags(task: Task) -> dict[str, str]:
     """Returns the tags that every run on a dataset carries, trained, searched or averaged."""
-    config = task.config
+    config, dataset = task.config, task.dataset
     return {
         "variant": config.variant,
         "family": config.model.family,
@@ -90,37 +105,22 @@ def run_tags(task: Task, dataset: PreparedDataset) -> dict[str, str]:
     }
 
 
-def resolve_data(data: Path | None) -> tuple[str, Path]:
-    """Returns (profile, prepared dataset); makes the demo's dataset where it is needed and missing.
-
-    Raises: DatasetError where a named dataset is not there.
-    """
-    if data is not None:
-        return "full", PreparedDataset.open(data).folder
-    if (DEFAULT_DATA / "manifest.json").is_file():
-        return "full", DEFAULT_DATA
-    logger.warning(
-        f"demo profile: no dataset was named and {DEFAULT_DATA} does not exist, so this runs on "
-        f"{DEMO_POSTERS} synthetic posters of {DEMO_SIZE}x{DEMO_SIZE} pixels, for few epochs"
-    )
-    return "demo", demo_dataset(WORKPLACE / "demo")
-
-
-def demo_dataset(folder: Path) -> Path:
-    """Makes the demo's synthetic posters and their prepared dataset, once; returns the dataset's folder."""
+def demo_dataset(folder: Path) -> PreparedDataset:
+    """Makes the demo's synthetic posters and their prepared dataset, once; returns the dataset, verified."""
     prepared = folder / "prepared"
     if (prepared / "manifest.json").is_file():
-        return prepared
+        dataset = PreparedDataset.open(prepared)
+        dataset.verify()
+        return dataset
     synthetic = folder / "synthetic"
     logger.info(f"drawing {DEMO_POSTERS} synthetic posters")
     write_posters(synthetic, count=DEMO_POSTERS, seed=DEMO_SEED, bayes_accuracy=DEMO_ACCURACY)
     table = read_table(synthetic / "movies.csv")
     movies, unmatched = match_images(table.movies, synthetic / "posters")
-    prepare(
+    return prepare(
         movies, unmatched, prepared, size=DEMO_SIZE, fit="squash", split="grouped", seed=DEMO_SEED,
         source={"table": "synthetic", "bayes_accuracy": DEMO_ACCURACY},
     )  # fmt: skip
-    return prepared
 
 
 def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfig:

@@ -40,7 +40,7 @@ TINY = {
 
 def trained(data, **changes) -> str:
     config = replace(ExperimentConfig(), **{**TINY, **changes})
-    return train_task(Task(config, data, "full")).run_id
+    return train_task(Task(config, PreparedDataset.open(data), "full")).run_id
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import pytest
 
 from poster_ml.commands import suite_table
 from poster_ml.commands import train as train_module
-from poster_ml.commands.suite import VARIANTS, overrides_of, run_suite
+from poster_ml.commands.suite import VARIANTS, _tasks, overrides_of, run_suite
 from poster_ml.commands.suite_table import build_table
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, OutputError
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 
@@ -29,6 +30,17 @@ def test_an_override_for_one_variant_reaches_that_one_only_and_wins() -> None:
     assert overrides_of("vgg16", ["explain.layer=a:b"], VARIANTS) == ["explain.layer=a:b"]
     with pytest.raises(ConfigError, match=r"unknown variant 'vgg61'.*did you mean 'vgg16'"):
         overrides_of("vgg16", ["vgg61:train.epochs=1"], VARIANTS)
+
+
+def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[Path] = []
+    monkeypatch.setattr(PreparedDataset, "verify", lambda dataset: verified.append(dataset.folder))
+    tasks = _tasks(tiny_dataset, "sound", ["basic_cnn", "regularized_cnn"], [], seeds=2)
+    assert [task.config.variant for task in tasks] == ["basic_cnn"] * 2 + ["regularized_cnn"] * 2
+    assert len({id(task.dataset) for task in tasks}) == 1
+    assert verified == [tiny_dataset]
 
 
 def record(name: str, family: str, weights: str, auc: float, seed: int) -> RunRecord:

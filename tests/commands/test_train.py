@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
+from collections import Counter
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
+from poster_ml import cli
 from poster_ml.commands import train as train_module
 from poster_ml.commands.compare import run_compare
 from poster_ml.commands.evaluate import run_evaluate
-from poster_ml.commands.train import run_train, train_task
+from poster_ml.commands.train import resume_train, run_train, train_task
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError, RegistryError, TrackingError, UnknownLayerError
-from poster_ml.pipeline.evaluate import RowsView
+from poster_ml.pipeline import preflight
+from poster_ml.pipeline.explain import RowsView
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
@@ -46,7 +50,7 @@ def tiny(**changes) -> ExperimentConfig:
 
 @pytest.fixture
 def task(tiny_dataset, mlflow_place):
-    return Task(tiny(), tiny_dataset, "full")
+    return Task(tiny(), PreparedDataset.open(tiny_dataset), "full")
 
 
 def artifacts(run_id, path=""):
@@ -66,7 +70,7 @@ def test_a_run_logs_everything_that_the_interface_names(task):
     assert {key: tags[key] for key in ("variant", "protocol", "profile", "weights", "backend")} == {
         "variant": "basic_cnn", "protocol": "sound", "profile": "full", "weights": "none", "backend": "tensorflow",
     }  # fmt: skip
-    assert tags["dataset.fingerprint"] == PreparedDataset.open(task.data).fingerprint
+    assert tags["dataset.fingerprint"] == task.dataset.fingerprint
     assert tags["precision"] in ("float32", "mixed_bfloat16")
     assert len(tags["git_commit"]) >= 7
     assert run.data.params["model.filters"] == "4,8"
@@ -107,6 +111,51 @@ def test_a_run_logs_everything_that_the_interface_names(task):
     np.testing.assert_allclose(again, known, atol=1e-5)
     assert settings.variant == "basic_cnn"
     assert recorded_config(record) == task.config
+
+
+def test_a_training_is_one_function_of_one_screen():
+    lines = inspect.getsource(train_task).splitlines()
+    assert len(lines) <= 60
+    steps = (
+        "_locked_run", "build_untrained", "precompute_frozen_features", "fit_network", "fit_decision_rule",
+        "evaluate_split", "explain_split", "_log_model", "write_report",
+    )  # fmt: skip
+    found = [next(number for number, line in enumerate(lines) if f"{step}(" in line) for step in steps]
+    assert found == sorted(found)
+
+
+def test_a_command_opens_and_verifies_its_dataset_once_and_reaches_the_model_in_six_hops(
+    tiny_dataset, mlflow_place, monkeypatch
+):
+    calls: Counter[str] = Counter()
+    hops: list[str] = []
+
+    def counted(name, real):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return real(*arguments, **options)
+
+        return call
+
+    real_log = train_module.log_poster_model
+
+    def log_model(*arguments, **options):
+        frames = inspect.stack()[1:]
+        names = [frame.function for frame in frames if "poster_ml" in frame.filename]
+        hops.extend(reversed(names[: names.index("train") + 1]))
+        return real_log(*arguments, **options)
+
+    open_dataset = staticmethod(counted("dataset opened", PreparedDataset.open))
+    monkeypatch.setattr(PreparedDataset, "open", open_dataset)
+    monkeypatch.setattr(PreparedDataset, "verify", counted("dataset verified", PreparedDataset.verify))
+    real_load = counted("configuration validated", preflight.load_experiment)
+    monkeypatch.setattr(preflight, "load_experiment", real_load)
+    monkeypatch.setattr(train_module, "log_poster_model", log_model)
+    settings = "model.filters=[4];model.dense=[4];train.epochs=1;evaluate.bootstrap=100"
+    settings += ";explain.faithfulness_posters=0;explain.shortcut_posters=0"
+    assert cli.run(["train", "--model", "basic_cnn", "--data", str(tiny_dataset), "--set", settings]) == 0
+    assert calls == {"configuration validated": 1, "dataset opened": 1, "dataset verified": 1}
+    assert hops == ["train", "run_train", "train_task", "_log_model"]
 
 
 def test_what_the_kept_network_is_evaluated_by_is_the_last_word(mlflow_place):
@@ -179,7 +228,7 @@ def test_evaluating_validation_gives_the_numbers_of_train(task):
 def test_another_dataset_is_used_only_when_named_and_gets_a_run_of_its_own(task, tiny_dataset, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
-    run_id = train_task(Task(task.config, copy, "full")).run_id
+    run_id = train_task(Task(task.config, PreparedDataset.open(copy), "full")).run_id
     shutil.rmtree(copy)
     changed_copy(tiny_dataset, copy)
     with pytest.raises(DatasetError, match="has changed since run"):
@@ -199,18 +248,19 @@ def test_a_dataset_whose_pixels_were_changed_is_refused(task, tiny_dataset, tmp_
     images[3] = 0
     images.flush()
     with pytest.raises(DatasetError, match=r"is not what was written"):
-        train_task(Task(task.config, copy, "full"))
+        run_train(task.config, PreparedDataset.open(copy))
+    assert search_runs() == []
 
 
 def test_a_layer_to_explain_that_is_not_there_is_refused_before_the_first_epoch(task):
     with pytest.raises(UnknownLayerError, match="no layer 'nowhere' with 4-D output"):
-        train_task(Task(tiny(**{"explain.layer": "nowhere"}), task.data, "full"))
+        train_task(Task(tiny(**{"explain.layer": "nowhere"}), task.dataset, "full"))
     (run,) = search_runs()
     assert "val_auc" not in run.metrics
 
 
 def test_a_run_on_some_of_the_posters_is_not_registered(task):
-    train_task(Task(tiny(max_samples=100), task.data, "full"))
+    train_task(Task(tiny(max_samples=100), task.dataset, "full"))
     with pytest.raises(RegistryError, match="were limited to some of its posters"):
         register_best("cnn")
     whole = train_task(task)
@@ -234,7 +284,7 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, 
             train_task(task)
     (stopped,) = search_runs("attributes.status = 'KILLED'")
     assert stopped.run_id != whole.run_id
-    resumed = run_train(resume=stopped.run_id)
+    resumed = resume_train(stopped.run_id)
     assert resumed.run_id == stopped.run_id
     assert resumed.metrics == pytest.approx(whole.metrics, nan_ok=True)
     client = mlflow.MlflowClient()
@@ -246,13 +296,13 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, 
         ]
         assert sorted(histories[0]) == sorted(histories[1])
     with pytest.raises(TrackingError, match="is finished: nothing to resume"):
-        run_train(resume=resumed.run_id)
+        resume_train(resumed.run_id)
 
 
 def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
     """While it trains, while it is evaluated, and just after its end: refused before the run is touched."""
-    real_finish = train_module.finish
-    seen = []
+    real_evaluate = train_module.evaluate_split
+    alive, seen = [], []
 
     def try_to_take(run):
         before = find_run(run.run_id)
@@ -262,14 +312,15 @@ def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
         seen.append(run.run_id)
 
     def log_epoch(run):
+        alive.append(run)
         return lambda epoch, metrics: try_to_take(run) if epoch == 2 else None
 
-    def evaluate_late(run, *arguments):
-        try_to_take(run)
-        return real_finish(run, *arguments)
+    def evaluate_late(*arguments):
+        try_to_take(*alive)
+        return real_evaluate(*arguments)
 
     monkeypatch.setattr(train_module, "_epoch_logger", log_epoch)
-    monkeypatch.setattr(train_module, "finish", evaluate_late)
+    monkeypatch.setattr(train_module, "evaluate_split", evaluate_late)
     result = train_task(task)
     assert seen == [result.run_id] * 2
     with pytest.raises(TrackingError, match="was finished by another process just now: nothing to do"):
@@ -280,16 +331,16 @@ def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
 
 
 def test_a_run_that_ends_well_keeps_no_error_of_an_earlier_attempt(task, monkeypatch):
-    def fail(run, *arguments):
+    def fail(*arguments):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "finish", fail)
+        patch.setattr(train_module, "evaluate_split", fail)
         with pytest.raises(OSError, match="disk full"):
             train_task(task)
     (failed,) = search_runs("attributes.status = 'FAILED'")
     assert failed.tags["error"] == "OSError: disk full"
-    run_train(resume=failed.run_id)
+    resume_train(failed.run_id)
     assert find_run(failed.run_id).status == "FINISHED"
     assert "error" not in find_run(failed.run_id).tags
 
@@ -298,7 +349,7 @@ def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
     def fail(*arguments, **options):
         raise ValueError("no luck")
 
-    monkeypatch.setattr(train_module, "fit_model", fail)
+    monkeypatch.setattr(train_module, "fit_network", fail)
     with pytest.raises(ValueError, match="no luck"):
         train_task(task)
     (failed,) = search_runs()
@@ -307,14 +358,14 @@ def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
 
 
 def test_runs_are_compared_on_the_posters_that_both_scored(task):
-    runs = [train_task(Task(tiny(seed=seed), task.data, "full")).run_id for seed in (1, 2)]
-    comparison = run_compare(runs, split="val", out=task.data.parent / "comparison")
+    runs = [train_task(Task(tiny(seed=seed), task.dataset, "full")).run_id for seed in (1, 2)]
+    comparison = run_compare(runs, split="val", out=task.dataset.folder.parent / "comparison")
     table = comparison.by_run
-    assert table.posters == len(PreparedDataset.open(task.data).indices("val"))
+    assert table.posters == len(task.dataset.indices("val"))
     assert comparison.by_setting is not None
     assert [one.runs for one in comparison.by_setting.settings] == [2]
     assert comparison.by_setting.pairs == []
-    assert (task.data.parent / "comparison" / "pairs.png").is_file()
+    assert (task.dataset.folder.parent / "comparison" / "pairs.png").is_file()
     with pytest.raises(TrackingError, match=r"has no predictions of test: call `poster-ml evaluate --run"):
         run_compare(runs, split="test")
 

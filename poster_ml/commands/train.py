@@ -71,7 +71,7 @@ def run_train(
         data: a prepared dataset; None takes `data/prepared`, or the demo profile where that is missing.
         experiment: a YAML file instead of the variant's own.
         overrides: "key=value" each.
-        resume: the id of a run to go on with; its own configuration and data are used.
+        resume: the id of a run to continue; its own configuration and data are used.
         protocol: which of the variant's two files, `sound` (also where empty) or `study`.
 
     Returns: the run's id and its validation metrics.
@@ -96,7 +96,7 @@ def train_task(
 
     Args:
         task: configuration, dataset and profile.
-        run_id: a run to go on with.
+        run_id: a run to continue.
         name: of a new run; default: the variant.
         parent_run_id: the run it is shown under.
         tags: more tags for the run.
@@ -154,7 +154,7 @@ def _lock_run(held: ExitStack, run_id: str) -> None:
 def finish(
     run: RunLogger, task: Task, dataset: PreparedDataset, candidate: TrainedModel, folder: Path
 ) -> EvaluationReport:
-    """Judges a trained network on validation and logs curves, evaluation, explanation, model and report."""
+    """Evaluates a trained network on validation; logs curves, evaluation, explanation, model and report."""
     config = task.config
     labels = dataset.labels(candidate.validation_indices)
     decision_rule = fit_decision_rule(candidate.validation_logits, labels, config.evaluate)

@@ -1,4 +1,4 @@
-"""Judges one trained network on one split: evaluation, explanation, report. Used by train and evaluate."""
+"""Evaluates one trained network on one split: evaluation, explanation, report. Used by train and evaluate."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ WORKPLACE = Path(".poster-ml")  # caches and checkpoints, in the current folder
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network and how it came to be.
+    """A trained network and how it was made.
 
     Args:
         model: the whole network in float32, from uint8 posters to one logit, with the kept epoch's weights.
@@ -71,7 +71,7 @@ def fit_model(
     Args:
         config: the experiment.
         dataset: posters with splits; `train` is learned from, `val` selects the epoch.
-        folder: for checkpoints; training goes on from what it holds for the same configuration.
+        folder: for checkpoints; training continues from what it holds for the same configuration.
         cache_folder: of frozen features; default: `feature_cache_folder()`.
         on_epoch: called after every new epoch with its number (from 1) and its metrics.
 
@@ -247,7 +247,7 @@ class _Augmenter(keras.Model):
         self.steps = [layer for layer in network.layers if isinstance(layer, RandomPosterLayer)]
 
     def call(self, posters: Any) -> Any:
-        """Returns changed posters, (B, H, W, 3) uint8 like those that came."""
+        """Returns changed posters, (B, H, W, 3) uint8 like those received."""
         for layer in self.steps:
             posters = layer(posters, training=True)
         return keras.ops.cast(keras.ops.clip(keras.ops.round(posters), 0, 255), "uint8")

@@ -19,7 +19,7 @@ def check_training(
     """Reads the configuration and looks whether what it names is there.
 
     Args:
-        model, data, experiment, overrides, protocol: as for `profile.resolve_task`.
+        model, data, experiment, overrides, protocol: as for `pipeline.task.resolve_task`.
 
     Returns: the configuration, before any change of the demo profile.
 

@@ -348,7 +348,7 @@ def _find(folder: Path, name: str, fault: str, advice: str = "") -> Path:
 
 
 def experiments_folder() -> Path:
-    """Returns the folder with the experiments: ./experiments, or the one that came with the package.
+    """Returns the folder with the experiments: ./experiments, or the one delivered with the package.
 
     Raises: ConfigError where neither exists.
     """

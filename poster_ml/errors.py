@@ -1,4 +1,4 @@
-"""The exception tree: everything a user can do wrong, told in one line.
+"""The exception tree: everything a user can do wrong, said in one line.
 
 PosterMLError                 the user's mistake: exit code 2, no traceback
 ├── ConfigError               a YAML file or a --set override does not fit
@@ -16,7 +16,7 @@ PosterMLError                 the user's mistake: exit code 2, no traceback
 ├── TuningError               a search space or study that cannot be used
 └── RequestError              one image of a request to the service cannot be scored
 
-A message says what came, what is allowed and what to do, on one line.
+A message says what was received, what is allowed and how to fix it, on one line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 
 
 class PosterMLError(Exception):
-    """Base of all mistakes that the user can mend; the command line turns it into exit code 2."""
+    """Base of all mistakes that the user can fix; the command line turns it into exit code 2."""
 
 
 class ConfigError(PosterMLError):
@@ -102,7 +102,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Says which allowed name was probably meant.
 
     Args:
-        name: what came.
+        name: what was received.
         allowed: the right names.
 
     Returns: " (did you mean 'x'?)", or an empty string where nothing is near or the name is right.

@@ -13,7 +13,7 @@ class RandomPosterLayer(keras.layers.Layer):
     Not Keras' own (tried in 3.15, 0..255): `RandomBrightness` adds within uint8 and so wraps dark pixels
     to bright ones, `RandomContrast` moves each channel about a mean of its own, `RandomSaturation` multiplies
     beyond full saturation and leaves 0..255 (down to -400), `RandomErasing` fills with noise instead of the
-    poster's mean; all of them act outside training too, unless told not to.
+    poster's mean; all of them act outside training too, unless asked not to.
 
     Computes in float32 under every precision policy: 8 bits of mantissa would round the pixels. Set
     `seed_generator.state` to repeat a sequence of draws.
@@ -44,7 +44,7 @@ class RandomPosterLayer(keras.layers.Layer):
         return keras.ops.reshape(self.draw(images, 1, low, high), (-1, 1, 1, 1))
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Returns (B, H, W, C) float32: changed while training, as they came otherwise."""
+        """Returns (B, H, W, C) float32: changed while training, unchanged otherwise."""
         images = keras.ops.cast(images, "float32")
         return self.transform(images) if training else images
 

@@ -1,4 +1,4 @@
-"""The command line: parse, call one workflow, turn a PosterMLError into exit code 2. No ML here."""
+"""The command line: parse, call one command's recipe, turn a PosterMLError into exit code 2. No ML here."""
 
 from __future__ import annotations
 

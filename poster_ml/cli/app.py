@@ -116,7 +116,7 @@ def _mistake(error: Exception) -> str:
     """Returns in one line what the user can put right; empty for a bug of ours."""
     if isinstance(error, PosterMLError | UsageError) or is_about_path(error) or is_odd_name(error):
         return one_line(error)
-    if "mlflow" not in sys.modules:  # who never came to a store need not wait for it
+    if "mlflow" not in sys.modules:  # who never reached a store need not wait for it
         return ""
     from poster_ml.tracking.store import describe_outage, is_outage
 

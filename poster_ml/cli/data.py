@@ -65,7 +65,7 @@ def download(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try known failures again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download posters by URL; goes on where it was stopped.
+    """Download posters by URL; continues where it was stopped.
 
     Example: poster-ml download movies.csv --out data/posters --workers 16
     """

@@ -34,7 +34,7 @@ def register(
 @app.command()
 def promote(
     family: Family = "vgg16",
-    roll_back: Annotated[bool, typer.Option("--roll-back", help="Bring the champion before back.")] = False,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Restore the previous champion.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the challenger champion when a paired test on the test posters says that it is better.
@@ -78,7 +78,7 @@ def cache(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine can do, and what to mend.
+    """What this machine can do, and what to fix.
 
     Example: poster-ml doctor
     """

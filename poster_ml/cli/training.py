@@ -34,7 +34,7 @@ def train(
     weights: Weights = "",
     epochs: Epochs = 0,
     limit: Limit = 0,
-    resume: Annotated[str, typer.Option(help="Id of a run to go on with.")] = "",
+    resume: Annotated[str, typer.Option(help="Id of a run to continue.")] = "",
     precision: Annotated[str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16.")] = "",
     protocol: Annotated[
         str, typer.Option(help="sound (default) or study: which of the variant's files.")
@@ -109,14 +109,14 @@ def suite(
 @app.command()
 def tune(
     model: Annotated[str, typer.Option(help="Variant with a search space under experiments/tune/.")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials that the study shall have in all.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, help="Trials that the study should have in total.")] = 20,
     data: Data = None,
     engine: Annotated[Literal["optuna", "keras-tuner"], typer.Option(help="Search engine.")] = "optuna",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
     storage: Annotated[
         str, typer.Option(help="Storage URL; default: a journal beside the MLflow store.")
     ] = "",
-    study: Annotated[str, typer.Option(help="Study name; the same name goes on.")] = "",
+    study: Annotated[str, typer.Option(help="Study name; the same name continues that study.")] = "",
     timeout: Annotated[float, typer.Option(min=0, help="Minutes; 0: no limit.")] = 0,
     sampler: Annotated[str, typer.Option(help="tpe, random or qmc (Optuna).")] = "tpe",
     pruner: Annotated[

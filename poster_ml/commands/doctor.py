@@ -1,4 +1,4 @@
-"""`poster-ml doctor`: what this machine can do, and what to mend."""
+"""`poster-ml doctor`: what this machine can do, and what to fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "mlflow", "optuna", "keras-tu
 
 @dataclass(frozen=True)
 class DoctorResult:
-    """Facts by name, and what to mend."""
+    """Facts by name, and what to fix."""
 
     facts: dict[str, str]
     advice: list[str]
@@ -27,8 +27,8 @@ class DoctorResult:
     def text(self) -> str:
         """Returns one fact per line, then the advice."""
         lines = [f"{name:<18}{value}" for name, value in self.facts.items()]
-        mend = [f"to mend: {line}" for line in self.advice] or ["nothing to mend"]
-        return "\n".join([*lines, "", *mend])
+        remedies = [f"to fix: {line}" for line in self.advice] or ["nothing to fix"]
+        return "\n".join([*lines, "", *remedies])
 
 
 def run_doctor() -> DoctorResult:

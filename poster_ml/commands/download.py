@@ -25,7 +25,7 @@ def run_download(  # noqa: PLR0913 - one argument per option of the command
     score_threshold: float | None = None,
     retry_failed: bool = False,
 ) -> DownloadReport:
-    """Downloads the poster of every movie that preprocessing could use; goes on where it was stopped.
+    """Downloads the poster of every movie that preprocessing could use; continues where it was stopped.
 
     Args:
         table: the movies, see `tables.read_table`; it needs a column with the posters' URLs.

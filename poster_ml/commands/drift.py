@@ -30,7 +30,7 @@ _COLUMNS = ("time", "model", "poster", *STATISTICS, "width", "height", "file_byt
 
 @dataclass(frozen=True)
 class DriftResult:
-    """What was compared and what came of it.
+    """What was compared and the result.
 
     log_rows: entries in the period. posters: different ones that were scored, each taken once. repeated: rows
     of a poster that the period had before. failed: rows that could not be scored. broken_lines: of the whole
@@ -233,7 +233,7 @@ def _verdict(found: Sequence[FeatureDrift]) -> str:
     drifted = [item.name for item in found if item.verdict in (MODERATE_DRIFT, MAJOR_DRIFT)]
     slight = [item.name for item in found if item.verdict == SLIGHT]
     if drifted:
-        return f"drift in {', '.join(drifted)}: look at what comes in, and at the accuracy on new labels"
+        return f"drift in {', '.join(drifted)}: look at the new posters, and at the accuracy on new labels"
     if slight:
-        return f"no drift that matters; real but slight in {', '.join(slight)} (PSI below 0.1)"
+        return f"no drift that matters; significant but slight in {', '.join(slight)} (PSI below 0.1)"
     return "no drift seen"

@@ -159,10 +159,10 @@ def _check_records(records: Sequence[RunRecord]) -> None:
             )
         if record.status != "FINISHED":
             averaged = record.tags.get("family") == FAMILY
-            mend = (
+            remedy = (
                 "ensemble it again" if averaged else f"`poster-ml train --resume {record.run_id}` finishes it"
             )
-            raise ConfigError([f"{_label(record)} is {record.status}: give finished runs; {mend}"])
+            raise ConfigError([f"{_label(record)} is {record.status}: give finished runs; {remedy}"])
     prints = {_label(record): record.tags["dataset.fingerprint"] for record in records}
     if len(set(prints.values())) > 1:
         seen = ", ".join(f"{label} {value[:12] or 'none'}" for label, value in prints.items())

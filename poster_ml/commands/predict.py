@@ -114,7 +114,7 @@ def run_predict(
         connect()
     model = load_poster_model(model_uri)
     left = (path for path in walk_posters(posters) if printable(path) not in known)
-    # Listed twice, so that the time left can be told without keeping the names.
+    # Listed twice, so that the time left is known without keeping the names.
     total = sum(printable(path) not in known for path in walk_posters(posters))
     tally = Tally()
     batches = tally.count(score_files(model, progress(left, "scoring posters", total), batch_size))

@@ -25,7 +25,7 @@ from poster_ml.tracking.store import connect
 
 logger = logging.getLogger(__name__)
 
-# The study's order, the compact one last.
+# The study's order, the small one last.
 VARIANTS = (
     "basic_cnn",
     "regularized_cnn",
@@ -72,7 +72,7 @@ def run_suite(
     """Trains every variant, each in a run of its own under one parent, and compares them on validation.
 
     A run that the store holds finished, with the same configuration and dataset, is not trained again;
-    one that was interrupted goes on. A variant that cannot be run does not stop the others.
+    one that was interrupted continues. A variant that cannot be run does not stop the others.
 
     Args:
         data: a prepared dataset; None as for `train`.
@@ -175,14 +175,14 @@ def _name(task: Task, seeds: int) -> str:
 
 
 def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
-    """Trains a task, goes on with it, or finds that it is done."""
+    """Trains a task, continues it, or finds that it is done."""
     mark = f"{identity(task.config, task.dataset)}-{task.config.train.epochs}"
     for record in search_runs(f"tags.identity = '{mark}'"):
         if record.status == "FINISHED":
             logger.info(f"{name} is done: run {record.run_id}")
             _warn_of_other_evaluating(record, task, name)
             return record
-        logger.info(f"{name} goes on: run {record.run_id}")
+        logger.info(f"{name} continues: run {record.run_id}")
         own = _as_begun(record, task, name)
         return find_run(train_task(own, run_id=record.run_id, name=name).run_id)
     tags = {"identity": mark}

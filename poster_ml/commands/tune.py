@@ -121,7 +121,7 @@ def run_tune(
     data: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> TuneResult:
-    """Searches hyperparameters of a variant, or goes on with a study of the same name.
+    """Searches hyperparameters of a variant, or continues a study of the same name.
 
     Args:
         model: a variant with a search space under `experiments/tune/`.
@@ -196,7 +196,7 @@ def run_tune(
             records = log.finish()
         summary = describe_best(records)
         if ended == LATE:
-            summary += "\nthe time is up; repeat the command to go on"
+            summary += "\nthe time is up; repeat the command to continue"
         elif options.retrain:
             from poster_ml.commands.tune_retraining import end_study
 

@@ -93,7 +93,7 @@ def end_study(
         if holder:
             return (
                 f"{holder} trains the best settings of this study in full now: repeat the command when that "
-                "is done to see what came of it"
+                "is done to see the result"
             )
         return retrain_best(task, space, records, parent).text()
 
@@ -185,7 +185,7 @@ def _train_all(
 def _close_dead(parent: RunLogger) -> None:
     """Gives full trainings whose process died their true state.
 
-    Raises: TrackingError where one is alive in another process: somebody goes on with it by hand.
+    Raises: TrackingError where one is alive in another process: somebody continues it by hand.
     """
     for child in children(parent.run_id):
         if child.name.startswith("final ") and child.status == "RUNNING":

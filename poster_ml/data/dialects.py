@@ -171,7 +171,7 @@ def resolve(
     Args:
         header: the table's column names.
         source: the table's name, for messages.
-        columns: role -> column, told by the user; goes before the dialect's own.
+        columns: role -> column, given by the user; wins over the dialect's own.
         dialect: a name of DIALECTS; None: recognise it by the columns.
         score_threshold: label by the role `score` (or else `tomatometer_rating`), Fresh from here on.
 

@@ -1,7 +1,7 @@
 """Posters by URL: many connections, polite to every host, resumable, and nothing that is no poster.
 
 What happened to every movie stands in `download.csv` in the output folder. A line is appended as soon as a
-poster is done, so a kill loses nothing; the next call goes on where the last one stopped.
+poster is done, so a kill loses nothing; the next call continues where the last one stopped.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def prepare(  # noqa: PLR0913 - one argument per option of the command
         limit: use at most so many posters, 0 for all: the study split takes the first rows, as the study did,
             the others draw rows at random (tables are often sorted by year), keeping their order.
         workers: processes, None for every core. The bytes written do not depend on it.
-        source: where the table and posters came from, for the manifest.
+        source: where the table and posters are from, for the manifest.
 
     Raises: DatasetError where no dataset can be made of it; OutputError where `out` holds other files; the
         old one stays.
@@ -177,8 +177,8 @@ def _write_images(
     The file is written as a stream, its length put in at the end: pages of a memory map that were written to
     count as the process's memory until the system takes them back, 2.4 GB at 16,000 posters.
 
-    Returns: the accepted rows with what the files told, their colour prints (N, 768), the running digest of
-        the pixels.
+    Returns: the accepted rows with what was read from the files, their colour prints (N, 768), the running
+        digest of the pixels.
     """
     digest = hashlib.sha256()
     facts: dict[int, list[object]] = {}

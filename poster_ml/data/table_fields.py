@@ -60,7 +60,7 @@ def numbers(cells: pd.Series, low: float, high: float) -> pd.Series:
         unclear = unclear if known else unclear[unclear.str.contains(",")]  # 7.125 is how programs write
         if len(unclear):
             raise ValueError(
-                f"{unclear.iloc[0]!r} may be thousands or a decimal, and the other cells do not tell; "
+                f"{unclear.iloc[0]!r} may be thousands or a decimal, and the other cells do not say which; "
                 "write numbers with a decimal point and nothing between thousands"
             )
     marks = marks.where(marks.isin(known), known[0] if len(known) == 1 else ".")

@@ -41,7 +41,7 @@ class MovieTable:
         movies: one row per movie, in the file's order: `movie_id` (str, unique, fit for a file name),
             `title` (str), `year` (Int64, may be missing), `genres` (str, `|` between), `label` (int, 1 Fresh,
             0 Rotten), `tomatometer_rating` (float percent, may be NaN), `link` (str such as "m_13123" or ""),
-            `image_url` (str or ""), `image_name` (file name told by the table, or ""), `row` (int from 1),
+            `image_url` (str or ""), `image_name` (file name given by the table, or ""), `row` (int from 1),
             `source_id` (str, the id as the table spells it).
         rejected: `row` (int), `movie_id` (str as the table spells it, "" where unknown), `reason` (str).
         layout: the dialect's name, role -> column, and the label rule.

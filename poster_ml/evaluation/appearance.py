@@ -1,4 +1,4 @@
-"""What makes a poster look Fresh: how measured features go with the critics' verdict and with the model.
+"""What makes a poster look Fresh: how measured features relate to the critics' verdict and with the model.
 
 Each feature is asked alone, at equal year and genre: the outcome (the true label, 0 or 1, or the model's
 probability of Fresh) is regressed by least squares on the feature and on the controls, a restricted cubic

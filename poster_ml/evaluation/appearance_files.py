@@ -78,7 +78,7 @@ def draw_appearance(path: Path, appearance: Appearance) -> Path:
         f"(line: {appearance.confidence:.0%} interval; filled: still there, corrected for all features)",
         fontsize=9,
     )
-    axis.set_title("What goes with Fresh", loc="left", fontsize=10)
+    axis.set_title("What is associated with Fresh", loc="left", fontsize=10)
     handles = [
         axis.plot([], [], color=colour, marker="o", markersize=5, linewidth=1.7, label=label)[0]
         for _, label, colour, _ in SERIES

@@ -1,4 +1,4 @@
-"""What the labels of a dataset go with before any network looks: balance, confounders and shortcuts.
+"""What labels are associated with before any network looks: balance, confounders and shortcuts.
 
 Every number comes with an interval. The shortcut detector asks of each simple property (brightness, a
 corner, the source file ...) how well it alone ranks Fresh above Rotten, corrected for how many were asked,

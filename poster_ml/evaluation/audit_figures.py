@@ -121,7 +121,7 @@ def draw_associations(table: pd.DataFrame, confidence: float) -> Any:
     names = {
         "strong": "strong (0.10 or more from 0.5)",
         "weak": f"weak, but not chance (Holm p < {1.0 - confidence:.2g})",
-        "none": "not told from chance",
+        "none": "not significant",
     }
     for verdict, color in _VERDICTS.items():
         axis.plot([], [], "o-", color=color, markersize=5, linewidth=1.6, label=names[verdict])

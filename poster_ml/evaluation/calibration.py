@@ -1,4 +1,4 @@
-"""Calibration: do posters given 70 % turn out Fresh 70 % of the time, and how to mend it with one number."""
+"""Calibration: do posters given 70 % turn out Fresh 70 % of the time, and how to fix it with one number."""
 
 from __future__ import annotations
 

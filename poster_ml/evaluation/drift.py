@@ -1,4 +1,4 @@
-"""Has what comes in changed since training? Stability index and Kolmogorov-Smirnov distance, with intervals.
+"""Have new posters changed since training? Stability index and Kolmogorov-Smirnov distance, with intervals.
 
 Two samples of one number per poster are compared. The population stability index (PSI; Siddiqi 2006, "Credit
 Risk Scorecards", ch. 8: below .1 nothing to do, from .25 on a different population) says how much changed; a

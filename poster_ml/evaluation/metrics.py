@@ -49,7 +49,7 @@ def check_labels(labels: npt.ArrayLike) -> Integers:
     values = set(np.unique(raw).tolist())
     if not values <= {0, 1}:
         shown = ", ".join(map(str, sorted(values - {0, 1})[:3]))
-        raise EvaluationError(f"labels must be 0 (Rotten) or 1 (Fresh), got {shown}; mend the label column")
+        raise EvaluationError(f"labels must be 0 (Rotten) or 1 (Fresh), got {shown}; fix the label column")
     if len(values) < 2:
         raise EvaluationError(
             f"all {raw.size} labels are {int(raw[0])}: metrics need both classes; "
@@ -201,7 +201,7 @@ def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:
 class Scorer:
     """Predictions sorted by probability once, to be scored under many weightings.
 
-    labels (N,) and probabilities (N,) are sorted from low to high; `order` (N,) is where each came from;
+    labels (N,) and probabilities (N,) are sorted from low to high; `order` (N,) is where each stood before;
     `starts` (U,) is where each run of equal probabilities begins.
     """
 
@@ -226,7 +226,7 @@ class Scorer:
         """Scores every row of weights.
 
         Args:
-            weights: (R, N) >= 0, in the order the predictions came; each row has weight in both classes.
+            weights: (R, N) >= 0, in the order of the predictions; each row has weight in both classes.
 
         Returns: each of METRIC_NAMES with its (R,) values.
         """

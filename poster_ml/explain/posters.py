@@ -139,10 +139,10 @@ def choose_posters(
     false_fresh = [row for row in falling if labels[row] == 0 and probabilities[row] >= threshold]
     false_rotten = [row for row in rising if labels[row] == 1 and probabilities[row] < threshold]
     return {
-        "cam_fresh_top8": ("Most surely Fresh", falling[:SURE]),
-        "cam_rotten_top8": ("Most surely Rotten", rising[:SURE]),
-        "cam_false_fresh_worst8": ("Called Fresh, truly Rotten", np.array(false_fresh[:SURE], int)),
-        "cam_false_rotten_worst8": ("Called Rotten, truly Fresh", np.array(false_rotten[:SURE], int)),
+        "cam_fresh_top8": ("Highest probability of Fresh", falling[:SURE]),
+        "cam_rotten_top8": ("Lowest probability of Fresh", rising[:SURE]),
+        "cam_false_fresh_worst8": ("Called Fresh, true label Rotten", np.array(false_fresh[:SURE], int)),
+        "cam_false_rotten_worst8": ("Called Rotten, true label Fresh", np.array(false_rotten[:SURE], int)),
     }
 
 

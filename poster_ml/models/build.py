@@ -123,13 +123,14 @@ def _backbone(
                 copy.set_weights(layer.get_weights())
     outputs = {name: tensors[original[name]] for name in original if original[name] in wanted}
     pictures = [name for name, output in outputs.items() if len(output.shape) == 4 and name != last]
-    for tap in architecture.feature_layers:
-        if tap not in pictures:
+    for name in architecture.feature_layers:
+        if name not in pictures:
+            ends = ", ".join(end for _, end in family.blocks if end in pictures)
             raise UnknownLayerError(
-                f"{family.name} has no layer {tap!r} under its end {last!r} to tap{nearest(tap, pictures)}: "
-                f"give layer names, for example {', '.join(e for _, e in family.blocks if e in pictures)}"
+                f"{family.name} has no layer {name!r} with features below its output layer {last!r}"
+                f"{nearest(name, pictures)}: give layer names, for example {ends}"
             )
-    return outputs[last], {tap: outputs[tap] for tap in architecture.feature_layers}
+    return outputs[last], {name: outputs[name] for name in architecture.feature_layers}
 
 
 def _copy(layer: keras.layers.Layer, name: str, input_size: float, seed: int) -> keras.layers.Layer:

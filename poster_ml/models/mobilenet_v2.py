@@ -1,6 +1,6 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381).
 
-Inverted residual blocks of depthwise convolutions; the compact one for CPUs.
+Inverted residual blocks of depthwise convolutions; the small one for CPUs.
 """
 
 from __future__ import annotations

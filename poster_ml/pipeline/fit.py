@@ -36,7 +36,7 @@ CODE = ("models", "augment", "training", "seeding.py", "pipeline/fit.py", "pipel
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network and how it came to be.
+    """A trained network and how it was made.
 
     Args:
         model: the whole network in float32, from uint8 posters to one logit, with the kept epoch's weights.

@@ -42,7 +42,7 @@ class TrainingObjective:
         study: name of the study.
         tags: of every child run.
         parent_run_id: the study's run.
-        keep: keep the checkpoints of trials that ended (Hyperband of KerasTuner goes on from them).
+        keep: keep the checkpoints of trials that ended (Hyperband of KerasTuner continues from them).
     """
 
     config: ExperimentConfig
@@ -97,7 +97,7 @@ class TrainingObjective:
             if trial.report(epoch, metrics["val_auc"]):
                 raise StopTraining
 
-        # A cosine schedule is another one with more epochs: such a trial cannot go on from fewer.
+        # A cosine schedule is another one with more epochs: such a trial cannot continue from fewer.
         cosine = config.train.schedule == "cosine"
         folder = trial.folder / (f"epochs-{config.train.epochs}" if cosine else "all")
         try:

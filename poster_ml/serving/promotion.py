@@ -32,7 +32,7 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of one comparison.
+    """The result of one comparison.
 
     champion, challenger: version numbers as they were before. difference, low, high: ROC AUC of the
     challenger minus that of the champion, with the interval that lies above 0 exactly where it is promoted.

@@ -129,7 +129,7 @@ def open_run(
     Args:
         name: what people see in the list.
         tags: set at the start; `git_commit` is added.
-        run_id: an existing run to go on with.
+        run_id: an existing run to continue.
         parent_run_id: the run that this one is shown under.
         system_metrics: sample processor and memory.
 
@@ -173,7 +173,7 @@ def open_run(
             mlflow.end_run(status)
         if is_outage(error):
             raise TrackingError(
-                f"{describe_outage(error)}; the run {name!r} ({logger.run_id}) is kept as far as it came, "
+                f"{describe_outage(error)}; the run {name!r} ({logger.run_id}) is kept up to this point, "
                 f"with its checkpoints: `poster-ml train --resume {logger.run_id}` continues one that "
                 "trained, any other command is repeated"
             ) from error

@@ -2,7 +2,7 @@
 
 A cache entry is a folder `<key>/` with `features.npy` and `entry.json` (what it is, its length and
 checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and the next
-call goes on from there. Processes that want the same entry wait for the one that computes it.
+call continues from there. Processes that want the same entry wait for the one that computes it.
 Opening an entry reads it once for its checksum: a second per gigabyte or two, and training needs it in the
 page cache anyway.
 """

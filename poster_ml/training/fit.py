@@ -33,7 +33,7 @@ class StopTraining(Exception):  # noqa: N818 - a signal, not a mistake, like Sto
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came out of `fit`; the network itself holds the weights of the kept epoch.
+    """The result of `fit`; the network itself holds the weights of the kept epoch.
 
     Args:
         history: one dict of metrics per epoch, the first epoch first.
@@ -65,14 +65,14 @@ def fit(
         train, validation: what is learned from, and what selects the epoch.
         settings: how to train.
         seed: of batch order, augmentation and dropout; 0 is a seed like any other.
-        folder: for checkpoints. Where it holds some of the same `identity`, training goes on from there.
+        folder: for checkpoints. Where it holds some of the same `identity`, training continues from there.
         identity: a digest of everything the result depends on.
         scorer: the network that scores `validation`, where it is not `model`: the part above a frozen
             prefix, sharing the layers of `model`, while `validation` holds the prefix's output.
         on_epoch: called after every new epoch with its number (from 1) and metrics; a `StopTraining`
             that it raises goes through to the caller after the epoch was saved.
 
-    Returns: the history, the kept epoch, and how much came from a checkpoint.
+    Returns: the history, the kept epoch, and how much was read from a checkpoint.
 
     Raises: TrackingError where the checkpoint is damaged, of another identity, in use by another process, or
         cannot be written.
@@ -220,7 +220,7 @@ class _TrainingCallback(keras.callbacks.Callback):
         self.bar.update(1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Scores, keeps, saves, tells; in this order, so a kill loses at most one epoch."""
+        """Scores, keeps, saves, calls `on_epoch`; in this order, so a kill loses at most one epoch."""
         self.bar.close()
         seconds = time.perf_counter() - self.started
         metrics = {name: float(value) for name, value in (logs or {}).items()}

@@ -128,7 +128,7 @@ def plateau_rate(settings: TrainConfig, losses: Sequence[float]) -> float:
 
     The rate is multiplied by `plateau_factor` whenever the validation loss has not fallen for
     `plateau_patience` epochs; the count starts anew after each cut. A function of the past alone, so a
-    resumed run goes on with the rate it would have had.
+    resumed run continues with the rate it would have had.
     """
     rate, best, waited = settings.learning_rate, float("inf"), 0
     for loss in losses:

@@ -4,7 +4,7 @@ A counted trial is one that finished or was pruned. Everything follows from thre
 storages: numbers rise with the order of creation, a trial's state changes once from running to an end
 state, and a trial can be created in state running with its attributes in one step. So:
 
-- The budget: a running trial goes on only if fewer than `budget` trials with lower numbers are running or
+- The budget: a running trial continues only if fewer than `budget` trials with lower numbers are running or
   counted. That number can only fall later on, so never more than `budget` trials get counted. A trial that
   came too late is closed as "surplus" before it starts (rare: two machines at the very end).
 - Interruptions: a trial whose worker is dead is failed as "interrupted" and repeated with the same settings
@@ -119,7 +119,7 @@ def claim_point(
         opened: the study.
         owner: unique name of this worker's process.
         point: what was drawn, by dimension name.
-        root: number of the trial in whose folder it goes on; None: its own.
+        root: number of the trial in whose folder it continues; None: its own.
         notes: stored with the trial; `origin` among them.
     """
     storage = opened.storage.optuna
@@ -171,7 +171,7 @@ def check_failures(trials: Sequence[FrozenTrial], since: int) -> None:
 
     Args:
         trials: of the study.
-        since: number of the first trial of this session; older failures may have been mended.
+        since: number of the first trial of this session; older failures may have been fixed.
 
     Raises: TuningError with the last error where three in a row have failed.
     """
@@ -182,7 +182,7 @@ def check_failures(trials: Sequence[FrozenTrial], since: int) -> None:
         numbers = ", ".join(str(trial.number) for trial in last)
         raise TuningError(
             f"{FAILURES_IN_A_ROW} trials in a row failed ({numbers}), the last with: "
-            f"{last[-1].user_attrs.get('error', 'no message')}; mend it and repeat the command to go on"
+            f"{last[-1].user_attrs.get('error', 'no message')}; fix it and repeat the command to continue"
         )
 
 

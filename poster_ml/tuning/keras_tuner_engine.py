@@ -4,12 +4,12 @@ KerasTuner decides what is tried; every trial is kept in the same Optuna storage
 so history, importance, figures and the dashboard are the same. Two of its habits are not taken over:
 
 - Continuing: it silently reloads its own files, which a kill can leave half written. Here its oracle is
-  rebuilt by telling it again, in order, what the storage knows; with the same seed it asks for the same
+  rebuilt by replaying, in order, what the storage knows; with the same seed it asks for the same
   settings, and that is checked.
-- Errors: it turns exceptions into the state INVALID and goes on. Here the error is stored with the trial and
-  shown, and three in a row end the search.
+- Errors: it turns exceptions into the state INVALID and continues. Here the error is stored with the trial
+  and shown, and three in a row end the search.
 
-A trial that Hyperband promotes is a trial of its own, which goes on in the folder of the one it continues.
+A trial that Hyperband promotes is a trial of its own, which works in the folder of the one it continues.
 One process runs the search: KerasTuner's own parallelism needs a chief that must not die.
 """
 
@@ -58,7 +58,7 @@ class _ChangedError(FatalError):
 
 @dataclass
 class Search:
-    """A search while it runs: first the past is told again, then new trials are run."""
+    """A search while it runs: first the past is replayed, then new trials are run."""
 
     opened: OpenStudy
     job: Job

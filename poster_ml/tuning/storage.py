@@ -2,7 +2,7 @@
 
 The kernel gives a lock back when its holder dies, however it dies. Optuna's own journal lock is a symbolic
 link that a killed holder leaves behind, after which everybody waits for half a minute; and a journal has no
-heartbeats. Locks held for as long as a worker lives mend both, on one machine or on a file system that
+heartbeats. Locks held for as long as a worker lives fix both, on one machine or on a file system that
 passes locks on (NFS 4 does).
 """
 

@@ -20,7 +20,7 @@ class TrialLostError(Exception):
 
 
 class WorkerStopped(SystemExit):
-    """Raised inside a worker that was told to stop; no Exception, so that objectives let it through."""
+    """Raised inside a worker that was asked to stop; no Exception, so that objectives let it through."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Watcher:
         if self.deaths >= DEATHS_IN_A_ROW:
             raise TuningError(
                 f"{self.deaths} workers died and no trial ended between: not enough memory? Use fewer "
-                "--workers, a smaller batch or a smaller limit, and repeat the command to go on"
+                "--workers, a smaller batch or a smaller limit, and repeat the command to continue"
             )
         if not self.ended:
             self.start()

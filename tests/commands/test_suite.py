@@ -164,7 +164,7 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     assert done.rows[0]["run_id"] == begun.run_id
     assert find_run(begun.run_id).status == "FINISHED"
     assert find_run(begun.run_id).params["evaluate.bootstrap"] == "100"
-    assert f"basic_cnn goes on: run {begun.run_id}" in caplog.text
+    assert f"basic_cnn continues: run {begun.run_id}" in caplog.text
     assert "keeps the settings that it was begun with (evaluate.bootstrap=100)" in caplog.text
 
 

@@ -32,7 +32,7 @@ from poster_ml.tuning.study import StudySpec, open_study
 
 SPACE = """
 variant: basic_cnn
-fidelity: {limit: 100, epochs: 2, promote: 1, seeds: 2}
+fidelity: {max_samples: 100, epochs: 2, promote: 1, seeds: 2}
 parameters:
   model.filters: {role: fixed, value: [4, 4]}
   model.dense: {role: fixed, value: [8]}
@@ -345,7 +345,7 @@ def test_a_second_command_on_a_study_ends_saying_who_trains_its_best_settings(
         assert holder == ""
         text = end_study(*arguments)
         assert text.startswith(f"process {os.getpid()} on ")
-        assert text.endswith("repeat the command when that is done to see what came of it")
+        assert text.endswith("repeat the command when that is done to see the result")
         assert ended == []
     assert end_study(*arguments) == "the ending"
     assert ended == ["once"]

@@ -385,7 +385,7 @@ def test_decimal_commas_give_every_row_its_label(tmp_path: Path):
 def test_a_score_that_cannot_be_read_rightly_refuses_the_table(tmp_path: Path):
     path = write(tmp_path, "movie_id;votes\na;1,234\nb;5\n")
     assert refusal(path, columns={"score": "votes"}, score_threshold=5) == (
-        f"{path}: column 'votes': '1,234' may be thousands or a decimal, and the other cells do not tell; "
+        f"{path}: column 'votes': '1,234' may be thousands or a decimal, and the other cells do not say which; "
         "write numbers with a decimal point and nothing between thousands"
     )
     path = write(tmp_path, "movie_id,stars\na,4\nb,3/5\nc,2/5\nd,\n")

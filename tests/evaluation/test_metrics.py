@@ -116,7 +116,7 @@ def test_logits_are_refused() -> None:
 
 
 def test_other_labels_are_refused() -> None:
-    with pytest.raises(EvaluationError, match=r"labels must be 0 \(Rotten\) or 1 \(Fresh\), got 2; mend"):
+    with pytest.raises(EvaluationError, match=r"labels must be 0 \(Rotten\) or 1 \(Fresh\), got 2; fix"):
         score(np.array([0, 1, 2]), np.full(3, 0.5))
 
 

@@ -1,4 +1,4 @@
-"""Taps join lower layers to the pooled output; standardisation brings all of it to one scale."""
+"""Feature layers join lower layers to the pooled output; standardisation brings all of it to one scale."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_statistics_give_mean_zero_and_deviation_one_and_leave_dead_channels() -
 
 
 def test_feature_layers_that_cannot_be_had_are_refused() -> None:
-    with pytest.raises(UnknownLayerError, match=r"no layer 'block_6_projct_BN' under its end 'out_relu' to tap "
-                       r"\(did you mean 'block_6_project_BN'\?\)"):  # fmt: skip
+    with pytest.raises(UnknownLayerError, match=r"no layer 'block_6_projct_BN' with features below its output layer "
+                       r"'out_relu' \(did you mean 'block_6_project_BN'\?\)"):  # fmt: skip
         small(feature_layers=("block_6_projct_BN",))
-    with pytest.raises(UnknownLayerError, match="under its end 'block_6_project_BN' to tap"):
+    with pytest.raises(UnknownLayerError, match="below its output layer 'block_6_project_BN'"):
         small(feature_layers=("block_13_project_BN",), output_layer="block_6_project_BN")

@@ -209,7 +209,7 @@ class TestReach:
         self, mlflow_place: Path
     ) -> None:
         with (
-            pytest.raises(TrackingError, match=r"kept as far as it came.*train --resume"),
+            pytest.raises(TrackingError, match=r"kept up to this point.*train --resume"),
             open_run("run", tags={}, system_metrics=False),
         ):
             raise mlflow.MlflowException("API request to http://host/x failed with exception refused")

@@ -125,7 +125,7 @@ def test_a_broken_objective_ends_with_its_error(spec: StudySpec, space: SearchSp
     assert text.startswith(
         "3 trials in a row failed (0, 1, 2), the last with: RuntimeError: the objective is broken"
     )
-    assert text.endswith("mend it and repeat the command to go on")
+    assert text.endswith("fix it and repeat the command to continue")
     mended = Job(spec, space, SurrogateObjective(2), 2, tmp_path / "work", since=3)
     opened = open_study(spec)
     assert run_workers(mended, opened, 1) == DONE

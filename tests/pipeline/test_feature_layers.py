@@ -28,7 +28,7 @@ TAPPED = {
 
 def test_each_option_is_part_of_a_run_s_identity(tiny_dataset):
     dataset = PreparedDataset.open(tiny_dataset)
-    plain = ExperimentConfig()
+    plain = replace(ExperimentConfig(), **{"model.family": "inception_v3", "model.pooling": "average"})
     changes = {"model.feature_layers": ["mixed3"], "model.standardize": True, "model.l2": 0.1}
     digests = [identity(replace(plain, **{key: value}), dataset) for key, value in changes.items()]
     assert len({identity(plain, dataset), *digests}) == 4

@@ -187,6 +187,9 @@ def resolve(
         for role, column in entry.roles.items():
             if column.casefold() in spelled:
                 found.setdefault(role, spelled[column.casefold()])
+    for role in ("title", "year", "genres"):  # columns that say themselves what they are
+        if role in spelled:
+            found.setdefault(role, spelled[role])
     found |= {role: _find_told(role, column, spelled, header, source) for role, column in columns.items()}
     threshold = score_threshold
     if threshold is None and chosen and "label" not in columns:

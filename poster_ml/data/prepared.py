@@ -229,7 +229,8 @@ def _check_enough(index: pd.DataFrame, rows: int, reasons: Mapping[str, int]) ->
     raise DatasetError(
         f"of {rows} rows {found}"
         + (f" ({why})" if why else "")
-        + "; check --table, --posters and the label column"
+        + "; check --table, --posters and the label: name its column with --column label=NAME, or the score "
+        "from which a movie is Fresh with --score-threshold"
     )
 
 

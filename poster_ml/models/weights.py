@@ -146,6 +146,11 @@ def _check_finite(backbone: Any, path: Path) -> None:
 
 def _misfit(family: Family, path: Path) -> str:
     kernels, parameters = _contents(path)
+    if parameters == family.parameters:
+        return (
+            f"weights file {path} holds as many parameters as {family.name} without its top, and cannot be "
+            "read as its name says: the files of Keras 3 must end in .weights.h5, older ones in .h5"
+        )
     matching = [other.name for other in FAMILIES.values() if other.parameters == parameters]
     guess = f", as {matching[0]} has" if matching else ""
     return (

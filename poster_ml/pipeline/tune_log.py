@@ -122,12 +122,14 @@ class ParentLog:
 
 
 def describe_best(records: Sequence[TrialRecord]) -> str:
-    """Says in one line what the best trial is."""
+    """Says in one line what the best trial is, and in another why the first one failed where any did."""
+    errors = [" ".join(record.error.split()) for record in records if record.error]
+    failed = f"\n{len(errors)} failed, the first: {errors[0][:300]}" if errors else ""
     best = top(records, 1)
     if not best:
-        return "no trial finished"
+        return f"no trial finished{failed}"
     drawn = ", ".join(f"{name} {_short(value)}" for name, value in best[0].drawn.items())
-    return f"best: trial {best[0].number}, validation AUC {best[0].value:.4f} ({drawn})"
+    return f"best: trial {best[0].number}, validation AUC {best[0].value:.4f} ({drawn}){failed}"
 
 
 def _short(value: object) -> str:

@@ -90,8 +90,9 @@ class PosterModel(PythonModel):
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
         # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        index = request_index(model_input, len(rows))
-        return pd.DataFrame(rows, index=index, columns=columns, dtype=object)
+        table = pd.DataFrame(rows, index=request_index(model_input, len(rows)), columns=columns, dtype=object)
+        numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
+        return table.astype(dict.fromkeys(numbers, "float64"))
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """Runs the network once: (B, S, S, 3) uint8 to (B,) float64."""

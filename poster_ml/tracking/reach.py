@@ -56,12 +56,16 @@ def refuse_escapes(file: Path) -> Path:
 
 
 def check_sqlite(uri: str, file: Path) -> None:
-    """Refuses a file that is no database, and a folder that none can be made in.
+    """Refuses a file that is no database or that of another program, and a folder that none can be made in.
+
+    Opened for writing where that is allowed: only then does SQLite roll back what a killed process left half
+    written, without which it answers nothing at all.
 
     Raises: TrackingError.
     """
     if file.exists():
-        _ask(file, "ro", "SELECT count(*) FROM sqlite_master")
+        mode = "rw" if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK) else "ro"
+        _refuse_foreign(file, {name for (name,) in _ask(file, mode, "SELECT name FROM sqlite_master")})
         return
     spelled = Path(uri.removeprefix("sqlite:///")).absolute()
     if spelled != file and not file.parent.exists():
@@ -90,8 +94,8 @@ def check_database(uri: str) -> None:
         kind = sqlalchemy.make_url(check_password(uri)).get_backend_name()
         options = {"connect_timeout": TIMEOUT} if kind in _TAKES_TIMEOUT else {}
         engine = sqlalchemy.create_engine(uri, connect_args=options, poolclass=sqlalchemy.NullPool)
-        with engine.connect():
-            pass
+        with engine.connect() as connection:
+            tables = set(sqlalchemy.inspect(connection).get_table_names())
     except ImportError as error:
         raise TrackingError(
             f"the store {mask_passwords(uri)} needs a database driver that is not installed ({error}): "
@@ -100,6 +104,7 @@ def check_database(uri: str) -> None:
     except SQLAlchemyError as error:
         detail = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         raise TrackingError(unusable(uri, detail)) from error
+    _refuse_foreign(uri, tables)
 
 
 def unusable(store: str | Path, detail: object) -> str:
@@ -109,17 +114,29 @@ def unusable(store: str | Path, detail: object) -> str:
     )
 
 
+def _refuse_foreign(store: str | Path, tables: set[str]) -> None:
+    """Refuses a database of another program, which MLflow would fill with tables of its own."""
+    others = {name for name in tables if not name.startswith("sqlite_")} - {"alembic_version"}
+    if others and "experiments" not in others:
+        raise TrackingError(
+            f"{mask_passwords(str(store))} is the database of another program (it has a table "
+            f"{min(others)!r}): name a store of MLflow, or a file that does not exist yet, with "
+            "MLFLOW_TRACKING_URI"
+        )
+
+
 def _check_folder(file: Path, folder: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise TrackingError(unusable(file, f"{folder} may not be written"))
 
 
-def _ask(file: Path, mode: str, statement: str) -> None:
-    """Runs one statement, which changes nothing, on an existing file."""
+def _ask(file: Path, mode: str, statement: str) -> list[tuple[str, ...]]:
+    """Runs one statement, which changes nothing, on an existing file; returns its rows."""
     address = f"file:{quote(str(file))}?mode={mode}"
     try:
         with closing(sqlite3.connect(address, timeout=TIMEOUT, uri=True)) as base:
-            base.execute(statement)
+            rows = base.execute(statement).fetchall()
             base.rollback()
+            return rows
     except sqlite3.Error as error:
         raise TrackingError(unusable(file, error)) from error

@@ -242,7 +242,10 @@ def error(table: pd.DataFrame, out: Path, **options: object) -> str:
 def test_nothing_usable_is_one_helpful_line(tmp_path: Path) -> None:
     files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
     files["m4"].write_bytes(b"no image")
-    advice = "; check --table, --posters and the label column"
+    advice = (
+        "; check --table, --posters and the label: name its column with --column label=NAME, or the score "
+        "from which a movie is Fresh with --score-threshold"
+    )
     message = error(table_of(files), tmp_path / "out")
     assert message == f"of 5 rows no poster can be used (4 x missing file, 1 x not an image){advice}"
     assert error(table_of({}), tmp_path / "out") == f"of 0 rows no poster can be used{advice}"

@@ -614,3 +614,14 @@ def test_real_tables(real_data: Path, name: str, dialect: str, movies: int, reje
     assert table.movies["year"].isna().sum() <= 1
     if fresh is not None:
         assert table.movies["label"].sum() == fresh
+
+
+def test_a_column_that_says_itself_what_it_is_is_used_beside_those_of_a_dialect(tmp_path: Path) -> None:
+    path = tmp_path / "movies.csv"
+    path.write_text(
+        "imdbId,Title,year,Genre,status,IMDB Score\n"
+        "114709.0,Heat,1990,Drama,Rotten,5.0\n114710.0,Mud,1991,Comedy,Fresh,7.1\n"
+    )
+    table = read_table(path, columns={"label": "status"})
+    assert list(table.movies["year"]) == [1990, 1991]
+    assert list(table.movies["label"]) == [0, 1]

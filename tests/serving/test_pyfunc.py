@@ -37,7 +37,8 @@ def test_probability_is_the_sigmoid_of_the_calibrated_logit(model, logged, make_
     expected = 1 / (1 + np.exp(-network.predict(pixels, verbose=0)[:, 0].astype(float) / 2.0))
     result = model.predict(pd.DataFrame({"image": pictures}))
     assert list(result.columns) == ["probability_fresh", "label", "threshold", "error"]
-    np.testing.assert_allclose(result["probability_fresh"].astype(float), expected, rtol=1e-5)
+    assert result["probability_fresh"].dtype == result["threshold"].dtype == "float64"
+    np.testing.assert_allclose(result["probability_fresh"], expected, rtol=1e-5)
     assert len(set(result["probability_fresh"])) == 5
     assert list(result["label"]) == ["Fresh" if value >= 0.4 else "Rotten" for value in expected]
     assert set(result["threshold"]) == {0.4}

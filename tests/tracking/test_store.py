@@ -306,3 +306,39 @@ def test_two_commands_in_a_fresh_folder_make_one_store(tmp_path: Path) -> None:
     results = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], results
     assert {out for out, _ in results} == {"experiment 1\n"}
+
+
+def test_a_store_whose_writer_was_killed_is_used_again(mlflow_place: Path) -> None:
+    """A journal that was synced before the kill must be rolled back, which a read-only connection cannot."""
+    connect()
+    program = (
+        "import os, sqlite3; base = sqlite3.connect('mlflow.db', isolation_level=None);"
+        "base.execute('PRAGMA cache_size = 1'); base.execute('BEGIN IMMEDIATE');"
+        "base.execute('CREATE TABLE spill (text)');"
+        "[base.execute('INSERT INTO spill VALUES (?)', ('x' * 4000,)) for _ in range(200)];"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=mlflow_place, check=False)
+    assert (mlflow_place / "mlflow.db-journal").stat().st_size > 0
+    store._reached.clear()
+    assert connect(write=True)
+    with sqlite3.connect(mlflow_place / "mlflow.db") as base:
+        assert "spill" not in {name for (name,) in base.execute("SELECT name FROM sqlite_master")}
+
+
+def test_the_database_of_another_program_is_no_store_and_stays_as_it_is(
+    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = mlflow_place / "elsewhere"
+    place.mkdir()
+    theirs = place / "theirs.sqlite"
+    with sqlite3.connect(theirs) as base:
+        base.execute("CREATE TABLE films (title)")
+    before = theirs.read_bytes()
+    mlflow.set_tracking_uri(None)  # takes the variable away, too
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{theirs}")
+    monkeypatch.setattr(store, "_reached", set())
+    with pytest.raises(TrackingError, match=r"theirs.sqlite is the database of another program .*'films'"):
+        connect()
+    assert theirs.read_bytes() == before
+    assert {path.name for path in place.iterdir()} == {"theirs.sqlite"}

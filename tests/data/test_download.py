@@ -119,7 +119,7 @@ class Server:
             send(200, picture("GIF", (1, 1)))
         elif kind == "tiny":
             send(200, picture("PNG", (20, 20)))
-        elif kind == "output_layer":  # announces more than it sends
+        elif kind == "cut":  # announces more than it sends
             send(200, POSTER[: len(POSTER) // 2], length=len(POSTER))
             handler.close_connection = True
         elif kind == "cut_once" and hit == 1:

@@ -104,8 +104,8 @@ def test_refusals() -> None:
     images, labels = posters(4)
     with pytest.raises(ValueError, match="labels must be"):
         shortcut_table(border_reader, images, labels * 0)
-    with pytest.raises(ValueError, match="perturbation 'output_layer' must keep shape"):
-        shortcut_table(border_reader, images, labels, {"output_layer": lambda pictures: pictures[:, 1:]})
+    with pytest.raises(ValueError, match="perturbation 'cut' must keep shape"):
+        shortcut_table(border_reader, images, labels, {"cut": lambda pictures: pictures[:, 1:]})
     with pytest.raises(ValueError, match="sigma=0"):
         blur(images, 0)
     with pytest.raises(ValueError, match=r"width=0\.5"):

@@ -10,6 +10,7 @@ import glob
 import os
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -117,16 +118,18 @@ def check_output_file(path: Path, is_ours: Callable[[bytes], bool], what: str, o
 
     Raises: OutputError saying what is there; OSError where it cannot be read.
     """
-    if path.is_dir():
-        raise OutputError(f"{option} {path} is a folder: give a file")
-    if not path.exists():
+    try:  # one look: between two of them another process may rename its own file
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
         return
-    if not path.is_file():  # a device or a pipe: renaming over it would destroy it
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{option} {path} is a folder: give a file")
+    if not stat.S_ISREG(mode):  # a device or a pipe: renaming over it would destroy it
         raise OutputError(f"{option} {path} is no regular file: give the path of a file")
     try:
         with path.open("rb") as handle:
             head = handle.read(_HEAD_BYTES)
-    except FileNotFoundError:  # another process has just renamed its own file
+    except FileNotFoundError:
         return
     if head and not is_ours(head):
         raise OutputError(f"{option} {path} exists and holds no {what}: give another file")

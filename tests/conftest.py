@@ -66,7 +66,10 @@ def _store_in(folder: Path, template: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
-            patch.delenv(name, raising=False)
+            patch.setenv(
+                name, ""
+            )  # so that what a test leaves is taken back: `mlflow.set_experiment` sets the id
+            patch.delenv(name)
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         mlflow.set_registry_uri(f"sqlite:///{folder / 'mlflow.db'}")
         yield folder
@@ -88,6 +91,27 @@ def shared_mlflow_place(tmp_path_factory: pytest.TempPathFactory, store_template
     """As `mlflow_place`, one for all tests of a module: for runs that they share."""
     with _store_in(tmp_path_factory.mktemp("place"), store_template) as place:
         yield place
+
+
+def _begin_experiment(folder: Path) -> None:
+    import mlflow
+
+    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("poster-ml")
+
+
+@pytest.fixture
+def mlflow_store(mlflow_place: Path) -> Path:
+    """As `mlflow_place`, with the experiment `poster-ml` made and active: for tests that log runs themselves."""
+    _begin_experiment(mlflow_place)
+    return mlflow_place
+
+
+@pytest.fixture(scope="module")
+def shared_mlflow_store(shared_mlflow_place: Path) -> Path:
+    """As `mlflow_store`, one for all tests of a module."""
+    _begin_experiment(shared_mlflow_place)
+    return shared_mlflow_place
 
 
 @pytest.fixture(scope="session")

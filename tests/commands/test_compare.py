@@ -23,15 +23,8 @@ LABELS = np.random.default_rng(5).integers(0, 2, 200)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory):
+def runs(shared_mlflow_store):
     """Three seeds of one variant, a run of another one, and a run that never was evaluated."""
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'store.db'}"
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("poster-ml")
     made = {}
     for name, variant, strength in (
         ("vgg16", "vgg16", 1.4), ("vgg16", "vgg16", 1.5), ("vgg16", "vgg16", 1.6), ("small", "basic_cnn", 0.2),
@@ -46,9 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
         made[run.info.run_id] = table
     with mlflow.start_run(run_name="unjudged") as run:
         made[run.info.run_id] = pd.DataFrame()
-    yield made
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(registry)
+    return made
 
 
 def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):

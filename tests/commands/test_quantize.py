@@ -82,16 +82,14 @@ def test_another_backend_cannot_quantise(network, monkeypatch):
 
 
 @pytest.fixture
-def source(mlflow_place, network):
+def source(mlflow_store, network):
     """A training run with a model and a dataset whose labels the network half knows."""
-    mlflow.create_experiment("poster-ml", artifact_location=(mlflow_place / "artifacts").as_uri())
-    mlflow.set_experiment("poster-ml")
     splits = ["train"] * 80 + ["val"] * 120 + ["test"] * 10
     images = pictures(len(splits), 3)
     logits = network.predict(images, verbose=0)[:, 0]
     noise = np.random.default_rng(4).normal(0, logits.std(), len(logits))
     labels = (logits + noise > np.median(logits)).astype(int)
-    folder = write_dataset(mlflow_place / "prepared", images, splits, labels)
+    folder = write_dataset(mlflow_store / "prepared", images, splits, labels)
     with mlflow.start_run(run_name="trained") as run:
         mlflow.log_text(to_yaml(ExperimentConfig()), "experiment.yaml")
         mlflow.log_param("data", str(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 
 import numpy as np
@@ -23,16 +22,8 @@ NAME = "poster-cnn"
 LABELS = np.random.default_rng(5).integers(0, 2, 300)
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
-    path = tmp_path_factory.mktemp("template") / "store.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def write_run(tmp_path, empty_database):
+def write_run(tmp_path, mlflow_store):
     """A function that writes a finished run with a model and predictions that separate the labels by `strength`.
 
     `on_validation` separates those of the validation posters, which must have no say.
@@ -41,12 +32,6 @@ def write_run(tmp_path, empty_database):
 
     from poster_ml.serving.log import log_poster_model
 
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    shutil.copy(empty_database, tmp_path / "store.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
-    mlflow.set_registry_uri(f"sqlite:///{tmp_path / 'store.db'}")
-    mlflow.create_experiment("poster-ml", artifact_location=(tmp_path / "artifacts").as_uri())
-    mlflow.set_experiment("poster-ml")
     inputs = keras.Input((32, 32, 3), dtype="uint8")
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
     network = keras.Model(inputs, keras.layers.Dense(1)(pooled))
@@ -67,9 +52,7 @@ def write_run(tmp_path, empty_database):
             log_poster_model(network, size=32, variant="basic_cnn", family="cnn")
         return run.info.run_id
 
-    yield write
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(registry)
+    return write
 
 
 def aliases():

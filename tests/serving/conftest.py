@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,35 +45,8 @@ def tiny_network(seed: int = 0) -> Any:
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
 
 
-def use_store(folder: Path, empty_database: Path) -> None:
-    shutil.copy(empty_database, folder / "store.db")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'store.db'}")
-    mlflow.set_registry_uri(f"sqlite:///{folder / 'store.db'}")
-    mlflow.create_experiment("poster-ml", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("poster-ml")
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
-    path = tmp_path_factory.mktemp("template") / "store.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    """An MLflow store of its own; the one before is put back."""
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    folder = tmp_path_factory.mktemp("store")
-    use_store(folder, empty_database)
-    yield folder
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(registry)
-
-
-@pytest.fixture(scope="module")
-def logged(store: Path) -> Any:
+def logged(shared_mlflow_store: Path) -> Any:
     """The tiny network, logged in a run: mlflow's ModelInfo."""
     from poster_ml.serving.log import log_poster_model
 
@@ -95,12 +66,3 @@ def make_picture() -> Any:
 def make_network() -> Any:
     """The function `tiny_network`."""
     return tiny_network
-
-
-@pytest.fixture
-def make_store(empty_database: Path) -> Iterator[Any]:
-    """A function that opens a store in a folder; the store before is put back after the test."""
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    yield lambda folder: use_store(folder, empty_database)
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(registry)

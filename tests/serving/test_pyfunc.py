@@ -156,7 +156,7 @@ def test_the_input_example_scores(model):
     assert list(result["error"]) == [None]
 
 
-def test_the_optimizer_stays_behind(store, make_network):
+def test_the_optimizer_stays_behind(mlflow_store, make_network):
     import keras
 
     network = make_network()
@@ -164,8 +164,8 @@ def test_the_optimizer_stays_behind(store, make_network):
     network.fit(np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 1)), verbose=0)
     with mlflow.start_run():
         info = log_poster_model(network, size=32)
-    network.save(store / "with_optimizer.keras")
-    assert _has_optimizer(store / "with_optimizer.keras")
+    network.save(mlflow_store / "with_optimizer.keras")
+    assert _has_optimizer(mlflow_store / "with_optimizer.keras")
     assert not _has_optimizer(model_folder(info.model_uri) / "artifacts" / "network.keras")
     loaded, _ = load_keras_model(info.model_uri)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -180,7 +180,7 @@ def _has_optimizer(path):
         return any(key.startswith("optimizer") for key in weights)
 
 
-def test_logging_is_refused_where_it_cannot_work(store, make_network):
+def test_logging_is_refused_where_it_cannot_work(mlflow_store, make_network):
     with pytest.raises(TrackingError, match="no run is active"):
         log_poster_model(make_network(), size=32)
     with mlflow.start_run():

@@ -20,11 +20,9 @@ FINGERPRINT = "sha256-aaaa"
 
 
 @pytest.fixture
-def runs(tmp_path, make_store, make_network):
+def runs(tmp_path, mlflow_store, make_network):
     """A function that writes one finished run, in a store of this test alone."""
     from poster_ml.serving.log import log_poster_model
-
-    make_store(tmp_path)
 
     def write(
         score,

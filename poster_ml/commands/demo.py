@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from poster_ml.commands.evaluate import EvaluateResult, run_evaluate
-from poster_ml.commands.suite import with_interval
+from poster_ml.commands.suite_table import with_interval
 from poster_ml.commands.train import TrainResult, train_task
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.files import atomic_path, open_output_folder

@@ -75,9 +75,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse_yaml(text: str) -> Any:
-    """Reads YAML as plain values. Raises: yaml.YAMLError; ValueError for a date that is none."""
-    return yaml.load(text, _Loader)
+def parse_value(text: str) -> Any:
+    """Reads YAML as a plain value; what is none stays text: "2020-13-45" looks like a date."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises: ConfigError where the file cannot be read, is not YAML or holds something else.
     """
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -168,15 +171,15 @@ def _near_key(path: list[Any], kind: Any) -> str:
     """Points at the dotted key that was probably meant: of the same section first, then of any."""
     *sections, last = map(str, path)
     schema = adapter(kind).json_schema()
-    known = {name: name for section in schema["$defs"].values() for name in section["properties"]}
-    within: dict[str, str] = {} if sections else {name: name for name in schema["properties"]}
-    for section, inner in schema["properties"].items():
-        definition = schema["$defs"].get(inner.get("$ref", "").rpartition("/")[2], {})
-        names = {name: f"{section}.{name}" for name in definition.get("properties", {})}
-        known |= names
-        within |= names if sections == [section] else {}
+    fields = schema["properties"]
+    place = {field["$ref"]: f"{name}." for name, field in fields.items() if "$ref" in field}
+    known = [*fields]
+    for title, section in schema["$defs"].items():
+        known += [place.get(f"#/$defs/{title}", "") + name for name in section["properties"]]
+    within = [name for name in known if name.rpartition(".")[0] == ".".join(sections)]
     for names in (within, known):
-        close = difflib.get_close_matches(last, names, n=1)
-        if close and names[close[0]] != last:
-            return f" (did you mean {names[close[0]]!r}?)"
+        full = {name.rpartition(".")[2]: name for name in names}
+        close = difflib.get_close_matches(last, full, n=1)
+        if close and full[close[0]] != last:
+            return f" (did you mean {full[close[0]]!r}?)"
     return ""

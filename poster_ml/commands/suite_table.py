@@ -13,6 +13,7 @@ from poster_ml.commands.compare import logged_predictions
 from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
+from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -150,9 +151,3 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "run_id": record.run_id,
     }
     return about | {name: record.metrics.get(name, float("nan")) for name in COLUMNS}
-
-
-def with_interval(metrics: Mapping[str, float], name: str) -> str:
-    """Returns "0.612 (0.590 to 0.634)" from `name`, `name_ci_low` and `name_ci_high`."""
-    low, high = metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]
-    return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"

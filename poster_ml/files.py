@@ -95,13 +95,13 @@ def check_output_folder(folder: Path, result: FolderResult, option: str = "--out
         )
 
 
-def open_output_folder(folder: Path, command: str, option: str = "--out") -> None:
+def open_output_folder(folder: Path, command: str) -> None:
     """Makes the folder of a command's result and marks it; a folder of others is refused.
 
     Raises: OutputError as `check_output_folder`; OSError where it cannot be made.
     """
     result = command_result(command)
-    check_output_folder(folder, result, option)
+    check_output_folder(folder, result)
     folder.mkdir(parents=True, exist_ok=True)
     note = f"Written by `{result.says}`, which replaces its files here when it is called again.\n"
     (folder / result.marker).write_text(note, encoding="utf-8")

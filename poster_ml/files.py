@@ -50,13 +50,12 @@ class FolderResult:
 
     def foreign(self, folder: Path) -> str:
         """Returns the first path below the folder that a result does not hold, "" without one."""
-        for place, folders, files in os.walk(folder):
-            # What stands for a folder is a folder of the user's where it is empty or a link.
-            links = [name for name in folders if (Path(place) / name).is_symlink()]
-            for name in sorted([*files, *links]):
-                path = (Path(place) / name).relative_to(folder).as_posix()
-                if not any(fnmatchcase(path, pattern) for pattern in self.files):
-                    return path
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            ours = any(fnmatchcase(name, pattern) for pattern in self.files)
+            # A link that stands for a folder is the user's; what it points to is not looked through.
+            if not ours and (path.is_symlink() or not path.is_dir()):
+                return name
         return ""
 
 

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig, with_overrides
+from poster_ml.config import ExperimentConfig, ExplainConfig, with_overrides
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
@@ -29,14 +29,8 @@ from poster_ml.tracking.store import connect
 
 # What may differ from the training's configuration: how much is measured, never what the model is.
 SETTABLE = (
-    "evaluate.bootstrap",
-    "evaluate.confidence",
-    "evaluate.appearance_posters",
-    "explain.method",
-    "explain.layer",
-    "explain.faithfulness_posters",
-    "explain.shortcut_posters",
-    "explain.detect_posters",
+    *(f"evaluate.{name}" for name in ("bootstrap", "confidence", "appearance_posters")),
+    *(f"explain.{field.name}" for field in fields(ExplainConfig)),
 )
 DIAGNOSTICS = ("_shortcut_", "_faithfulness_", "_pointing_")  # parts of their metrics' names
 

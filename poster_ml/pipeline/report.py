@@ -34,8 +34,8 @@ SHEETS = {
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 CAVEATS = {
     "train": "A model knows the posters it was fitted on: figures of training posters are too high.",
-    "val": "Validation posters also choose a model's epoch and threshold: their figures are a little too high; "
-    "quote those of the test posters.",
+    "val": "Validation posters also choose a model's epoch and threshold: their figures are a little too "
+    "high; quote those of the test posters.",
 }
 
 

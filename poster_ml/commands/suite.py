@@ -112,7 +112,7 @@ def suite_tasks(
         faults = [f"unknown variant {name!r}{nearest(name, known)}" for name in unknown]
         raise ConfigError([*faults, f"choose of {', '.join(known)}"])
     chosen = [name for name in known if name in only or not only]
-    for name in set(targets) - set(chosen):
+    for name in sorted(set(targets) - set(chosen)):
         logger.warning(f"--set {name}:... is for {name}, which is not among the chosen variants")
     own = {name: overrides_of(name, overrides) for name in chosen}
     configs = {name: check_training(name, overrides=own[name], protocol=protocol) for name in chosen}

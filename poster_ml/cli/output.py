@@ -1,14 +1,17 @@
-"""How a result is shown, and an error said in one line."""
+"""How a command is run and its result shown, and an error said in one line."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import importlib
 import json
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from poster_ml.errors import mask_passwords
-from poster_ml.files import printable
+from poster_ml.files import check_output_folder, command_result, printable
+from poster_ml.quiet import load_keras
 
 # Paths that are missing, forbidden, of the wrong kind or full; all else is a bug of ours.
 _OF_A_PATH = (
@@ -18,20 +21,44 @@ _OF_A_PATH = (
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def show(result: Any, as_json: bool) -> None:
-    """Prints a result on stdout: its own text, or JSON."""
+def run_command(
+    name: str,
+    options: dict[str, Any],
+    *,
+    function: str = "",
+    folder: Path | None = None,
+    keras: bool = True,
+    show: bool = True,
+) -> None:
+    """Runs a command of `poster_ml.commands` and prints its result on stdout: its own text, or JSON.
+
+    Args:
+        name: of the command and its module.
+        options: by the names of the function's parameters, and `as_json`; what is None or an empty text was
+            not given, so that the function's own default holds.
+        function: of the module; empty takes `run_NAME`.
+        folder: that the command writes, refused before Keras is imported where it holds something else.
+        keras: whether the command needs it; imported first, since it takes seconds and writes to stderr.
+        show: False where the command prints by itself.
+    """
+    if folder is not None:
+        check_output_folder(folder, command_result(name))
+    if keras:
+        load_keras()
+    module = importlib.import_module(f"poster_ml.commands.{name}")
+    given = {key: value for key, value in options.items() if value is not None and value != ""}
+    as_json = given.pop("as_json", False)
+    result = getattr(module, function or f"run_{name}")(**given)
+    if not show:
+        return
+    plain = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps(plain(result), indent=2, default=str))
+        print(json.dumps(plain, indent=2, default=str))
     elif hasattr(result, "text"):
         print(result.text())
     else:
-        for name, value in plain(result).items():
-            print(f"{name.replace('_', ' '):<24}{value}")
-
-
-def plain(result: Any) -> Any:
-    """Returns a dataclass as nested plain values."""
-    return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result  # type: ignore[arg-type]
+        for key, value in plain.items():
+            print(f"{key.replace('_', ' '):<24}{value}")
 
 
 def is_odd_name(error: BaseException) -> TypeGuard[UnicodeEncodeError]:

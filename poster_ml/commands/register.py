@@ -11,7 +11,7 @@ def run_register(
     *,
     metric: str = "val_roc_auc",
     allow_demo: bool = False,
-    dataset_fingerprint: str | None = None,
+    dataset: str = "",
 ) -> Version:
     """Registers the best finished run; arguments, result and errors as for `register_best`."""
     connect(write=True)
@@ -20,5 +20,5 @@ def run_register(
         experiment=experiment_name(),
         metric=metric,
         allow_demo=allow_demo,
-        dataset_fingerprint=dataset_fingerprint,
+        dataset_fingerprint=dataset or None,
     )

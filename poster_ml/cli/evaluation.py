@@ -78,12 +78,8 @@ def predict(
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
-    from poster_ml.pipeline.prediction_files import check_out
-
-    if out:
-        check_out(out)
     options = {"model_uri": model_uri, "posters": posters, "format": format, "out": out}
-    run_command("predict", options | {"resume": not no_resume}, show=False)
+    run_command("predict", options | {"resume": not no_resume}, keras=False, show=False)
 
 
 @app.command()

@@ -58,6 +58,32 @@ def load_poster_model(model_uri: str) -> Any:
         raise RegistryError(f"{model_uri} cannot be loaded: {_one_line(error)}") from error
 
 
+def identify(model: Any, model_uri: str) -> dict[str, Any]:
+    """Says which model was loaded, by what never moves, so that a result can say who made it.
+
+    Args:
+        model: what `load_poster_model` returned.
+        model_uri: what it was loaded from.
+
+    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`, "poster-vgg16 version
+        3" where the URI names a registered model, else ""; `run_id`, where it was trained; `settings`, as in
+        `ServingSettings`.
+    """
+    version = ""
+    if named := re.fullmatch(r"models:/+([^/@]+)([/@])([^/@]+)", model_uri):
+        name, kind, number = named.groups()
+        if kind == "@":
+            number = mlflow.MlflowClient().get_model_version_by_alias(name, number).version
+        version = f"{name} version {number}"
+    return {
+        "model_id": str(model.metadata.model_id or model.metadata.model_uuid),
+        "model_uri": model_uri,
+        "version": version,
+        "run_id": str(model.metadata.run_id or ""),
+        "settings": dict((model.metadata.metadata or {}).get("settings", {})),
+    }
+
+
 def read_network(path: Path) -> Any:
     """Reads a `.keras` file whose layers may be ours. Raises: RegistryError where it is broken."""
     import keras

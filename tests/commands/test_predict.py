@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 from poster_ml.commands import predict as module
-from poster_ml.commands.predict import run_predict, score_files, walk_posters
+from poster_ml.commands.predict import run_predict
 from poster_ml.errors import DatasetError, OutputError, PosterMLError
 from poster_ml.pipeline import prediction_files
+from poster_ml.pipeline.poster_files import score_files, walk_posters
 from poster_ml.pipeline.prediction_files import record_path
-from poster_ml.serving.identity import ModelIdentity, identify
+from poster_ml.serving.load import identify
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
@@ -44,7 +45,7 @@ class Fake:
         self.batches.append(len(table))
         rows = []
         for data in table["image"]:
-            bad = data.startswith(b"bad")
+            bad = data is None or data.startswith(b"bad")
             error = 'no image, "really"' if bad else None
             rows.append((None if bad else len(data) / 1000, None if bad else "Fresh", 0.5, error))
         columns = ["probability_fresh", "label", "threshold", "error"]
@@ -60,13 +61,20 @@ def fake(monkeypatch):
     """No MLflow, no network: what is tested is the way of files to rows."""
     model = Fake()
     monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: model)
-    monkeypatch.setattr("poster_ml.serving.identity.identify", lambda model, uri: who(uri))
+    monkeypatch.setattr("poster_ml.serving.load.identify", lambda model, uri: who(uri))
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
     return model
 
 
 def who(uri, version=""):
-    return ModelIdentity(f"m-{uri}", uri, version, "run1", {"size": 32, "threshold": 0.5})
+    settings = {"size": 32, "threshold": 0.5}
+    return {
+        "model_id": f"m-{uri}",
+        "model_uri": uri,
+        "version": version,
+        "run_id": "run1",
+        "settings": settings,
+    }
 
 
 def fill(folder, count):
@@ -145,13 +153,14 @@ SCRIPT = """
 import sys, types
 from pathlib import Path
 {fake}
+import poster_ml.quiet
+poster_ml.quiet.load_keras = lambda: None
 load, store = types.ModuleType("load"), types.ModuleType("store")
 load.load_poster_model = lambda uri: Fake(0.02)
+load.identify = lambda model, uri: {{"model_id": "m-1"}}
 store.connect = lambda: "0"
 store.needs_store = lambda model_uri: False
 sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
-from poster_ml.serving import identity
-identity.identify = lambda model, uri: identity.ModelIdentity("m-1", uri, "", "", {{}})
 tracking = types.ModuleType("tracking")
 tracking.__path__ = []
 sys.modules["poster_ml.tracking"] = tracking
@@ -267,7 +276,7 @@ def test_files_that_cannot_be_read_get_a_row(fake, tmp_path):
     result = run_predict("m", [folder], out=tmp_path / "out.csv")
     assert (result.scored, result.failed) == (3, 1)
     rows = read_csv(tmp_path / "out.csv")
-    assert rows[1][1:] == ["", "", "", "missing file: tt00001.jpg"]
+    assert rows[1][1:] == ["", "", "0.5", "missing file: tt00001.jpg"]
     assert float(rows[2][1]) == 0.003
 
 
@@ -298,24 +307,16 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
         with pytest.raises(PosterMLError) as caught:
             run_predict("m", *arguments, **options)
         assert str(caught.value).startswith(message)
-    with pytest.raises(ValueError, match="got batch_size=0"):
-        run_predict("m", [folder], batch_size=0)
 
 
 def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch):
     folder, out = fill(tmp_path / "in", 4), tmp_path / "out.csv"
     run_predict("first", [folder / "tt00001.jpg"], out=out)
-    assert json.loads(record_path(out).read_text()) == {
-        "model_id": "m-first",
-        "model_uri": "first",
-        "version": "",
-        "run_id": "run1",
-        "settings": {"size": 32, "threshold": 0.5},
-    }
+    assert json.loads(record_path(out).read_text()) == who("first")
     before = out.read_bytes()
     remedy = "give another --out, or start it afresh with --no-resume"
     monkeypatch.setattr(
-        "poster_ml.serving.identity.identify", lambda model, uri: who(uri, "poster-vgg16 version 4")
+        "poster_ml.serving.load.identify", lambda model, uri: who(uri, "poster-vgg16 version 4")
     )
     with pytest.raises(DatasetError) as caught:
         run_predict("second", [folder], out=out)
@@ -354,7 +355,7 @@ def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch):
         model_id="m-7", model_uuid="m-7", run_id="r7", metadata={"settings": {"threshold": 0.4}}
     )
     client = SimpleNamespace(
-        get_model_version_by_alias=lambda name, alias: SimpleNamespace(name=name, version=f"3-{alias}")
+        get_model_version_by_alias=lambda name, alias: SimpleNamespace(version=f"3-{alias}")
     )
     monkeypatch.setattr("mlflow.MlflowClient", lambda: client)
     model = SimpleNamespace(metadata=metadata)
@@ -366,7 +367,9 @@ def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch):
         "some/folder": "",
     }
     for uri, version in versions.items():
-        assert identify(model, uri) == ModelIdentity("m-7", uri, version, "r7", {"threshold": 0.4})
+        found = identify(model, uri)
+        assert (found["model_id"], found["version"], found["run_id"]) == ("m-7", version, "r7")
+        assert found["settings"] == {"threshold": 0.4}
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"notes", b"\0\n", b'"', b"\n"])
@@ -405,7 +408,7 @@ def test_the_numbers_are_the_models(tmp_path):
 
     (rows,) = score_files(Loaded(), files, 64)
     logits = network.predict(np.stack([decode_poster(path, 32).pixels for path in files]), verbose=0)[:, 0]
-    np.testing.assert_allclose([row.probability_fresh for row in rows], 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_allclose(rows["probability_fresh"], 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 def test_constants_are_what_the_model_uses():

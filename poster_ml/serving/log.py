@@ -21,7 +21,6 @@ from PIL import Image
 
 import poster_ml
 from poster_ml.errors import TrackingError
-from poster_ml.serving.load import quiet_unless_watched
 from poster_ml.serving.quantize import runtime_requirements
 from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
 
@@ -86,7 +85,6 @@ def _log(
     """Logs the model whose network `save` writes to a path."""
     if mlflow.active_run() is None:
         raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
-    quiet_unless_watched()
     with tempfile.TemporaryDirectory() as folder:
         network_path, settings_path = Path(folder) / file_name, Path(folder) / SETTINGS_FILE
         save(network_path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from poster_ml.errors import RequestError
-from poster_ml.serving.requests import image_bytes, image_cells
+from poster_ml.serving.requests import image_bytes, image_column
 
 DATA = bytes(range(256)) * 2  # holds every byte value, so both alphabets of base64 matter
 TEXT = base64.b64encode(DATA).decode()
@@ -103,12 +103,12 @@ def test_size_is_checked_before_and_after_decoding():
     ],
 )
 def test_every_shape_of_a_request_gives_its_cells(model_input):
-    assert image_cells(model_input) == ["a", "b"]
+    assert list(image_column(model_input)) == ["a", "b"]
 
 
 def test_single_cells_are_requests_of_one_row():
-    assert image_cells("a") == image_cells({"image": "a"}) == ["a"]
-    assert image_cells(b"a") == [b"a"]
+    for request, cell in (("a", "a"), ({"image": "a"}, "a"), (b"a", b"a")):
+        assert list(image_column(request)) == [cell]
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_single_cells_are_requests_of_one_row():
 )
 def test_requests_that_make_no_sense_say_so(model_input, message):
     with pytest.raises(RequestError) as caught:
-        image_cells(model_input)
+        image_column(model_input)
     assert str(caught.value) == message

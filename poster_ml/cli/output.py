@@ -6,13 +6,18 @@ import dataclasses
 import errno
 import importlib
 import json
+import sys
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from poster_ml.errors import mask_passwords
+import typer
+
+from poster_ml.errors import PosterMLError, mask_passwords
 from poster_ml.files import check_output_folder, command_result, printable
 from poster_ml.quiet import load_keras
 
+# Typer carries its own copy of click; its classes are reached through a public name.
+UsageError: Any = typer.BadParameter.__mro__[1]
 # Paths that are missing, forbidden, of the wrong kind or full; all else is a bug of ours.
 _OF_A_PATH = (
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR,
@@ -61,32 +66,30 @@ def run_command(
             print(f"{key.replace('_', ' '):<24}{value}")
 
 
-def is_odd_name(error: BaseException) -> TypeGuard[UnicodeEncodeError]:
-    """Whether a text could not be written since it holds bytes of a name that are no UTF-8."""
-    return isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff"
+def one_line(text: str) -> str:
+    """Returns a message without line breaks and passwords."""
+    return printable(mask_passwords(" ".join(text.split())))
 
 
-def is_about_path(error: BaseException) -> bool:
-    """Whether an error of the operating system is about a path that the user can put right."""
-    if not isinstance(error, OSError):
-        return False
-    return error.errno in _FULL or (error.errno in _OF_A_PATH and error.filename is not None)
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error's message without line breaks and passwords, with the path where it is about one."""
-    return printable(mask_passwords(" ".join(_message(error).split())))
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and is_about_path(error):
+def mistake(error: Exception) -> str:
+    """Returns in one line what the user can put right; empty for a bug of ours."""
+    text = ""
+    if isinstance(error, OSError) and (
+        error.errno in _FULL or (error.errno in _OF_A_PATH and error.filename is not None)
+    ):
         path = error.filename2 or error.filename or "a file"
         remedy = "make room there" if error.errno in _FULL else "name one that you may read and write"
-        return f"{path}: {error.strerror or error}; {remedy}"
-    if is_odd_name(error):
-        return f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
-    formatted = getattr(error, "format_message", None)
-    text = formatted() if formatted is not None else str(error)
-    if formatted is not None and not text.rstrip().endswith(("--help", "?)")):
-        text = f"{text.rstrip('.')}; see 'poster-ml --help'"
-    return text
+        text = f"{path}: {error.strerror or error}; {remedy}"
+    elif isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff":
+        text = f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
+    elif isinstance(error, UsageError):
+        text = error.format_message()
+        if not text.rstrip().endswith(("--help", "?)")):
+            text = f"{text.rstrip('.')}; see 'poster-ml --help'"
+    elif isinstance(error, PosterMLError):
+        text = str(error)
+    elif "mlflow" in sys.modules:  # who never reached a store need not wait for it
+        from poster_ml.tracking.store import describe_outage, is_outage
+
+        text = describe_outage(error) if is_outage(error) else ""
+    return one_line(text)

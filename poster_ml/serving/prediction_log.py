@@ -88,8 +88,6 @@ class PredictionLog:
     """
 
     def __init__(self, path: Path, max_bytes: int, files: int, model: str = "") -> None:
-        if max_bytes < 1 or files < 1:
-            raise ValueError(f"max_bytes and files must be at least 1, got {max_bytes=} {files=}")
         self.path, self.max_bytes, self.files, self.model = path, max_bytes, files, model
         self.warned = False
         self._handler = _Rotating(
@@ -106,8 +104,13 @@ class PredictionLog:
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:
             return None
-        megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
-        log = cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        sizes = []
+        for name, default in ((SIZE_VARIABLE, DEFAULT_MEGABYTES), (FILES_VARIABLE, DEFAULT_FILES)):
+            text = os.environ.get(name, "").strip() or str(default)
+            if not text.isdigit() or int(text) < 1:
+                raise RegistryError(f"{name} must be a whole number of at least 1, got {text!r}")
+            sizes.append(int(text))
+        log = cls(Path(path), sizes[0] * 1_000_000, sizes[1], model)
         log.check()
         return log
 
@@ -207,12 +210,3 @@ def _moment(text: str, option: str) -> datetime | None:
             f"{option} must be a date or time such as 2026-01-31 or 2026-01-31T18:00, got {text!r}"
         ) from None
     return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
-
-
-def _whole_number(name: str, default: int) -> int:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdigit() or int(text) < 1:
-        raise RegistryError(f"{name} must be a whole number of at least 1, got {text!r}")
-    return int(text)

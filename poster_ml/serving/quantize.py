@@ -8,11 +8,11 @@ package `ai-edge-litert` is installed, not even TensorFlow.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import time
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -130,16 +130,12 @@ def quantize_network(network: Any, posters: Pixels) -> bytes:
 
 def runtime_requirements() -> tuple[str, ...]:
     """Returns the packages that a quantized model needs to run, the interpreter among them."""
-    interpreter = "ai-edge-litert" if _has_litert() else "tensorflow"
+    interpreter = "ai-edge-litert" if find_spec("ai_edge_litert") else "tensorflow"
     return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler", "filelock")
 
 
-def _has_litert() -> bool:
-    return importlib.util.find_spec("ai_edge_litert") is not None
-
-
 def _interpreter_class() -> Any:
-    if _has_litert():
+    if find_spec("ai_edge_litert"):
         return importlib.import_module("ai_edge_litert.interpreter").Interpreter
     import tensorflow as tf
 

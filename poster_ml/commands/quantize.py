@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_quantized_model
-from poster_ml.serving.quantize import QuantizedNetwork, quantize_network
-from poster_ml.serving.registry import Version, register_quantized
-from poster_ml.tracking.runs import RunRecord, find_run, open_run, run_of_model
+from poster_ml.serving.quantize import QuantizedNetwork, quantize_network, speed_ratio
+from poster_ml.serving.registry import register_quantized
+from poster_ml.tracking.runs import find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
 
@@ -29,7 +28,6 @@ logger = logging.getLogger(__name__)
 LEAST_SPEED, MOST_AUC_CHANGE = 2.0, 0.005
 CALIBRATION_POSTERS = 200
 SPEED_BATCHES = (1, 16)  # one poster per request, and what a busy service or `predict` works in
-_REPEATS = 9
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,15 @@ class QuantizeResult:
             f"on {self.posters:,} validation posters; same label for {self.agreement:.1%}; "
             f"{self.megabytes:.1f} MB"
         )
+
+    def metrics(self) -> dict[str, float]:
+        """Returns what is logged."""
+        return {
+            **self.auc_difference.columns("quantized_auc_difference"),
+            "quantized_agreement": self.agreement,
+            "quantized_megabytes": self.megabytes,
+            **{f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in self.speed.items()},
+        }
 
 
 def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> QuantizeResult:
@@ -101,16 +108,14 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     decision_rule = fit_decision_rule(after, labels, config.evaluate)
     chosen = replace(settings, temperature=decision_rule.temperature, threshold=decision_rule.threshold)
     difference, _ = delong_difference(labels, after, before, 0.95)
+    posters = {count: np.array(dataset.images[rows[:count]]) for count in SPEED_BATCHES}
     result = QuantizeResult(
         version="",
         uri="",
         posters=len(rows),
         auc=delong_interval(labels, before, 0.95).estimate,
         auc_difference=difference,
-        speed={
-            count: speed_ratio(network, quantized, np.array(dataset.images[rows[:count]]))
-            for count in SPEED_BATCHES
-        },
+        speed={count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()},
         agreement=float(np.mean(_fresh(before, settings) == _fresh(after, chosen))),
         megabytes=len(content) / 1e6,
     )
@@ -119,40 +124,6 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
             f"no quantized version of {model_uri}: it needs {LEAST_SPEED:g} times the speed and an AUC "
             f"within {MOST_AUC_CHANGE:g}; measured: {result.figures()}"
         )
-    version = _offer(record, content, chosen, result)
-    return replace(result, version=version.text(), uri=version.uri)
-
-
-def speed_ratio(network: Any, quantized: QuantizedNetwork, pixels: np.ndarray) -> float:
-    """Returns how many times faster the quantized network is on these posters: median of pairs, in turns.
-
-    Taking turns, both see the same load of the machine.
-    """
-    ratios = []
-    for turn in range(_REPEATS + 1):
-        started = time.perf_counter()
-        network.predict_on_batch(pixels)
-        middle = time.perf_counter()
-        quantized.predict_on_batch(pixels)
-        if turn:  # the first pair warms both up
-            ratios.append((middle - started) / (time.perf_counter() - middle))
-    return float(np.median(ratios))
-
-
-def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
-    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)
-
-
-def _offer(record: RunRecord, content: bytes, settings: Any, result: QuantizeResult) -> Version:
-    """Logs the quantized model in a run below that of the original, and registers it."""
-    measured = {
-        "quantized_auc_difference": result.auc_difference.estimate,
-        "quantized_auc_difference_ci_low": result.auc_difference.low,
-        "quantized_auc_difference_ci_high": result.auc_difference.high,
-        "quantized_agreement": result.agreement,
-        "quantized_megabytes": result.megabytes,
-        **{f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in result.speed.items()},
-    }
     # Neither the tag `family` nor its parameter: `register` must not take this run for a training run.
     tags = {
         "variant": f"{settings.variant}_quantized",
@@ -160,14 +131,18 @@ def _offer(record: RunRecord, content: bytes, settings: Any, result: QuantizeRes
         "profile": record.tags.get("profile", "full"),
         "dataset.fingerprint": record.tags.get("dataset.fingerprint", "unknown"),
     }
-    with open_run(
-        f"{record.name} quantized", tags=tags, parent_run_id=record.run_id, system_metrics=False
-    ) as run:
-        run.log_metrics(measured)
-        info = log_quantized_model(content, settings)
+    name = f"{record.name} quantized"
+    with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
+        run.log_metrics(result.metrics())
+        info = log_quantized_model(content, chosen)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
         f"Measured: {result.figures()}."
     )
-    named = {name: f"{value:.4f}" for name, value in measured.items()}
-    return register_quantized(settings.family, info.model_id, run.run_id, tags | named, description)
+    tags |= {key: f"{value:.4f}" for key, value in result.metrics().items()}
+    version = register_quantized(settings.family, info.model_id, run.run_id, tags, description)
+    return replace(result, version=version.text(), uri=version.uri)
+
+
+def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
+    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)

@@ -10,7 +10,7 @@ import base64
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,11 @@ from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
-from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
+from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_column
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
 COLUMNS = ("probability_fresh", "label", "threshold", "error")
-
-
-# One image: pixels (S, S, 3) uint8, and what the prediction log says of it.
-_Decoded = tuple[np.ndarray, dict[str, Any]]
 
 
 class PosterModel(PythonModel):
@@ -83,14 +79,14 @@ class PosterModel(PythonModel):
         explain = bool((params or {}).get("explain", False))
         rows: list[dict[str, Any]] = []
         try:
-            cells = image_cells(model_input)
+            cells = image_column(model_input)
             for start in range(0, len(cells), BATCH_SIZE):
-                rows.extend(self._score(cells[start : start + BATCH_SIZE], explain))
+                rows.extend(self._score(cells.iloc[start : start + BATCH_SIZE], explain))
         except PosterMLError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
         # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        table = pd.DataFrame(rows, index=request_index(model_input, len(rows)), columns=columns, dtype=object)
+        table = pd.DataFrame(rows, index=cells.index, columns=columns, dtype=object)
         numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
         return table.astype(dict.fromkeys(numbers, "float64"))
 
@@ -100,46 +96,39 @@ class PosterModel(PythonModel):
             output = self.network.predict_on_batch(pixels)
         return np.asarray(output, dtype=np.float64).reshape(-1)
 
-    def _score(self, cells: Sequence[Any], explain: bool) -> list[dict[str, Any]]:
+    def _score(self, cells: Iterable[Any], explain: bool) -> list[dict[str, Any]]:
+        """Returns the rows of one batch."""
         decoded = list(self.decoders.map(self._decode, cells))
-        images = {index: item for index, item in enumerate(decoded) if isinstance(item, tuple)}
-        scored = list(images)
-        probabilities = np.full(len(cells), np.nan)
-        maps: dict[int, str] = {}
+        unknown = dict.fromkeys(["probability_fresh", "label", "cam_png"])
+        rows = [{**unknown, "threshold": self.settings.threshold, "error": error} for _, error, _ in decoded]
+        scored = [row for row in rows if row["error"] is None]
         if scored:
-            pixels = np.stack([pixels for pixels, _ in images.values()])  # (B, S, S, 3)
-            probabilities[scored] = expit(self.logits(pixels) / self.settings.temperature)
-            if explain:
-                maps = dict(zip(scored, self._explain(pixels), strict=True))
-        rows = [
-            self._row(float(probabilities[index]), item if isinstance(item, str) else None)
-            for index, item in enumerate(decoded)
-        ]
+            pixels = np.stack([picture for picture, _, _ in decoded if picture is not None])  # (B, S, S, 3)
+            probabilities = expit(self.logits(pixels) / self.settings.temperature)
+            for row, probability in zip(scored, probabilities, strict=True):
+                if np.isfinite(probability):
+                    label = "Fresh" if probability >= self.settings.threshold else "Rotten"
+                    row |= {"probability_fresh": float(probability), "label": label}
+                else:
+                    row["error"] = "the network returned no number for this image"
+            for row, picture in zip(scored, self._explain(pixels) if explain else (), strict=explain):
+                row["cam_png"] = picture
         if self.log is not None:
-            facts = [{} if isinstance(item, str) else item[1] for item in decoded]
-            self.log.write([log_entry(*pair) for pair in zip(facts, rows, strict=True)])
-        return [{**row, "cam_png": maps.get(index)} for index, row in enumerate(rows)] if explain else rows
+            self.log.write([log_entry(item[2], row) for item, row in zip(decoded, rows, strict=True)])
+        return rows
 
-    def _decode(self, cell: Any) -> _Decoded | str:
-        """Returns the pixels, or the reason why there are none."""
+    def _decode(self, cell: Any) -> tuple[np.ndarray | None, str | None, dict[str, Any]]:
+        """Returns the pixels (S, S, 3) uint8, or why there are none, and what the log says of them."""
         try:
             data = image_bytes(cell)
             poster = decode_poster(data, self.settings.size, self.settings.fit, max_pixels=MAX_PIXELS)
         except RequestError as error:
-            return str(error)
+            return None, str(error), {}
         except Exception as error:  # one broken file must not fail its neighbours
-            return f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
+            reason = f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
+            return None, reason, {}
         pixels = np.asarray(poster.pixels, dtype=np.uint8)
-        return pixels, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
-
-    def _row(self, probability: float, error: str | None) -> dict[str, Any]:
-        threshold = self.settings.threshold
-        if error is None and not np.isfinite(probability):
-            error = "the network returned no number for this image"
-        if error is not None:
-            return {"probability_fresh": None, "label": None, "threshold": threshold, "error": error}
-        label = "Fresh" if probability >= threshold else "Rotten"
-        return {"probability_fresh": probability, "label": label, "threshold": threshold, "error": None}
+        return pixels, None, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
 
     def _explain(self, pixels: np.ndarray) -> list[str]:
         """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""

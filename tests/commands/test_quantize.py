@@ -16,6 +16,7 @@ from poster_ml.commands import quantize as module
 from poster_ml.commands.quantize import run_quantize
 from poster_ml.config import ExperimentConfig, to_yaml
 from poster_ml.errors import RegistryError
+from poster_ml.serving import quantize
 from poster_ml.serving.load import load_keras_model, load_poster_model, model_folder
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.quantize import CHUNK, QuantizedNetwork, quantize_network
@@ -161,6 +162,6 @@ def test_the_ratio_is_that_of_two_times_taken_in_turns(monkeypatch):
 
         return SimpleNamespace(predict_on_batch=run)
 
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    assert module.speed_ratio(network("slow", 7), network("fast", 1), np.zeros(1)) == 4.0
+    monkeypatch.setattr(quantize.time, "perf_counter", lambda: next(clock))
+    assert quantize.speed_ratio(network("slow", 7), network("fast", 1), np.zeros(1)) == 4.0
     assert calls[:4] == ["slow", "fast", "slow", "fast"]

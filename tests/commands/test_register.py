@@ -94,7 +94,7 @@ def test_a_better_challenger_becomes_champion_and_can_be_rolled_back(write_run):
 def test_a_challenger_that_is_worse_or_no_different_stays_one(write_run):
     write_run(0.6, 1.0)
     run_register("cnn")
-    write_run(0.7, 1.0)
+    write_run(0.7, 1.0, on_validation=5.0)  # the posters that chose it have no say
     run_register("cnn")
     same = run_promote("cnn")
     assert not same.promoted
@@ -108,14 +108,6 @@ def test_a_challenger_that_is_worse_or_no_different_stays_one(write_run):
     assert "stays challenger: not clearly better; ROC AUC -0." in worse.text()
     assert aliases() == {"champion": 1, "challenger": 3}
     assert tags(3)["promotion_verdict"] == tags(2)["promotion_verdict"] == "not promoted"
-
-
-def test_the_posters_that_chose_the_challenger_do_not_decide(write_run):
-    write_run(0.6, 1.0)
-    run_register("cnn")
-    write_run(0.7, 1.0, on_validation=5.0)
-    run_register("cnn")
-    assert not run_promote("cnn").promoted
 
 
 def test_every_further_decision_on_the_same_posters_must_be_surer_and_repeating_one_uses_nothing_up(
@@ -153,17 +145,11 @@ def test_the_interval_says_what_the_verdict_says():
 
 
 def test_what_lacks_is_named_with_the_command(write_run):
-    with pytest.raises(
-        RegistryError, match=r"nothing is registered yet: run `poster-ml register --family cnn` with a family"
-    ):
-        run_promote("cnn")
     champion = write_run(0.6, 1.0, predictions=False)
     run_register("cnn")
     with pytest.raises(RegistryError) as caught:
         run_promote("cnn")
-    assert str(caught.value) == (
-        "poster-cnn has no alias 'challenger'; it has @champion (version 1): run `poster-ml register --family cnn` first"
-    )
+    assert str(caught.value) == ("poster-cnn has no challenger: run `poster-ml register --family cnn` first")
     write_run(0.7, 1.0)
     run_register("cnn")
     with pytest.raises(RegistryError) as caught:
@@ -180,12 +166,10 @@ def test_other_data_or_other_labels_are_not_compared(write_run):
     run_register("cnn")
     write_run(0.7, 1.0, fingerprint="bbbb")
     run_register("cnn")
-    with pytest.raises(
-        RegistryError, match=r"were trained on different datasets \(aaaa, bbbb\): train both on one"
-    ):
+    with pytest.raises(RegistryError, match=r"trained on different datasets \(aaaa, bbbb\): train both on"):
         run_promote("cnn")
     write_run(0.8, 1.0, labels=1 - LABELS)
-    run_register("cnn", dataset_fingerprint="aaaa")
+    run_register("cnn", dataset="aaaa")
     with pytest.raises(EvaluationError, match="300 posters have other labels"):
         run_promote("cnn")
     assert aliases() == {"champion": 1, "challenger": 3}

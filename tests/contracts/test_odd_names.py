@@ -15,7 +15,6 @@ from PIL import Image
 
 from poster_ml import cli
 from poster_ml.commands.predict import run_predict
-from poster_ml.serving.identity import ModelIdentity
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
 SHOWN = "caf\\udce9.jpg"
@@ -42,9 +41,7 @@ def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             pytest.skip("this file system takes UTF-8 names only")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: Model())
-    monkeypatch.setattr(
-        "poster_ml.serving.identity.identify", lambda model, uri: ModelIdentity("m-1", uri, "", "", {})
-    )
+    monkeypatch.setattr("poster_ml.serving.load.identify", lambda model, uri: {"model_id": "m-1"})
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda write=False: "0")
     return folder
 

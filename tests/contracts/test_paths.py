@@ -38,7 +38,7 @@ READ = {
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "column", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "columns", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
     "resume", "run", "runs", "sampler", "since", "study", "until",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
@@ -70,8 +70,7 @@ def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def stop() -> None:
         raise PosterMLError(STOPPED)
 
-    for module in (cli.data, cli.evaluation, cli.service, cli.training):
-        monkeypatch.setattr(module, "load_keras", stop)
+    monkeypatch.setattr("poster_ml.cli.output.load_keras", stop)
     return mlflow_place
 
 
@@ -175,8 +174,7 @@ def test_what_is_read_stays_as_it_is(
 ) -> None:
     command, option = case.split()
     if option != "weights":  # weights are wanted when the training begins
-        for module in (cli.data, cli.evaluation, cli.service, cli.training):
-            monkeypatch.setattr(module, "load_keras", load_keras)
+        monkeypatch.setattr("poster_ml.cli.output.load_keras", load_keras)
     theirs = make_foreign(place, kind)
     before = contents(place / "theirs")
     assert cli.run(arguments(command, option, theirs)) == 2

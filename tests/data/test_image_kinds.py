@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image, features
 
-from poster_ml.commands.predict import walk_posters
 from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
 from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES, is_image_name
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import RequestError
+from poster_ml.pipeline.poster_files import walk_posters
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 

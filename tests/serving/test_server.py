@@ -135,64 +135,44 @@ def close(rows, expected):
     return True
 
 
-def test_the_index_of_a_request_leaves_its_answer_as_it_was(server, texts):
-    """Answers are a list of rows in the order of the request, whatever index the request names."""
-    table = {"columns": ["image"], "data": [[text] for text in texts]}
-    answers = server.score({"dataframe_split": table})
-    assert [sorted(row) for row in answers] == [["error", "label", "probability_fresh", "threshold"]] * 3
-    assert server.score({"dataframe_split": {**table, "index": [7, 0, 3]}}) == answers
-
-
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_numbers_of_predict(server, texts, expected, form):
-    rows = server.score({form: FORMS[form](texts)})
-    assert close(rows, expected)
-    assert [set(row) for row in rows] == [{"probability_fresh", "label", "threshold", "error"}] * 3
-    assert {row["threshold"] for row in rows} == {0.4}
-    assert [row["label"] for row in rows] == ["Fresh" if value >= 0.4 else "Rotten" for value in expected]
-
-
-@pytest.mark.parametrize("form", ["inputs", "instances"])
-def test_a_plain_list_is_taken_too(server, texts, expected, form):
-    assert close(server.score({form: texts}), expected)
-
-
-def test_a_single_row_in_every_form(server, texts, expected):
-    for form, build in FORMS.items():
-        assert close(server.score({form: build(texts[:1])}), expected[:1]), form
-
-
-def test_data_uris(server, texts, expected):
-    assert close(
-        server.score({"inputs": {"image": [f"data:image/jpeg;base64,{text}" for text in texts]}}), expected
-    )
-
-
-def test_csv_and_parquet(server, texts, expected, make_picture):
-    text = io.StringIO()
-    csv.writer(text).writerows([["title", "image"], *[["a, b", cell] for cell in texts]])
-    status, body = server.post(text.getvalue().encode(), "text/csv")
-    assert status == 200
-    assert close(json.loads(body)["predictions"], expected)
-    table = io.BytesIO()
-    pd.DataFrame({"image": [base64.b64decode(cell) for cell in texts]}).to_parquet(table)
-    status, body = server.post(table.getvalue(), "application/vnd.apache.parquet")
-    assert status == 200
-    assert close(json.loads(body)["predictions"], expected)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_one_bad_image_fails_only_its_own_row(server, texts, expected, form):
-    cells = [texts[0], "https://example.org/poster.jpg", "/etc/passwd", "bm90IGFuIGltYWdl", "", texts[1]]
+def test_every_form_gives_the_numbers_of_predict_and_a_bad_image_fails_its_row(server, texts, expected, form):
+    bad = ["https://example.org/poster.jpg", "/etc/passwd", "bm90IGFuIGltYWdl", ""]
+    cells = [*texts, *bad]
     if form.startswith("dataframe"):
-        cells[4] = None
+        cells[-1] = None
     rows = server.score({form: FORMS[form](cells)})
-    assert close([rows[0], rows[-1]], expected[:2])
-    reasons = ["a URL is never opened", "a path is never opened", "", "image"]
-    for row, reason in zip(rows[1:-1], reasons, strict=True):
+    assert [set(row) for row in rows] == [{"probability_fresh", "label", "threshold", "error"}] * len(cells)
+    assert close(rows[:3], expected)
+    assert {row["threshold"] for row in rows} == {0.4}
+    assert [row["label"] for row in rows[:3]] == ["Fresh" if p >= 0.4 else "Rotten" for p in expected]
+    assert [row["error"] for row in rows[:3]] == [None] * 3
+    for row, reason in zip(rows[3:], ["a URL is never", "a path is never", "", "image"], strict=True):
         assert (row["probability_fresh"], row["label"]) == (None, None)
         assert reason in row["error"]
-    assert rows[0]["error"] is None
+    assert close(server.score({form: FORMS[form](texts[:1])}), expected[:1])
+    rows = server.score({form: FORMS[form](["no image", *texts]), "params": {"explain": True}})
+    assert rows[0]["cam_png"] is None
+    assert all(base64.b64decode(row["cam_png"]).startswith(b"\x89PNG") for row in rows[1:])
+
+
+def test_plain_lists_data_uris_csv_parquet_and_an_index_are_taken_too(server, texts, expected):
+    assert close(server.score({"inputs": texts}), expected)
+    assert close(server.score({"instances": texts}), expected)
+    uris = [f"data:image/jpeg;base64,{text}" for text in texts]
+    assert close(server.score({"inputs": {"image": uris}}), expected)
+    table = {"columns": ["image"], "data": [[text] for text in texts], "index": [7, 0, 3]}
+    assert close(server.score({"dataframe_split": table}), expected), "rows in the order of the request"
+    text, parquet = io.StringIO(), io.BytesIO()
+    csv.writer(text).writerows([["title", "image"], *[["a, b", cell] for cell in texts]])
+    pd.DataFrame({"image": [base64.b64decode(cell) for cell in texts]}).to_parquet(parquet)
+    for body, kind in (
+        (text.getvalue().encode(), "text/csv"),
+        (parquet.getvalue(), "application/vnd.apache.parquet"),
+    ):
+        status, answer = server.post(body, kind)
+        assert status == 200
+        assert close(json.loads(answer)["predictions"], expected)
 
 
 def test_rows_of_any_type_get_a_reason(server, texts):
@@ -201,13 +181,6 @@ def test_rows_of_any_type_get_a_reason(server, texts):
     assert [row["error"] is None for row in rows] == [True] + [False] * 6
     rows = server.score({"dataframe_records": [{"image": texts[0]}, {"title": "no image here"}]})
     assert "no image in this row" in rows[1]["error"]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_maps_come_when_asked(server, texts, form):
-    rows = server.score({form: FORMS[form]([*texts, "no image"]), "params": {"explain": True}})
-    assert all(base64.b64decode(row["cam_png"]).startswith(b"\x89PNG") for row in rows[:3])
-    assert rows[3]["cam_png"] is None
 
 
 MALFORMED = {

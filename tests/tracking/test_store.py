@@ -145,32 +145,34 @@ class TestReach:
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-        seen: dict[str, str | None] = {}
+        seen: list[dict[str, str | None]] = []
 
         def find(client: Any, name: str) -> Any:
-            for key in store.FIRST_CALL:
-                seen[key] = os.environ.get(key)
+            seen.append({key: os.environ.get(key) for key in store.FIRST_CALL})
             raise mlflow.MlflowException("API request to nowhere")
 
         monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", find)
         refused()
-        assert seen == {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}
+        assert seen == [{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}]
 
-    def test_a_database_server_that_is_not_there_or_has_no_driver_is_told_without_its_password(
-        self, mlflow_place: Path
+    @pytest.mark.parametrize(
+        ("password", "said"),
+        [
+            ("geheim", "the store postgresql://me:***@127.0.0.1:1/x "),
+            (
+                "ge@heim",
+                "the password in postgresql://me:***@127.0.0.1:1/x has an @: write %40 for it, %2F for /",
+            ),
+        ],
+    )
+    def test_a_database_server_that_cannot_be_asked_is_named_without_its_password(
+        self, mlflow_place: Path, password: str, said: str
     ) -> None:
-        mlflow.set_tracking_uri("postgresql://me:geheim@127.0.0.1:1/x")
-        message = refused()
-        assert message.startswith("the store postgresql://me:***@127.0.0.1:1/x ")
-        assert "geheim" not in message
-
-    def test_a_password_that_spills_into_the_host_is_refused_unread(self, mlflow_place: Path) -> None:
-        mlflow.set_tracking_uri("postgresql://me:ge@heim@127.0.0.1:1/x")
+        mlflow.set_tracking_uri(f"postgresql://me:{password}@127.0.0.1:1/x")
         with pytest.raises(PosterMLError) as caught:
             connect()
-        assert str(caught.value) == (
-            "the password in postgresql://me:***@127.0.0.1:1/x has an @: write %40 for it, %2F for /"
-        )
+        assert str(caught.value).startswith(said)
+        assert "heim" not in str(caught.value)
 
     def test_a_locked_store_is_told_before_the_work(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
@@ -249,16 +251,12 @@ class TestExperiment:
         assert run.run_id == outer
         assert [found.run_id for found in search_runs()] == [outer]
 
-    def test_no_experiment_named_to_mlflow_run_means_poster_ml(
-        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-        connect()
-        assert experiment_name() == "poster-ml"
-
     def test_an_unknown_or_contradicted_experiment_is_refused(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # what `mlflow run` hands on where none was named
+        connect()
+        assert experiment_name() == "poster-ml"
         monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
         assert refused().startswith("MLFLOW_EXPERIMENT_ID=77 is no experiment of this store")
         monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", mlflow.create_experiment("mine"))
@@ -292,17 +290,9 @@ def test_an_old_file_store_is_answered_with_the_command_that_shows_the_runs(
 def test_two_commands_in_a_fresh_folder_make_one_store(tmp_path: Path) -> None:
     program = "from poster_ml.tracking.store import connect; print('experiment', connect())"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env=clean,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", program]
+    started = [subprocess.Popen(command, cwd=tmp_path, env=clean, text=True, **pipes) for _ in range(2)]
     results = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], results
     assert {out for out, _ in results} == {"experiment 1\n"}

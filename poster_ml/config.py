@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -98,9 +99,8 @@ class AugmentConfig:
     @property
     def active(self) -> bool:
         """Whether any poster is changed at all."""
-        ranges = (self.rotation, self.zoom, self.shift, self.shear, self.brightness, self.contrast)
-        more = (self.saturation, self.erasing, float(self.horizontal_flip))
-        return self.strength > 0 and any(value > 0 for value in ranges + more)
+        ranges = {field.name for field in fields(self)} - {"strength", "fill"}
+        return self.strength > 0 and any(getattr(self, name) for name in ranges)
 
 
 @dataclass(frozen=True, config=RULES)
@@ -142,7 +142,7 @@ class EvaluateConfig:
     cost_false_fresh: Number = Field(default=1.0, ge=1e-3, le=1e3)
     cost_false_rotten: Number = Field(default=1.0, ge=1e-3, le=1e3)
     calibrate: Switch = True  # temperature scaling fitted on validation
-    appearance_posters: Whole = Field(default=2000, ge=0)  # what makes a poster look Fresh; 0: not asked
+    appearance_posters: AtLeast0 = 2000  # what makes a poster look Fresh; 0: not asked
 
 
 @dataclass(frozen=True, config=RULES)
@@ -152,8 +152,8 @@ class ExplainConfig:
     method: Literal["auto", "cam", "gradcam", "hirescam"] = "auto"
     layer: str = ""  # empty: the last convolution
     faithfulness_posters: Whole = Field(default=32, ge=0, le=5000)  # 0: not measured
-    shortcut_posters: Whole = Field(default=500, ge=0)  # in `evaluate`; few of them in training; 0: none
-    detect_posters: Whole = Field(default=500, ge=0)  # searched for text and faces (extra `detect`); 0: none
+    shortcut_posters: AtLeast0 = 500  # in `evaluate`; few of them in training; 0: none
+    detect_posters: AtLeast0 = 500  # searched for text and faces (extra `detect`); 0: none
 
 
 @dataclass(frozen=True, config=RULES)
@@ -163,7 +163,7 @@ class ExperimentConfig:
     variant: str = "basic_cnn"
     protocol: Literal["study", "sound"] = "sound"
     seed: Whole = Field(default=42, ge=0, le=2**31 - 2)
-    max_samples: Whole = Field(default=0, ge=0)  # use only so many posters; 0: all
+    max_samples: AtLeast0 = 0  # use only so many posters; 0: all
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()

@@ -109,8 +109,8 @@ def suite_tasks(
     targets = [name for name in map(_target, overrides) if name]
     unknown = [name for name in dict.fromkeys([*only, *targets]) if name not in known]
     if unknown:
-        faults = [f"unknown variant {name!r}{nearest(name, known)}" for name in unknown]
-        raise ConfigError([*faults, f"choose of {', '.join(known)}"])
+        named = " and ".join(f"{name!r}{nearest(name, known)}" for name in unknown)
+        raise ConfigError([f"unknown variant {named}: choose of {', '.join(known)}"])
     chosen = [name for name in known if name in only or not only]
     for name in sorted(set(targets) - set(chosen)):
         logger.warning(f"--set {name}:... is for {name}, which is not among the chosen variants")

@@ -38,9 +38,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for posters/, movies.csv and regions.csv.")],
-    count: Annotated[int, typer.Option(help="Posters to draw, at least 20.")] = 1200,
+    count: Annotated[int, typer.Option(min=20, max=99_999, help="Posters to draw.")] = 1200,
     seed: Seed = 42,
-    bayes_accuracy: Annotated[float, typer.Option(help="The best possible accuracy, 0.5 to 1.")] = 0.9,
+    bayes_accuracy: Annotated[float, typer.Option(min=0.5, max=1, help="The best possible accuracy.")] = 0.9,
     as_json: AsJson = False,
 ) -> None:
     """Draw synthetic posters whose label has a known cause.
@@ -90,7 +90,7 @@ def preprocess(
     table: Annotated[Path, typer.Option(help="CSV, TSV or Parquet with one row per movie.")],
     posters: Annotated[Path, typer.Option(help="Folder with the images.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared dataset.")] = Path("data/prepared"),
-    size: Annotated[int, typer.Option(help="Side of the square in pixels.")] = 224,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the square in pixels.")] = 224,
     fit: Annotated[
         Literal["squash", "pad", "crop"], typer.Option(help="squash as the study, pad, or crop.")
     ] = "squash",
@@ -103,7 +103,7 @@ def preprocess(
     dialect: Dialect = "",
     score_threshold: ScoreThreshold = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also look in folders below.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Turn a table and a folder of images into a prepared dataset.

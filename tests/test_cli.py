@@ -80,8 +80,9 @@ def test_help_does_not_wait_for_tensorflow():
 REFUSED = [
     ("trian", r"^No such command 'trian'\. Did you mean 'train'\?; see 'poster-ml --help'$"),
     ("synth x --cout 3", "No such option: --cout"),
-    ("synth x --count 19", "19"),
-    ("synth x --bayes-accuracy 0.2", r"0\.2"),
+    ("synth x --count 19", "--count.*greater than or equal to 20"),
+    ("synth x --bayes-accuracy 0.2", r"between 0\.5 and 1, got 0\.2"),
+    ("synth x --bayes-accuracy nan", r"between 0\.5 and 1, got nan"),
     ("explore --data nowhere", "nowhere"),
     ("train", "^no model was named: give --model NAME or --experiment FILE$"),
     (
@@ -159,7 +160,9 @@ class TestPreprocess:
         assert "5" in self.call(capsys, table)
 
     def test_a_nonsense_size_and_split(self, capsys, table):
-        assert "size must be between 16 and 2048 pixels, got 3" in self.call(capsys, table, "--size", "3")
+        assert "--size': Input should be greater than or equal to 16" in self.call(
+            capsys, table, "--size", "3"
+        )
         assert "'sideways' is not one of" in self.call(capsys, table, "--split", "sideways")
 
 
@@ -223,7 +226,7 @@ def failing(monkeypatch):
         def fail(*arguments, **options):
             raise error
 
-        monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
+        monkeypatch.setattr("poster_ml.synthetic.writing.write_posters", fail)
         return cli.run(["synth", "out", *flags])
 
     return run
@@ -292,7 +295,7 @@ class TestErrorsOfTheSystem:
             logging.getLogger("poster_ml.x").warning("looking at %s", "http://me:geheim@host")
             raise RuntimeError("no answer from http://me:geheim@host")
 
-        monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
+        monkeypatch.setattr("poster_ml.synthetic.writing.write_posters", fail)
         assert cli.run(["synth", "out", "--debug"]) == 1
         shown = capsys.readouterr().err
         assert shown.count("http://me:***@host") >= 3
@@ -310,7 +313,7 @@ def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
     program = (
         "import sys, warnings\n"
         "from poster_ml import cli\n"
-        "import poster_ml.commands.synth as synth\n"
+        "import poster_ml.synthetic.writing as synth\n"
         "def warn(*a, **k):\n"
         "    warnings.warn('mine')\n"
         "    exec(compile('warnings.warn(\"a type hint is missing\")', 'x', 'exec'), "
@@ -318,7 +321,7 @@ def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
         "    exec(compile('warnings.warn(\"never seen\")', 'x', 'exec'), "
         "{'__name__': 'mlflow.pyfunc', 'warnings': warnings})\n"
         "    return {}\n"
-        "synth.run_synth = warn\n"
+        "synth.write_posters = warn\n"
         "sys.exit(cli.run(['synth', 'out']))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -40,16 +40,16 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder for posters/, movies.csv and regions.csv.")],
     count: Annotated[int, typer.Option(min=20, max=99_999, help="Posters to draw.")] = 1200,
     seed: Seed = 42,
-    bayes_accuracy: Annotated[float, typer.Option(min=0.5, max=1, help="The best possible accuracy.")] = 0.9,
+    bayes_accuracy: Annotated[float, typer.Option(help="The best possible accuracy, 0.5 to 1.")] = 0.9,
     as_json: AsJson = False,
 ) -> None:
     """Draw synthetic posters whose label has a known cause.
 
     Example: poster-ml synth data/synthetic --count 2000 --seed 7
     """
-    from poster_ml.commands.synth import run_synth
+    from poster_ml.synthetic.writing import write_posters
 
-    show(run_synth(out, count=count, seed=seed, bayes_accuracy=bayes_accuracy), as_json)
+    show(write_posters(out, count=count, seed=seed, bayes_accuracy=bayes_accuracy), as_json)
 
 
 @app.command()

@@ -107,7 +107,7 @@ def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
     def fail(*_: object, **__: object) -> None:
         ODD.encode()
 
-    monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
+    monkeypatch.setattr("poster_ml.synthetic.writing.write_posters", fail)
     assert cli.run(["synth", "out"]) == 2
     assert capsys.readouterr().err == (
         "error: the name caf\\udce9.jpg is no UTF-8, which is needed here: rename it\n"
@@ -117,7 +117,7 @@ def test_a_name_that_a_library_cannot_take_is_the_users_to_change(
 def test_other_texts_that_cannot_be_encoded_stay_bugs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poster_ml.commands.synth.run_synth", lambda *_, **__: "é".encode("ascii"))
+    monkeypatch.setattr("poster_ml.synthetic.writing.write_posters", lambda *_, **__: "é".encode("ascii"))
     assert cli.run(["synth", "out"]) == 1
     assert capsys.readouterr().err.startswith("bug: UnicodeEncodeError")
 

@@ -118,8 +118,6 @@ def fit_image(image: Image.Image, size: int, fit: str = "squash") -> Pixels:
     """Fits an RGB image into a square; `fit` as for `decode_poster`. Returns (size, size, 3) uint8."""
     if fit not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit=}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size=}")
     if fit == "pad":
         return _pad(image, size)
     # Bicubic with Pillow's support scaling is antialiased; Lanczos rings around small type.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,48 +91,25 @@ def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
     assert [path.name for path in dataset.folder.parent.iterdir()] == ["prepared"], "nothing temporary stays"
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
-
-
 def torture() -> dict[str, tuple[bytes | None, str]]:
     """File name to content (None: no file) and the kind of reason it is refused for ("": accepted)."""
     grey16 = Image.fromarray(np.asarray(picture(20).convert("L")).astype(np.uint16) * 257)
     sideways = Image.Exif()
     sideways[0x0112] = 6
-    palette = picture(21).quantize(16)
     frames = {"save_all": True, "append_images": [picture(23)]}
     return {
-        "plain.jpg": (encode(picture(0), "JPEG"), ""),
         "png_named.jpg": (encode(picture(1)), ""),
-        "jpeg_named.png": (encode(picture(2), "JPEG"), ""),
         "cmyk.jpg": (encode(picture(3).convert("CMYK"), "JPEG"), ""),
-        "palette_see_through.png": (encode(palette, transparency=3), ""),
-        "rgba.png": (encode(picture(4).convert("RGBA")), ""),
-        "grey.png": (encode(picture(5).convert("L")), ""),
         "grey_alpha.png": (encode(picture(6).convert("LA")), ""),
-        "sixteen_bits.png": (encode(grey16), ""),
-        "sixteen_bits.tif": (encode(grey16.transpose(Image.Transpose.ROTATE_180), "TIFF"), ""),
+        "sixteen_bits.tif": (encode(grey16, "TIFF"), ""),
         "exif_rotated.jpg": (encode(picture(7), "JPEG", exif=sideways), ""),
         "animated.gif": (encode(picture(22), "GIF", **frames), ""),
-        "animated.webp": (encode(picture(24), "WEBP", **frames), ""),
         "progressive.jpg": (encode(picture(8), "JPEG", progressive=True), ""),
         "large.jpg": (encode(picture(9, 1000, 1500), "JPEG"), ""),
-        "old.bmp": (encode(picture(10), "BMP"), ""),
         "truncated.jpg": (encode(picture(11), "JPEG")[:-300], "broken image"),
-        "truncated.png": (encode(picture(12))[:2000], "broken image"),
         "zero_bytes.jpg": (b"", "empty file"),
         "page.jpg": (b"<html><body>404 Not Found</body></html>", "not an image"),
-        "text.png": (b"this is no poster", "not an image"),
-        "bomb.png": (png_header(30_000, 30_000), "too many pixels"),
-        "small_bomb.png": (png_header(8_000, 8_000), "too many pixels"),
         "placeholder.gif": (encode(Image.new("RGB", (200, 300), (30, 60, 90)), "GIF"), "one colour"),
-        "placeholder.jpg": (encode(Image.new("RGB", (200, 300), (31, 61, 91)), "JPEG"), "one colour"),
-        "invisible.png": (encode(Image.new("RGBA", (200, 300), (0, 0, 0, 0))), "one colour"),
         "banner.jpg": (encode(picture(13, 900, 120), "JPEG"), "odd aspect"),
         "pixel.gif": (encode(Image.new("RGB", (1, 1)), "GIF"), "too small"),
         "absent.jpg": (None, "missing file"),
@@ -154,10 +128,8 @@ def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path: Path) -> None
     assert dataset.index["movie_id"].tolist() == [name for name, (_, why) in cases.items() if not why]
     assert rejected["row"].tolist() == [row for row, name in enumerate(cases, 1) if name in expected]
     assert dataset.images.std(axis=(1, 2, 3)).min() > 10, "no silent black square"
-    assert dataset.index.set_index("movie_id").loc["exif_rotated.jpg", ["width", "height"]].tolist() == [
-        90,
-        60,
-    ]
+    rotated = dataset.index.set_index("movie_id").loc["exif_rotated.jpg"]
+    assert (rotated["width"], rotated["height"]) == (90, 60)
     dataset.verify()
 
 
@@ -302,12 +274,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.mark.real
 def test_real_posters_become_a_dataset_without_a_loss(real_data: Path, tmp_path: Path) -> None:
-    table = pd.read_csv(
-        real_data / "movies.csv", dtype={"movie_id": str, "title": str}, keep_default_na=False
-    )
-    table = table.iloc[::20].reset_index(drop=True)
+    table = pd.read_csv(real_data / "movies.csv", dtype=str, keep_default_na=False).iloc[::20]
     table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
     table["image"] = [str(real_data / "posters" / f"{name}.jpg") for name in table["movie_id"]]
+    table = table.astype({"year": int, "tomatometer_rating": float})
     dataset = make(table, tmp_path / "out", workers=2)
     assert len(dataset.index) == len(table) == 320
-    assert json.loads((dataset.folder / "manifest.json").read_text())["duplicates"]["duplicate_groups"] == 0
+    assert dataset.manifest["duplicates"]["duplicate_groups"] == 0

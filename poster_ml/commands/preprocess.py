@@ -55,22 +55,17 @@ class PreprocessResult:
         return "\n".join(lines)
 
 
-def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
+def run_preprocess(
     table: Path,
     posters: Path,
     out: Path,
     *,
-    size: int = 224,
-    fit: str = "squash",
-    split: str = "grouped",
-    seed: int = 42,
-    limit: int = 0,
     columns: Sequence[str] = (),
     dialect: str | None = None,
     score_threshold: float | None = None,
     recursive: bool = False,
-    workers: int | None = None,
     track: bool = True,
+    **options: Any,
 ) -> PreprocessResult:
     """Reads the table, finds every movie's poster, and writes the prepared dataset.
 
@@ -81,10 +76,10 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         table: the movies, see `tables.read_table`.
         posters: folder with the image files; `recursive` looks below it too.
         out: the dataset's folder.
-        size, fit, split, seed, limit, workers: as for `prepared.prepare`.
         columns: "role=name" each, see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
+        **options: size, fit, split, seed, limit and workers of `prepared.prepare`.
 
     Raises: TableError, DatasetError, OutputError: the user's mistake, in one line; TrackingError where
         the store takes no run, before the work where that can be known.
@@ -112,18 +107,8 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         "columns": dict(movies.layout.columns),
         "encoding": movies.encoding,
     }
-    dataset = prepare(
-        matched,
-        pd.concat([movies.rejected, missing]),
-        out,
-        size=size,
-        fit=fit,
-        split=split,
-        seed=seed,
-        limit=limit,
-        workers=workers,
-        source=source,
-    )
+    rejected = pd.concat([movies.rejected, missing])
+    dataset = prepare(matched, rejected, out, source=source, **options)
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
     return PreprocessResult(
         folder=out,

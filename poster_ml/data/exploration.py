@@ -7,6 +7,7 @@ squares: the figures show them in the proportions of the source.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of t
 AMPLIFIED = 8  # the noise is drawn so many times stronger, around a middle grey
 VERSIONS = 5  # augmented versions per poster, as in the study
 COLUMNS = 8  # of the contact sheet
-LONGEST_TITLE = 20  # letters
 
 
 def draw_denoised(dataset: PreparedDataset, rows: Rows) -> Any:
@@ -108,7 +108,8 @@ def _draw_below(
         line[0].set_ylabel(name, fontsize=8, color=INK)
     for axis, poster_title, label in zip(axes[0], index["title"], index["label"], strict=True):
         name, color = ("Fresh", FRESH) if label else ("Rotten", ROTTEN)
-        axis.set_title(f"{_shortened(poster_title)}\n{name}".lstrip("\n"), fontsize=8, color=color)
+        heading = shorten(poster_title, 20, placeholder="…")
+        axis.set_title(f"{heading}\n{name}", fontsize=8, color=color)
     for axis, note in zip(axes[-1], notes, strict=False):
         axis.set_xlabel(note, fontsize=8, color=INK)
     return figure
@@ -134,7 +135,3 @@ def _show(axis: Any, picture: Pixels, aspect: float) -> None:
     picture_axis(axis)
     height, width = picture.shape[:2]
     axis.imshow(picture, interpolation="lanczos", aspect=width / height / aspect)
-
-
-def _shortened(title: str) -> str:
-    return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1].rstrip() + "…"

@@ -35,10 +35,10 @@ def prepare(
     rejected: pd.DataFrame,
     out: Path,
     *,
-    size: int,
-    fit: str,
-    split: str,
-    seed: int,
+    size: int = 224,
+    fit: str = "squash",
+    split: str = "grouped",
+    seed: int = 42,
     limit: int = 0,
     workers: int | None = None,
     source: dict[str, Any] | None = None,
@@ -121,8 +121,8 @@ def _write_images(
     """
     digest = hashlib.sha256()
     facts: dict[int, dict[str, str | int]] = {}
-    prints: list[Pixels] = []
     wanted = rows[rows["reason"] == ""]
+    prints = np.empty((len(wanted), PRINT_LENGTH), np.uint8)
     posters = prepare_posters([Path(image) for image in wanted["image"]], size, fit, workers)
     posters = progress(posters, "decoding posters", total=len(wanted))
     with path.open("wb") as file:
@@ -133,14 +133,14 @@ def _write_images(
                 continue
             file.write(poster.pixels.data)
             digest.update(poster.pixels.data)
-            prints.append(poster.colour_print)
+            prints[len(facts)] = poster.colour_print
             facts[row] = poster.facts
         file.seek(0)
         _write_header(file, len(facts), size)
     index = rows.loc[list(facts)].join(pd.DataFrame.from_dict(facts, orient="index")).reset_index(drop=True)
     index[["title", "genres"]] = index[["title", "genres"]].fillna("").astype(str)
     index = index.astype({"year": "Int64", "label": np.int64, "tomatometer_rating": np.float64})
-    return index, np.array(prints, np.uint8).reshape(-1, PRINT_LENGTH), digest
+    return index, prints[: len(index)], digest
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:

@@ -60,7 +60,7 @@ def make(
 
 def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
     table = table_of(posters(tmp_path / "posters", 40))
-    table.loc[3, ["title", "genres"]] = ["None", ""]
+    table.loc[3, ["movie_id", "title", "genres"]] = ["0007", "None", ""]
     table["year"] = table["year"].astype("Int64")
     table.loc[4, "year"], table.loc[5, "tomatometer_rating"] = pd.NA, None
     dataset = make(table, tmp_path / "deep" / "prepared", source={"table": "movies.csv"})
@@ -201,24 +201,17 @@ def error(table: pd.DataFrame, out: Path, **options: object) -> str:
     return str(caught.value)
 
 
-def test_nothing_usable_is_one_helpful_line(tmp_path: Path) -> None:
-    files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
-    files["m4"].write_bytes(b"no image")
-    message = error(table_of(files), tmp_path / "out")
-    assert message.startswith(
-        "of 5 rows 0 have a poster that can be used, none, 4 x missing file, 1 x not an image; check --table, "
-    )
-    one_class = table_of(posters(tmp_path / "posters", 6)).assign(label=1)
-    assert error(one_class, tmp_path / "out").startswith(
-        "of 6 rows 6 have a poster that can be used, all of them Fresh or all of them Rotten; check --table, "
-    )
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_error_leaves_the_old_dataset(tmp_path: Path) -> None:
+def test_nothing_usable_is_one_helpful_line_and_leaves_the_old_dataset(tmp_path: Path) -> None:
     table = table_of(posters(tmp_path / "posters", 20))
     old = make(table, tmp_path / "out").fingerprint
-    error(table.assign(label=0), tmp_path / "out")
+    files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
+    files["m4"].write_bytes(b"no image")
+    assert error(table_of(files), tmp_path / "out").startswith(
+        "of 5 rows 0 have a poster that can be used, none, 4 x missing file, 1 x not an image; check --table, "
+    )
+    assert error(table.assign(label=1), tmp_path / "out").startswith(
+        "of 20 rows 20 have a poster that can be used, all of them Fresh or all of them Rotten; check --table, "
+    )
     dataset = PreparedDataset.open(tmp_path / "out")
     dataset.verify()
     assert dataset.fingerprint == old

@@ -95,8 +95,8 @@ def test_a_split_without_a_class_is_named() -> None:
     index = movies(40)
     index["label"] = [1, 1, *[0] * 38]
     assert error(index) == (
-        "the grouped split leaves val without a Fresh poster: there are 2 Fresh and 38 Rotten; "
-        "add posters of that class"
+        "the grouped split leaves val without Fresh or without Rotten posters: there are 2 Fresh and 38 "
+        "Rotten; add posters of the rarer class"
     )
 
 

@@ -32,17 +32,9 @@ PRINT_SIDE = 16
 PRINT_LENGTH = PRINT_SIDE * PRINT_SIDE * 3
 _PAIRS_AT_ONCE = 2_000_000  # compared hashes per block: 16 MB of XOR
 _CHECKED_AT_ONCE = 4096  # confirmed pairs per block: 25 MB of float32
-
-
-def _cosines(length: int, frequencies: int) -> npt.NDArray[np.float32]:
-    """Returns the first rows of the DCT-II matrix, (frequencies, length), not normalised."""
-    positions = (2 * np.arange(length) + 1)[None, :]
-    angles = np.pi * positions * np.arange(frequencies)[:, None] / (2 * length)
-    return np.asarray(np.cos(angles), dtype=np.float32)
-
-
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_DCT = _cosines(32, 8)
+# The first 8 rows of the DCT-II matrix of length 32, (8, 32), not normalised.
+_DCT = np.cos(np.pi * (2 * np.arange(32) + 1) * np.arange(8)[:, None] / 64).astype(np.float32)
 
 
 def perceptual_hash(thumbnail: Pixels) -> int:

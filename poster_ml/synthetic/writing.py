@@ -17,6 +17,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,21 +133,19 @@ def write_posters(
         pd.DataFrame(regions, columns=REGION_COLUMNS).to_csv(folder / "regions.csv", index=False)
         accuracy, area = best_possible(bayes_accuracy, confounders)
         fresh = float(labels.mean())
-        summary = SyntheticSummary(
-            folder=out,
-            count=count,
-            seed=seed,
-            bayes_accuracy=bayes_accuracy,
-            best_accuracy=round(accuracy, 6),
-            best_roc_auc=round(area, 6),
-            achieved_accuracy=float((labels == clean_labels).mean()),
-            fresh_share=fresh,
-            majority_accuracy=max(fresh, 1 - fresh),
-        )
-        facts = asdict(summary) | {"width": width, "height": height, "confounders": asdict(confounders)}
-        del facts["folder"]
-        (folder / "synthetic.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return summary
+        facts: dict[str, Any] = {
+            "count": count,
+            "seed": seed,
+            "bayes_accuracy": bayes_accuracy,
+            "best_accuracy": round(accuracy, 6),
+            "best_roc_auc": round(area, 6),
+            "achieved_accuracy": float((labels == clean_labels).mean()),
+            "fresh_share": fresh,
+            "majority_accuracy": max(fresh, 1 - fresh),
+        }
+        record = facts | {"width": width, "height": height, "confounders": asdict(confounders)}
+        (folder / "synthetic.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return SyntheticSummary(out, **facts)
 
 
 def _follows(label: int, strength: float, random: np.random.Generator) -> bool:

@@ -61,7 +61,7 @@ def preprocess(
     table: Annotated[Path, typer.Option(help="CSV, TSV or Parquet with one row per movie.")],
     posters: Annotated[Path, typer.Option(help="Folder with the images.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared dataset.")] = Path("data/prepared"),
-    size: Annotated[int, typer.Option(help="Side of the square in pixels.")] = 224,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the square in pixels.")] = 224,
     fit: Annotated[
         Literal["squash", "pad", "crop"], typer.Option(help="squash as the study, pad, or crop.")
     ] = "squash",
@@ -74,7 +74,7 @@ def preprocess(
     dialect: Dialect = "",
     score_threshold: ScoreThreshold = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also look in folders below.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Turn a table and a folder of images into a prepared dataset.

@@ -19,7 +19,7 @@ import stamina
 from poster_ml import __version__
 from poster_ml.data.download_record import Outcome, Status
 from poster_ml.data.image_kinds import KINDS
-from poster_ml.data.images import THUMBNAIL, read_upright
+from poster_ml.data.images import THUMBNAIL, decode_poster
 from poster_ml.errors import DownloadError, RequestError
 
 if TYPE_CHECKING:
@@ -117,13 +117,13 @@ def unusable_url(url: str) -> str:
 
 
 def check_poster(content: bytes) -> str:
-    """Makes sure that what was fetched is a poster, as `images.read_upright` wants one.
+    """Makes sure that what was fetched is a poster, as `images.decode_poster` wants one.
 
     Returns: the ending that its content calls for, for example ".jpg".
     Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they have no
         poster.
     """
-    poster = read_upright(content, THUMBNAIL)
+    poster = decode_poster(content, THUMBNAIL)
     kind = "JPEG" if poster.format == "MPO" else poster.format  # a JPEG with more pictures behind the first
     if kind in _PLACEHOLDER_KINDS:
         raise RequestError(f"a {kind} of {poster.width}x{poster.height}: placeholders are, posters are not")

@@ -24,7 +24,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for posters/, movies.csv and regions.csv.")],
-    count: Annotated[int, typer.Option(help="Posters to draw, at least 20.")] = 1200,
+    count: Annotated[int, typer.Option(min=20, max=99_999, help="Posters to draw.")] = 1200,
     seed: Seed = 42,
     bayes_accuracy: Annotated[float, typer.Option(help="The best possible accuracy, 0.5 to 1.")] = 0.9,
     as_json: AsJson = False,

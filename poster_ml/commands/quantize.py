@@ -81,18 +81,14 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     before, after = (predict_logits(model, samples) for model in (network, quantized))
     decision_rule = fit_decision_rule(after, labels, config.evaluate)
     chosen = replace(settings, temperature=decision_rule.temperature, threshold=decision_rule.threshold)
-    auc, (difference, _) = (
-        delong_interval(labels, before, 0.95),
-        delong_difference(labels, after, before, 0.95),
-    )
+    auc = delong_interval(labels, before, 0.95).estimate
+    difference, _ = delong_difference(labels, after, before, 0.95)
     agreement = float(np.mean(_fresh(before, settings) == _fresh(after, chosen)))
-    speed = {
-        count: speed_ratio(network, quantized, np.array(dataset.images[rows[:count]]))
-        for count in SPEED_BATCHES
-    }
+    posters = {count: np.array(dataset.images[rows[:count]]) for count in SPEED_BATCHES}
+    speed = {count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()}
     figures = ", ".join(f"{ratio:.1f} times the speed at batch {count}" for count, ratio in speed.items())
     figures += (
-        f"; ROC AUC {difference.text(4, sign=True)} against {auc.estimate:.4f} on {len(rows):,} validation "
+        f"; ROC AUC {difference.text(4, sign=True)} against {auc:.4f} on {len(rows):,} validation "
         f"posters; same label for {agreement:.1%}; {len(content) / 1e6:.1f} MB"
     )
     if min(speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:

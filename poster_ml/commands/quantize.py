@@ -11,14 +11,14 @@ import numpy as np
 from scipy.special import expit
 
 from poster_ml.errors import DatasetError, RegistryError
-from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import delong_difference, delong_interval
 from poster_ml.pipeline.evaluate import fit_decision_rule
 from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_quantized_model
 from poster_ml.serving.quantize import QuantizedNetwork, quantize_network, speed_ratio
-from poster_ml.serving.registry import register_quantized
+from poster_ml.serving.registry import QUANTIZED, add_version
 from poster_ml.tracking.runs import find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
@@ -32,45 +32,19 @@ SPEED_BATCHES = (1, 16)  # one poster per request, and what a busy service or `p
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """What was measured, on validation posters, and the version that offers it.
+    """The version that offers the quantized network, and what was measured on validation posters.
 
-    auc: of the model it was made from. auc_difference: quantized less original, with its paired interval.
-    speed: posters per second over that of the original in the same minute, by batch size. agreement: share
-    of posters with the same label. megabytes: of the file.
+    version, uri: of the registered model. figures: in one line. metrics: as they are logged.
     """
 
     version: str
     uri: str
-    posters: int
-    auc: float
-    auc_difference: Interval
-    speed: dict[int, float]
-    agreement: float
-    megabytes: float
+    figures: str
+    metrics: dict[str, float]
 
     def text(self) -> str:
         """Returns the version and its figures in two lines."""
-        return f"{self.version}\n{self.figures()}"
-
-    def figures(self) -> str:
-        """Returns what was measured in one line."""
-        speed = ", ".join(
-            f"{ratio:.1f} times the speed at batch {count}" for count, ratio in self.speed.items()
-        )
-        return (
-            f"{speed}; ROC AUC {self.auc_difference.text(4, sign=True)} against {self.auc:.4f} "
-            f"on {self.posters:,} validation posters; same label for {self.agreement:.1%}; "
-            f"{self.megabytes:.1f} MB"
-        )
-
-    def metrics(self) -> dict[str, float]:
-        """Returns what is logged."""
-        return {
-            **self.auc_difference.columns("quantized_auc_difference"),
-            "quantized_agreement": self.agreement,
-            "quantized_megabytes": self.megabytes,
-            **{f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in self.speed.items()},
-        }
+        return f"{self.version}\n{self.figures}"
 
 
 def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> QuantizeResult:
@@ -107,23 +81,24 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     before, after = (predict_logits(model, samples) for model in (network, quantized))
     decision_rule = fit_decision_rule(after, labels, config.evaluate)
     chosen = replace(settings, temperature=decision_rule.temperature, threshold=decision_rule.threshold)
+    auc = delong_interval(labels, before, 0.95).estimate
     difference, _ = delong_difference(labels, after, before, 0.95)
+    agreement = float(np.mean(_fresh(before, settings) == _fresh(after, chosen)))
     posters = {count: np.array(dataset.images[rows[:count]]) for count in SPEED_BATCHES}
-    result = QuantizeResult(
-        version="",
-        uri="",
-        posters=len(rows),
-        auc=delong_interval(labels, before, 0.95).estimate,
-        auc_difference=difference,
-        speed={count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()},
-        agreement=float(np.mean(_fresh(before, settings) == _fresh(after, chosen))),
-        megabytes=len(content) / 1e6,
+    speed = {count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()}
+    figures = ", ".join(f"{ratio:.1f} times the speed at batch {count}" for count, ratio in speed.items())
+    figures += (
+        f"; ROC AUC {difference.text(4, sign=True)} against {auc:.4f} on {len(rows):,} validation "
+        f"posters; same label for {agreement:.1%}; {len(content) / 1e6:.1f} MB"
     )
-    if min(result.speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:
+    if min(speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:
         raise RegistryError(
             f"no quantized version of {model_uri}: it needs {LEAST_SPEED:g} times the speed and an AUC "
-            f"within {MOST_AUC_CHANGE:g}; measured: {result.figures()}"
+            f"within {MOST_AUC_CHANGE:g}; measured: {figures}"
         )
+    metrics = difference.columns("quantized_auc_difference")
+    metrics |= {"quantized_agreement": agreement, "quantized_megabytes": len(content) / 1e6}
+    metrics |= {f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in speed.items()}
     # Neither the tag `family` nor its parameter: `register` must not take this run for a training run.
     tags = {
         "variant": f"{settings.variant}_quantized",
@@ -133,15 +108,17 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     }
     name = f"{record.name} quantized"
     with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
-        run.log_metrics(result.metrics())
+        run.log_metrics(metrics)
         info = log_quantized_model(content, chosen)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
-        f"Measured: {result.figures()}."
+        f"Measured: {figures}."
     )
-    tags |= {key: f"{value:.4f}" for key, value in result.metrics().items()}
-    version = register_quantized(settings.family, info.model_id, run.run_id, tags, description)
-    return replace(result, version=version.text(), uri=version.uri)
+    tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
+    version = add_version(
+        settings.family, info.model_id, run.run_id, alias=QUANTIZED, tags=tags, description=description
+    )
+    return QuantizeResult(version.text(), version.uri, figures, metrics)
 
 
 def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ A registered model is called `poster-<family>`. The alias `champion` is what ser
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlflow
@@ -140,21 +140,28 @@ def register_run(run_id: str, *, chosen_among: int = 1) -> Version:
     return _register(run, model, chosen_among)
 
 
-def register_quantized(
-    family: str, model_id: str, run_id: str, tags: dict[str, str], description: str
+def add_version(
+    family: str, model_id: str, run_id: str, *, alias: str, tags: dict[str, str], description: str
 ) -> Version:
-    """Registers a quantized model as a version of its family, under the alias `quantized`.
-
-    It becomes neither champion nor challenger: who serves on processors asks for models:/NAME@quantized.
+    """Makes a version of a family's registered model from a logged model, under an alias.
 
     Args:
         family: as in `model.family`. model_id: of the logged model. run_id: of the run that made it.
-        tags, description: of the version.
+        alias: moved to it. tags, description: of the version.
     """
-    name = registered_name(family)
-    number = _create_version(name, model_id, run_id, tags, description)
-    mlflow.MlflowClient().set_registered_model_alias(name, QUANTIZED, str(number))
-    return Version(name, number, QUANTIZED, run_id, created=True)
+    client, name = mlflow.MlflowClient(), registered_name(family)
+    try:
+        question = "Is a movie's poster that of a movie that critics find Fresh?"
+        client.create_registered_model(name, description=question)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"models:/{model_id}"
+    created = client.create_model_version(
+        name, source, run_id, tags=tags, description=description, model_id=model_id
+    )
+    client.set_registered_model_alias(name, alias, str(created.version))
+    return Version(name, int(created.version), alias, run_id, created=True)
 
 
 def find_version(name: str, alias: str) -> Any:
@@ -208,35 +215,24 @@ def roll_back(name: str) -> Version:
 
 
 def _register(run: Any, model: Any, chosen_among: int) -> Version:
-    client, name = mlflow.MlflowClient(), registered_name(_family(run))
-    run_id, score = run.info.run_id, float(run.data.metrics[METRIC])
-    for known in client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
-        number = int(known.version)
-        alias = next((key for key, value in _aliases(name).items() if int(value) == number), "")
+    family, run_id, score = _family(run), run.info.run_id, float(run.data.metrics[METRIC])
+    name = registered_name(family)
+    versions = mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
+    aliases = _aliases(name) if versions else {}
+    for number in [int(version.version) for version in versions if version.run_id == run_id]:
+        alias = next((key for key, value in aliases.items() if int(value) == number), "")
         return Version(name, number, alias, run_id, METRIC, score)
-    tags = _tags(run) | {"run_id": run_id, "chosen_by": METRIC, "chosen_among": str(chosen_among)}
     among = f", among {chosen_among:,} networks" if chosen_among > 1 else ""
     chosen = f"Run `{run_id}`, chosen by {METRIC} on the validation posters{among}; test posters had no say."
-    number = _create_version(name, model.model_id, run_id, tags, _description(run_id, chosen))
-    alias = CHALLENGER if CHAMPION in _aliases(name) else CHAMPION
-    client.set_registered_model_alias(name, alias, str(number))
-    return Version(name, number, alias, run_id, METRIC, score, created=True)
-
-
-def _create_version(name: str, model_id: str, run_id: str, tags: dict[str, str], description: str) -> int:
-    """Makes a version of a registered model from a logged model and returns its number."""
-    client = mlflow.MlflowClient()
-    try:
-        question = "Is a movie's poster that of a movie that critics find Fresh?"
-        client.create_registered_model(name, description=question)
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    source = f"models:/{model_id}"
-    created = client.create_model_version(
-        name, source, run_id, tags=tags, description=description, model_id=model_id
+    version = add_version(
+        family,
+        model.model_id,
+        run_id,
+        alias=CHALLENGER if CHAMPION in aliases else CHAMPION,
+        tags=_tags(run) | {"run_id": run_id, "chosen_by": METRIC, "chosen_among": str(chosen_among)},
+        description=_description(run_id, chosen),
     )
-    return int(created.version)
+    return replace(version, metric=METRIC, score=score)
 
 
 def _family(run: Any) -> str:

@@ -141,21 +141,13 @@ def test_logging_is_refused_where_it_cannot_work(mlflow_store, make_network):
     with mlflow.start_run():
         with pytest.raises(ValueError, match=r"not \(None, 64, 64, 3\)"):
             log_poster_model(make_network(), size=64)
-        for fault in (
-            {"threshold": 1.0},
-            {"temperature": 0.0},
-            {"fit": "stretch"},
-            {"temperature": float("nan")},
-        ):
-            name = next(iter(fault))
+        for name, value in (("threshold", 1.0), ("temperature", float("nan")), ("fit", "stretch")):
             with pytest.raises(ValueError, match=f"got {name}="):
-                log_poster_model(make_network(), size=32, **fault)
+                log_poster_model(make_network(), size=32, **{name: value})
 
 
 def test_settings_survive_and_broken_ones_are_refused(tmp_path):
-    settings = ServingSettings(
-        size=96, fit="pad", threshold=0.3, temperature=1.5, variant="vgg16", family="vgg16"
-    )
+    settings = ServingSettings(size=96, fit="pad", threshold=0.3, temperature=1.5, variant="vgg16")
     path = tmp_path / "settings.json"
     settings.write(path)
     assert read_settings(path) == settings
@@ -216,15 +208,9 @@ import poster_ml
 print("RESULT", poster_ml.__file__, result["probability_fresh"][0], bool(result["cam_png"][0]))
 """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=clean,
-        timeout=300,
-    )
+    command = [sys.executable, "-I", "-S", "-c", script]
+    options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": clean, "timeout": 300}
+    done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT")).split()
     assert str(model_folder(logged.model_uri)) in line[1]

@@ -116,11 +116,18 @@ class TestPaths:
         assert "an escape such as %20, which mlflow.pyfunc.load_model unquotes" in refused()
         assert list(folder.iterdir()) == []
 
-    def test_an_address_that_means_another_file_is_refused(self, mlflow_place: Path) -> None:
-        mlflow.set_tracking_uri(f"sqlite:///{mlflow_place}/b?c/mlflow.db")
-        assert f"is read as the file {mlflow_place}/b: write %3F for a ?" in refused()
-        mlflow.set_tracking_uri(f"sqlite:///{mlflow_place}/b%41c/mlflow.db")
-        assert f"is read as {mlflow_place}/bAc/mlflow.db, and there is no folder" in refused()
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("b?c/mlflow.db", "is read as the file {}/b: write %3F for a ?"),
+            ("b%41c/mlflow.db", "is read as {}/bAc/mlflow.db, and there is no folder"),
+        ],
+    )
+    def test_an_address_that_means_another_file_is_refused(
+        self, mlflow_place: Path, path: str, said: str
+    ) -> None:
+        mlflow.set_tracking_uri(f"sqlite:///{mlflow_place}/{path}")
+        assert said.format(mlflow_place) in refused()
         assert [path.name for path in mlflow_place.iterdir()] == ["mlflow.db"]
 
 
@@ -174,23 +181,16 @@ class TestReach:
         assert str(caught.value).startswith(said)
         assert "heim" not in str(caught.value)
 
-    def test_a_locked_store_is_told_before_the_work(
+    def test_a_store_that_is_locked_or_may_only_be_read_takes_no_run_and_can_be_searched(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reach, "TIMEOUT", 0.1)
         connect()
         other = sqlite3.connect(mlflow_place / "mlflow.db")
         other.execute("BEGIN IMMEDIATE")
-        try:
-            assert "cannot be used (database is locked)" in refused(write=True)
-            assert search_runs() == []
-        finally:
-            other.close()
-
-    def test_a_store_that_may_only_be_read_takes_no_run_and_can_be_searched(
-        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        connect()
+        assert "cannot be used (database is locked)" in refused(write=True)
+        assert search_runs() == []
+        other.close()
         able = os.access
         monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != mlflow_place and able(path, mode))
         assert f"({mlflow_place} may not be written)" in refused(write=True)
@@ -217,11 +217,14 @@ class TestReach:
             raise mlflow.MlflowException("API request to http://host/x failed with exception refused")
 
     def test_only_names_that_the_store_resolves_need_it(self) -> None:
-        assert needs_store("models:/poster-cnn@champion")
-        assert needs_store("runs:/0123/model")
-        assert not needs_store("folder/models")
-        assert not needs_store("file:///folder")
-        assert not needs_store("s3://bucket/model")
+        uris = (
+            "models:/poster-cnn@champion",
+            "runs:/0123/model",
+            "folder/models",
+            "file:///f",
+            "s3://b/model",
+        )
+        assert [needs_store(uri) for uri in uris] == [True, True, False, False, False]
 
 
 class TestExperiment:
@@ -316,19 +319,13 @@ def test_a_store_whose_writer_was_killed_is_used_again(mlflow_place: Path) -> No
         assert "spill" not in {name for (name,) in base.execute("SELECT name FROM sqlite_master")}
 
 
-def test_the_database_of_another_program_is_no_store_and_stays_as_it_is(
-    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = mlflow_place / "elsewhere"
-    place.mkdir()
-    theirs = place / "theirs.sqlite"
+def test_the_database_of_another_program_is_no_store_and_stays_as_it_is(mlflow_place: Path) -> None:
+    theirs = mlflow_place / "elsewhere" / "theirs.sqlite"
+    theirs.parent.mkdir()
     with sqlite3.connect(theirs) as base:
         base.execute("CREATE TABLE films (title)")
     before = theirs.read_bytes()
-    mlflow.set_tracking_uri(None)  # takes the variable away, too
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{theirs}")
-    monkeypatch.setattr(store, "_reached", set())
-    with pytest.raises(TrackingError, match=r"theirs.sqlite is the database of another program .*'films'"):
-        connect()
+    mlflow.set_tracking_uri(f"sqlite:///{theirs}")
+    assert "theirs.sqlite is the database of another program (it has a table 'films')" in refused()
     assert theirs.read_bytes() == before
-    assert {path.name for path in place.iterdir()} == {"theirs.sqlite"}
+    assert list(theirs.parent.iterdir()) == [theirs]

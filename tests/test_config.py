@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from poster_ml.config import (
     ExperimentConfig,
-    experiment_path,
     flatten,
     from_mapping,
     load_experiment,
@@ -169,14 +168,6 @@ def test_reading_an_experiment_imports_no_heavy_library(project):
         [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
-
-
-def test_an_unknown_variant_names_the_nearest(project, monkeypatch):
-    monkeypatch.chdir(project)
-    with pytest.raises(
-        ConfigError, match=r"unknown model 'vgg6' \(did you mean 'vgg16'\?\): choose one of aug"
-    ):
-        experiment_path("vgg6")
 
 
 def test_flat_names_are_dotted_and_lists_become_text():

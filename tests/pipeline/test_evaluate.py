@@ -167,18 +167,21 @@ def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(evaluati
     assert len(card) < 4500, "a registry holds 5,000 characters"
 
 
-def test_figures_that_flatter_are_called_so(evaluation, tmp_path):
-    for split, words in (("train", "figures of training posters are too high"), ("val", "a little too high")):
-        page, card = written(dataclasses.replace(evaluation, split=split), tmp_path)
-        assert words in page
-        assert words in card
-    assert not [text for text in written(evaluation, tmp_path) if "too high" in text]
-
-
-def test_a_model_evaluated_on_another_dataset_is_not_said_to_be_fitted_on_it(evaluation, tmp_path):
-    other = dataclasses.replace(evaluation, split="val")
-    page, card = written(other, tmp_path, "e" * 32)
-    assert f"Another dataset than it was evaluated on: fingerprint {'e' * 32}." in card
-    assert "300 posters" not in card
-    assert "too high" not in page
-    assert "300 posters" in written(other, tmp_path, DATASET.fingerprint)[1]
+@pytest.mark.parametrize(
+    ("split", "trained_on", "said", "fitted_on"),
+    [
+        ("train", "", "figures of training posters are too high", "300 posters"),
+        ("val", DATASET.fingerprint, "a little too high", "300 posters"),
+        ("val", "e" * 32, "", f"Another dataset than it was evaluated on: fingerprint {'e' * 32}."),
+        ("test", "", "", "300 posters"),
+    ],
+)
+def test_figures_that_flatter_are_called_so_and_the_card_says_what_was_fitted_on(
+    evaluation, tmp_path, split, trained_on, said, fitted_on
+):
+    page, card = written(dataclasses.replace(evaluation, split=split), tmp_path, trained_on)
+    for text in (page, card):
+        assert said in text
+        assert ("too high" in text) == bool(said)
+    assert fitted_on in card
+    assert ("300 posters" in card) == (fitted_on == "300 posters")

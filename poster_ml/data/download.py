@@ -7,21 +7,16 @@ poster is done, so a kill loses nothing; the next call continues where the last 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import csv
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.download_record import (
-    HEADER,
-    Outcome,
-    Status,
-    append_to_record,
-    read_record,
-    write_record,
-)
-from poster_ml.data.fetch import Fetcher, FetchOptions, open_client, unusable_url
+from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, open_client, unusable_url
 from poster_ml.data.image_kinds import SUFFIXES
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
@@ -30,8 +25,8 @@ from poster_ml.progress import progress
 if TYPE_CHECKING:
     import pandas as pd
 
-
 RECORD = "download.csv"
+HEADER = [item.name for item in fields(Outcome)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +56,8 @@ class DownloadReport:
             f"{self.counts['saved']} posters saved ({self.bytes / 1e6:.1f} MB in {self.seconds:.1f} s), "
             f"{self.counts['present']} were there, in {self.folder}"
         ]
-        missing = sum(self.counts[name] for name in ("rejected", "failed", "unreachable"))
-        if missing:
-            lines.append(f"{missing} movies without poster, see {self.record}:")
+        if self.reasons:
+            lines.append(f"{sum(self.reasons.values())} movies without poster, see {self.record}:")
             lines += [f"  {number:>6}  {reason}" for reason, number in list(self.reasons.items())[:10]]
         if self.counts["unreachable"]:
             lines.append(f"the same command asks again for {self.counts['unreachable']} of them")
@@ -93,7 +87,6 @@ def download_posters(
         until then kept.
     """
     started = time.monotonic()
-    options = options or FetchOptions()
     record = out / RECORD
     try:
         check_output_file(record, begins_with(",".join(HEADER)), "record of downloads", "--out")
@@ -103,19 +96,43 @@ def download_posters(
         jobs, outcomes = _plan(movies, out, before, retry_failed)
         if jobs:
             write_record(record, before.values())  # whole lines only, to append to
-            asyncio.run(_fetch_all(jobs, out, options, outcomes))
+            asyncio.run(_fetch_all(jobs, out, options or FetchOptions(), outcomes))
         write_record(record, (outcomes[movie_id] for movie_id in movies["movie_id"]))
     except OSError as error:
         reason = error.strerror or error
         raise DownloadError(f"cannot write to {out}: {reason}; fix that and call again") from error
-    report = _report(outcomes, out, time.monotonic() - started)
-    if not report.counts["saved"] + report.counts["present"]:
-        commonest = next(iter(report.reasons), "the table has no rows")
+    counted = Counter(outcome.status for outcome in outcomes.values())
+    counts = {status.value: counted[status] for status in Status}
+    saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
+    reasons = dict(Counter(outcome.reason for outcome in outcomes.values() if outcome.reason).most_common())
+    if not counts["saved"] + counts["present"]:
         raise DownloadError(
-            f"no poster could be downloaded for any of {len(movies)} movies, mostly: {commonest}; "
-            f"see {record} for each"
+            f"no poster could be downloaded for any of {len(movies)} movies, mostly: "
+            f"{next(iter(reasons), 'the table has no rows')}; see {record} for each"
         )
-    return report
+    return DownloadReport(out, record, counts, saved, time.monotonic() - started, reasons)
+
+
+def read_record(path: Path) -> dict[str, Outcome]:
+    """Returns the last outcome of every movie; a line torn by a kill is as good as none."""
+    outcomes: dict[str, Outcome] = {}
+    if not path.exists():
+        return outcomes
+    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
+        for line in csv.reader(handle):
+            with contextlib.suppress(ValueError):  # the header, a torn line
+                movie_id, url, status, file, *numbers, reason = line
+                size, http_status, attempts = map(int, numbers)
+                outcomes[movie_id] = Outcome(
+                    movie_id, url, Status(status), file, size, http_status, attempts, reason
+                )
+    return outcomes
+
+
+def write_record(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Replaces the record by one line per outcome."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([HEADER, *map(astuple, outcomes)])
 
 
 def _plan(
@@ -167,7 +184,8 @@ async def _fetch_all(
                 for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
                     for outcome in await task:
                         outcomes[outcome.movie_id] = outcome
-                        append_to_record(record, outcome)
+                        csv.writer(record).writerow(astuple(outcome))
+                        record.flush()  # the operating system keeps it through a kill
         finally:
             for task in tasks:
                 task.cancel()
@@ -177,11 +195,3 @@ async def _fetch_all(
 def _write(path: Path, content: bytes) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _report(outcomes: dict[str, Outcome], out: Path, seconds: float) -> DownloadReport:
-    counted = Counter(outcome.status for outcome in outcomes.values())
-    counts = {status.value: counted[status] for status in Status}
-    reasons = Counter(outcome.reason for outcome in outcomes.values() if outcome.reason)
-    saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
-    return DownloadReport(out, out / RECORD, counts, saved, seconds, dict(reasons.most_common()))

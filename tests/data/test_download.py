@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,8 @@ import pytest
 from PIL import Image
 
 from poster_ml.commands.download import run_download
-from poster_ml.data.download import download_posters
-from poster_ml.data.download_record import Outcome, Status, append_to_record, read_record, write_record
-from poster_ml.data.fetch import FetchOptions, unusable_url
+from poster_ml.data.download import download_posters, read_record, write_record
+from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.image_kinds import NAMES
 from poster_ml.errors import DownloadError, TableError
 
@@ -40,6 +38,16 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 90), seed: int = 0)
 
 
 POSTER = picture()
+CONTENTS = {
+    "good": POSTER,
+    "png": picture("PNG"),
+    "webp": picture("WEBP"),
+    "page": b"<!DOCTYPE html><html>Not here</html>",
+    "text": b"no picture at all",
+    "dot": picture("GIF", (1, 1)),
+    "tiny": picture("PNG", (20, 20)),
+    "half": POSTER[: len(POSTER) // 2],  # a whole answer with half a picture
+}
 
 
 class Server:
@@ -71,7 +79,8 @@ class Server:
                     self.close_connection = True
                     return
                 try:
-                    outer._answer(self, self.path.strip("/").split("/"), outer.hits[self.path])
+                    kind, _, rest = self.path.strip("/").partition("/")
+                    outer._answer(self, kind, rest, outer.hits[self.path])
                 finally:
                     with outer._lock:
                         outer._now -= 1
@@ -86,71 +95,44 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, handler: BaseHTTPRequestHandler, path: list[str], hit: int) -> None:  # noqa: C901 - a row of cases
+    def _answer(self, handler: BaseHTTPRequestHandler, kind: str, rest: str, hit: int) -> None:  # noqa: C901 - a row of cases
         def send(status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
             handler.send_response(status)
+            headers["Content-Length"] = str(len(content) if length is None else length)
             for name, value in headers.items():
                 handler.send_header(name.replace("_", "-"), value)
-            handler.send_header("Content-Length", str(len(content) if length is None else length))
             handler.end_headers()
             handler.wfile.write(content)
 
-        kind = path[0]
-        if kind == "good":
-            send(200, POSTER)
+        if kind in CONTENTS:
+            send(200, CONTENTS[kind], Content_Type="image/jpeg")
         elif kind == "slow":
             time.sleep(0.1)
             send(200, POSTER)
         elif kind == "status":
-            send(int(path[1]))
-        elif kind == "flaky":  # path[1] faults, then well
-            send(*((503, b"") if hit <= int(path[1]) else (200, POSTER)))
-        elif kind == "wait" and hit == 1:
-            send(
-                429, Retry_After=path[1] if path[1] != "date" else formatdate(time.time() + 1.5, usegmt=True)
-            )
-        elif kind in ("wait", "typed"):
-            send(200, picture(path[1]) if kind == "typed" else POSTER)
-        elif kind == "page":
-            send(200, b"<!DOCTYPE html><html>Not here</html>", Content_Type="image/jpeg")
-        elif kind == "text":
-            send(200, b"no picture at all", Content_Type="image/jpeg")
-        elif kind == "dot":
-            send(200, picture("GIF", (1, 1)))
-        elif kind == "tiny":
-            send(200, picture("PNG", (20, 20)))
-        elif kind == "cut":  # announces more than it sends
-            send(200, POSTER[: len(POSTER) // 2], length=len(POSTER))
+            send(int(rest.partition("/")[0]))
+        elif kind == "flaky":  # so many faults, then well
+            send(*((503, b"") if hit <= int(rest) else (200, POSTER)))
+        elif kind == "wait":
+            asked = formatdate(time.time() + 1.5, usegmt=True) if rest == "date" else rest
+            send(*((429, b"") if hit == 1 else (200, POSTER)), Retry_After=asked)
+        elif kind in ("cut", "cut_once", "announced"):  # announces more than it sends
+            whole = kind == "cut_once" and hit > 1
+            send(200, POSTER if whole else POSTER[:500], 10**9 if kind == "announced" else len(POSTER))
             handler.close_connection = True
-        elif kind == "cut_once" and hit == 1:
-            send(200, POSTER[:500], length=len(POSTER))
-            handler.close_connection = True
-        elif kind == "cut_once":
-            send(200, POSTER)
-        elif kind == "half":  # a whole answer with half a picture
-            send(200, POSTER[: len(POSTER) // 2])
-        elif kind == "announced":
-            send(200, b"", length=10**9)
-            handler.close_connection = True
-        elif kind == "endless":
+        elif kind in ("endless", "drip"):
             handler.send_response(200)
             handler.end_headers()
             while True:
-                handler.wfile.write(b"x" * 65536)
-        elif kind == "drip":
-            handler.send_response(200)
-            handler.end_headers()
-            for byte in POSTER:
-                handler.wfile.write(bytes([byte]))
-                time.sleep(0.05)
-        elif kind == "hang_up":
+                handler.wfile.write(b"x" * 65536 if kind == "endless" else b"x")
+                time.sleep(0 if kind == "endless" else 0.05)
+        elif kind in ("to", "loop", "to_file"):
+            send(
+                302,
+                Location={"to": f"/{rest}", "loop": handler.path, "to_file": "file:///etc/hostname"}[kind],
+            )
+        else:  # hang up
             handler.close_connection = True
-        elif kind == "to":
-            send(302, Location="/" + "/".join(path[1:]))
-        elif kind == "loop":
-            send(302, Location=handler.path)
-        elif kind == "to_file":
-            send(302, Location="file:///etc/hostname")
 
 
 @pytest.fixture
@@ -177,27 +159,11 @@ def posters(out: Path) -> list[str]:
 
 
 def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: Server, tmp_path: Path):
-    saved = {
-        "good": "/good",
-        "png": "/typed/PNG",
-        "webp": "/typed/WEBP",
-        "slow": "/slow",
-        "moved": "/to/good/moved",
-    }
+    saved = {"good": "/good", "png": "/png", "webp": "/webp", "slow": "/slow", "moved": "/to/good/moved"}
     tried_again = {"flaky": "/flaky/2", "cut_once": "/cut_once"}
-    alike = (
-        "page",
-        "text",
-        "dot",
-        "tiny",
-        "cut",
-        "half",
-        "announced",
-        "endless",
-        "hang_up",
-        "loop",
-        "to_file",
-    )
+    alike = [
+        "page", "text", "dot", "tiny", "cut", "half", "announced", "endless", "hang_up", "loop", "to_file",
+    ]  # fmt: skip
     statuses = {"gone": "/status/404", "forbidden": "/status/403", "broken": "/status/500"}
     unusable = {"none": "", "relative": "assets/x.jpg", "ftp": "ftp://x.test/a.jpg"}
     misbehaving = {name: f"/{name}" for name in alike}
@@ -233,8 +199,8 @@ def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: S
         "loop": ("failed", "0", "Exceeded maximum allowed redirects."),
         "to_file": ("failed", "0", "Request URL has an unsupported protocol 'file://'."),
         "none": ("rejected", "0", "no URL"),
-        "relative": ("rejected", "0", "a relative path, not a URL"),
-        "ftp": ("rejected", "0", "scheme 'ftp': only http and https are fetched"),
+        "relative": ("rejected", "0", "not a whole http or https URL"),
+        "ftp": ("rejected", "0", "not a whole http or https URL"),
     }
     once = [*saved.values(), "/good/moved", "/status/404", "/page"]
     assert [server.hits[path] for path in once] == [1] * len(once)
@@ -245,7 +211,7 @@ def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: S
     text = report.text().splitlines()
     assert text[0].startswith("7 posters saved (0.0 MB in ")
     assert text[1] == f"17 movies without poster, see {tmp_path / 'download.csv'}:"
-    assert text[2] == "       2  larger than 1000000 bytes"
+    assert "       2  larger than 1000000 bytes" in text[2:4]
     assert text[-1] == "the same command asks again for 4 of them"
 
 
@@ -262,12 +228,8 @@ def test_again_fetches_nothing_twice_but_asks_for_what_may_have_come_back(server
     download_posters(table, tmp_path, QUICK, retry_failed=True)
     assert server.hits["/status/404"] == 2
     assert server.hits["/good"] == 1
-
-
-def test_another_url_of_a_failed_movie_is_asked(server: Server, tmp_path: Path):
-    with pytest.raises(DownloadError):
-        download_posters(movies(server, a="/status/404"), tmp_path, QUICK)
-    assert download_posters(movies(server, a="/good"), tmp_path, QUICK).counts["saved"] == 1
+    moved = movies(server, good="/good", gone="/good/moved")  # another URL of what failed is asked
+    assert download_posters(moved, tmp_path, QUICK).counts["saved"] == 1
 
 
 def test_one_url_of_many_movies_is_asked_once(server: Server, tmp_path: Path):
@@ -430,54 +392,28 @@ def test_run_download_reads_the_table(server: Server, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"),
+    ("reason", "urls"),
     [
-        ("https://x.test/a.jpg", ""),
-        ("HTTP://x.test/m/kino_poster.jpg", ""),
-        ("", "no URL"),
-        ("/assets/pizza-pie/images/x.gif", "a relative path, not a URL"),
-        ("//x.test/a.jpg", "a relative path, not a URL"),
-        ("poster.jpg", "a relative path, not a URL"),
-        ("https:///a.jpg", "a URL without host"),
-        ("http://[x/a.jpg", "not a URL"),
-        ("file:///etc/passwd", "scheme 'file': only http and https are fetched"),
-        ("https://x.test/images/poster_default.c8c896e70c3.gif", "a placeholder by its name"),
-        ("https://x.test/no_image.png", "a placeholder by its name"),
+        ("", ["https://x.test/a.jpg", "HTTP://x.test/m/kino_poster.jpg"]),
+        ("no URL", [""]),
+        ("not a URL", ["http://[x/a.jpg"]),
+        ("not a whole http or https URL", [
+            "/assets/images/x.gif", "//x.test/a.jpg", "poster.jpg", "https:///a.jpg", "file:///etc/passwd",
+        ]),
+        ("a placeholder by its name", ["https://x.test/m/poster_default.c8e9.gif", "https://x.test/no_image.png"]),
     ],
-)
-def test_unusable_urls(url: str, reason: str):
-    assert unusable_url(url) == reason
+)  # fmt: skip
+def test_unusable_urls(reason: str, urls: list[str]):
+    assert [unusable_url(url) for url in urls] == [reason] * len(urls)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"timeout": 0}, "timeout must be above 0, got 0"),
-        ({"retries": -1}, "retries must be at least 0, got -1"),
-        ({"delay": float("nan")}, "delay must be at least 0, got nan"),
-    ],
-)
-def test_options_out_of_range(values: dict[str, float], message: str):
-    with pytest.raises(DownloadError) as caught:
-        FetchOptions(**values)  # type: ignore[arg-type]
-    assert str(caught.value) == message
-
-
-def test_a_record_torn_by_a_kill_is_read_and_continued(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_record_torn_by_a_kill_is_read_and_continued(server: Server, tmp_path: Path):
     record = tmp_path / "download.csv"
     whole = Outcome("a", 'http://x.test/"1",2', Status.FAILED, http_status=404, attempts=1, reason="gone")
-    write_record(record, [])
+    write_record(record, [whole])
     with record.open("a") as handle:
-        append_to_record(handle, whole)
-        assert read_record(record) == {"a": whole}, "a line is there as soon as it was appended"
         handle.write("b,http://x.test/2,fai")
     assert read_record(record) == {"a": whole}
-    # As if killed before the last step, in which the record is written anew.
-    steps = Mock()
-    steps.side_effect = lambda *values: write_record(*values) if steps.call_count == 1 else None
-    monkeypatch.setattr("poster_ml.data.download.write_record", steps)
-    download_posters(movies(server, c="/good"), tmp_path, QUICK)
+    table = movies(server, a=whole.url, c="/good")
+    assert download_posters(table, tmp_path, QUICK).counts["failed"] == 1
     assert list(read_record(record)) == ["a", "c"]

@@ -137,12 +137,32 @@ def test_spaces_around_quoted_fields(tmp_path: Path):
     assert titles_of(tmp_path, text) == ["Foo, Bar", "B"]
 
 
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, line_end: str):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
+    writer.writerows([HEADER, ["m0", 'One, "two"; three | four\tfive', 1990, "Fresh"]])
+    assert titles_of(tmp_path, text.getvalue()) == ['One, "two"; three | four five']
+
+
+def test_many_rows_with_line_breaks_and_long_texts_keep_their_numbers(tmp_path: Path):
+    lines = [",".join([*HEADER, "plot"]), "id0,First,2001,Fresh," + "x" * 300_000]
+    lines += [f'id{n},"Line\nbreak {n}",2001,{"NA" if n == 9_999 else "Rotten"},x' for n in range(1, 10_001)]
+    table = table_of(tmp_path, "\n".join(lines))
+    assert len(table.movies) == 10_000
+    assert table.movies.title[1] == "Line break 1"
+    assert table.movies.movie_id.iloc[-1] == "id10000"
+    assert table.rejected.to_numpy().tolist() == [[10_000, "id9999", "no label: tomatometer_status is 'NA'"]]
+
+
 # --- encodings
 
 
 @pytest.mark.parametrize(
     ("encoding", "titles"),
     [
+        *((name, ["Amélie – 東京"]) for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")),
         ("cp1251", ["Ирония судьбы", "Иди и смотри", "Москва слезам не верит", "Plain"]),
         ("koi8_r", ["Ирония судьбы", "Иди и смотри", "Москва слезам не верит", "Plain"]),
         ("euc_kr", ["기생충", "살인의 추억", "올드보이", "Plain"]),
@@ -150,10 +170,12 @@ def test_spaces_around_quoted_fields(tmp_path: Path):
         ("cp1252", ["Señor López", "São Paulo não", "Déjà Vu", "Çözüm", "Das süße Leben", "It’s “Alive”"]),
         ("cp1252", ["Señor López", "Plain"]),
         ("cp1252", ["Ärger", "Über uns"]),
+        ("latin-1", ["Am\xe9lie \x81"]),
     ],
-)
-def test_encodings_of_other_alphabets_and_of_western_texts(tmp_path: Path, encoding: str, titles: list[str]):
+)  # fmt: skip
+def test_encodings(tmp_path: Path, encoding: str, titles: list[str]):
     assert titles_of(tmp_path, rows(*titles), encoding) == titles
+    assert read_raw(tmp_path / "table.csv").encoding == encoding
 
 
 # --- the promise: every row is among the movies or among the rejected

@@ -170,7 +170,14 @@ def resolve(
         needed.append("movie_id")
     for role in needed:
         if role not in found:
-            raise TableError(f"{source}: {_missing(role, found, header)}")
+            looked_for = {entry.columns[role]: None for entry in DIALECTS.values() if role in entry.columns}
+            or_score = (
+                ", or a score's with --column score=NAME and --score-threshold" if role == "label" else ""
+            )
+            raise TableError(
+                f"{source}: no column for the {role} (looked for {', '.join(looked_for)}); its columns are "
+                f"{shorten(header)}; name the right one with --column {role}=NAME{or_score}"
+            )
     return Layout(name, found, threshold)
 
 
@@ -190,20 +197,6 @@ def _known_columns(name: str, spelled: Mapping[str, str]) -> dict[str, str]:
             if column.casefold() in spelled:
                 found.setdefault(role, spelled[column.casefold()])
     return found
-
-
-def _missing(role: str, found: Mapping[str, str], header: Sequence[str]) -> str:
-    """Says how to name the column that plays a role, where the table has none that is known for it."""
-    if role == "label" and "score" in found:
-        return (
-            f"no label column, only the score {found['score']!r}: say from which score on a movie is Fresh "
-            "with --score-threshold, or name the label's column with --column label=NAME"
-        )
-    known = dict.fromkeys(entry.columns[role] for entry in DIALECTS.values() if role in entry.columns)
-    return (
-        f"no column for the {role} (looked for {', '.join(known)}); its columns are {shorten(header)}; "
-        f"name the right one with --column {role}=NAME"
-    )
 
 
 def shorten(names: Iterable[str], limit: int = 20) -> str:

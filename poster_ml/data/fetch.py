@@ -29,6 +29,7 @@ logging.getLogger("stamina").setLevel(logging.ERROR)
 
 #: Answers that may be different next time.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_URL = re.compile(r"https?://[^/?#\s\[\]]+([^?#]*)", re.I)
 _PLACEHOLDER = re.compile(
     r"place[-_]?holder|poster_default|default_poster|(?<![a-z])no[-_]?(image|poster|picture)", re.I
 )
@@ -122,15 +123,10 @@ def unusable_url(url: str) -> str:
     A relative path (the study's placeholder GIFs), another scheme than http and https, a URL without host,
     and a path that names itself a placeholder.
     """
-    if not url:
-        return "no URL"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "not a URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "not a whole http or https URL"
-    return "a placeholder by its name" if _PLACEHOLDER.search(parts.path.rsplit("/", 1)[-1]) else ""
+    whole = _URL.match(url)
+    if not whole:
+        return "not a whole http or https URL" if url else "no URL"
+    return "a placeholder by its name" if _PLACEHOLDER.search(whole[1].rpartition("/")[2]) else ""
 
 
 def check_poster(content: bytes) -> str:

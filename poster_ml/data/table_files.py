@@ -94,14 +94,11 @@ def _read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-    except IsADirectoryError as error:
-        raise TableError(f"{path} is a folder; give the table itself, a CSV, TSV or Parquet file") from error
     except FileNotFoundError as error:
         raise TableError(f"no table at {path}; give an existing CSV, TSV or Parquet file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise TableError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, EOFError, zlib.error) as error:  # the last two: a gzip file cut short or broken
+        reason = getattr(error, "strerror", None) or error
+        raise TableError(f"cannot read {path}: {reason}; give a whole CSV, TSV or Parquet file") from error
     if not content.strip():
         raise TableError(f"{path} is empty; give a table with a header and one row per movie")
     return content

@@ -16,8 +16,6 @@ def run_download(
     out: Path,
     *,
     workers: int = FetchOptions.workers,
-    per_host: int = FetchOptions.per_host,
-    delay: float = FetchOptions.delay,
     columns: Sequence[str] = (),
     dialect: str | None = None,
     score_threshold: float | None = None,
@@ -28,7 +26,7 @@ def run_download(
     Args:
         table: the movies, see `tables.read_table`; it needs a column with the posters' URLs.
         out: folder to fill with `<movie_id>.<ending>` and `download.csv`.
-        workers, per_host, delay: as for `fetch.FetchOptions`.
+        workers: requests at the same time, at least 1.
         columns: "role=name" each, for example "image_url=poster"; see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         retry_failed: ask again for what failed for good.
@@ -39,5 +37,4 @@ def run_download(
     movies = read_table(
         table, columns=told, dialect=dialect, score_threshold=score_threshold, require=("image_url",)
     ).movies
-    options = FetchOptions(workers, per_host, delay)
-    return download_posters(movies, out, options, retry_failed=retry_failed)
+    return download_posters(movies, out, FetchOptions(workers), retry_failed=retry_failed)

@@ -44,7 +44,6 @@ class FetchOptions:
     Args:
         workers: requests at the same time, at least 1.
         per_host: requests at the same time to one host, at least 1.
-        delay: least seconds between the starts of two requests to one host, at least 0.
         timeout: seconds for one request from the connection to the last byte, above 0.
         retries: further attempts after a passing fault, at least 0.
         backoff: seconds before the first retry, doubled for each next one, up to half of it more; at least 0.
@@ -55,7 +54,6 @@ class FetchOptions:
 
     workers: int = 8
     per_host: int = 4
-    delay: float = 0.0
     timeout: float = 30.0
     retries: int = 3
     backoff: float = 0.5
@@ -214,9 +212,8 @@ class Fetcher:
         """Asks once; returns the content, the ending that it calls for and the server's status."""
         import httpx
 
-        while (now := time.monotonic()) < host.next_start:  # it may move on while we wait
-            await asyncio.sleep(host.next_start - now)
-        host.next_start = now + self._options.delay
+        while (wait := host.next_start - time.monotonic()) > 0:  # it may move on while we wait
+            await asyncio.sleep(wait)
         answered = 0
         try:
             limit = asyncio.timeout(self._options.timeout)

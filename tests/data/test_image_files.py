@@ -1,15 +1,25 @@
-"""Which file belongs to which movie."""
+"""Which file belongs to which movie, and which kinds of image are found, decoded, scored and downloaded."""
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from poster_ml.commands.predict import walk_posters
+from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
+from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES
+from poster_ml.data.images import decode_poster
 from poster_ml.data.tables import read_table
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, RequestError
+
+LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
 
 def movies(*rows: str) -> pd.DataFrame:
@@ -113,3 +123,48 @@ def test_every_real_movie_has_its_poster(real_data: Path):
     matched, missing = match_images(read_table(real_data / "movies.csv").movies, real_data / "posters")
     assert len(missing) == 0
     assert matched["image"].is_unique
+
+
+# --- kinds of image
+
+
+def poster(kind: str, size: tuple[int, int] = (90, 120), left: tuple[int, int, int] = LEFT) -> bytes:
+    """A file of two halves, red and blue."""
+    image = Image.new("RGB", size, left)
+    image.paste(RIGHT, (size[0] // 2, 0, *size))
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_every_ending_is_matched_scored_and_decoded_to_its_pixels(tmp_path: Path, suffix: str):
+    kind = next(kind for kind, suffixes in KINDS.items() if suffix in suffixes)
+    file = tmp_path / f"tt1{suffix.upper()}"
+    file.write_bytes(poster(kind))
+    touch(tmp_path, f".tt1{suffix}", "tt1.txt", "tt1")
+    assert match_images(movies("tt1"), tmp_path)[0]["image"].tolist() == [str(file)]
+    assert list(walk_posters([tmp_path])) == [file]
+    decoded = decode_poster(file, 32)
+    assert (decoded.format, decoded.width, decoded.height) == (kind, 90, 120)
+    for columns, colour in ((slice(0, 12), LEFT), (slice(20, 32), RIGHT)):
+        assert np.abs(decoded.pixels[:, columns].astype(int) - colour).max() < 12, kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str):
+    if kind in ("GIF", "BMP"):
+        with pytest.raises(RequestError, match="placeholders are, posters are not"):
+            check_poster(poster(kind))
+    else:
+        assert check_poster(poster(kind)) in KINDS[kind]
+    assert kind in NAMES.upper()
+
+
+@pytest.mark.parametrize("shape", [(31, 60), (60, 300)])
+def test_what_preparation_refuses_is_not_downloaded(shape: tuple[int, int]):
+    for content in (poster("PNG", shape), poster("JPEG", (90, 120), left=RIGHT)):
+        with pytest.raises(RequestError) as refused:
+            decode_poster(content, 32)
+        with pytest.raises(RequestError, match=f"^{re.escape(str(refused.value))}$"):
+            check_poster(content)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, open_client, unusable_url
-from poster_ml.data.image_kinds import SUFFIXES
+from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
 from poster_ml.progress import progress
@@ -139,11 +139,7 @@ def _plan(
     movies: pd.DataFrame, out: Path, before: dict[str, Outcome], retry_failed: bool
 ) -> tuple[dict[str, list[str]], dict[str, Outcome]]:
     """Returns what is to fetch (URL -> movie_ids) and the outcomes that are known without fetching."""
-    present = {
-        path.stem: path
-        for path in out.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.stat().st_size
-    }
+    present = {path.stem: path for path in out.iterdir() if is_image_name(path.name) and path.stat().st_size}
     jobs: dict[str, list[str]] = {}
     outcomes: dict[str, Outcome] = {}
     for movie_id, url in zip(movies["movie_id"], movies["image_url"], strict=True):

@@ -221,17 +221,13 @@ class Fetcher:
                 answered = response.status_code
                 content = await self._receive(response)
             return content, check_poster(content), answered
-        except TimeoutError as error:
-            reason = f"no whole answer in {self._options.timeout:g} s"
-            raise _FetchError(reason, passing=True, http_status=answered) from error
-        except httpx.HTTPError as error:
-            passing = not isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol)
-            raise _FetchError(_one_line(error), passing, answered) from error
-        except httpx.InvalidURL as error:  # that a server redirects to
-            raise _FetchError(_one_line(error), passing=False) from error
-        except RequestError as error:
-            cut_short = str(error).startswith("broken image")
-            raise _FetchError(str(error), passing=cut_short, http_status=answered) from error
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, RequestError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = f"no whole answer in {self._options.timeout:g} s"
+            lasting = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL, RequestError)
+            passing = not isinstance(error, lasting) or reason.startswith("broken image")
+            raise _FetchError(reason, passing, answered) from error
 
     async def _receive(self, response: httpx.Response) -> bytes:
         """Reads one answer to its end, or as far as it is worth it."""
@@ -261,7 +257,3 @@ def _retry_after(value: str) -> float:
     except ValueError:
         return 0.0
     return max(0.0, moment.timestamp() - time.time())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -13,8 +13,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,28 +35,15 @@ _OTHER_ALPHABETS = ("cp1251", "koi8_r", "cp1253", "gb18030", "cp932", "euc_kr", 
 _SAMPLE = 2**16  # bytes that charset-normalizer is shown
 
 
-@dataclass(frozen=True)
-class RawTable:
-    """A table as text.
-
-    Args:
-        frame: one column of `str` per column of the file; the index is the data row's number from 1.
-        malformed: row number -> reason for the rows with more fields than the header, which are empty in
-            `frame`, and for those with fewer, which are filled up.
-        encoding: how the text was read: a Python codec name, or "parquet".
-    """
-
-    frame: pd.DataFrame
-    malformed: Mapping[int, str]
-    encoding: str
-
-
-def read_raw(path: Path) -> RawTable:
-    """Reads a table file.
+def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
+    """Reads a table file as text.
 
     Args:
         path: CSV (delimiter `,`, `;`, `|` or tab), TSV or Parquet, each also gzipped.
 
+    Returns: one column of `str` per column of the file, whose index is the data row's number from 1;
+        row number -> reason for the rows with more fields than the header, which are empty there, and for
+        those with fewer, which are filled up; and the encoding: a Python codec's name, or "parquet".
     Raises: TableError where there is no such file, it is no table, or it has no rows.
     """
     import pandas as pd
@@ -86,7 +72,7 @@ def read_raw(path: Path) -> RawTable:
     header = [name.strip() for name in header]
     names = [f"{name} ({at})" if name in header[:at] else name for at, name in enumerate(header)]
     frame = pd.DataFrame(fitted, columns=names, index=range(1, len(fitted) + 1), dtype=object)
-    return RawTable(frame, malformed, encoding)
+    return frame, malformed, encoding
 
 
 def _read_bytes(path: Path) -> bytes:

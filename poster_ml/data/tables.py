@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from poster_ml.data import table_fields as fields
 from poster_ml.data.dialects import ROLES, Layout, resolve, shorten
-from poster_ml.data.table_files import RawTable, read_raw
+from poster_ml.data.table_files import read_raw
 from poster_ml.errors import TableError
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def read_table(
     Raises: TableError, in one line: no such file, no table, a column that is missing (with the columns found
         and the option that names it), or no row with a usable label (with the values found).
     """
-    raw = read_raw(path)
-    layout = resolve(list(raw.frame.columns), str(path), columns or {}, dialect, score_threshold, require)
-    movies = _movies(raw.frame, layout, path)
-    reasons = _reasons(movies, raw, layout, path)
+    frame, malformed, encoding = read_raw(path)
+    layout = resolve(list(frame.columns), str(path), columns or {}, dialect, score_threshold, require)
+    movies = _movies(frame, layout, path)
+    reasons = _reasons(movies, frame, malformed, layout, path)
     rejected = movies.assign(reason=reasons).loc[reasons != "", ["row", "source_id", "reason"]]
     rejected = rejected.set_axis(["row", "movie_id", "reason"], axis=1).reset_index(drop=True)
     kept = movies[reasons == ""].astype({"label": "int64"}).reset_index(drop=True)
-    return MovieTable(kept, rejected, layout, raw.encoding, tuple(_notes(kept, raw.frame, layout)))
+    return MovieTable(kept, rejected, layout, encoding, tuple(_notes(kept, frame, layout)))
 
 
 def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
@@ -122,14 +122,16 @@ def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     )
 
 
-def _reasons(movies: pd.DataFrame, raw: RawTable, layout: Layout, path: Path) -> pd.Series:
+def _reasons(
+    movies: pd.DataFrame, frame: pd.DataFrame, malformed: dict[int, str], layout: Layout, path: Path
+) -> pd.Series:
     """Says per row why it cannot be used; "" where it can."""
     import pandas as pd
 
     by_score = layout.score_threshold is not None
     role, allowed = ("score", "a number") if by_score else ("label", fields.ALLOWED_LABELS)
     column = layout.columns[role]
-    cells = raw.frame[column].str.strip()
+    cells = frame[column].str.strip()
     unusable = movies["label"].isna()
     filled = fields.clean(cells) != ""
     if unusable.all() or (by_score and 2 * (filled & unusable).sum() > filled.sum()):
@@ -138,11 +140,11 @@ def _reasons(movies: pd.DataFrame, raw: RawTable, layout: Layout, path: Path) ->
             f"found {shorten(cells[unusable].unique(), limit=8)}; allowed is {allowed}; "
             f"name another column with --column {role}=NAME"
         )
-    malformed = pd.Series(raw.malformed, dtype=object).reindex(movies.index)
     reasons = pd.Series("", index=movies.index, dtype=object)
     reasons = reasons.mask(unusable, f"no {role}: {column} is '" + cells.str.slice(0, 60) + "'")
     reasons = reasons.mask(movies["movie_id"] == "", "no id: no link or title to tell the movie by either")
-    reasons = reasons.mask(unusable & malformed.notna(), malformed)
+    short = pd.Series(malformed, dtype=object).reindex(movies.index)
+    reasons = reasons.mask(unusable & short.notna(), short)
     usable = movies[reasons == ""]
     first = usable.groupby("movie_id")[["row", "label"]].transform("first")
     repeated = "repeated movie_id: already in row " + first["row"].astype(str)

@@ -124,7 +124,7 @@ def test_rows_inside_a_quoted_field_are_rows_and_texts_with_commas_are_texts(tmp
     text = 'movie_id,tomatometer_status,plot\na,Fresh,"One, two, three\nfour, five, six"\nb,Rotten,"x\nc,Fresh,y"\n'
     table = table_of(tmp_path, text)
     assert list(table.movies["movie_id"]) == ["a", "b", "c"]
-    plots = read_raw(tmp_path / "table.csv").frame["plot"]
+    plots = read_raw(tmp_path / "table.csv")[0]["plot"]
     assert list(plots) == ["One, two, three\nfour, five, six", '"x', 'y"']
 
 
@@ -166,7 +166,7 @@ def test_many_rows_with_line_breaks_and_long_texts_keep_their_numbers(tmp_path: 
 )  # fmt: skip
 def test_encodings(tmp_path: Path, encoding: str, titles: list[str]):
     assert titles_of(tmp_path, rows(*titles), encoding) == titles
-    assert read_raw(tmp_path / "table.csv").encoding == encoding
+    assert read_table(tmp_path / "table.csv").encoding == encoding
 
 
 # --- the promise: every row is among the movies or among the rejected

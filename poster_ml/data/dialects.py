@@ -14,8 +14,8 @@ from poster_ml.errors import TableError, nearest
 #: What a column can be. The first of movie_id, imdb_id, link that a row has becomes its id; without any
 #: of them the id is made from title and year.
 ROLES = (
-    "movie_id", "imdb_id", "link", "title", "year", "genres", "label", "score", "tomatometer_rating",
-    "image_url", "image_file",
+    "movie_id", "imdb_id", "link", "title", "year", "genres", "label", "score",
+    "tomatometer_rating", "image_url", "image_file",
 )  # fmt: skip
 
 
@@ -71,8 +71,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "movie_link": Dialect(
         ("movie_link", "movie_name", "tomatometer_status"),
         _STATUS | {
-            "link": "movie_link", "title": "movie_name", "year": "in_theaters_date", "genres": "genre",
-            "image_url": "poster_image",
+            "link": "movie_link", "title": "movie_name", "year": "in_theaters_date",
+            "genres": "genre", "image_url": "poster_image",
         },
     ),
     # Rotten Tomatoes movies of 2019, without any id.
@@ -182,15 +182,15 @@ def resolve(
 
 
 def _recognise(spelled: Mapping[str, str]) -> str:
-    """Returns the dialect whose telling columns are all there; the one with most of its columns wins."""
+    """Returns the dialect whose telling columns are there; the one with most of its columns wins."""
     fitting = [name for name, entry in DIALECTS.items() if spelled.keys() >= set(entry.recognised_by)]
     return max(fitting, key=lambda name: len(_known_columns(name, spelled)), default="other")
 
 
 def _known_columns(name: str, spelled: Mapping[str, str]) -> dict[str, str]:
-    """Returns the columns that a dialect knows; of a table of none, those that any dialect knows."""
+    """Returns the columns that a dialect knows; for a table of none, what any dialect knows."""
     entries = [DIALECTS[name]] if name in DIALECTS else DIALECTS.values()
-    plain = {role: role for role in ("title", "year", "genres")}  # columns that say themselves what they are
+    plain = {role: role for role in ("title", "year", "genres")}  # they say themselves what they are
     found: dict[str, str] = {}
     for columns in (*(entry.columns for entry in entries), plain):
         for role, column in columns.items():

@@ -71,7 +71,7 @@ def numbers(cells: pd.Series, low: float, high: float, source: str) -> pd.Series
 
 
 def _read_numbers(cells: pd.Series, mark: str, thousands: str) -> pd.Series:
-    """Reads the numbers that have this decimal mark or none, and between thousands this one or nothing."""
+    """Reads numbers with this decimal mark or none, and between thousands this one or nothing."""
     import pandas as pd
 
     whole = rf"[1-9]\d{{0,2}}(?:[{thousands}]\d{{3}})+|\d*"

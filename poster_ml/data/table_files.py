@@ -42,8 +42,8 @@ def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
         path: CSV (delimiter `,`, `;`, `|` or tab), TSV or Parquet, each also gzipped.
 
     Returns: one column of `str` per column of the file, whose index is the data row's number from 1;
-        row number -> reason for the rows with more fields than the header, which are empty there, and for
-        those with fewer, which are filled up; and the encoding: a Python codec's name, or "parquet".
+        row number -> reason for the rows with more fields than the header (empty there) and with fewer
+        (filled up); and the encoding: a Python codec's name, or "parquet".
     Raises: TableError where there is no such file, it is no table, or it has no rows.
     """
     import pandas as pd
@@ -60,7 +60,7 @@ def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
     width = len(header)
     malformed, fitted = {}, []
     for number, row in enumerate(rows, start=1):
-        beyond = any(map(str.strip, row[width:]))  # empty cells there are none: programs end rows with them
+        beyond = any(map(str.strip, row[width:]))  # programs end rows with empty cells
         if beyond or len(row) < width:
             malformed[number] = f"malformed row: {len(row)} fields where the header has {width}"
         fitted.append([""] * width if beyond else row[:width] + [""] * (width - len(row)))
@@ -82,7 +82,7 @@ def _read_bytes(path: Path) -> bytes:
             content = gzip.decompress(content)
     except FileNotFoundError as error:
         raise TableError(f"no table at {path}; give an existing CSV, TSV or Parquet file") from error
-    except (OSError, EOFError, zlib.error) as error:  # the last two: a gzip file cut short or broken
+    except (OSError, EOFError, zlib.error) as error:  # a gzip file cut short or broken too
         reason = getattr(error, "strerror", None) or error
         raise TableError(f"cannot read {path}: {reason}; give a whole CSV, TSV or Parquet file") from error
     if not content.strip():
@@ -99,7 +99,7 @@ def _decode(content: bytes, path: Path) -> tuple[str, str]:
 
 
 def _encodings(content: bytes, path: Path) -> Iterator[str]:
-    """Yields what the encoding may be: as marked, UTF-16, UTF-8, another alphabet, cp1252, Latin-1."""
+    """Yields what the encoding may be: as marked, UTF-16, UTF-8, another alphabet, Western."""
     marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "")
     head = content[:4096]
     even, odd = head[0::2].count(0), head[1::2].count(0)

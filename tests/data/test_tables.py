@@ -124,7 +124,7 @@ def test_score_threshold_replaces_the_status(tmp_path: Path):
     assert list(table.rejected["reason"]) == ["no score: tomatometer_rating is ''"]
 
 
-def test_columns_told_by_the_user_go_before_the_dialect_and_plain_names_are_used_beside_it(tmp_path: Path):
+def test_told_columns_go_before_the_dialect_and_plain_names_beside_it(tmp_path: Path):
     text = "imdbId,Title,year,Genre,status,IMDB Score\n1,Heat,1990,Drama,Rotten,9.9\n2,Mud,1991,,Fresh,1\n"
     table = table_of(tmp_path, text, columns={"label": "status"})
     assert table.dialect == "imdb_genre"
@@ -324,12 +324,8 @@ def test_numbers_with_point_or_comma(cells: list[str], numbers: list[float | Non
     "cells", [["1,234", "5"], ["1,234", "2,345"], ["1,234", "5,5", "6.5"], ["1.234", "5,5", "6.5"]]
 )
 def test_numbers_that_may_be_thousands_or_decimals_are_refused(cells: list[str]):
-    with pytest.raises(TableError) as caught:
-        fields.numbers(pd.Series(cells, dtype=object), 0, 1e9, "column 'votes'")
-    assert str(caught.value) == (
-        f"column 'votes': '{cells[0]}' may be thousands or a decimal, and the other cells do not say which; "
-        "write numbers with a decimal point and nothing between thousands"
-    )
+    with pytest.raises(TableError, match=f"^votes: '{cells[0]}' may be thousands or a decimal"):
+        fields.numbers(pd.Series(cells, dtype=object), 0, 1e9, "votes")
 
 
 def test_decimal_commas_give_every_row_its_label(tmp_path: Path):

@@ -50,95 +50,91 @@ CONTENTS = {
 }
 
 
-class Server:
+class Server(ThreadingHTTPServer):
     """Counts what it is asked for; the path says how it behaves."""
 
+    daemon_threads = True
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.lock = threading.Lock()
         self.hits: Counter[str] = Counter()
         self.times: list[float] = []
-        self.most_at_once = 0
-        self.dies_after: int | None = None  # requests
-        self._now = 0
-        self._lock = threading.Lock()
-        outer = self
+        self.at_once = self.most_at_once = 0
+        self.dies_after = 10**9  # requests
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def handle_error(self, *_: object) -> None:
+        pass
 
-            def log_message(self, *_: object) -> None:
-                pass
 
-            def do_GET(self) -> None:
-                with outer._lock:
-                    outer.hits[self.path] += 1
-                    outer.times.append(time.monotonic())
-                    outer._now += 1
-                    outer.most_at_once = max(outer.most_at_once, outer._now)
-                    dead = outer.dies_after is not None and sum(outer.hits.values()) > outer.dies_after
-                if dead:
-                    self.close_connection = True
-                    return
-                try:
-                    kind, _, rest = self.path.strip("/").partition("/")
-                    outer._answer(self, kind, rest, outer.hits[self.path])
-                finally:
-                    with outer._lock:
-                        outer._now -= 1
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+    def log_message(self, *_: object) -> None:
+        pass
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def do_GET(self) -> None:
+        server = self.server
+        with server.lock:
+            server.hits[self.path] += 1
+            server.times.append(time.monotonic())
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+            dead = sum(server.hits.values()) > server.dies_after
+        kind, _, rest = self.path.strip("/").partition("/")
+        try:
+            self.answer("hang_up" if dead else kind, rest, server.hits[self.path])
+        finally:
+            with server.lock:
+                server.at_once -= 1
 
-    def _answer(self, handler: BaseHTTPRequestHandler, kind: str, rest: str, hit: int) -> None:  # noqa: C901 - a row of cases
-        def send(status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
-            handler.send_response(status)
-            headers["Content-Length"] = str(len(content) if length is None else length)
-            for name, value in headers.items():
-                handler.send_header(name.replace("_", "-"), value)
-            handler.end_headers()
-            handler.wfile.write(content)
+    def send(self, status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        headers["Content-Length"] = str(len(content) if length is None else length)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
 
+    def answer(self, kind: str, rest: str, hit: int) -> None:
         if kind in CONTENTS:
-            send(200, CONTENTS[kind], Content_Type="image/jpeg")
+            self.send(200, CONTENTS[kind], Content_Type="image/jpeg")
         elif kind == "slow":
             time.sleep(0.1)
-            send(200, POSTER)
+            self.send(200, POSTER)
         elif kind == "status":
-            send(int(rest.partition("/")[0]))
+            self.send(int(rest.partition("/")[0]))
         elif kind == "flaky":  # so many faults, then well
-            send(*((503, b"") if hit <= int(rest) else (200, POSTER)))
+            self.send(*((503, b"") if hit <= int(rest) else (200, POSTER)))
         elif kind == "wait":
             asked = formatdate(time.time() + 1.5, usegmt=True) if rest == "date" else rest
-            send(*((429, b"") if hit == 1 else (200, POSTER)), Retry_After=asked)
+            self.send(*((429, b"") if hit == 1 else (200, POSTER)), Retry_After=asked)
         elif kind in ("cut", "cut_once", "announced"):  # announces more than it sends
-            whole = kind == "cut_once" and hit > 1
-            send(200, POSTER if whole else POSTER[:500], 10**9 if kind == "announced" else len(POSTER))
-            handler.close_connection = True
+            content = POSTER if kind == "cut_once" and hit > 1 else POSTER[:500]
+            self.send(200, content, length=10**9 if kind == "announced" else len(POSTER))
+            self.close_connection = True
         elif kind in ("endless", "drip"):
-            handler.send_response(200)
-            handler.end_headers()
+            self.send_response(200)
+            self.end_headers()
             while True:
-                handler.wfile.write(b"x" * 65536 if kind == "endless" else b"x")
+                self.wfile.write(b"x" * 65536 if kind == "endless" else b"x")
                 time.sleep(0 if kind == "endless" else 0.05)
         elif kind in ("to", "loop", "to_file"):
-            places = {"to": f"/{rest}", "loop": handler.path, "to_file": "file:///etc/hostname"}
-            send(302, Location=places[kind])
+            places = {"to": f"/{rest}", "loop": self.path, "to_file": "file:///etc/hostname"}
+            self.send(302, Location=places[kind])
         else:  # hang up
-            handler.close_connection = True
+            self.close_connection = True
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    running = Server()
-    yield running
-    running.close()
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield running
+        running.shutdown()
 
 
 def movies(server: Server, **paths: str) -> pd.DataFrame:
@@ -293,7 +289,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back(server: Server, tmp_pat
     first = download_posters(table, tmp_path, FetchOptions(per_host=2, retries=1, backoff=0.01))
     assert counts(first) == {"saved": 8, "unreachable": 22}
     assert sum(server.hits.values()) < 30  # it is not asked for every single one
-    server.dies_after = None
+    server.dies_after = 10**9
     before = server.hits.copy()
     second = download_posters(table, tmp_path, QUICK)
     assert counts(second) == {"saved": 22, "present": 8}

@@ -108,19 +108,16 @@ def parse_column_options(options: Sequence[str]) -> dict[str, str]:
     """Reads `--column role=name` options.
 
     Returns: role -> column name.
-    Raises: TableError for a text without "=" and for an unknown role, with all roles.
+    Raises: TableError for a text without "=" or with an unknown role, with all roles.
     """
     columns = {}
     for option in options:
         role, _, column = (part.strip() for part in option.partition("="))
-        if not (role and column):
+        if role not in ROLES or not column:
             raise TableError(
-                f"--column {option!r}: expected role=name, for example --column label=status; "
-                f"roles: {', '.join(ROLES)}"
+                f"--column {option!r}{nearest(role, ROLES)}: expected role=name, for example "
+                f"--column label=status; roles: {', '.join(ROLES)}"
             )
-        if role not in ROLES:
-            hint = nearest(role, ROLES)
-            raise TableError(f"--column: unknown role {role!r}{hint}; roles: {', '.join(ROLES)}")
         columns[role] = column
     return columns
 

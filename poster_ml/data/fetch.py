@@ -223,8 +223,8 @@ class Fetcher:
             return content, check_poster(content), answered
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, RequestError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            if isinstance(error, TimeoutError):
-                reason = f"no whole answer in {self._options.timeout:g} s"
+            if isinstance(error, TimeoutError):  # to drip without end is no answer
+                reason, answered = f"no whole answer in {self._options.timeout:g} s", 0
             lasting = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL, RequestError)
             passing = not isinstance(error, lasting) or reason.startswith("broken image")
             raise _FetchError(reason, passing, answered) from error

@@ -64,7 +64,7 @@ def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
         if beyond or len(row) < width:
             malformed[number] = f"malformed row: {len(row)} fields where the header has {width}"
         fitted.append([""] * width if beyond else row[:width] + [""] * (width - len(row)))
-    if not any(map(any, fitted)):
+    if len(malformed) == len(rows) and not any(map(any, fitted)):
         raise TableError(
             f"{path}: no row fits the header: row 1 has {len(rows[0])} fields where the header has {width}; "
             "give every field a name in the header"

@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, open_client, unusable_url
+from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
@@ -161,31 +161,28 @@ async def _fetch_all(
     jobs: dict[str, list[str]], out: Path, options: FetchOptions, outcomes: dict[str, Outcome]
 ) -> None:
     """Fetches every URL once; the record gets each movie's line as soon as its file is there."""
-    async with open_client(options) as client:
-        fetcher = Fetcher(options, client)
+    fetcher = Fetcher(options)
+    async with fetcher.client:
+        with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
 
-        async def one(url: str, movie_ids: list[str]) -> list[Outcome]:
-            fetched, content = await fetcher.fetch(url)
-            done = []
-            for movie_id in movie_ids:
-                outcome = replace(fetched, movie_id=movie_id, file=fetched.file and movie_id + fetched.file)
-                if outcome.file:
-                    await asyncio.to_thread(_write, out / outcome.file, content)
-                done.append(outcome)
-            return done
+            async def one(url: str, movie_ids: list[str]) -> None:
+                fetched, content = await fetcher.fetch(url)
+                for movie_id in movie_ids:
+                    file = fetched.file and movie_id + fetched.file
+                    if file:
+                        await asyncio.to_thread(_write, out / file, content)
+                    outcomes[movie_id] = replace(fetched, movie_id=movie_id, file=file)
+                    csv.writer(record).writerow(astuple(outcomes[movie_id]))
+                    record.flush()  # the operating system keeps it through a kill
 
-        tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
-        try:
-            with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
+            tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
+            try:
                 for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
-                    for outcome in await task:
-                        outcomes[outcome.movie_id] = outcome
-                        csv.writer(record).writerow(astuple(outcome))
-                        record.flush()  # the operating system keeps it through a kill
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                    await task
+            finally:
+                for unfinished in tasks:
+                    unfinished.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _write(path: Path, content: bytes) -> None:

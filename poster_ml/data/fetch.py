@@ -141,29 +141,24 @@ def check_poster(content: bytes) -> str:
     return KINDS[kind][0]
 
 
-def open_client(options: FetchOptions) -> httpx.AsyncClient:
-    """Returns what holds the connections, to be used in an `async with` block."""
-    import httpx
-
-    return httpx.AsyncClient(
-        follow_redirects=True,
-        max_redirects=_MOST_REDIRECTS,
-        timeout=options.timeout,
-        limits=httpx.Limits(max_connections=options.workers, max_keepalive_connections=options.workers),
-        headers={
-            "User-Agent": f"poster-ml/{__version__}",
-            "Accept": "image/*",
-            "Accept-Encoding": "identity",  # pictures are packed; a packed answer may be a bomb
-        },
-    )
-
-
 class Fetcher:
-    """Fetches posters through one client, politely to every host."""
+    """Fetches posters, politely to every host, while its `client` is open in an `async with` block."""
 
-    def __init__(self, options: FetchOptions, client: httpx.AsyncClient) -> None:
+    def __init__(self, options: FetchOptions) -> None:
+        import httpx
+
+        self.client = httpx.AsyncClient(
+            follow_redirects=True,
+            max_redirects=_MOST_REDIRECTS,
+            timeout=options.timeout,
+            limits=httpx.Limits(max_connections=options.workers),
+            headers={
+                "User-Agent": f"poster-ml/{__version__}",
+                "Accept": "image/*",
+                "Accept-Encoding": "identity",  # pictures are packed; a packed answer may be a bomb
+            },
+        )
         self._options = options
-        self._client = client
         self._slots = asyncio.Semaphore(options.workers)
         self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(asyncio.Semaphore(options.per_host)))
 
@@ -217,7 +212,7 @@ class Fetcher:
         answered = 0
         try:
             limit = asyncio.timeout(self._options.timeout)
-            async with self._slots, limit, self._client.stream("GET", url) as response:
+            async with self._slots, limit, self.client.stream("GET", url) as response:
                 answered = response.status_code
                 content = await self._receive(response)
             return content, check_poster(content), answered

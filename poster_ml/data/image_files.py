@@ -36,12 +36,8 @@ def match_images(
     """
     files = _scan(posters, recursive)
     index = _build_index(files, posters)
-    images = [
-        _find(index, *names)
-        for names in zip(
-            movies["movie_id"], movies["source_id"], movies["link"], movies["image_name"], strict=True
-        )
-    ]
+    names = movies[["movie_id", "source_id", "link", "image_name"]]
+    images = [_find(index, *row) for row in names.itertuples(index=False, name=None)]
     if len(movies) and not any(images):
         raise DatasetError(
             f"none of the {len(files)} image files in {posters} belongs to one of the {len(movies)} movies: "

@@ -174,37 +174,37 @@ def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], b
     rows: list[list[str]] = []
     lone_quotes, begin = False, 0
     while begin < len(lines):
-        row, end = _read_record(lines, begin, delimiter)
-        below = [_split_line(line, delimiter) for line in lines[begin + 1 : end]]
-        if row is None or (
-            below and rows and _hides_rows(row, below, len(rows[0]), f"{delimiter} " in lines[0])
-        ):
-            lone_quotes, end = True, begin + 1
-            row = _read_alone(lines[begin], delimiter, len(rows[0]) if rows else 0)
+        width = len(rows[0]) if rows else 0
+        row, end = _read_record(lines, begin, delimiter, width)
+        if row is None:
+            lone_quotes = True
+            row = _read_alone(lines[begin], delimiter, width)
         rows.append(row)
         begin = end
     return rows, lone_quotes
 
 
-def _read_record(lines: Sequence[str], begin: int, delimiter: str) -> tuple[list[str] | None, int]:
-    """Reads one row as CSV wants it; returns it, None where it is not so, and the line after it."""
+def _read_record(
+    lines: Sequence[str], begin: int, delimiter: str, width: int
+) -> tuple[list[str] | None, int]:
+    """Reads one row as CSV wants it; returns it, and the number of the line after it.
+
+    None in its place: the quotes are not as CSV wants them, or the row has several lines and too many fields,
+    or one of them after the first is a row itself. A text may have as many commas as a row, but there a space
+    follows them, unless it does so in the header too.
+    """
     ahead = (lines[at] for at in range(begin, len(lines)))
     reader = csv.reader(ahead, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
-        return next(reader), begin + reader.line_num
+        row = next(reader)
     except csv.Error:
         return None, begin + 1
-
-
-def _hides_rows(row: list[str], parts: list[list[str]], width: int, spaced: bool) -> bool:
-    """Says whether a row of several lines has too many fields, or a line after the first that is a row.
-
-    A text may have as many commas as a row, but there a space follows them: `spaced` says that it does so
-    in the header too.
-    """
-    rows = [part for part in parts if len(part) == width]
-    prose = [part for part in rows if any(field.startswith(" ") for field in part[1:])]
-    return any(row[width:]) or (bool(rows) if spaced else len(rows) > len(prose))
+    end = begin + reader.line_num
+    below = [_split_line(line, delimiter) for line in lines[begin + 1 : end]] if width else []
+    rows = [part for part in below if len(part) == width]
+    if f"{delimiter} " not in lines[0]:
+        rows = [part for part in rows if not any(field.startswith(" ") for field in part[1:])]
+    return (None, begin + 1) if rows or (below and any(row[width:])) else (row, end)
 
 
 def _read_alone(line: str, delimiter: str, width: int) -> list[str]:

@@ -41,8 +41,6 @@ def download(
     table: Annotated[Path, typer.Argument(help="Table with a poster URL per movie.")],
     out: Annotated[Path, typer.Option(help="Folder for the posters.")],
     workers: Annotated[int, typer.Option(min=1, max=256, help="Connections at a time.")] = 8,
-    per_host: Annotated[int, typer.Option(min=1, help="Connections at a time to one host.")] = 4,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds between two requests to one host.")] = 0.0,
     columns: Columns = None,
     dialect: Dialect = "",
     score_threshold: ScoreThreshold = None,

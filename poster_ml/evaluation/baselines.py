@@ -6,14 +6,13 @@ Every baseline is fitted on the train rows and scored on the evaluated rows. One
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_labels
 from poster_ml.evaluation.stats import Floats, Interval, delong_interval, wilson_interval
 from poster_ml.seeding import derive_seed
@@ -37,27 +36,6 @@ class BaselineResult:
     accuracy: Interval
 
 
-@dataclass(frozen=True)
-class MetadataModel:
-    """A classifier of `year`, `genres`, or both, fitted on train rows."""
-
-    features: str
-    genres: tuple[str, ...]
-    classifier: Any
-
-    def probabilities(self, table: pandas.DataFrame) -> Floats:
-        """Returns (N,) probabilities of Fresh; years may be missing, unknown genres count as none."""
-        return predict(self.classifier, metadata_features(table, self.features, self.genres))
-
-
-def predict(classifier: Any, features: npt.NDArray[np.floating]) -> Floats:
-    """Returns (N,) probabilities of class 1 from a fitted scikit-learn classifier."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="openmp"):
-        return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)
-
-
 def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None = None) -> float:
     """Returns the accuracy of always naming one class: train's larger one, else the posters' own."""
     truth = np.asarray(labels, dtype=np.int64)
@@ -66,72 +44,32 @@ def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None 
     return float((truth == majority).mean())
 
 
-def split_genres(genres: pandas.Series) -> list[list[str]]:
-    """Splits `Crime|Drama` into names; a missing or empty entry gives none."""
-    texts = genres.fillna("").astype(str)
-    return [[name.strip() for name in text.split("|") if name.strip()] for text in texts]
-
-
-def has_years(table: pandas.DataFrame) -> bool:
-    """Says whether at least two different years are known."""
-    return "year" in table and table["year"].nunique(dropna=True) > 1
-
-
-def has_genres(table: pandas.DataFrame) -> bool:
-    """Says whether at least one row names a genre."""
-    return "genres" in table and any(split_genres(table["genres"]))
-
-
-def metadata_features(table: pandas.DataFrame, features: str, genres: Sequence[str]) -> Floats:
-    """Builds the columns of one baseline.
-
-    Args:
-        table: year (nullable), genres (`|` between them).
-        features: "year", "genre" or "year_genre".
-        genres: the names that get a column.
-
-    Returns: (N, K) float64: the year (NaN where missing) where asked for, then 0 or 1 per genre.
-    """
-    import pandas
-
-    if features not in METADATA_BASELINES:
-        raise ValueError(f"features must be one of {', '.join(METADATA_BASELINES)}, got {features=}")
-    columns: list[Floats] = []
-    if features != "genre":
-        columns.append(
-            pandas.to_numeric(table["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        )
-    if features != "year":
-        listed = [set(names) for names in split_genres(table["genres"])]
-        columns.extend(np.array([name in names for names in listed], dtype=np.float64) for name in genres)
-    return np.column_stack(columns)
-
-
-def fit_metadata(train: pandas.DataFrame, features: str, seed: int) -> MetadataModel | None:
-    """Fits one metadata baseline.
+def metadata_probabilities(
+    train: pandas.DataFrame, features: str, seed: int, *tables: pandas.DataFrame
+) -> list[Floats] | None:
+    """Fits one metadata baseline and asks it about other posters.
 
     Args:
         train: year, genres, label.
         features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
             "genre" is logistic regression on one column per genre.
         seed: int >= 0.
+        tables: year and genres of the posters; years may be missing, unknown genres count as none.
 
-    Returns: the model, or None where `train` lacks the columns, their values, or a class.
+    Returns: for each table (N,) probabilities of Fresh; None where `train` or a table lacks the columns or
+        their values, or `train` a class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    lacks_year = features != "genre" and not has_years(train)
-    lacks_genre = features != "year" and not has_genres(train)
     labels = train["label"].to_numpy(np.int64)
-    if lacks_year or lacks_genre or np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS:
+    known = [_metadata(table, features) for table in (train, *tables)]
+    if any(one is None for one in known) or np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS:
         return None
-    genres = tuple(sorted({name for names in split_genres(train["genres"]) for name in names}))
-    genres = genres if features != "year" else ()
-    if features == "genre":
-        classifier = LogisticRegression(max_iter=1000)
-    else:
+    fitted, *asked = [one for one in known if one is not None]
+    classifier: Any = LogisticRegression(max_iter=1000)
+    if features != "genre":
         # Few and shallow trees: with 5,000 rows and 25 columns deeper ones fit noise.
         classifier = HistGradientBoostingClassifier(
             max_iter=150,
@@ -144,8 +82,22 @@ def fit_metadata(train: pandas.DataFrame, features: str, seed: int) -> MetadataM
         )
     # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
     with threadpool_limits(1, user_api="openmp"):
-        classifier.fit(metadata_features(train, features, genres), labels)
-    return MetadataModel(features, genres, classifier)
+        classifier.fit(fitted.to_numpy(np.float64), labels)
+        same = [one.reindex(columns=fitted.columns, fill_value=0).to_numpy(np.float64) for one in asked]
+        return [classifier.predict_proba(one)[:, 1] for one in same]
+
+
+def _metadata(table: pandas.DataFrame, features: str) -> pandas.DataFrame | None:
+    """Returns the year (NaN where missing) and a column per genre, as asked for; None: not known."""
+    import pandas
+
+    year = pandas.DataFrame({"year": years(table)}, index=table.index)
+    genres = genre_columns(table)
+    no_years, no_genres = year["year"].nunique() < 2, genres.empty
+    if (features != "genre" and no_years) or (features != "year" and no_genres):
+        return None
+    parts = {"year": [year], "genre": [genres], "year_genre": [year, genres]}
+    return pandas.concat(parts[features], axis=1)
 
 
 def metadata_baselines(
@@ -166,11 +118,9 @@ def metadata_baselines(
     labels = check_labels(test["label"].to_numpy())
     results: dict[str, BaselineResult] = {}
     for name in METADATA_BASELINES:
-        if (name != "genre" and not has_years(test)) or (name != "year" and not has_genres(test)):
-            continue
-        model = fit_metadata(train, name, seed)
-        if model is not None:
-            results[name] = baseline_result(name, labels, model.probabilities(test), confidence)
+        found = metadata_probabilities(train, name, seed, test)
+        if found is not None:
+            results[name] = baseline_result(name, labels, found[0], confidence)
     return results
 
 
@@ -225,7 +175,6 @@ def colour_baseline(
 
     Returns: the result named "colour"; None where the train rows lack a class.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -235,8 +184,6 @@ def colour_baseline(
         return None
     # Square roots spread the many small shares (the Hellinger distance between histograms).
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
-    probabilities = predict(classifier, np.sqrt(colour_histograms(images, rows)))
+    classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
+    probabilities = classifier.predict_proba(np.sqrt(colour_histograms(images, rows)))[:, 1]
     return baseline_result("colour", check_labels(labels), probabilities, confidence)

@@ -39,9 +39,9 @@ def finding_sentences(result: EvaluationResult) -> list[str]:
         findings.append(_gain(result.gain))
     findings.append(_calibration(result))
     worst = [
-        f"{item.kind}: {item.name} (n = {item.count:,}, ROC AUC {item.roc_auc.text(2)})"
-        for item in result.worst
-        if item.roc_auc is not None
+        f"{row['slice']}: {row['value']} (n = {row['posters']:,}, "
+        f"ROC AUC {Interval.of(row, 'roc_auc').text(2)})"
+        for row in result.worst.to_dict("records")
     ]
     return [*findings, f"It is weakest on {'; '.join(worst)}."] if worst else findings
 

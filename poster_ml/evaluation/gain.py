@@ -19,15 +19,15 @@ lowers the gain rather than raising it. A poster that adds nothing gives a gain 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.evaluation.baselines import fit_metadata, has_genres, has_years, predict
+from poster_ml.evaluation.baselines import metadata_probabilities
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metrics import check_predictions
-from poster_ml.evaluation.stats import Floats, Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -38,18 +38,15 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class PosterGain:
-    """Year + genres with and without the poster; `p_value` is of no gain, two-sided.
+    """Year + genres with and without the poster.
 
     `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
     `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
     """
 
-    metadata_auc: Interval
     combined_auc: Interval
     gain: Interval
-    p_value: float
     design: str
-    combined_probabilities: Floats
     poster_over_metadata: Interval
     optimistic: bool
 
@@ -80,54 +77,34 @@ def poster_gain(
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
-    labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
-    if (validation is None) != (validation_probabilities is None):
-        raise ValueError("validation and validation_probabilities must be given together")
-    model = fit_metadata(train, "year_genre", seed)
-    if model is None or not (has_years(evaluated) and has_genres(evaluated)):
-        return None
-    metadata = model.probabilities(evaluated)
-    features = np.column_stack([logit(metadata), logit(values)])
-    if validation is not None and validation_probabilities is not None:
-        fitted_labels, fitted_values = check_predictions(
-            validation["label"].to_numpy(), validation_probabilities
-        )
-        fitted = np.column_stack([logit(model.probabilities(validation)), logit(fitted_values)])
-        combined = predict(_combiner().fit(fitted, fitted_labels), features)
-        design = f"combination fitted on {len(fitted_labels)} posters of another split"
-    else:
-        folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
-        if folds < 2:
-            return None
-        combined = _cross_fitted(features, labels, folds, seed)
-        design = f"combination cross-fitted in {folds} folds of the {len(labels)} posters"
-    difference, p_value = delong_difference(labels, combined, metadata, confidence)
-    return PosterGain(
-        metadata_auc=delong_interval(labels, metadata, confidence),
-        combined_auc=delong_interval(labels, combined, confidence),
-        gain=difference,
-        p_value=p_value,
-        design=design,
-        combined_probabilities=combined,
-        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
-        optimistic=validation is None,
-    )
-
-
-def _combiner() -> Any:
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
+    other = evaluated if validation is None else validation
+    found = metadata_probabilities(train, "year_genre", seed, evaluated, other)
+    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
+    if found is None or (validation is None and folds < 2):
+        return None
+    metadata = found[0]
+    features = np.column_stack([logit(metadata), logit(values)])
     # Scaled first: an over-fitted poster model has logits of +-50, and the penalty must not care.
-    return make_pipeline(StandardScaler(), LogisticRegression())
-
-
-def _cross_fitted(features: Floats, labels: npt.NDArray[np.int64], folds: int, seed: int) -> Floats:
-    from sklearn.model_selection import StratifiedKFold
-
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
-    combined = np.empty(len(labels))
-    for fitted, held_out in splitter.split(features, labels):
-        combined[held_out] = predict(_combiner().fit(features[fitted], labels[fitted]), features[held_out])
-    return combined
+    combiner = make_pipeline(StandardScaler(), LogisticRegression())
+    if validation is None or validation_probabilities is None:
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
+        combined = cross_val_predict(combiner, features, labels, cv=splitter, method="predict_proba")[:, 1]
+        design = f"combination cross-fitted in {folds} folds of the {len(labels)} posters"
+    else:
+        truth, known = check_predictions(validation["label"].to_numpy(), validation_probabilities)
+        combiner.fit(np.column_stack([logit(found[1]), logit(known)]), truth)
+        combined = combiner.predict_proba(features)[:, 1]
+        design = f"combination fitted on {len(truth)} posters of another split"
+    return PosterGain(
+        combined_auc=delong_interval(labels, combined, confidence),
+        gain=delong_difference(labels, combined, metadata, confidence)[0],
+        design=design,
+        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
+        optimistic=validation is None,
+    )

@@ -26,7 +26,7 @@ from poster_ml.evaluation.plots import (
     draw_precision_recall,
     draw_roc,
 )
-from poster_ml.evaluation.slices import MINIMUM_POSTERS, Slice, compute_slices, worst_slices, write_slices
+from poster_ml.evaluation.slices import MINIMUM_POSTERS, compute_slices, worst_slices
 from poster_ml.evaluation.stats import Floats, Interval
 from poster_ml.files import atomic_path
 
@@ -72,8 +72,8 @@ class EvaluationResult:
     majority_accuracy: float
     baselines: dict[str, BaselineResult]
     gain: PosterGain | None
-    slices: list[Slice]
-    worst: list[Slice]
+    slices: pandas.DataFrame
+    worst: pandas.DataFrame
     metrics: dict[str, float]
     notes: list[str]
 
@@ -238,7 +238,8 @@ def _write_tables(
         temporary.write_text(str(text), encoding="utf-8")
     with atomic_path(folder / "classification_report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    write_slices(folder / "slices.csv", result.slices)
+    with atomic_path(folder / "slices.csv") as temporary:
+        result.slices.to_csv(temporary, index=False, float_format="%.6f")
 
 
 def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationResult, seed: int) -> None:
@@ -260,12 +261,17 @@ def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationR
     )
     draw_confusion_matrix(folder / "confusion_matrix.png", labels, values, threshold=threshold)
     draw_calibration(folder / "calibration.png", labels, values, confidence=confidence)
+    shown = result.slices[result.slices["roc_auc"].notna() & (result.slices["posters"] >= MINIMUM_POSTERS)]
     rows = [
-        ForestRow(f"{item.kind}: {item.name}", item.roc_auc, f"n = {item.count:,}", item in result.worst)
-        for item in result.slices
-        if item.roc_auc is not None and item.count >= MINIMUM_POSTERS
+        ForestRow(
+            f"{row['slice']}: {row['value']}",
+            Interval.of(row, "roc_auc"),
+            f"n = {row['posters']:,}",
+            bool(emphasis),
+        )
+        for row, emphasis in zip(shown.to_dict("records"), shown.index.isin(result.worst.index), strict=True)
     ]
     if rows:
         label = f"ROC AUC with {confidence:.0%} interval (line: all posters)"
-        title = "ROC AUC by slice; the worst are coloured" if result.worst else "ROC AUC by slice"
+        title = "ROC AUC by slice" + ("" if result.worst.empty else "; the worst are coloured")
         draw_forest(folder / "slices.png", rows, label=label, title=title, reference=auc.estimate)

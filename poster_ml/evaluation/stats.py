@@ -17,8 +17,9 @@ A family is what one table or figure asks: its p-values are corrected together, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,11 @@ class Interval:
         form = f"{'+' if sign else ''}.{digits}f"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], name: str) -> Interval:
+        """Reads what `columns` wrote."""
+        return cls(*(float(row[name + end]) for end in ("", "_ci_low", "_ci_high")))
+
     def columns(self, name: str) -> dict[str, float]:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
@@ -55,6 +61,9 @@ class Interval:
     def record(self, count: int) -> dict[str, float]:
         """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
         return {"mean": self.estimate, "ci_low": self.low, "ci_high": self.high, "n": count}
+
+
+NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
 
 
 def check_confidence(confidence: float) -> None:

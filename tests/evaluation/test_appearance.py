@@ -14,8 +14,8 @@ from poster_ml.evaluation.appearance import (
     feature_name,
     measure_appearance,
     spline_columns,
+    write_appearance,
 )
-from poster_ml.evaluation.appearance_files import write_appearance
 from poster_ml.evaluation.stats import partial_effect
 
 

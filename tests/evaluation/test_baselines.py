@@ -11,8 +11,6 @@ from poster_ml.evaluation.baselines import (
     colour_histograms,
     majority_accuracy,
     metadata_baselines,
-    metadata_features,
-    split_genres,
 )
 from poster_ml.evaluation.gain import poster_gain
 
@@ -42,19 +40,15 @@ def test_year_and_genres_together_beat_each_alone() -> None:
     assert found["year"].accuracy.estimate > 0.6
 
 
-def test_the_same_seed_gives_the_same_baselines() -> None:
-    first, second = (metadata_baselines(movies(300, 0), movies(100, 1), seed=4, confidence=0.9) for _ in "ab")
-    np.testing.assert_array_equal(first["year_genre"].probabilities, second["year_genre"].probabilities)
-
-
 def test_missing_years_and_new_genres_are_scored_all_the_same() -> None:
     test = movies(100, 1)
     test.loc[:30, "year"] = pandas.NA
     test.loc[10:40, "genres"] = "Opera"
     test.loc[50:60, "genres"] = ""
     test.loc[61:65, "genres"] = None
-    found = metadata_baselines(movies(300, 0), test, seed=0, confidence=0.95)
+    found, again = (metadata_baselines(movies(300, 0), test, seed=4, confidence=0.95) for _ in "ab")
     assert np.isfinite(found["year_genre"].probabilities).all()
+    np.testing.assert_array_equal(found["year_genre"].probabilities, again["year_genre"].probabilities)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +68,6 @@ def test_what_the_table_does_not_know_gives_no_baseline(changes: dict, left: lis
 
 def test_a_train_split_of_one_class_gives_no_baseline() -> None:
     assert metadata_baselines(movies(50, 0).assign(label=1), movies(50, 1), seed=0, confidence=0.95) == {}
-
-
-def test_features_are_the_year_and_one_column_per_genre() -> None:
-    table = pandas.DataFrame({"year": [1999, None], "genres": ["Drama| War", None]})
-    features = metadata_features(table, "year_genre", ("Comedy", "Drama", "War"))
-    np.testing.assert_array_equal(features, [[1999, 0, 1, 1], [np.nan, 0, 0, 0]])
-    assert split_genres(table["genres"]) == [["Drama", "War"], []]
-    with pytest.raises(ValueError, match="features='title'"):
-        metadata_features(table, "title", ())
 
 
 def test_the_majority_is_the_train_splits() -> None:
@@ -129,8 +114,8 @@ def test_a_poster_that_knows_more_gains() -> None:
     )
     assert found is not None
     assert found.gain.low > 0
-    assert found.p_value < 0.001
-    assert found.gain.estimate == pytest.approx(found.combined_auc.estimate - found.metadata_auc.estimate)
+    metadata = metadata_baselines(train, test, seed=0, confidence=0.95)["year_genre"].roc_auc
+    assert found.gain.estimate == pytest.approx(found.combined_auc.estimate - metadata.estimate)
     assert found.design == "combination fitted on 600 posters of another split"
     assert not found.optimistic
 
@@ -161,8 +146,6 @@ def test_no_gain_where_metadata_or_posters_are_missing() -> None:
     assert poster_gain(train, test.assign(genres=""), values, seed=0, confidence=0.95) is None
     lonely = test.assign(label=[1] + [0] * 59)
     assert poster_gain(train, lonely, values, seed=0, confidence=0.95) is None
-    with pytest.raises(ValueError, match="given together"):
-        poster_gain(train, test, values, seed=0, confidence=0.95, validation=test)
 
 
 @pytest.mark.real

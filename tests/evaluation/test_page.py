@@ -21,7 +21,6 @@ from poster_ml.evaluation.page import (
     write_page,
 )
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
-from poster_ml.evaluation.slices import Slice
 from poster_ml.evaluation.stats import Interval
 from poster_ml.figures import new_figure, save_figure
 
@@ -256,8 +255,8 @@ def test_the_model_card_has_the_numbers_and_keeps_its_tables(result: EvaluationR
 
 
 def test_a_genre_named_like_markup_is_text_in_the_model_card(result: EvaluationResult) -> None:
-    interval = Interval(0.4, 0.3, 0.5)
-    worst = [Slice("genre", "<img src=x>", 30, 0.5, interval, 0.5, interval)]
+    auc = Interval(0.4, 0.3, 0.5).columns("roc_auc")
+    worst = pandas.DataFrame([{"slice": "genre", "value": "<img src=x>", "posters": 30, **auc}])
     text = card(replace(result, worst=worst))
     assert "- It is weakest on genre: &lt;img src=x>" in text
     assert "<img" not in text

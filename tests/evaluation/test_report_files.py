@@ -131,7 +131,7 @@ def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path: Path) -> Non
     result = evaluate(tmp_path, posters, references=References(train=movies(30, 1)))
     assert {path.name for path in tmp_path.iterdir()} >= FILES
     assert pandas.read_csv(tmp_path / "predictions.csv")["title"].isna().all()
-    assert result.slices == []
+    assert result.slices.empty
     assert result.metrics["majority_accuracy"] == 0.5
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
@@ -8,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
 from poster_ml.evaluation.stats import (
     Interval,
+    Ranking,
     accuracy_interval,
     auc_gap,
     auc_interval,
@@ -228,24 +231,23 @@ def test_means_of_sixteen_posters_cover_as_often_as_they_say() -> None:
 
 def test_runs_of_one_seed_have_the_interval_of_a_single_run() -> None:
     labels, scores = predictions(300, 1.0, 0)
-    auc, below, above = structural_components(labels, scores)
-    assert auc_interval(np.array([auc]), below, above, 0.9) == delong_interval(labels, scores, 0.9)
-    right = ((scores >= 0.5) == labels).astype(float)
-    found = accuracy_interval(right, np.array([right.mean()]), 0.9)
+    assert auc_interval(Ranking.of(labels, scores), 0.9) == delong_interval(labels, scores, 0.9)
+    right = (scores >= 0.5) == labels
+    found = accuracy_interval(right[None], 0.9)
     expected = wilson_interval(int(right.sum()), 300, 0.9)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    always = accuracy_interval(np.ones(20), np.ones(3), 0.95)
+    always = accuracy_interval(np.ones((3, 20), bool), 0.95)
     assert always.high == 1.0
     assert always.low == pytest.approx(wilson_interval(20, 20, 0.95).low)
 
 
 def test_the_spread_between_runs_widens_and_never_leaves_zero_to_one() -> None:
     labels, scores = predictions(300, 1.0, 0)
-    auc, below, above = structural_components(labels, scores)
-    alone = auc_interval(np.array([auc]), below, above, 0.95)
-    spread = auc_interval(auc + np.array([-0.05, 0.0, 0.05]), below, above, 0.95)
-    assert spread.low < alone.low < auc < alone.high < spread.high < 1.0
-    wild = accuracy_interval(np.tile([0.5, 1.0], 50), np.array([0.55, 0.95]), 0.95)
+    ranking = Ranking.of(labels, scores)
+    alone = auc_interval(ranking, 0.95)
+    spread = auc_interval(replace(ranking, aucs=ranking.aucs + np.array([-0.05, 0.0, 0.05])), 0.95)
+    assert spread.low < alone.low < alone.estimate < alone.high < spread.high < 1.0
+    wild = accuracy_interval(np.array([np.arange(100) < 55, np.arange(100) < 95]), 0.95)
     assert 0.0 <= wild.low < 0.1
     assert 0.9 < wild.high <= 1.0
 

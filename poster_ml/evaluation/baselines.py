@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_labels
-from poster_ml.evaluation.stats import Floats, Interval, delong_interval, wilson_interval
+from poster_ml.evaluation.stats import Floats, Interval, delong_interval
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -30,10 +30,13 @@ MINIMUM_PER_CLASS = 2  # train rows of each class, below which nothing is fitted
 class BaselineResult:
     """How one baseline does on the evaluated posters; probabilities (N,) of Fresh in their order."""
 
-    name: str
     probabilities: Floats
     roc_auc: Interval
-    accuracy: Interval
+
+    @classmethod
+    def of(cls, labels: npt.ArrayLike, probabilities: Floats, confidence: float) -> BaselineResult:
+        """Scores probabilities (N,) by labels (N,), both classes present."""
+        return cls(probabilities, delong_interval(check_labels(labels), probabilities, confidence))
 
 
 def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None = None) -> float:
@@ -115,26 +118,9 @@ def metadata_baselines(
 
     Raises: EvaluationError where `test` has one class only.
     """
-    labels = check_labels(test["label"].to_numpy())
-    results: dict[str, BaselineResult] = {}
-    for name in METADATA_BASELINES:
-        found = metadata_probabilities(train, name, seed, test)
-        if found is not None:
-            results[name] = baseline_result(name, labels, found[0], confidence)
-    return results
-
-
-def baseline_result(
-    name: str, labels: npt.NDArray[np.int64], probabilities: Floats, confidence: float
-) -> BaselineResult:
-    """Scores one baseline's probabilities (N,) at a threshold of 0.5."""
-    right = int(((probabilities >= 0.5) == labels).sum())
-    return BaselineResult(
-        name,
-        probabilities,
-        delong_interval(labels, probabilities, confidence),
-        wilson_interval(right, len(labels), confidence),
-    )
+    found = {name: metadata_probabilities(train, name, seed, test) for name in METADATA_BASELINES}
+    labels = test["label"].to_numpy()
+    return {name: BaselineResult.of(labels, one[0], confidence) for name, one in found.items() if one}
 
 
 def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Floats:
@@ -173,7 +159,7 @@ def colour_baseline(
         rows, labels: (R,) which images it is scored on, and 0 or 1 for each, both classes present.
         confidence: of the intervals, between 0 and 1.
 
-    Returns: the result named "colour"; None where the train rows lack a class.
+    Returns: the result; None where the train rows lack a class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -186,4 +172,4 @@ def colour_baseline(
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
     probabilities = classifier.predict_proba(np.sqrt(colour_histograms(images, rows)))[:, 1]
-    return baseline_result("colour", check_labels(labels), probabilities, confidence)
+    return BaselineResult.of(labels, probabilities, confidence)

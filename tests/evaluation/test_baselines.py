@@ -37,7 +37,6 @@ def test_year_and_genres_together_beat_each_alone() -> None:
     aucs = {name: item.roc_auc.estimate for name, item in found.items()}
     assert aucs["year_genre"] > aucs["year"] > aucs["genre"] > 0.55
     assert all(item.probabilities.shape == (800,) for item in found.values())
-    assert found["year"].accuracy.estimate > 0.6
 
 
 def test_missing_years_and_new_genres_are_scored_all_the_same() -> None:
@@ -141,11 +140,9 @@ def test_noise_gains_nothing_in_either_design() -> None:
 
 def test_no_gain_where_metadata_or_posters_are_missing() -> None:
     train, test = movies(200, 0), movies(60, 1)
-    values = np.full(60, 0.5)
-    assert poster_gain(train.assign(year=None), test, values, seed=0, confidence=0.95) is None
-    assert poster_gain(train, test.assign(genres=""), values, seed=0, confidence=0.95) is None
     lonely = test.assign(label=[1] + [0] * 59)
-    assert poster_gain(train, lonely, values, seed=0, confidence=0.95) is None
+    for fitted, asked in ((train.assign(year=None), test), (train, test.assign(genres="")), (train, lonely)):
+        assert poster_gain(fitted, asked, np.full(60, 0.5), seed=0, confidence=0.95) is None
 
 
 @pytest.mark.real

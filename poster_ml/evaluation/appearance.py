@@ -34,7 +34,12 @@ from poster_ml.progress import progress
 if TYPE_CHECKING:
     import pandas
 
-OUTCOMES = ("truth", "model")
+OUTCOMES = {"truth": "the critics' verdicts", "model": "the model's probabilities"}
+VERDICTS = {
+    "supported": "Supported by",
+    "opposite": "The opposite is seen in",
+    "not shown": "Not shown by",
+}
 KNOTS = (0.05, 0.275, 0.5, 0.725, 0.95)  # quantiles of the year, Harrell's choice for five knots
 FEWEST_OF_A_GENRE = 20
 FEWEST_POSTERS = 50  # with a known value, below which a feature is not asked
@@ -80,14 +85,10 @@ class ClaimResult:
         start = f"Claim: {self.claim.text}."
         if not self.verdicts:
             return f"{start} Not tested: none of {', '.join(self.claim.features)} was measured."
-        parts = []
-        for outcome, who in (("truth", "the critics' verdicts"), ("model", "the model's probabilities")):
-            words = {
-                "supported": f"Supported by {who}",
-                "opposite": f"The opposite is seen in {who}",
-                "not shown": f"Not shown by {who}",
-            }[self.verdicts[outcome]]
-            parts.append(f"{words}: {self.effects[outcome].text(1, sign=True)} points")
+        parts = [
+            f"{VERDICTS[verdict]} {OUTCOMES[outcome]}: {self.effects[outcome].text(1, sign=True)} points"
+            for outcome, verdict in self.verdicts.items()
+        ]
         return (
             f"{start} {'. '.join(parts)}; per standard deviation of {feature_name(self.feature)}, "
             "at equal year and genre."

@@ -132,14 +132,13 @@ def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Flo
 
     Returns: (R, 64) shares of the pixels in each of 4 x 4 x 4 colours; a row sums to 1.
     """
-    wanted = np.asarray(rows, dtype=np.int64)
-    result = np.zeros((len(wanted), LEVELS**3))
     step = max(1, min(images.shape[1:3]) // PIXELS_PER_SIDE)
-    for position, row in enumerate(wanted):
+    shares = []
+    for row in np.asarray(rows, dtype=np.int64):
         levels = (images[row, ::step, ::step] // (256 // LEVELS)).astype(np.int64).reshape(-1, 3)
         codes = levels @ np.array([LEVELS**2, LEVELS, 1])
-        result[position] = np.bincount(codes, minlength=LEVELS**3) / len(codes)
-    return result
+        shares.append(np.bincount(codes, minlength=LEVELS**3) / len(codes))
+    return np.array(shares)
 
 
 def colour_baseline(

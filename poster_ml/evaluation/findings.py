@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poster_ml.evaluation.gain import PosterGain
+from poster_ml.evaluation.baselines import PosterGain
 from poster_ml.evaluation.page import Headline
 from poster_ml.evaluation.report_files import EvaluationResult
 from poster_ml.evaluation.stats import Interval

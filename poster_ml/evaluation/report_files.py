@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import (
     BaselineResult,
+    PosterGain,
     colour_baseline,
     majority_accuracy,
     metadata_baselines,
+    poster_gain,
 )
 from poster_ml.evaluation.calibration import logit
-from poster_ml.evaluation.gain import PosterGain, poster_gain
 from poster_ml.evaluation.metrics import check_predictions, metrics_with_intervals
 from poster_ml.evaluation.plots import draw_evaluation
 from poster_ml.evaluation.slices import compute_slices, worst_slices

@@ -11,8 +11,8 @@ from poster_ml.evaluation.baselines import (
     colour_histograms,
     majority_accuracy,
     metadata_baselines,
+    poster_gain,
 )
-from poster_ml.evaluation.gain import poster_gain
 
 
 def movies(count: int, seed: int) -> pandas.DataFrame:

@@ -239,6 +239,8 @@ def poster_gain(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if (validation is None) != (validation_probabilities is None):
+        raise ValueError("validation and validation_probabilities must be given together")
     labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
     other = evaluated if validation is None else validation
     found = metadata_probabilities(train, "year_genre", seed, evaluated, other)

@@ -129,6 +129,8 @@ def test_no_gain_where_metadata_or_posters_are_missing() -> None:
     lonely = test.assign(label=[1] + [0] * 59)
     for fitted, asked in ((train.assign(year=None), test), (train, test.assign(genres="")), (train, lonely)):
         assert poster_gain(fitted, asked, np.full(60, 0.5), seed=0, confidence=0.95) is None
+    with pytest.raises(ValueError, match="given together"):
+        poster_gain(train, test, np.full(60, 0.5), seed=0, confidence=0.95, validation=test)
 
 
 @pytest.mark.real

@@ -15,8 +15,7 @@ from poster_ml import seeding
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
-from poster_ml.evaluation.appearance import Appearance, measure_appearance
-from poster_ml.evaluation.appearance_files import write_appearance
+from poster_ml.evaluation.appearance import Appearance, measure_appearance, write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import explain_images

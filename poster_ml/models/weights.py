@@ -97,7 +97,7 @@ def _check_file(family: Family, path: Path) -> None:
             f"weights file {path} must end in .weights.h5 (Keras 3) or .h5 (older Keras), got {path.suffix!r}"
         )
     if fault := _damage(path):
-        raise WeightsError(f"weights file {path} ({path.stat().st_size:,} bytes) {fault}")
+        raise WeightsError(f"weights file {path} {fault} ({path.stat().st_size:,} bytes)")
 
 
 def _damage(path: Path) -> str:
@@ -113,7 +113,7 @@ def _damage(path: Path) -> str:
         named = [said for begin, said in IMPOSTORS.items() if start.startswith(begin)]
         if named and ("truncated" in str(error) or not h5py.is_hdf5(path)):
             return named[0]
-        return f"is no HDF5 file or damaged ({_brief(error)}): download it again"
+        return f"is not HDF5 or damaged ({_brief(error)}): download it again"
     return ""
 
 

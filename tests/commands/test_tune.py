@@ -17,12 +17,12 @@ import psutil
 import pytest
 import yaml
 
-from poster_ml.commands.train import checkpoint_folder
 from poster_ml.commands.tune import WORK_FOLDER, TuneOptions, run_tune, trial_config, work_folder
 from poster_ml.commands.tune_retraining import _close_dead, _register, end_study
 from poster_ml.config import ExperimentConfig, Fidelity, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, RegistryError, TrackingError, TuningError
+from poster_ml.pipeline.train_log import checkpoint_folder
 from poster_ml.pipeline.tune_log import children
 from poster_ml.serving.registry import Version, find_version
 from poster_ml.tracking.runs import find_run, open_run

@@ -19,7 +19,7 @@ from poster_ml.evaluation.appearance import Appearance, measure_appearance
 from poster_ml.evaluation.appearance_files import write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
-from poster_ml.explain.maps import explain_images
+from poster_ml.explain.maps import Explainer
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game
 from poster_ml.files import atomic_path
@@ -76,7 +76,7 @@ class EvaluatedSplit:
     order: (n,) of `draw_order`: the tests take the first posters of it.
     """
 
-    model: Any
+    explainer: Explainer
     predict: Predict
     threshold: float
     dataset: PreparedDataset
@@ -92,7 +92,7 @@ class EvaluatedSplit:
 
     def images(self, positions: np.ndarray) -> np.ndarray:
         """Reads some of the posters into memory."""
-        return np.stack([self.dataset.images[row] for row in self.rows[positions]])
+        return np.array(self.dataset.images[self.rows[positions]])
 
 
 def run_diagnostics(
@@ -219,12 +219,7 @@ def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
 def _pointing(evaluated: EvaluatedSplit, config: ExperimentConfig, found: PosterBoxes) -> dict[str, Any]:
     """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
     some = found.first(POINTING_POSTERS)
-    maps = explain_images(
-        evaluated.model,
-        evaluated.images(some.positions),
-        method=config.explain.method,
-        layer_name=config.explain.layer,
-    )
+    maps = evaluated.explainer.explain(evaluated.images(some.positions))
     signs = {"title": 1, "figures": -1}
     return {
         kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)

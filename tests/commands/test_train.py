@@ -20,7 +20,6 @@ from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError, RegistryError, TrackingError, UnknownLayerError
 from poster_ml.pipeline import preflight
-from poster_ml.pipeline.explain import RowsView
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
@@ -393,13 +392,6 @@ def test_a_run_keeps_the_state_that_was_set_inside(mlflow_place):
     with open_run("pruned", tags={}, system_metrics=False) as run:
         run.end("KILLED")
     assert find_run(run.run_id).status == "KILLED"
-
-
-def test_a_view_of_rows_reads_single_posters():
-    images = np.arange(2 * 2 * 3 * 5, dtype=np.uint8).reshape(5, 2, 2, 3)
-    view = RowsView(images, np.array([4, 0]))
-    assert (len(view), view.shape) == (2, (2, 2, 2, 3))
-    np.testing.assert_array_equal(view[0], images[4])
 
 
 def test_predictions_of_a_run_carry_their_logits(task):

@@ -52,13 +52,13 @@ def test_cells_lie_where_they_look(padding: str) -> None:
         assert axes[1].start + cell[1] * axes[1].step == expected[1]
 
 
-def test_branches_and_what_is_not_known() -> None:
+def test_branches_are_followed_and_what_is_not_known_is_laid_evenly() -> None:
     image = keras.Input((32, 32, 3), dtype="uint8")
     stem = LAYERS.Conv2D(3, 3, strides=2)(LAYERS.Rescaling(1 / 255)(image))
     added = LAYERS.Add(name="sum")([stem, LAYERS.Conv2D(3, 3, padding="same")(stem)])
     model = keras.Model(image, LAYERS.UpSampling2D(2, name="up")(added))
     assert cell_axes(model, "sum") == (Axis(1.5, 2.0), Axis(1.5, 2.0))
-    assert cell_axes(model, "up") is None
+    assert cell_axes(model, "up") == (Axis(32 / 60, 32 / 30), Axis(32 / 60, 32 / 30))
 
 
 def test_maps_are_laid_by_the_centres_and_go_on_flat_beyond() -> None:

@@ -16,6 +16,7 @@ from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
 from poster_ml.errors import ExplanationError
+from poster_ml.explain.maps import Explainer
 from poster_ml.pipeline import diagnostics, poster_boxes
 from poster_ml.pipeline.diagnostics import (
     TRAINING_POSTERS,
@@ -71,7 +72,9 @@ def subject_of(dataset: PreparedDataset, network: keras.Model, split: str = "tra
         return 1 / (1 + np.exp(-(means[:, 0] - means[:, 2]) / 20))
 
     order = draw_order(posters, dataset.fingerprint)
-    return EvaluatedSplit(network, predict, 0.5, dataset, rows, posters, 1 / (1 + np.exp(-4 * score)), order)
+    return EvaluatedSplit(
+        Explainer(network), predict, 0.5, dataset, rows, posters, 1 / (1 + np.exp(-4 * score)), order
+    )
 
 
 @pytest.fixture(scope="module")

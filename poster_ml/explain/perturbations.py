@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from poster_ml.evaluation.stats import (
+    Interval,
     delong_difference,
     mcnemar,
     paired_accuracy_difference,
@@ -137,6 +138,11 @@ def shortcut_table(
         changes = _changes(labels, usual, probabilities, threshold, confidence)
         rows.append({"perturbation": name, **_scores(labels, probabilities, threshold), **changes})
     return pd.DataFrame(rows)
+
+
+def change_of(row: Mapping[Any, Any], name: str) -> Interval:
+    """Returns the change of "accuracy" or "roc_auc" in one row of `shortcut_table`, with its interval."""
+    return Interval(*(float(row[f"{name}_change{end}"]) for end in _ENDS))
 
 
 def _scores(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:

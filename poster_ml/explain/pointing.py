@@ -13,7 +13,7 @@ import numpy as np
 from poster_ml.evaluation.stats import mean_interval, wilson_interval
 from poster_ml.explain.controls import centre_map
 
-Box = tuple[float, float, float, float]
+Box = Sequence[float]  # left, top, right, bottom in pixels, right and bottom exclusive
 
 
 def pointing_game(

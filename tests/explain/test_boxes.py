@@ -47,7 +47,7 @@ def test_a_search_goes_on_where_it_was_killed(tmp_path) -> None:
     with file.open("a") as handle:
         handle.write('\n{"row": 3, "box')  # what a kill in the middle of a line leaves
     found = find_cached(lambda: make(-1), IMAGES, [1, 0, 3, 4], file, "finding")
-    assert found == [[(0.0, 0.0, 1.0, 2.0)], [], [(0.0, 0.0, 1.0, 4.0)], []]
+    assert found == [[[0.0, 0.0, 1.0, 2.0]], [], [[0.0, 0.0, 1.0, 4.0]], []]
     assert seen == [1, 0, 3, 4]
 
 
@@ -91,12 +91,12 @@ class FakeFaces:
 
 def test_text_boxes_are_upright_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", SimpleNamespace(RapidOCR=FakeReader))
-    assert [text_detector()(image) for image in POSTERS] == [[(2, 4, 20, 12), (25, 0, 30, 8)], []]
+    assert [text_detector()(image) for image in POSTERS] == [[[2, 4, 20, 12], [25, 0, 30, 8]], []]
 
 
 def test_sure_faces_become_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mtcnn", SimpleNamespace(MTCNN=FakeFaces))
-    assert [face_detector()(image) for image in POSTERS] == [[(0, 5, 8, 17)], []]
+    assert [face_detector()(image) for image in POSTERS] == [[[0, 5, 8, 17]], []]
 
 
 @pytest.mark.parametrize(("make", "package"), [(text_detector, "rapidocr"), (face_detector, "mtcnn")])

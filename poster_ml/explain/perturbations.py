@@ -132,11 +132,23 @@ def shortcut_table(
         raise ValueError(f"labels must be (N,) with both 0 and 1, got {labels.shape=}, {np.unique(labels)=}")
     usual = np.asarray(predict(images), np.float64)
     same = dict.fromkeys((f"{name}_change{end}" for name in ("accuracy", "roc_auc") for end in _ENDS), 0.0)
-    rows: list[dict[str, Any]] = [{"perturbation": "none", **_scores(labels, usual, threshold), **same}]
+    was_right = (usual >= threshold) == labels
+    rows: list[dict[str, Any]] = [_scores("none", labels, usual, was_right) | same]
     for name, perturb in progress(perturbations.items(), "shortcut tests", total=len(perturbations)):
-        probabilities = np.asarray(predict(perturb(images)), np.float64)
-        changes = _changes(labels, usual, probabilities, threshold, confidence)
-        rows.append({"perturbation": name, **_scores(labels, probabilities, threshold), **changes})
+        changed = np.asarray(predict(perturb(images)), np.float64)
+        right = (changed >= threshold) == labels
+        gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
+        accuracy = paired_accuracy_difference(gained, lost, len(labels), confidence)
+        auc, auc_p = delong_difference(labels, changed, usual, confidence)
+        rows.append(
+            {
+                **_scores(name, labels, changed, right),
+                **accuracy.columns("accuracy_change"),
+                "accuracy_change_p": mcnemar(gained, lost),
+                **auc.columns("roc_auc_change"),
+                "roc_auc_change_p": auc_p,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -145,27 +157,13 @@ def change_of(row: Mapping[Any, Any], name: str) -> Interval:
     return Interval(*(float(row[f"{name}_change{end}"]) for end in _ENDS))
 
 
-def _scores(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+def _scores(name: str, labels: np.ndarray, probabilities: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     return {
+        "perturbation": name,
         "posters": len(labels),
-        "accuracy": float(((probabilities >= threshold) == labels).mean()),
+        "accuracy": float(right.mean()),
         "roc_auc": structural_components(labels, probabilities)[0],
         "mean_probability": float(probabilities.mean()),
-    }
-
-
-def _changes(
-    labels: np.ndarray, usual: np.ndarray, changed: np.ndarray, threshold: float, confidence: float
-) -> dict[str, float]:
-    right, before = (changed >= threshold) == labels, (usual >= threshold) == labels
-    gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
-    accuracy = paired_accuracy_difference(gained, lost, len(labels), confidence)
-    auc, auc_p = delong_difference(labels, changed, usual, confidence)
-    return {
-        **accuracy.columns("accuracy_change"),
-        "accuracy_change_p": mcnemar(gained, lost),
-        **auc.columns("roc_auc_change"),
-        "roc_auc_change_p": auc_p,
     }
 
 

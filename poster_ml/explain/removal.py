@@ -6,6 +6,9 @@ by a seeded shuffle, so that a flat map removes at random instead of from the to
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
@@ -84,13 +87,10 @@ def impute(image: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
 
     Returns: (H, W, 3) uint8; with everything removed, grey plus noise.
     """
-    noise = generator(seed, "imputation").normal(0, _IMPUTATION_NOISE, image.shape)
-    if mask.all():
-        filling = mean_grey(image).astype(np.float64)
-    elif not mask.any():
+    if not mask.any():
         return image.copy()
-    else:
-        filling = _smooth_filling(image, mask)
+    noise = generator(seed, "imputation").normal(0, _IMPUTATION_NOISE, image.shape)
+    filling = mean_grey(image) if mask.all() else _smooth_filling(image, mask)
     return replace(image, mask, np.rint(filling + noise).clip(0, 255).astype(np.uint8))
 
 
@@ -112,16 +112,23 @@ def _smooth_filling(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _solve(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Solves for the places that are not known, each the weighted mean of its neighbours: (unknown, 3)."""
-    rows, columns = known.shape
-    # (places, places) weights of the neighbours; at the border fewer of them share the weight.
+    weights, system = _neighbour_weights(*known.shape)
+    unknown = np.flatnonzero(~known)
+    right = weights[unknown][:, known.ravel()] @ colours[known]
+    return np.asarray(spsolve(system[unknown][:, unknown], right)).reshape(len(unknown), 3)
+
+
+@cache
+def _neighbour_weights(rows: int, columns: int) -> tuple[Any, Any]:
+    """Weights of each place's neighbours (places, places), and their sums less them: a place's equation.
+
+    At the border fewer neighbours share the weight.
+    """
     weights = sum(
         weight * sparse.kron(sparse.eye(rows, k=down), sparse.eye(columns, k=across))
         for down, across, weight in _NEIGHBOURS
     ).tocsr()
-    system = (sparse.diags(np.asarray(weights.sum(axis=1)).ravel()) - weights).tocsc()
-    here, unknown = known.ravel(), np.flatnonzero(~known)
-    right = weights[unknown][:, here] @ colours[known]
-    return np.asarray(spsolve(system[unknown][:, unknown], right)).reshape(len(unknown), 3)
+    return weights, (sparse.diags(np.asarray(weights.sum(axis=1)).ravel()) - weights).tocsc()
 
 
 def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -22,7 +22,6 @@ from poster_ml.pipeline.evaluate import DecisionRule, score_images
 
 logger = logging.getLogger(__name__)
 
-
 SURE = 8  # posters per sheet, as in the study
 
 

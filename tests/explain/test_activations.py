@@ -28,23 +28,19 @@ def deep(count: int) -> keras.Model:
     )
 
 
-def test_first_fourth_and_ninth_convolution_with_their_relu() -> None:
+def test_first_fourth_and_ninth_convolution_with_their_relu(nets) -> None:
     assert default_activation_layers(deep(9)) == ["conv_1", "relu_1", "conv_4", "relu_4", "conv_9", "relu_9"]
     assert default_activation_layers(deep(5)) == ["conv_1", "relu_1", "conv_4", "relu_4"]
+    assert default_activation_layers(nets.red_against_green()) == [
+        "colour_conv"
+    ]  # rectified: stands for both
 
 
-def test_rectified_convolution_stands_for_both(nets) -> None:
-    assert default_activation_layers(nets.red_against_green()) == ["colour_conv"]
-
-
-def test_grids_are_written_under_the_name_of_the_layer(nets, tmp_path: Path) -> None:
-    paths = write_activation_grids(deep(4), nets.noise(1, 24, 16)[0], tmp_path / "grids")
-    assert [path.name for path in paths] == [
-        f"activations_{name}.png" for name in ("conv_1", "relu_1", "conv_4", "relu_4")
-    ]
+@pytest.mark.parametrize(("named", "written"), [([], ["conv_1", "relu_1"]), (["norm_2"], ["norm_2"])])
+def test_grids_are_written_under_the_name_of_the_layer(nets, tmp_path: Path, named, written) -> None:
+    paths = write_activation_grids(deep(2), nets.noise(1, 24, 16)[0], tmp_path / "grids", named)
+    assert [path.name for path in paths] == [f"activations_{name}.png" for name in written]
     assert all(Image.open(path).width > 1000 for path in paths)
-    named = write_activation_grids(deep(4), nets.noise(1, 24, 16)[0], tmp_path, ["norm_2"])
-    assert [path.name for path in named] == ["activations_norm_2.png"]
 
 
 def test_mosaic_has_16_maps_per_row_stretched_and_gaps_of_nan() -> None:

@@ -14,6 +14,7 @@ from skimage.util import montage
 from poster_ml.explain.graph import find_layer, picture_layers
 from poster_ml.figures import new_figure, picture_axis, save_figure
 from poster_ml.models.freezing import CONVOLUTIONS
+from poster_ml.models.graph import parents
 
 MAPS_PER_ROW = 16
 SHOWN_CONVOLUTIONS = (1, 4, 9)  # as in the study
@@ -99,17 +100,13 @@ def _write_grid(path: Path, name: str, maps: np.ndarray) -> Path:
 
 def _rectifier_after(model: keras.Model, convolution: Any) -> Any:
     """The ReLU layer that takes this convolution's output, batch normalisation between or not; else None."""
-    tensor = convolution.output
+    inputs_of, name = parents(model), convolution.name
     for layer in picture_layers(model):
-        if getattr(layer, "input", None) is not tensor:
-            continue
-        if isinstance(layer, keras.layers.BatchNormalization):
-            tensor = layer.output
-        elif isinstance(layer, keras.layers.ReLU) or _is_relu(layer):
+        if inputs_of[layer.name] == [name] and isinstance(layer, keras.layers.BatchNormalization):
+            name = layer.name
+        elif inputs_of[layer.name] == [name] and (
+            isinstance(layer, keras.layers.ReLU)
+            or (isinstance(layer, keras.layers.Activation) and layer.activation.__name__.startswith("relu"))
+        ):
             return layer
     return None
-
-
-def _is_relu(layer: Any) -> bool:
-    named = getattr(getattr(layer, "activation", None), "__name__", "")
-    return isinstance(layer, keras.layers.Activation) and named.startswith("relu")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import qmc
 
-from poster_ml import seeding
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
@@ -24,6 +24,7 @@ from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, ch
 from poster_ml.explain.pointing import pointing_game
 from poster_ml.files import atomic_path
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
+from poster_ml.seeding import derive_seed, generator
 
 TRAINING_POSTERS = 64  # of the shortcut tests after training; `evaluate` takes as many as configured
 POINTING_POSTERS = 128
@@ -79,11 +80,6 @@ class EvaluatedSplit:
     probabilities: np.ndarray
     order: np.ndarray
 
-    @property
-    def seed(self) -> int:
-        """Of noise and places: by the dataset, so that every model is shown the same changed posters."""
-        return seeding.derive_seed(0, "diagnostics", self.dataset.fingerprint)
-
     def images(self, positions: np.ndarray) -> np.ndarray:
         """Reads some of the posters into memory."""
         return np.array(self.dataset.images[self.rows[positions]])
@@ -132,10 +128,9 @@ def draw_order(posters: pd.DataFrame, fingerprint: str) -> np.ndarray:
     names = posters["movie_id"].astype(str).to_numpy(str)
     ranked = np.lexsort((names, years, posters["label"].to_numpy()))
     count = len(ranked)
-    bits = max(1, int(count - 1).bit_length())
-    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(count)]
-    start = int(seeding.generator(0, "diagnostics", fingerprint).integers(count))
-    return ranked[(np.argsort(reversed_bits, kind="stable") + start) % count]
+    van_der_corput = qmc.Halton(1, scramble=False).random(count)[:, 0]
+    start = int(generator(0, "diagnostics", fingerprint).integers(count))
+    return ranked[(np.argsort(van_der_corput) + start) % count]
 
 
 def _shortcuts(
@@ -148,10 +143,11 @@ def _shortcuts(
     """Scores posters as they are and perturbed; what was found is hidden on those searched for it."""
     if not len(positions):
         return None, []
-    tests = [(positions, PERTURBATIONS)]
+    dataset, tests = evaluated.dataset, [(positions, PERTURBATIONS)]
     if found is not None and found.boxes:
-        size = evaluated.dataset.size
-        tests.append((found.positions, box_perturbations(found.boxes, size, size, evaluated.seed)))
+        # Noise and places by the dataset, so that every model is shown the same changed posters.
+        size, seed = dataset.size, derive_seed(0, "diagnostics", dataset.fingerprint)
+        tests.append((found.positions, box_perturbations(found.boxes, size, size, seed)))
     labels, confidence = evaluated.posters["label"].to_numpy(), config.evaluate.confidence
     tables = [
         shortcut_table(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from poster_ml.commands import explain
+from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, OutputError, UnknownLayerError
 from poster_ml.serving.settings import ServingSettings
 
@@ -37,6 +38,17 @@ def test_files_are_explained_in_sheets_of_eight(tmp_path: Path) -> None:
     assert names[-1] == "poster0_2/activations_conv.png"
     assert len(names) == 2 + 9
     assert all(path.is_file() for path in files)
+
+
+def test_the_probability_is_the_calibrated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    monkeypatch.setattr(explain, "poster_caption", lambda name, probability: said.append(probability) or "")
+    monkeypatch.setattr(explain, "write_sheet", lambda path, *_: path)
+    poster = draw(tmp_path / "a.png")
+    explain.run_explain(str(tmp_path), [poster], tmp_path / "out")
+    network, settings = explain.load_keras_model("")
+    logit = network.predict(decode_poster(poster, settings.size).pixels[None], verbose=0)[0, 0]
+    assert said == [pytest.approx(1 / (1 + np.exp(-logit / 2.0)), rel=1e-5)]
 
 
 def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(tmp_path: Path) -> None:

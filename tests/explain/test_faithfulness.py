@@ -14,11 +14,8 @@ from poster_ml.explain.randomisation import copy_model, randomisation_check, spe
 
 def red_block_posters(count: int = 12, height: int = 24, width: int = 16) -> np.ndarray:
     """Grey noise with one red (even rows) or green (odd rows) block off the centre."""
-    images = (
-        np.random.default_rng(3)
-        .integers(90, 110, (count, height, width, 1), dtype=np.uint8)
-        .repeat(3, axis=-1)
-    )
+    images = np.random.default_rng(3).integers(90, 110, (count, height, width, 1), dtype=np.uint8)
+    images = images.repeat(3, axis=-1)
     places = np.random.default_rng(4)
     for row, image in enumerate(images):
         top, left = int(places.integers(0, 5)), int(places.integers(0, 11))

@@ -142,7 +142,7 @@ class PosterModel(PythonModel):
                 self.explainer = Explainer(
                     self.network, method=self.settings.explain_method, layer_name=self.settings.explain_layer
                 )
-            maps = self.explainer.explain(pixels, signed=True)
+            maps = self.explainer.explain(pixels)
         return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
 
 

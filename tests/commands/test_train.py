@@ -157,7 +157,7 @@ def test_a_command_opens_and_verifies_its_dataset_once_and_reaches_the_model_in_
     settings += ";explain.faithfulness_posters=0;explain.shortcut_posters=0"
     assert cli.run(["train", "--model", "basic_cnn", "--data", str(tiny_dataset), "--set", settings]) == 0
     assert calls == {"configuration validated": 1, "dataset opened": 1, "dataset verified": 1}
-    assert hops == ["train", "run_train", "train_task", "log_network"]
+    assert hops == ["train", "run_command", "run_train", "train_task", "log_network"]
 
 
 def test_what_the_kept_network_is_evaluated_by_is_the_last_word(mlflow_place):

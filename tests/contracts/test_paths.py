@@ -39,13 +39,14 @@ READ = {
 # Options whose text names no path.
 TEXTS = {
     "column", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
-    "resume", "run", "runs", "sampler", "since", "study", "until",
+    "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
     "POSTER_ML_CACHE": True,
     "POSTER_ML_PREDICTION_LOG": True,
     "POSTER_ML_PREDICTION_LOG_MB": False,
     "POSTER_ML_PREDICTION_LOG_FILES": False,
+    "POSTER_ML_SCHEDULER": False,
 }
 COMMANDS = typer.main.get_command(cli.app).commands
 HINTS = {
@@ -194,17 +195,6 @@ def test_what_is_read_stays_as_it_is(
     assert contents(place / "theirs") == before
 
 
-def test_a_database_given_as_a_journal_is_answered_with_its_url(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    theirs = make_foreign(place, "database")
-    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", str(theirs)]) == 2
-    assert capsys.readouterr().err == (
-        f"error: --storage {theirs} exists and holds no Optuna journal (for an SQLite database, give "
-        f"sqlite:///{theirs}): give another file\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [
@@ -213,12 +203,13 @@ def test_a_database_given_as_a_journal_is_answered_with_its_url(
         ("folder", "is a folder: give a file"),
     ],
 )
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
 def test_a_database_of_another_program_gets_no_tables_of_ours(
-    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str
+    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str, scheme: str
 ) -> None:
     theirs = make_foreign(place, kind)
     before = contents(place)
-    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"sqlite:///{theirs}"]) == 2
+    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"{scheme}{theirs}"]) == 2
     assert answer in capsys.readouterr().err
     assert contents(place) == before
 

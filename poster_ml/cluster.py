@@ -54,6 +54,11 @@ def open_cluster(
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, the command says
     address = scheduler or os.environ.get(VARIABLE, "").strip()
+    if address and workers > 1:
+        raise ClusterError(
+            f"--workers {workers} starts processes here, and the scheduler {address} has workers of its own: "
+            "leave one of the two out"
+        )
     if address:
         with _reach(address) as client:
             check_workers(client, address, paths)

@@ -74,6 +74,11 @@ def test_workers_that_cannot_do_the_work_are_refused(
         open_cluster(scheduler=address, paths=[tmp_path, tmp_path / "gone"]),
     ):
         pass
+    with (
+        pytest.raises(ClusterError, match=r"--workers 2 starts processes here, .* leave one of the two out"),
+        open_cluster(2, address),
+    ):
+        pass
     real = poster_ml.__version__
     monkeypatch.setattr(poster_ml, "__version__", "99")
     with (

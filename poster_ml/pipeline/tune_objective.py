@@ -24,7 +24,7 @@ from poster_ml.pipeline.features import feature_cache_folder
 from poster_ml.pipeline.tune_options import TuneOptions, work_folder
 from poster_ml.quiet import load_keras, quiet_libraries
 from poster_ml.tracking.runs import RunLogger, open_run, search_runs
-from poster_ml.tracking.store import experiment_name, shared_uri, use_store
+from poster_ml.tracking.store import experiment_name, shared_uri, store_folder, use_store
 from poster_ml.tuning.search import Job
 from poster_ml.tuning.space import default_points
 from poster_ml.tuning.trial import PrunedError, TrialContext
@@ -67,7 +67,7 @@ def make_job(
         folder=folder,
         points=tuple(own) if options.own_settings else (),
         deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
-        paths=(folder, cache, data),
+        paths=(folder, cache, data, store_folder()),
     )
 
 

@@ -7,6 +7,7 @@ dies its trials stay in state running, and the next command takes them up.
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import socket
@@ -36,6 +37,7 @@ from poster_ml.tuning.space import Primitive, suggest
 from poster_ml.tuning.study import OpenStudy
 from poster_ml.tuning.trial import Objective, PrunedError, TrialContext, TrialLostError
 
+logger = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 3
 LOST = "lost"  # a task that had no answer from the command
 _ONE_AT_A_TIME = threading.Lock()  # in one worker process: Keras has global state
@@ -136,6 +138,7 @@ class _Search:
         self.nobodys = [trial.number for trial in opened.trials(TrialState.RUNNING)]
         self.failures = Failures()
         self.ended_by: Counter[str] = Counter()
+        self.lonely = False
 
     def begin_trials(self) -> bool:
         """Begins trials while workers are free; returns whether there is more to begin."""
@@ -143,7 +146,11 @@ class _Search:
             for worker in [name for name, ended in self.ended_by.items() if ended >= self.job.renew_after]:
                 del self.ended_by[worker]
                 renew_worker(self.client, worker)
-            if len(self.running) >= worker_count(self.client):
+            workers = worker_count(self.client)
+            if workers == 0 and not self.lonely:
+                logger.warning("no worker is left: the search waits for one")
+            self.lonely = workers == 0
+            if len(self.running) >= workers:
                 return True
             trial = self.opened.resume(self.nobodys.pop(0)) if self.nobodys else self.opened.ask()
             trial.set_user_attr("seed", derive_seed(self.opened.spec.seed, "trial", trial.number))

@@ -74,7 +74,8 @@ def study_lock(storage: str, study: str) -> Iterator[None]:
     """
     url = storage_url(storage)
     file = _sqlite_file(url)
-    key = hashlib.sha256(f"{make_url(url).database} {study}".encode()).hexdigest()
+    place = "" if file else make_url(url).database  # a lock file lies beside its database
+    key = hashlib.sha256(f"{place} {study}".encode()).hexdigest()
     taken = TuningError(
         f"another command works on study {study!r} in {mask_passwords(storage)} now: wait for it to end, "
         "add workers to its --scheduler, or give another --study name"

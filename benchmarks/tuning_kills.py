@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 from distributed import Client
 
 from poster_ml.tuning.study import StudySpec, open_study
+from tests.tuning.command import workers_of
 
 ROOT = Path(__file__).parents[1]
 TPE, RANDOM = ("tpe", "median"), ("random", "none")
@@ -67,10 +67,9 @@ def disturb(folder: Path, trials: int, seconds: float, workers: int, commands: i
             process.wait()
             process = start(folder, trials, 1, seconds, TPE)
             continue
-        found = psutil.Process(process.pid).children()
-        for child in found:
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
+        while not (found := workers_of(process.pid)):
+            time.sleep(0.02)
+        found[0].kill()
     process.wait()
     return len(ledger(folder, "epoch"))
 

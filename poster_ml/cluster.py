@@ -119,7 +119,13 @@ def check_workers(client: Client, address: str, paths: Sequence[Path]) -> None:
 
 
 def worker_count(client: Client) -> int:
-    """Returns how many workers there are now: more may come, and some may go."""
+    """Returns how many workers there are now: more may come, and some may go.
+
+    A process of this machine that died is started again by its nanny, and where that failed (it died while it
+    was starting) by this call.
+    """
+    if client.cluster is not None:
+        client.cluster.scale(len(client.cluster.worker_spec))
     return len(client.nthreads())
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import dask
 import pytest
 
 import poster_ml
 from poster_ml.cluster import VARIABLE, Inbox, ask_command, open_cluster, worker_count
 from poster_ml.errors import ClusterError
+from tests.tuning.command import workers_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,30 @@ def test_the_dashboard_is_said_or_what_it_needs(
         open_cluster(dashboard=True),
     ):
         pass
+
+
+def spawned() -> set[int]:
+    """The worker processes of this one, by number."""
+    return {worker.pid for worker in workers_of(os.getpid())}
+
+
+def test_a_process_that_dies_while_it_starts_is_started_again() -> None:
+    """Dask's nanny gives up then."""
+
+    def wait_for(condition: Callable[[], Any]) -> Any:
+        end = time.monotonic() + 60
+        while not (found := condition()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return found
+
+    before = spawned()
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}), open_cluster(1) as client:
+        first = spawned() - before
+        os.kill(min(first), signal.SIGKILL)
+        os.kill(min(wait_for(lambda: spawned() - before - first)), signal.SIGKILL)
+        wait_for(lambda: worker_count(client))
+        assert client.submit(abs, -1).result(timeout=60) == 1
 
 
 def ask(topic: str, word: str) -> str:

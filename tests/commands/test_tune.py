@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import yaml
 
@@ -32,6 +31,7 @@ from poster_ml.pipeline.tune_options import WORK_FOLDER, TuneOptions, work_folde
 from poster_ml.serving.registry import Version, find_version
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training import checkpoint
+from tests.tuning.command import workers_of
 
 SPACE = """
 variant: basic_cnn
@@ -124,12 +124,7 @@ def test_trials_see_the_same_posters_whatever_their_seeds(here: Path) -> None:
     assert list(first.indices("train", 60, 1)) != list(other.indices("train", 60, 1))
 
 
-def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    found = psutil.Process(process.pid).children()
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 240.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"waited {timeout} s until {what}"
@@ -158,18 +153,16 @@ def test_a_killed_search_goes_on_with_parent_and_children_right(here: Path) -> N
         )  # fmt: skip
 
     process = start()
-    begun = here / ".poster-ml" / "tuning" / "study" / "trial-0000" / "all" / "state.npz"
-    wait_until(
-        begun.exists, "the first trial has an epoch"
-    )  # the store is made by then: not looked at before
-    children_of(process)[0].kill()
+    begun = here / ".poster-ml" / "tuning" / "study" / "trial-0000"
+    wait_until(begun.exists, "the first trial has begun")  # the store is made by then: not looked at before
+    workers_of(process.pid)[0].kill()
     wait_until(
         lambda: any(run.info.status == "FINISHED" for run in trial_runs(here).values()), "one has finished"
     )
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     process = start()
-    out, _ = process.communicate(timeout=240)
+    out, _ = process.communicate(timeout=400)
     assert process.returncode == 0
     assert "4 counted trials (4 finished, 0 pruned)" in out
 

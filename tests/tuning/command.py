@@ -6,7 +6,10 @@ python -m tests.tuning.command FOLDER STORAGE TRIALS WORKERS SECONDS SCHEDULER S
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from poster_ml.cluster import open_cluster
 from poster_ml.config import parse_space
@@ -14,6 +17,17 @@ from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
 from poster_ml.tuning.study import StudySpec, open_study
 from tests.tuning.surrogates import SPACE, SurrogateObjective
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The living worker processes of a command (not multiprocessing's resource tracker)."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):  # it is gone
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
 
 if __name__ == "__main__":
     folder, storage, trials, workers, seconds, scheduler, sampler, pruner = sys.argv[1:]

@@ -23,6 +23,7 @@ from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.trial import TrialContext, TrialLostError
+from tests.tuning.command import workers_of
 from tests.tuning.surrogates import SurrogateObjective
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +38,6 @@ def client() -> Iterator[Client]:
 def drawn(opened: Any) -> list[Any]:
     """Settings and seed of every trial, by number."""
     return [(trial.params, trial.user_attrs["seed"]) for trial in opened.trials()]
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes of a command (not multiprocessing's resource tracker)."""
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def check_whole(command: Any, trials: int, undisturbed: list[Any]) -> None:
@@ -91,9 +86,9 @@ def test_killed_workers_and_a_killed_command_lose_and_double_nothing(command: An
     calm.run(trials=6, workers=2)
     process = command.start(trials=6, workers=2, seconds=0.3)
     command.wait_for("epoch", 3)
-    workers_of(process)[0].kill()
+    workers_of(process.pid)[0].kill()
     command.wait_for("end", 2)
-    workers = workers_of(process)
+    workers = workers_of(process.pid)
     process.kill()
     process.communicate()
     assert psutil.wait_procs(workers, timeout=15)[1] == [], "workers end with their command"
@@ -109,7 +104,7 @@ def test_killed_workers_and_a_killed_command_lose_and_double_nothing(command: An
 def test_ctrl_c_ends_quickly_and_what_ran_continues(command: Any, space: SearchSpace) -> None:
     process = command.start(trials=4, workers=2, seconds=0.2)
     command.wait_for("end", 2)
-    workers, began = workers_of(process), time.monotonic()
+    workers, began = workers_of(process.pid), time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 20

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from poster_ml.config import SearchSpace
-from poster_ml.errors import TuningError
 from poster_ml.tracking.runs import RunLogger, RunRecord, search_runs
-from poster_ml.tuning.figures import draw_all
-from poster_ml.tuning.importance import importances
+from poster_ml.tuning.figures import draw_all, importances
 from poster_ml.tuning.records import (
     FAILED,
     FINISHED,
@@ -88,14 +86,9 @@ class ParentLog:
         self.run.log_metrics(counts | {"epochs_run": epochs_run(records)})
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            try:
-                shares = importances(self.opened)
-                text = json.dumps([asdict(share) for share in shares], indent=1)
-                (folder / "importance.json").write_text(text, encoding="utf-8")
-            except TuningError as error:
-                shares = []
-                (folder / "importance.txt").write_text(f"{error}\n", encoding="utf-8")
-            draw_all(self.opened, shares, folder)
+            draw_all(self.opened, folder)
+            if shares := importances(self.opened):
+                (folder / "importance.json").write_text(json.dumps(shares, indent=1), encoding="utf-8")
             (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
             for best in top(records, 1):
                 text = yaml.safe_dump(nested(best.overrides), sort_keys=False)

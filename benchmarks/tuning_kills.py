@@ -55,7 +55,7 @@ def disturb(folder: Path, trials: int, seconds: float, workers: int, commands: i
     draws.shuffle(kills)
     process = start(folder, trials, 1, seconds, TPE)
     for position, kind in enumerate(kills):
-        # Spread over the search: a trial whose worker dies four times is given up.
+        # Spread over the search: a trial whose workers die four times without an epoch between is given up.
         due = max(len(ledger(folder, "epoch")) + 1, (position + 1) * 2 * trials // len(kills))
         while len(ledger(folder, "epoch")) < due and process.poll() is None:
             time.sleep(0.02)

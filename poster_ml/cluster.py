@@ -25,7 +25,6 @@ from distributed import Client, Future, LocalCluster, Queue, get_client, get_wor
 import poster_ml
 from poster_ml.errors import ClusterError
 
-__all__ = ["Client", "Inbox", "ask_command", "open_cluster", "own_address", "renew_worker", "worker_count"]
 VARIABLE = "POSTER_ML_SCHEDULER"
 _CONNECT_SECONDS = 3
 _LISTENS_SECONDS = 3  # a task without an answer for so long looks whether its command is still there
@@ -52,8 +51,7 @@ def open_cluster(
     Yields: a client of the cluster, closed when the block ends; what was started here has ended then.
     Raises: ClusterError where the scheduler does not answer, has no workers, or they cannot do the work.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, the command says
-    address = scheduler or os.environ.get(VARIABLE, "").strip()
+    address = _address(scheduler)
     if address and workers > 1:
         raise ClusterError(
             f"--workers {workers} starts processes here, and the scheduler {address} has workers of its own: "
@@ -67,6 +65,7 @@ def open_cluster(
         return
     if dashboard and importlib.util.find_spec("bokeh") is None:
         raise ClusterError("--dashboard needs bokeh: install poster-ml[dashboard]")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with _interrupts_held() as interrupts:
         cluster = LocalCluster(
             n_workers=workers,
@@ -89,6 +88,17 @@ def open_cluster(
 def dask_setup(worker: Any) -> None:
     """Called by Dask in each worker started here: Ctrl-C reaches the whole group, and the command decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def check_scheduler(scheduler: str) -> None:
+    """Refuses an address that no scheduler answers at, within seconds and before anything else is done.
+
+    Args:
+        scheduler: as of `open_cluster`.
+    """
+    if address := _address(scheduler):
+        with _reach(address):
+            pass
 
 
 def check_workers(client: Client, address: str, paths: Sequence[Path]) -> None:
@@ -198,8 +208,13 @@ def own_address() -> str:
     return str(get_worker().address)
 
 
+def _address(scheduler: str) -> str:
+    return scheduler or os.environ.get(VARIABLE, "").strip()
+
+
 @contextmanager
 def _reach(address: str) -> Iterator[Client]:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, the command says
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:

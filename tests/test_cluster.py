@@ -15,6 +15,7 @@ import pytest
 import poster_ml
 from poster_ml.cluster import VARIABLE, Inbox, ask_command, open_cluster, worker_count
 from poster_ml.errors import ClusterError
+from poster_ml.pipeline.tune_options import TuneOptions
 from tests.tuning.command import workers_of
 
 
@@ -87,8 +88,8 @@ def test_a_task_asks_its_command(address: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line() -> None:
-    with pytest.raises(ClusterError) as caught, open_cluster(scheduler="tcp://127.0.0.1:1"):
-        pass
+    with pytest.raises(ClusterError) as caught:
+        TuneOptions(trials=1, scheduler="tcp://127.0.0.1:1")
     assert str(caught.value) == (
         "no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`, or leave --scheduler and "
         "POSTER_ML_SCHEDULER out"

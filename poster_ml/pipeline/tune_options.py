@@ -57,6 +57,10 @@ class TuneOptions:
             )
         if self.storage:
             check_storage(self.storage)
+        if self.engine == "optuna":
+            from poster_ml.cluster import check_scheduler
+
+            check_scheduler(self.scheduler)
 
 
 def work_folder(study: str) -> Path:

@@ -120,11 +120,17 @@ def run_search(
 
 @dataclass
 class _Running:
-    """A trial under way; `attempt` names the task's run that reported last."""
+    """A trial under way.
+
+    `epoch` is the last one it reported, `since` what that was when its task was submitted, and `attempt`
+    names the task's run that reported last.
+    """
 
     trial: optuna.Trial
     overrides: dict[str, Any]
     future: Any = None
+    epoch: int = 0
+    since: int = 0
     attempt: str = ""
 
 
@@ -168,6 +174,7 @@ class _Search:
 
     def _submit(self, number: int) -> None:
         one = self.running[number]
+        one.since = one.epoch
         seed, folder = one.trial.user_attrs["seed"], self._folder(number)
         one.future = self.inbox.submit(
             f"trial-{number}-{uuid.uuid4().hex[:8]}",
@@ -180,7 +187,7 @@ class _Search:
             return
         if one.attempt not in ("", message["attempt"]):
             print(f"a worker died; its trial {message['number']} was run again", file=sys.stderr)
-        one.attempt = message["attempt"]
+        one.attempt, one.epoch = message["attempt"], max(one.epoch, message["epoch"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an epoch that was reported before the death
             one.trial.report(message["value"], message["epoch"])
@@ -194,7 +201,8 @@ class _Search:
             result = future.result()
         except Exception as error:  # Dask gives a task up whose workers died again and again
             detail = f"its workers died, not enough memory? Use fewer --workers ({describe(error)})"
-            result = {"error": detail}
+            # One that got on between the deaths is not to blame for them.
+            result = {"error": LOST if self.running[number].epoch > self.running[number].since else detail}
         if result.get("error") == LOST:
             self._submit(number)
             return False

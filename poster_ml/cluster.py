@@ -141,8 +141,8 @@ def worker_count(client: Client) -> int:
 
 def renew_worker(client: Client, address: str) -> None:
     """Replaces a worker's process by a fresh one, where a nanny watches it; waits until it is there."""
-    with suppress(ValueError, KeyError):  # it has no nanny; it has gone
-        client.restart_workers([address], raise_for_error=False)
+    with suppress(ValueError, KeyError, TimeoutError):  # no nanny; it has gone; it did not come back
+        client.restart_workers([address], timeout=30, raise_for_error=False)
 
 
 class Inbox:

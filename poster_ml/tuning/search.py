@@ -39,6 +39,7 @@ from poster_ml.tuning.trial import Objective, PrunedError, TrialContext, TrialLo
 
 logger = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 3
+RESULT_SECONDS = 5
 LOST = "lost"  # a task that had no answer from the command
 _ONE_AT_A_TIME = threading.Lock()  # in one worker process: Keras has global state
 
@@ -198,7 +199,9 @@ class _Search:
         if number is None:
             return False
         try:
-            result = future.result()
+            result = future.result(timeout=RESULT_SECONDS)
+        except TimeoutError:  # its worker died after the end of the trial, with the result
+            result = {"error": LOST}
         except Exception as error:  # Dask gives a task up whose workers died again and again
             detail = f"its workers died, not enough memory? Use fewer --workers ({describe(error)})"
             # One that got on between the deaths is not to blame for them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -17,7 +16,7 @@ from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
+from poster_ml.tracking.runs import RunRecord, find_run, search_runs
 
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
 
@@ -146,14 +145,11 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
 
-    def interrupt(run: RunLogger) -> Callable[[int, dict[str, float]], None]:
-        def log(epoch: int, metrics: dict[str, float]) -> None:
-            raise KeyboardInterrupt
-
-        return log
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_epoch_logger", interrupt)
+        patch.setattr(train_module, "fit_model", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_suite(**arguments, overrides=tiny)
     (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]

@@ -56,13 +56,14 @@ def test_few_are_decoded_ahead_and_none_after_the_end(
 ) -> None:
     begun: list[Path] = []
     monkeypatch.setattr(decoding, "prepare_poster", lambda path, size, fit: begun.append(path) or "no")
+    before = set(threading.enumerate())
     results = prepare_posters(files * 5, 16, "squash", workers=2)
     for wanted in range(1, 101):
         next(results)
         assert len(begun) < wanted + 8
     results.close()  # type: ignore[attr-defined]
     assert len(begun) < 108
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_poster_too_large_for_the_memory_costs_only_itself(

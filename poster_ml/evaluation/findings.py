@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from poster_ml.evaluation.baselines import PosterGain
-from poster_ml.evaluation.page import Headline
 from poster_ml.evaluation.report_files import EvaluationResult
 from poster_ml.evaluation.stats import Interval
 
@@ -107,20 +106,21 @@ def metric_rows(result: EvaluationResult) -> list[tuple[str, str]]:
     return rows
 
 
-def headlines(result: EvaluationResult) -> list[Headline]:
-    """Returns ROC AUC and accuracy beside what they must beat, and the gain over the metadata."""
-    auc, accuracy = result.intervals["roc_auc"], result.intervals["accuracy"]
+def headlines(result: EvaluationResult) -> list[tuple[str, str, str]]:
+    """Returns ROC AUC and accuracy beside what they must beat, and the gain over the metadata.
+
+    Returns: what each number is, the number, and its interval with what it is compared with.
+    """
     found = [
-        _headline("ROC AUC", auc, "{}; chance .500"),
-        _headline("Accuracy", accuracy, f"{{}}; majority {result.majority_accuracy:.3f}"),
+        ("ROC AUC", result.intervals["roc_auc"], ".3f", "{}; chance .500"),
+        ("Accuracy", result.intervals["accuracy"], ".3f", f"{{}}; majority {result.majority_accuracy:.3f}"),
     ]
     if "year_genre" in result.baselines:
-        found.append(_headline("Year + genres, no poster", result.baselines["year_genre"].roc_auc, "AUC; {}"))
+        auc = result.baselines["year_genre"].roc_auc
+        found.append(("Year + genres, no poster", auc, ".3f", "AUC; {}"))
     if result.gain is not None:
-        found.append(_headline("Poster on top of these", result.gain.gain, "AUC; {}", "+.3f"))
-    return found
-
-
-def _headline(label: str, interval: Interval, detail: str, form: str = ".3f") -> Headline:
-    ends = f"{interval.low:{form}} to {interval.high:{form}}"
-    return Headline(label, f"{interval.estimate:{form}}", detail.format(ends))
+        found.append(("Poster on top of these", result.gain.gain, "+.3f", "AUC; {}"))
+    return [
+        (label, f"{one.estimate:{form}}", detail.format(f"{one.low:{form}} to {one.high:{form}}"))
+        for label, one, form, detail in found
+    ]

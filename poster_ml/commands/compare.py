@@ -115,9 +115,9 @@ def _write(comparison: Comparison, out: Path) -> None:
         (comparison.by_setting, "settings", "spreads"),
     ):
         if table is not None:
-            texts[f"{settings}.csv"] = table.settings_frame().to_csv(index=False)
+            texts[f"{settings}.csv"] = pd.DataFrame(table.settings).to_csv(index=False)
         if table is not None and table.pairs:
-            texts[f"{pairs}.csv"] = table.frame().to_csv(index=False)
+            texts[f"{pairs}.csv"] = pd.DataFrame(table.pairs).to_csv(index=False)
             table.draw(out / f"{pairs}.png")
     comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():

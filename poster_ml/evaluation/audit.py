@@ -125,9 +125,10 @@ def property_associations(
         confidence: of the intervals; all properties are one family, evaluated at 1 - confidence.
 
     Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
-        logit scale; above .5 means that Fresh posters have larger values); p_value (Mann-Whitney) and p_adjusted (Holm over all properties); auc_within_strata, over pairs of the
-        same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that does not vary
-        or a class that is missing.
+        logit scale; above .5 means that Fresh posters have larger values); p_value (Mann-Whitney) and
+        p_adjusted (Holm over all properties); auc_within_strata, over pairs of the same stratum only;
+        verdict: "strong", "weak", "none", or "not asked" for a property that does not vary or a class that is
+        missing.
     """
     from scipy.stats import mannwhitneyu
 

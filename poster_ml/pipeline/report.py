@@ -10,7 +10,7 @@ import pandas as pd
 
 from poster_ml.config import ExperimentConfig, flatten
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.appearance import effect_of, feature_name
+from poster_ml.evaluation.appearance import feature_name
 from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.stats import Interval
@@ -195,11 +195,13 @@ def diagnostic_sections(folder: Path, diagnostics: Diagnostics) -> list[PageSect
         shown["n"] = appearance.table["posters"].map("{:,}".format)
         rows = appearance.table.to_dict("records")
         for outcome, who in (("truth", "critics"), ("model", "model")):
-            shown[f"{who}, points"] = [effect_of(row, outcome).text(1, sign=True) for row in rows]
+            shown[f"{who}, points"] = [
+                Interval.of(row, f"{outcome}_effect").text(1, sign=True) for row in rows
+            ]
             shown[f"{who}, unadjusted"] = appearance.table[f"{outcome}_raw_effect"].map("{:+.1f}".format)
     claims = PageSection(
         title,
-        [claim.sentence() for claim in appearance.claims],
+        [claim.sentence for claim in appearance.claims],
         ["Each feature alone, at equal year and genre: association, not cause.", *appearance.notes],
         _found(folder, APPEARANCE),
         pd.DataFrame(shown) if len(appearance.table) else None,

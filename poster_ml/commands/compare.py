@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from poster_ml.config import EvaluateConfig
-from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
-from poster_ml.pipeline.records import fetched
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord, find_run
 
 
@@ -90,21 +90,6 @@ def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
         record.name if names.count(record.name) == 1 else f"{record.name} {record.run_id[:6]}": record
         for record in records
     }
-
-
-def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
-    """Returns what a run logged of a split: movie_id, label, probability per poster.
-
-    Raises: TrackingError saying what to call first.
-    """
-    try:
-        with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
-            return pd.read_csv(file, dtype={"movie_id": str})
-    except TrackingError as error:
-        raise TrackingError(
-            f"run {record.run_id} ({record.name}) has no predictions of {split}: "
-            f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
-        ) from error
 
 
 def _write(comparison: Comparison, out: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -91,10 +91,6 @@ class SuiteTable:
         lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
         return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
 
-    def comparison(self) -> str:
-        """Returns which differences are significant, in words; empty where there is nothing to compare."""
-        return self.scores.text() if self.scores.pairs else ""
-
     def write(self, folder: Path) -> list[Path]:
         """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
 
@@ -111,7 +107,7 @@ class SuiteTable:
         written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
             texts["pairs.csv"] = pd.DataFrame(self.scores.pairs).to_csv(index=False)
-            texts["comparison.txt"] = self.comparison()
+            texts["comparison.txt"] = self.scores.text()
             written.append(self.scores.draw(folder / "pairs.png"))
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.promote import run_promote
 from poster_ml.commands.train import train_task
@@ -21,6 +20,7 @@ from poster_ml.config import SearchSpace, replace
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.evaluation.stats import Interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
 from poster_ml.seeding import derive_seed

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
-from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -75,25 +75,21 @@ class SuiteTable:
 
     def markdown(self) -> str:
         """Returns one row per variant as a Markdown table, and what needs no network below it."""
-        by_name = {score.name: score for score in self.scores.settings}
+        by_name = {score["name"]: score for score in self.scores.settings}
         rows: list[Sequence[object]] = [HEADER, ["---"] * len(HEADER)]
         for name in self.runs["variant"].unique():
             runs = self.runs[self.runs["variant"] == name]
             score, mark = by_name[name], RANDOM_MARK if name in self.random else ""
-            auc, accuracy = score.texts()
+            auc, accuracy = score_texts(score)
             trained = f"{runs['best_epoch_accuracy'].mean():.3f}"
             epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
-            cells = [f"{name}{mark}", score.runs, STUDY_ROWS.get(name, "-"), trained, accuracy, auc]
+            cells = [f"{name}{mark}", score["runs"], STUDY_ROWS.get(name, "-"), trained, accuracy, auc]
             rows.append([*cells, ", ".join(epochs.unique())])
         rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", ""])
         rows += [[name, "", "", "", "", auc, ""] for name, auc in self.baselines.items()]
         lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
         lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
         return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
-
-    def comparison(self) -> str:
-        """Returns which differences are significant, in words; empty where there is nothing to compare."""
-        return self.scores.text() if self.scores.pairs else ""
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
@@ -110,8 +106,8 @@ class SuiteTable:
         marks = dict.fromkeys(self.random, RANDOM_MARK)
         written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
-            texts["pairs.csv"] = self.scores.frame().to_csv(index=False)
-            texts["comparison.txt"] = self.comparison()
+            texts["pairs.csv"] = pd.DataFrame(self.scores.pairs).to_csv(index=False)
+            texts["comparison.txt"] = self.scores.text()
             written.append(self.scores.draw(folder / "pairs.png"))
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.promote import run_promote
 from poster_ml.commands.train import train_task
 from poster_ml.config import SearchSpace, replace
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.stats import Interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
 from poster_ml.seeding import derive_seed
@@ -62,10 +64,10 @@ def retrain_best(task: Task, space: SearchSpace, records: Sequence[TrialRecord],
     chosen = runs[winner][0]  # named beforehand: the best of its seeds would only be the luckiest
     scores = _compare(runs, task.config.evaluate.confidence)
     gain = scores.difference(winner, DEFAULT)
-    best = next(score.roc_auc for score in scores.settings if score.name == winner)
+    aucs = {score["name"]: Interval.of(score, "roc_auc") for score in scores.settings}
     parent.log_metrics(
         {f"final_default_{METRIC}": means[DEFAULT]}
-        | best.columns(f"final_best_{METRIC}")
+        | aucs[winner].columns(f"final_best_{METRIC}")
         | gain.columns(f"final_gain_{METRIC}")
     )
     parent.set_tags({"winner.run_id": chosen.run_id, "winner.setting": winner})
@@ -76,7 +78,7 @@ def retrain_best(task: Task, space: SearchSpace, records: Sequence[TrialRecord],
     sure = f"{scores.confidence:.0%} for other posters and other seeds"
     lines = [
         f"{'setting':<14}{METRIC} of {len(seeds)} seeds, {sure}",
-        *(f"{score.name:<14}{score.roc_auc.text(4)}" for score in scores.settings),
+        *(f"{name:<14}{auc.text(4)}" for name, auc in aucs.items()),
         f"winner: {winner}, {gain.text(4, sign=True)} against the default; run {chosen.run_id}",
         f"on test, once: ROC AUC {chosen.metrics['test_roc_auc']:.4f}",
         register_winner(task, chosen.run_id, compared),
@@ -130,5 +132,5 @@ def _log_files(scores: ComparisonTable, text: str, parent: RunLogger) -> None:
         (folder / "ending.txt").write_text(text + "\n", encoding="utf-8")
         (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
         scores.draw(folder / "pairs.png")
-        scores.frame().to_csv(folder / "pairs.csv", index=False)
+        pd.DataFrame(scores.pairs).to_csv(folder / "pairs.csv", index=False)
         parent.log_folder(folder, "final")

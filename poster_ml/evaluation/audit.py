@@ -125,10 +125,10 @@ def property_associations(
         confidence: of the intervals; all properties are one family, evaluated at 1 - confidence.
 
     Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
-        logit scale; above .5 means that Fresh posters have larger values); correlation (point-biserial);
-        p_value (Mann-Whitney) and p_adjusted (Holm over all properties); auc_within_strata, over pairs of the
-        same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that does not vary
-        or a class that is missing.
+        logit scale; above .5 means that Fresh posters have larger values); p_value (Mann-Whitney) and
+        p_adjusted (Holm over all properties); auc_within_strata, over pairs of the same stratum only;
+        verdict: "strong", "weak", "none", or "not asked" for a property that does not vary or a class that is
+        missing.
     """
     from scipy.stats import mannwhitneyu
 
@@ -148,13 +148,12 @@ def property_associations(
                 "auc": auc.estimate,
                 "ci_low": auc.low,
                 "ci_high": auc.high,
-                "correlation": np.corrcoef(values, truth)[0, 1] if asked else np.nan,
                 "p_value": p_value,
                 "auc_within_strata": _auc_within(values, truth, groups) if asked else np.nan,
             }
         )
     table = pd.DataFrame(rows)
-    table.insert(7, "p_adjusted", holm(table["p_value"]))
+    table.insert(6, "p_adjusted", holm(table["p_value"]))
     strength = (table["auc"] - 0.5).abs()
     table["verdict"] = np.select(
         [strength.isna(), table["p_adjusted"] >= 1.0 - confidence, strength >= STRONG],

@@ -141,13 +141,9 @@ def claim(out: Path, identity: dict[str, Any], *, has_rows: bool) -> None:
         raise DatasetError(
             f"--out {out} has rows, and no {out.name}.json beside it says which model wrote them: {remedy}"
         )
+    old, new = (f"{one.get('version') or 'the model'} ({one['model_id']})" for one in (record, identity))
     if record["model_id"] != identity["model_id"]:
-        raise DatasetError(f"--out {out} holds rows of {_named(record)}, not of {_named(identity)}: {remedy}")
-
-
-def _named(identity: dict[str, Any]) -> str:
-    version, model_id = identity.get("version"), identity["model_id"]
-    return f"{version} ({model_id})" if version else str(model_id)
+        raise DatasetError(f"--out {out} holds rows of {old}, not of {new}: {remedy}")
 
 
 def _read_record(out: Path) -> dict[str, Any]:

@@ -55,6 +55,21 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
     return dataset
 
 
+def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
+    """Returns what a run logged of a split: movie_id, label, probability per poster.
+
+    Raises: TrackingError saying what to call first.
+    """
+    try:
+        with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
+            return pd.read_csv(file, dtype={"movie_id": str})
+    except TrackingError as error:
+        raise TrackingError(
+            f"run {record.run_id} ({record.name}) has no predictions of {split}: "
+            f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
+        ) from error
+
+
 def recorded_logits(
     record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig
 ) -> dict[str, np.ndarray]:
@@ -66,8 +81,7 @@ def recorded_logits(
         return {}
     rows = dataset.indices("val", config.max_samples, config.seed)
     try:
-        with fetched(record.run_id, "evaluation/val/predictions.csv") as file:
-            table = pd.read_csv(file, dtype={"movie_id": str}).set_index("movie_id")
+        table = logged_predictions(record, "val").set_index("movie_id")
     except TrackingError:
         return {}
     names = dataset.index["movie_id"].iloc[rows]

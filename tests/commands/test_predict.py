@@ -265,7 +265,7 @@ def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch):
     with pytest.raises(DatasetError) as caught:
         run_predict("second", [folder], out=out)
     assert str(caught.value) == (
-        f"--out {out} holds rows of m-first, not of poster-vgg16 version 4 (m-second): {remedy}"
+        f"--out {out} holds rows of the model (m-first), not of poster-vgg16 version 4 (m-second): {remedy}"
     )
     assert out.read_bytes() == before
     assert run_predict("second", [folder], out=out, resume=False).scored == 4

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from poster_ml.commands import suite_table
-from poster_ml.commands import train as train_module
 from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset

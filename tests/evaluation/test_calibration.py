@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.calibration import TEMPERATURE_RANGE, fit_temperature, logit, reliability_bins
-from poster_ml.evaluation.metrics import score
+from tests.evaluation.scores import score
 
 
 def calibrated(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

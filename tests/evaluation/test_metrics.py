@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import METRIC_NAMES, ece_bins, score, weighted_scores
+from poster_ml.evaluation.metrics import METRIC_NAMES, ece_bins, weighted_scores
+from tests.evaluation.scores import score
 
 
 def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
+from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals
 from poster_ml.evaluation.stats import (
     Interval,
     Ranking,
@@ -24,6 +24,7 @@ from poster_ml.evaluation.stats import (
     structural_components,
     wilson_interval,
 )
+from tests.evaluation.scores import score
 
 
 def predictions(count: int, strength: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poster_ml.evaluation.metrics import score
 from poster_ml.evaluation.thresholds import choose_threshold
+from tests.evaluation.scores import score
 
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
 PROBABILITIES = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9])

@@ -144,11 +144,11 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
 
-    def interrupt(*_: object, **__: object) -> None:
+    def interrupt(run: RunLogger, metrics: dict[str, float], step: int = 0) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "fit_model", interrupt)
+        patch.setattr(RunLogger, "log_metrics", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_suite(**arguments, overrides=tiny)
     (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]

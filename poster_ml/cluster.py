@@ -157,7 +157,8 @@ class Inbox:
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Future:
         """Runs `function(topic, *arguments)` on a worker, again where that worker dies."""
-        future = self._client.submit(function, self.topic, *arguments, key=f"{key}-{self.topic}", pure=False)
+        unique = f"{key}-{uuid.uuid4().hex}"  # Dask would answer for a key that it has seen
+        future = self._client.submit(function, self.topic, *arguments, key=unique, pure=False)
         future.add_done_callback(self._queue.put)
         return future
 

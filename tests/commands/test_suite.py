@@ -15,7 +15,7 @@ from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.tracking.runs import RunRecord, find_run, search_runs
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
 

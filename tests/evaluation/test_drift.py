@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.drift import bin_edges, compare_features, stability_index
+from poster_ml.evaluation.drift import compare_features, stability_index
 
 
 def one(reference, current, **options):
@@ -18,11 +18,6 @@ def test_the_index_is_that_of_the_formula():
     assert stability_index(reference, current) == pytest.approx(((p - q) * np.log(p / q)).sum())
     assert stability_index(reference, reference) == 0
     assert np.isfinite(stability_index(np.array([10, 0]), np.array([0, 10])))
-
-
-def test_a_value_that_many_posters_share_has_a_bin_of_its_own():
-    np.testing.assert_array_equal(bin_edges(np.full(100, 182.0)), [np.nextafter(182.0, 0), 182.0])
-    np.testing.assert_array_equal(bin_edges(np.arange(1.0, 101.0)), np.arange(10.0, 91.0, 10.0))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import METRIC_NAMES, ece_bins, score, weighted_scores
+from poster_ml.evaluation.metrics import METRIC_NAMES, score, weighted_scores
 
 
 def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
@@ -78,10 +78,6 @@ def test_certain_and_wrong_predictions_have_a_finite_log_loss() -> None:
     assert found["ece"] == 1.0
 
 
-def test_bins_hold_their_upper_edge() -> None:
-    assert ece_bins(np.array([0.0, 0.2, 0.2 + 1e-9, 1.0]), 5).tolist() == [0, 0, 1, 4]
-
-
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [
@@ -101,10 +97,3 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
     with pytest.raises(EvaluationError) as caught:
         score(np.array(labels), np.array(probabilities))
     assert str(caught.value) == message
-
-
-def test_shapes_and_threshold_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"values.shape=\(3,\)"):
-        score(np.array([0, 1]), np.full(3, 0.5))
-    with pytest.raises(ValueError, match=r"threshold=1\.2"):
-        score(np.array([0, 1]), np.full(2, 0.5), 1.2)

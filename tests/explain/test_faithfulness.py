@@ -134,11 +134,3 @@ def test_rank_correlation_of_known_pairs() -> None:
     assert spearman(one, one**3) == pytest.approx(1)
     assert spearman(one, -one) == pytest.approx(-1)
     assert spearman(one, one * 0) == 0
-
-
-def test_refusals(nets) -> None:
-    images = red_block_posters(1)
-    with pytest.raises(ValueError, match="steps=1"):
-        measure_faithfulness(Explainer(strong(nets)), images, steps=1)
-    with pytest.raises(ValueError, match="at least one image"):
-        measure_faithfulness(Explainer(strong(nets)), images[:0])

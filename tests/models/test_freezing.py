@@ -38,13 +38,6 @@ def test_blocks_and_single_layers_are_trained_by_name(vgg: keras.Model) -> None:
     assert trained(vgg) == ["block3_conv2", "dense_1", "logit"]
 
 
-@pytest.mark.parametrize(("depth", "count"), [(0, 0), (1, 1), (13, 13)])
-def test_depth_counts_convolutions_from_the_top(vgg: keras.Model, depth: int, count: int) -> None:
-    apply_unfreeze(vgg, depth)
-    assert trainable_summary(vgg)["trainable_convolutions"] == count
-    assert trained(vgg)[:count] == convolution_layers(vgg)[13 - count :]
-
-
 def test_depth_counts_depthwise_convolutions(mobile: keras.Model) -> None:
     apply_unfreeze(mobile, 3)
     assert trained(mobile) == ["block_16_depthwise", "block_16_project", "Conv_1", "logit"]

@@ -69,14 +69,6 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, task):
     assert roc_auc_score(task[1].labels, logits) == pytest.approx(result.history[best]["val_auc"], abs=1e-6)
 
 
-def test_it_stops_when_patience_is_at_its_end(tmp_path, task):
-    settings = dataclasses.replace(
-        SETTINGS, epochs=50, learning_rate=1e-9, patience=2, monitor="val_accuracy"
-    )
-    _, result = run(tmp_path, task, settings)
-    assert len(result.history) == 3
-
-
 PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
 COSINE = {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01}
 AVERAGED = {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1}

@@ -41,13 +41,6 @@ def test_it_stops_after_patience_epochs_without_a_rise(values, patience, stop):
     assert should_stop(history(*values), "val_auc", patience) is stop
 
 
-def test_epochs_of_the_warm_up_are_not_waited_for():
-    past = history(0.9, 0.5, 0.5, 0.5)
-    assert should_stop(past, "val_auc", 3)
-    assert not should_stop(past, "val_auc", 3, warmup_epochs=2)
-    assert should_stop(history(0.9, 0.5, 0.5, 0.5, 0.5), "val_auc", 3, warmup_epochs=2)
-
-
 def test_the_rate_falls_when_the_loss_has_not_fallen_and_waits_anew():
     settings = TrainConfig(learning_rate=1.0, schedule="plateau", plateau_patience=2, plateau_factor=0.1)
     losses = [1.0, 0.9, 0.95, 0.9, 0.91, 0.92, 0.5]

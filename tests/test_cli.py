@@ -1,7 +1,5 @@
 """The command line: help, exit codes, and the one line that refused input gets."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

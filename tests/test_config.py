@@ -1,7 +1,5 @@
 """Configurations: what is read, what is refused, and that all faults are told at once."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

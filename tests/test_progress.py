@@ -1,7 +1,5 @@
 """Progress in a log: what is written when, told by a clock that the tests move."""
 
-from __future__ import annotations
-
 import io
 import logging
 import re

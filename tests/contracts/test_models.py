@@ -1,7 +1,5 @@
 """What every family of networks must satisfy, on every backend."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -32,7 +30,7 @@ BLOCKS = {
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
-def model(request) -> keras.Model:
+def model(request):
     """One network per family, shared by all tests; whoever freezes says how first."""
     augmentation = build_augmentation(rotation=20.0, horizontal_flip=True, brightness=0.2)
     return build_model(
@@ -51,7 +49,7 @@ def model(request) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def logits(model: keras.Model) -> np.ndarray:
+def logits(model):
     return ops.convert_to_numpy(model(POSTERS, training=False))
 
 
@@ -63,13 +61,13 @@ def with_weights(model: keras.Model, names: list[str]) -> set[str]:
     return {name for name in names if model.get_layer(name).weights}
 
 
-def test_every_family_is_covered() -> None:
+def test_every_family_is_covered():
     assert list(FAMILIES) == ["cnn", "vgg16", "inception_v3", "inception_resnet_v2", "mobilenet_v2"]
     assert set(BLOCKS) == {name for name, family in FAMILIES.items() if family.has_backbone}
     assert all(name == family.name for name, family in FAMILIES.items())
 
 
-def test_takes_bytes_and_ends_in_one_float32_logit(model: keras.Model, logits: np.ndarray) -> None:
+def test_takes_bytes_and_ends_in_one_float32_logit(model, logits):
     assert (model.input.name, model.input.dtype, model.input.shape) == (
         "poster",
         "uint8",
@@ -80,14 +78,14 @@ def test_takes_bytes_and_ends_in_one_float32_logit(model: keras.Model, logits: n
     assert (logits.shape, logits.dtype) == ((2, 1), np.float32)
 
 
-def test_random_weights_neither_vanish_nor_explode(model: keras.Model, logits: np.ndarray) -> None:
+def test_random_weights_neither_vanish_nor_explode(model, logits):
     features = keras.Model(model.input, model.get_layer("average_pool").output)(POSTERS, training=False)
     size = np.sqrt((ops.convert_to_numpy(features) ** 2).mean())
     assert 0.01 < size < 30
     assert np.abs(logits[0] - logits[1]) > 1e-6
 
 
-def test_the_backbones_layers_are_the_models_own(model: keras.Model) -> None:
+def test_the_backbones_layers_are_the_models_own(model):
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
     family = FAMILIES[model.name]
     convolutions = convolution_layers(model)
@@ -97,16 +95,14 @@ def test_the_backbones_layers_are_the_models_own(model: keras.Model) -> None:
     assert len(deep(POSTERS, training=False).shape) == 4
 
 
-def test_names_do_not_depend_on_what_was_built_before(model: keras.Model) -> None:
+def test_names_do_not_depend_on_what_was_built_before(model):
     if model.name == "inception_resnet_v2":
         return  # seven seconds more for the same code as inception_v3
     again = build_model(Architecture(model.name, (HEIGHT, WIDTH, 3), filters=(4, 8)), weights="none")
     assert backbone_layers(again) == backbone_layers(model)
 
 
-def test_saving_and_loading_keeps_output_and_freezing(
-    model: keras.Model, logits: np.ndarray, tmp_path
-) -> None:
+def test_saving_and_loading_keeps_output_and_freezing(model, logits, tmp_path):
     apply_unfreeze(model, "none")
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -118,9 +114,7 @@ def test_saving_and_loading_keeps_output_and_freezing(
 
 
 @pytest.mark.parametrize("released", [False, True])
-def test_split_at_the_frozen_cut_computes_the_same(
-    model: keras.Model, logits: np.ndarray, released: bool
-) -> None:
+def test_split_at_the_frozen_cut_computes_the_same(model, logits, released):
     family = FAMILIES[model.name]
     apply_unfreeze(model, [BLOCKS[model.name][0]] if released and family.has_backbone else "none")
     cut = frozen_cut(model)
@@ -138,7 +132,7 @@ def test_split_at_the_frozen_cut_computes_the_same(
     }
 
 
-def test_unfreezing_trains_what_was_named_and_the_head(model: keras.Model) -> None:
+def test_unfreezing_trains_what_was_named_and_the_head(model):
     head = {"dense_1", "logit"}
     if not FAMILIES[model.name].has_backbone:
         apply_unfreeze(model, "none")
@@ -161,7 +155,7 @@ def test_unfreezing_trains_what_was_named_and_the_head(model: keras.Model) -> No
     assert convolutions[0] not in trained(model)
 
 
-def test_training_moves_exactly_what_was_released(model: keras.Model) -> None:
+def test_training_moves_exactly_what_was_released(model):
     """One step of plain descent; BatchNorm's statistics stay where they are."""
     apply_unfreeze(model, [BLOCKS[model.name][0]] if FAMILIES[model.name].has_backbone else "none")
     before = {layer.name: layer.get_weights() for layer in model.layers}

@@ -4,8 +4,6 @@ Every command is called with every path option pointing at files and a folder of
 answers, their bytes stay. A new option fails here until it is said what it is.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import sqlite3
@@ -59,7 +57,7 @@ STOPPED = "Keras would be loaded here"
 
 
 @pytest.fixture
-def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(mlflow_place, monkeypatch):
     """A folder to work in that holds what commands need, and stops before Keras."""
     work = mlflow_place / "work"
     (work / "posters").mkdir(parents=True)
@@ -128,7 +126,7 @@ def arguments(command: str, option: str, value: Path | str) -> list[str]:
     return words
 
 
-def test_every_option_that_takes_a_text_is_known_here() -> None:
+def test_every_option_that_takes_a_text_is_known_here():
     assert set(HINTS) == set(COMMANDS)
     assert len(COMMANDS) >= 20
     texts, paths = set(), set()
@@ -144,7 +142,7 @@ def test_every_option_that_takes_a_text_is_known_here() -> None:
     assert len(WRITTEN) >= 11
 
 
-def test_every_variable_of_the_environment_is_known_here() -> None:
+def test_every_variable_of_the_environment_is_known_here():
     sources = [path.read_text() for path in (REPOSITORY / "poster_ml").rglob("*.py")]
     assert len(sources) > 100
     assert set(re.findall(r"\bPOSTER_ML_[A-Z_]+\b", "\n".join(sources))) == set(VARIABLES)
@@ -152,9 +150,7 @@ def test_every_variable_of_the_environment_is_known_here() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", sorted(WRITTEN))
-def test_what_is_not_ours_is_refused_before_keras_and_stays(
-    place: Path, capsys: pytest.CaptureFixture[str], case: str, kind: str
-) -> None:
+def test_what_is_not_ours_is_refused_before_keras_and_stays(place, capsys, case, kind):
     command, option = case.split()
     theirs = make_foreign(place, kind)
     before = contents(place)
@@ -170,9 +166,7 @@ def test_what_is_not_ours_is_refused_before_keras_and_stays(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", sorted(READ))
-def test_what_is_read_stays_as_it_is(
-    place: Path, monkeypatch: pytest.MonkeyPatch, case: str, kind: str
-) -> None:
+def test_what_is_read_stays_as_it_is(place, monkeypatch, case, kind):
     command, option = case.split()
     if option != "weights":  # weights are wanted when the training begins
         monkeypatch.setattr("poster_ml.cli.output.load_keras", load_keras)
@@ -191,9 +185,7 @@ def test_what_is_read_stays_as_it_is(
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "sqlite:///"])
-def test_a_database_of_another_program_gets_no_tables_of_ours(
-    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str, scheme: str
-) -> None:
+def test_a_database_of_another_program_gets_no_tables_of_ours(place, capsys, kind, answer, scheme):
     theirs = make_foreign(place, kind)
     before = contents(place)
     assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"{scheme}{theirs}"]) == 2
@@ -201,14 +193,14 @@ def test_a_database_of_another_program_gets_no_tables_of_ours(
     assert contents(place) == before
 
 
-def test_starting_afresh_is_no_leave_to_write_over_a_file(place: Path) -> None:
+def test_starting_afresh_is_no_leave_to_write_over_a_file(place):
     theirs = make_foreign(place, "table")
     before = contents(place)
     assert cli.run([*arguments("predict", "out", theirs), "--no-resume"]) == 2
     assert contents(place) == before
 
 
-def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place: Path) -> None:
+def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place):
     theirs = make_foreign(place, "folder")
     (theirs / "download.csv").unlink()
     before = contents(theirs)
@@ -220,9 +212,7 @@ def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place: Path) ->
     assert after == before
 
 
-def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(place, capsys, monkeypatch):
     pytest.importorskip("keras")
     theirs = make_foreign(place, "folder")
     odd, entry = theirs / ("0a" * 12), theirs / ("1b" * 12)  # names of entries; the first holds a thesis
@@ -242,9 +232,7 @@ def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(
     assert contents(theirs).items() >= kept.items()
 
 
-def test_a_cache_that_is_a_file_is_refused(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_is_a_file_is_refused(place, capsys, monkeypatch):
     theirs = make_foreign(place, "line")
     monkeypatch.setenv("POSTER_ML_CACHE", str(theirs))
     assert cli.run(["cache", "--clear"]) == 2
@@ -252,9 +240,7 @@ def test_a_cache_that_is_a_file_is_refused(
     assert theirs.read_bytes() == b"garbage"
 
 
-def test_a_running_service_neither_writes_into_nor_rotates_over_a_file_of_others(
-    place: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_running_service_neither_writes_into_nor_rotates_over_a_file_of_others(place, caplog):
     theirs = make_foreign(place, "table")
     before = contents(place)
     PredictionLog(theirs, 10, 1).write([{"number": 1}])  # it was put there after the service had started

@@ -1,7 +1,5 @@
 """Every kind of file a poster comes in: decoded rightly, or refused with the reason."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib
@@ -51,9 +49,7 @@ def reason(data: bytes | Path, **options: object) -> str:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_orientation_is_applied_and_the_size_is_the_upright_one(
-    file_format: str, orientation: int
-) -> None:
+def test_exif_orientation_is_applied_and_the_size_is_the_upright_one(file_format, orientation):
     back = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
@@ -66,14 +62,14 @@ def test_exif_orientation_is_applied_and_the_size_is_the_upright_one(
     assert (poster.width, poster.height) == (120, 180)
 
 
-def test_cmyk_is_converted_and_damaged_exif_leaves_the_picture_alone() -> None:
+def test_cmyk_is_converted_and_damaged_exif_leaves_the_picture_alone():
     cmyk = encode(quarters().convert("CMYK"), "JPEG")
     damaged = encode(quarters(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
     for data in (cmyk, damaged):
         assert near(corners(decode_poster(data, 64).pixels), [RED, GREEN, BLUE, WHITE], 6)
 
 
-def test_a_large_jpeg_is_reduced_without_harm_and_keeps_its_own_size() -> None:
+def test_a_large_jpeg_is_reduced_without_harm_and_keeps_its_own_size():
     random = np.random.default_rng(0)
     noise = Image.fromarray(random.integers(0, 256, (60, 40, 3), np.uint8)).resize(
         (1200, 1800), Image.Resampling.BICUBIC
@@ -111,7 +107,7 @@ def of_a_palette(file_format: str, opacity_of_red: int = 0) -> bytes:
     ],
     ids=["RGBA", "palette PNG", "palette GIF", "half of a palette", "colour key", "grey key"],
 )
-def test_transparency_is_composited_on_white(data: bytes, expected: list[tuple[int, ...]]) -> None:
+def test_transparency_is_composited_on_white(data, expected):
     assert near(corners(decode_poster(data, 64).pixels), expected, 2)
 
 
@@ -129,9 +125,7 @@ def grey_steps(dtype: type, white: float) -> np.ndarray:
         (np.uint8, 255, "PNG", "LA"), (np.uint8, 255, "PNG", "1"),
     ],
 )  # fmt: skip
-def test_grey_of_every_depth_keeps_its_levels(
-    dtype: type, white: float, file_format: str, mode: str | None
-) -> None:
+def test_grey_of_every_depth_keeps_its_levels(dtype, white, file_format, mode):
     image = Image.fromarray(grey_steps(dtype, white))
     if mode:
         image = image.convert(mode, dither=Image.Dither.NONE)
@@ -141,7 +135,7 @@ def test_grey_of_every_depth_keeps_its_levels(
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(file_format: str) -> None:
+def test_of_an_animation_the_first_frame_is_taken(file_format):
     data = encode(quarters(), file_format, save_all=True, append_images=[Image.new("RGB", (120, 180))])
     assert near(corners(decode_poster(data, 64).pixels), [RED, GREEN, BLUE, WHITE], 8)
 
@@ -175,17 +169,17 @@ FLAT = "one colour: a placeholder, not a poster"
         (encode(Image.new("RGBA", (100, 150), (200, 0, 0, 0))), FLAT),
     ],
 )
-def test_what_is_no_poster_is_refused_with_the_reason(data: bytes, why: str) -> None:
+def test_what_is_no_poster_is_refused_with_the_reason(data, why):
     assert reason(data) == why
 
 
-def test_the_limits_themselves_are_allowed() -> None:
+def test_the_limits_themselves_are_allowed():
     assert decode_poster(encode(quarters(32, 128)), 32, max_pixels=32 * 128).height == 128
     limited = reason(encode(quarters(32, 128)), max_pixels=32 * 128 - 1)
     assert limited == "too many pixels: 32 x 128 declared, over the limit of 0.004095 megapixels"
 
 
-def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_refused(tmp_path):
     assert reason(tmp_path / "none.jpg") == "missing file: none.jpg"
     assert reason(tmp_path).startswith("unreadable file: ")
     with (tmp_path / "huge.jpg").open("wb") as handle:
@@ -195,13 +189,13 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file_format", KINDS)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
-def test_a_file_cut_short_is_refused_and_never_half_grey(file_format: str, share: float) -> None:
+def test_a_file_cut_short_is_refused_and_never_half_grey(file_format, share):
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (180, 120, 3), np.uint8))
     data = encode(noise, file_format)
     assert reason(data[: int(len(data) * share)]).split(":")[0] in ("broken image", "not an image")
 
 
-def test_no_damage_escapes_as_another_error() -> None:
+def test_no_damage_escapes_as_another_error():
     random = np.random.default_rng(2)
     refused = []
     whole = {name: encode(quarters(60, 90), name) for name in KINDS}
@@ -218,7 +212,7 @@ def test_no_damage_escapes_as_another_error() -> None:
     assert all(": " in text for text in refused)
 
 
-def test_noise_and_a_speck_are_still_one_colour_and_a_small_title_is_not() -> None:
+def test_noise_and_a_speck_are_still_one_colour_and_a_small_title_is_not():
     pixels = np.random.default_rng(0).integers(86, 95, (64, 64, 3), np.uint8)
     pixels[:4, :4] = 255
     assert is_flat(pixels)
@@ -229,7 +223,7 @@ def test_noise_and_a_speck_are_still_one_colour_and_a_small_title_is_not() -> No
     decode_poster(encode(image), 32)
 
 
-def test_squash_pad_and_crop() -> None:
+def test_squash_pad_and_crop():
     # Red frame above and below, green centre: where the frame is afterwards tells what was done.
     image = Image.new("RGB", (100, 200), RED)
     image.paste(GREEN, (0, 50, 100, 150))
@@ -243,7 +237,7 @@ def test_squash_pad_and_crop() -> None:
     assert (pad[:16] == pad[0, 0]).all(), "bars of one colour, that of the border"
 
 
-def test_downscaling_is_antialiased() -> None:
+def test_downscaling_is_antialiased():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(fit_image(Image.fromarray(stripes), 32).astype(int) - 127).max() <= 8

@@ -1,7 +1,5 @@
 """The prepared dataset: a folder of torture, files as promised, a kill in the middle."""
 
-from __future__ import annotations
-
 import io
 import signal
 import subprocess
@@ -58,7 +56,7 @@ def make(
     return prepare(table, rejected, out, **settings)  # type: ignore[arg-type]
 
 
-def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
+def test_a_dataset_holds_what_the_interface_promises(tmp_path):
     table = table_of(posters(tmp_path / "posters", 40))
     table.loc[3, ["movie_id", "title", "genres"]] = ["0007", "None", ""]
     table["year"] = table["year"].astype("Int64")
@@ -116,7 +114,7 @@ def torture() -> dict[str, tuple[bytes | None, str]]:
     }
 
 
-def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path: Path) -> None:
+def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path):
     cases = torture()
     for name, (content, _) in cases.items():
         if content is not None:
@@ -133,7 +131,7 @@ def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path: Path) -> None
     dataset.verify()
 
 
-def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
+def test_the_fingerprint_tells_contents_apart(tmp_path):
     table = table_of(posters(tmp_path / "posters", 30))
     first = make(table, tmp_path / "a").fingerprint
     assert make(table, tmp_path / "b").fingerprint == first
@@ -142,7 +140,7 @@ def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
     assert make(table, tmp_path / "e", seed=1).fingerprint != first
 
 
-def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path: Path) -> None:
+def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path):
     table = table_of(posters(tmp_path / "posters", 14))
     table["row"] = [*range(2, 14), 20, 21]
     table.loc[12, "image"] = ""
@@ -160,7 +158,7 @@ def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path: 
     assert dataset.index["row"].tolist() == list(range(2, 14))
 
 
-def test_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:
+def test_duplicates_share_a_group_and_a_side(tmp_path):
     files = posters(tmp_path / "posters", 30)
     copies = {f"copy{number}": tmp_path / f"copy{number}.jpg" for number in range(10)}
     for number, path in enumerate(copies.values()):
@@ -181,7 +179,7 @@ def test_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:
     assert set(listed.loc[listed["exact"], "movie_id"]) == {"same_file", "tt00020"}
 
 
-def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path: Path) -> None:
+def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path):
     table = table_of(posters(tmp_path / "posters", 40))
     drawn = make(table, tmp_path / "drawn", limit=20).index["row"].tolist()
     assert len(drawn) == 20
@@ -201,7 +199,7 @@ def error(table: pd.DataFrame, out: Path, **options: object) -> str:
     return str(caught.value)
 
 
-def test_nothing_usable_is_one_helpful_line_and_leaves_the_old_dataset(tmp_path: Path) -> None:
+def test_nothing_usable_is_one_helpful_line_and_leaves_the_old_dataset(tmp_path):
     table = table_of(posters(tmp_path / "posters", 20))
     old = make(table, tmp_path / "out").fingerprint
     files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
@@ -228,9 +226,7 @@ prepare(pd.read_csv(sys.argv[1]), pd.DataFrame(columns=["row", "movie_id", "reas
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(
-    tmp_path: Path, how: int
-) -> None:
+def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(tmp_path, how):
     out = tmp_path / "out"
     table = table_of(posters(tmp_path / "posters", 20))
     old = make(table, out).fingerprint
@@ -266,7 +262,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.mark.real
-def test_real_posters_become_a_dataset_without_a_loss(real_data: Path, tmp_path: Path) -> None:
+def test_real_posters_become_a_dataset_without_a_loss(real_data, tmp_path):
     table = pd.read_csv(real_data / "movies.csv", dtype=str, keep_default_na=False).iloc[::20]
     table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
     table["image"] = [str(real_data / "posters" / f"{name}.jpg") for name in table["movie_id"]]

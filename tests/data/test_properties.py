@@ -1,7 +1,5 @@
 """Properties of pictures for which the right answer is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
@@ -13,7 +11,7 @@ def plain(color: tuple[int, int, int]) -> np.ndarray:
     return np.full((64, 48, 3), color, np.uint8)
 
 
-def test_a_grey_poster_has_brightness_and_nothing_else() -> None:
+def test_a_grey_poster_has_brightness_and_nothing_else():
     found = measure_poster(plain((128, 128, 128)))
     assert found["brightness"] == pytest.approx(128 / 255, abs=1e-5)
     for name in ("contrast", "saturation", "warmth", "colorfulness", "sharpness", "edge_density", "entropy"):
@@ -22,7 +20,7 @@ def test_a_grey_poster_has_brightness_and_nothing_else() -> None:
     assert measure_poster(plain((0, 0, 0)))["saturation"] == 0  # black does not divide by zero
 
 
-def test_colours_are_measured_on_their_scales() -> None:
+def test_colours_are_measured_on_their_scales():
     red, blue = measure_poster(plain((255, 0, 0))), measure_poster(plain((0, 0, 255)))
     assert red["brightness"] == pytest.approx(0.299)
     assert red["saturation"] == 1
@@ -31,7 +29,7 @@ def test_colours_are_measured_on_their_scales() -> None:
     assert red["colorfulness"] == pytest.approx(0.3 * np.hypot(255, 127.5), rel=1e-4)
 
 
-def test_half_black_half_white_has_the_greatest_contrast_and_one_bit() -> None:
+def test_half_black_half_white_has_the_greatest_contrast_and_one_bit():
     image = plain((0, 0, 0))
     image[:32] = 255
     found = measure_poster(image)
@@ -42,7 +40,7 @@ def test_half_black_half_white_has_the_greatest_contrast_and_one_bit() -> None:
     assert found["edge_density"] == pytest.approx(2 / 62)  # two rows of the inner 62 see the step
 
 
-def test_blurring_lowers_sharpness_and_edges() -> None:
+def test_blurring_lowers_sharpness_and_edges():
     random = np.random.default_rng(0)
     sharp = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
     soft = uniform_filter(sharp, (2, 2, 1))
@@ -51,7 +49,7 @@ def test_blurring_lowers_sharpness_and_edges() -> None:
     assert second["edge_density"] < first["edge_density"]
 
 
-def test_rows_are_measured_in_the_order_asked_whatever_the_workers(tmp_path) -> None:
+def test_rows_are_measured_in_the_order_asked_whatever_the_workers(tmp_path):
     images = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (10, 200, 90)])
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")

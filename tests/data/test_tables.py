@@ -1,9 +1,6 @@
 """Every dialect in circulation, every kind of cell, every way a table can be wrong."""
 
-from __future__ import annotations
-
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -88,7 +85,7 @@ def test_there_is_a_sample_for_every_dialect():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_dialect_is_recognised_and_means_the_same_movies(tmp_path: Path, name: str):
+def test_dialect_is_recognised_and_means_the_same_movies(tmp_path, name):
     table = table_of(tmp_path, SAMPLES[name])
     movies = table.movies
     assert (table.dialect, len(table.rejected), table.notes) == (name, 0, ())
@@ -104,7 +101,7 @@ def test_dialect_is_recognised_and_means_the_same_movies(tmp_path: Path, name: s
     assert (movies["year"].dtype, movies["label"].dtype) == ("Int64", "int64")
 
 
-def test_image_urls_links_and_where_the_labels_come_from(tmp_path: Path):
+def test_image_urls_links_and_where_the_labels_come_from(tmp_path):
     movies = table_of(tmp_path, SAMPLES["rotten_tomatoes_link"]).movies
     assert list(movies["image_url"]) == ["http://x.test/a.jpg", "/assets/poster_default.gif", ""]
     scores = table_of(tmp_path, SAMPLES["critic_score"]).movies
@@ -112,26 +109,26 @@ def test_image_urls_links_and_where_the_labels_come_from(tmp_path: Path):
     assert table_of(tmp_path, SAMPLES["imdb_genre"]).layout.label_rule == "IMDB Score >= 6.6"
 
 
-def test_header_may_differ_in_case_and_spaces(tmp_path: Path):
+def test_header_may_differ_in_case_and_spaces(tmp_path):
     text = SAMPLES["poster_ml"].replace("movie_id,title", " Movie_ID ,TITLE")
     assert table_of(tmp_path, text).dialect == "poster_ml"
 
 
-def test_score_threshold_replaces_the_status(tmp_path: Path):
+def test_score_threshold_replaces_the_status(tmp_path):
     table = table_of(tmp_path, SAMPLES["poster_ml"], score_threshold=95)
     assert list(table.movies["label"]) == [0, 0]
     assert table.layout.label_rule == "tomatometer_rating >= 95"
     assert list(table.rejected["reason"]) == ["no score: tomatometer_rating is ''"]
 
 
-def test_told_columns_go_before_the_dialect_and_plain_names_beside_it(tmp_path: Path):
+def test_told_columns_go_before_the_dialect_and_plain_names_beside_it(tmp_path):
     text = "imdbId,Title,year,Genre,status,IMDB Score\n1,Heat,1990,Drama,Rotten,9.9\n2,Mud,1991,,Fresh,1\n"
     table = table_of(tmp_path, text, columns={"label": "status"})
     assert table.dialect == "imdb_genre"
     assert table.movies[["year", "label"]].to_numpy().tolist() == [[1990, 0], [1991, 1]]
 
 
-def test_any_other_table_through_columns(tmp_path: Path):
+def test_any_other_table_through_columns(tmp_path):
     text = (
         "key;film;premiere;verdict;cover\n7;Mud;31.12.1999;ROTTEN;a.png\n8;Boat;1984;certified fresh;b.png\n"
     )
@@ -148,7 +145,7 @@ def test_any_other_table_through_columns(tmp_path: Path):
     assert (movies.movie_id[0], movies.title[0], movies.year[0]) == ("a", "Mud", 1999)
 
 
-def test_dialect_can_be_told(tmp_path: Path):
+def test_dialect_can_be_told(tmp_path):
     both = "movie_id,movie_title,in_theaters_date,tomatometer_status\nx9,Mud,1999,Fresh\n"
     assert table_of(tmp_path, both, dialect="title_and_date").movies.movie_id[0] == "mud_1999"
     assert refusal(tmp_path, both, dialect="imdb_genres") == (
@@ -157,7 +154,7 @@ def test_dialect_can_be_told(tmp_path: Path):
     )
 
 
-def test_parquet(tmp_path: Path):
+def test_parquet(tmp_path):
     frame = pd.DataFrame(
         {
             "movie_id": [101, 102, None],
@@ -184,7 +181,7 @@ def test_parquet(tmp_path: Path):
 # --- rows that cannot be used
 
 
-def test_rejected_rows_have_number_id_and_reason(tmp_path: Path):
+def test_rejected_rows_have_number_id_and_reason(tmp_path):
     text = (
         "movie_id,title,tomatometer_status\n"
         "a,One,Fresh\n"
@@ -210,7 +207,7 @@ def test_rejected_rows_have_number_id_and_reason(tmp_path: Path):
     ]
 
 
-def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path: Path):
+def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path):
     text = (
         "movie_id,year,tomatometer_rating,tomatometer_status\n"
         "a,32834,91,Fresh\nb,11/22/90,NA,Rotten\nc,,130,Fresh\nd,1990,5,Fresh\ne,83,5,upcoming\n"
@@ -221,7 +218,7 @@ def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path: Path):
     )
 
 
-def test_ids_as_the_table_spells_them_stay_apart_and_are_shown(tmp_path: Path):
+def test_ids_as_the_table_spells_them_stay_apart_and_are_shown(tmp_path):
     text = "movie_id,tomatometer_status\na b,Fresh\na#b,Fresh\na%b,NA\na_b,Rotten\na b,Fresh\n"
     table = table_of(tmp_path, text)
     assert list(table.movies["source_id"]) == ["a b", "a#b", "a_b"]
@@ -236,7 +233,7 @@ def test_ids_as_the_table_spells_them_stay_apart_and_are_shown(tmp_path: Path):
 @pytest.mark.parametrize(
     ("spelled", "ids"), [(["17.0", "18.0"], ["17", "18"]), (["v1.0", "2.0"], ["v1.0", "2.0"])]
 )
-def test_whole_numbers_that_became_floats_are_whole_again(tmp_path: Path, spelled: list[str], ids: list[str]):
+def test_whole_numbers_that_became_floats_are_whole_again(tmp_path, spelled, ids):
     text = "movie_id,tomatometer_status\n" + "".join(f"{name},Fresh\n" for name in spelled)
     movies = table_of(tmp_path, text).movies
     assert (list(movies["movie_id"]), list(movies["source_id"])) == (ids, spelled)
@@ -278,7 +275,7 @@ def links(cells: pd.Series) -> pd.Series:
         (links, "m_13123", ["/m/13123", "m/13123", "m/13123/", "https://www.rottentomatoes.com/m/13123?x=1"]),
     ],
 )  # fmt: skip
-def test_cells(read: Callable[[pd.Series], pd.Series], value: object, texts: list[str]):
+def test_cells(read, value, texts):
     assert [None if pd.isna(found) else found for found in read(pd.Series(texts))] == [value] * len(texts)
 
 
@@ -291,7 +288,7 @@ def test_cells(read: Callable[[pd.Series], pd.Series], value: object, texts: lis
         ("Toy (II)", "Toy (II)", None),
     ],
 )
-def test_year_in_title(text: str, title: str, year: int | None):
+def test_year_in_title(text, title, year):
     titles, years = fields.split_title(pd.Series([text]))
     assert titles[0] == title
     assert years.isna()[0] if year is None else years[0] == year
@@ -315,7 +312,7 @@ def test_year_in_title(text: str, title: str, year: int | None):
         (["12,34,5.6", "8/10", "", "a,b"], [None, None, None, None]),
     ],
 )
-def test_numbers_with_point_or_comma(cells: list[str], numbers: list[float | None]):
+def test_numbers_with_point_or_comma(cells, numbers):
     read = fields.numbers(pd.Series(cells, dtype=object), -1e9, 1e9, "score")
     assert [None if pd.isna(value) else value for value in read] == numbers
 
@@ -323,12 +320,12 @@ def test_numbers_with_point_or_comma(cells: list[str], numbers: list[float | Non
 @pytest.mark.parametrize(
     "cells", [["1,234", "5"], ["1,234", "2,345"], ["1,234", "5,5", "6.5"], ["1.234", "5,5", "6.5"]]
 )
-def test_numbers_that_may_be_thousands_or_decimals_are_refused(cells: list[str]):
+def test_numbers_that_may_be_thousands_or_decimals_are_refused(cells):
     with pytest.raises(TableError, match=f"^votes: '{cells[0]}' may be thousands or a decimal"):
         fields.numbers(pd.Series(cells, dtype=object), 0, 1e9, "votes")
 
 
-def test_decimal_commas_give_every_row_its_label(tmp_path: Path):
+def test_decimal_commas_give_every_row_its_label(tmp_path):
     text = "movie_id;imdb_score\n" + "".join(f"m{at};{5 + at // 10},{at % 10}\n" for at in range(12))
     table = table_of(tmp_path, text, columns={"score": "imdb_score"}, score_threshold=5.5)
     assert list(table.movies["label"]) == [0] * 5 + [1] * 7
@@ -338,7 +335,7 @@ def test_decimal_commas_give_every_row_its_label(tmp_path: Path):
 @pytest.mark.parametrize(
     "text", ["../../etc/passwd", "/abs/olute", ".hidden", "a\\b:c*d", "x" * 500, "é" * 300]
 )
-def test_ids_are_harmless_file_names(text: str):
+def test_ids_are_harmless_file_names(text):
     name = fields.safe_name(text)
     assert name
     assert not name.startswith(".")
@@ -409,16 +406,14 @@ def test_ids_from_titles_stay_apart():
         ),
     ],
 )
-def test_a_table_that_cannot_be_used_says_what_to_name(
-    tmp_path: Path, text: str, options: dict, message: str
-):
+def test_a_table_that_cannot_be_used_says_what_to_name(tmp_path, text, options, message):
     assert refusal(tmp_path, text, **options) == message
 
 
 @pytest.mark.parametrize(
     ("option", "hint"), [("label", ""), ("label=", ""), ("lable=x", " (did you mean 'label'?)")]
 )
-def test_column_options_that_are_none(option: str, hint: str):
+def test_column_options_that_are_none(option, hint):
     with pytest.raises(TableError) as caught:
         parse_column_options([option])
     expected = "expected role=name, for example --column label=status; roles: movie_id, imdb_id, link, "
@@ -440,11 +435,11 @@ def test_column_options_that_are_none(option: str, hint: str):
         (b"sep=;\r\n", ": no rows below the header"),
     ],
 )  # fmt: skip
-def test_files_that_are_no_table(tmp_path: Path, content: bytes, message: str):
+def test_files_that_are_no_table(tmp_path, content, message):
     assert refusal(tmp_path, content).startswith(message)
 
 
-def test_no_file_and_a_folder(tmp_path: Path):
+def test_no_file_and_a_folder(tmp_path):
     for path, message in (
         (tmp_path / "no.csv", "no table at "),
         (tmp_path, "cannot read .*: Is a directory; "),
@@ -467,7 +462,7 @@ def test_no_file_and_a_folder(tmp_path: Path):
         ("tables/movie_genre_sample.csv", "imdb_genre", 299, 0, None),
     ],
 )
-def test_real_tables(real_data: Path, name: str, dialect: str, movies: int, rejected: int, fresh: int | None):
+def test_real_tables(real_data, name, dialect, movies, rejected, fresh):
     table = read_table(real_data / name)
     assert (table.dialect, len(table.movies), len(table.rejected)) == (dialect, movies, rejected)
     assert table.movies["movie_id"].is_unique

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ def size(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def test_a_panel_for_every_metric_that_is_there(tmp_path: Path) -> None:
+def test_a_panel_for_every_metric_that_is_there(tmp_path):
     full = draw_training_curves(tmp_path / "a.png", history(6), best_epoch=3, majority_accuracy=0.58)
     bare = [{"accuracy": 0.5, "loss": 0.7, "val_accuracy": float("nan")}]
     small = draw_training_curves(tmp_path / "b.png", bare, best_epoch=None, majority_accuracy=None)
@@ -36,7 +34,7 @@ def test_a_panel_for_every_metric_that_is_there(tmp_path: Path) -> None:
         draw_training_curves(tmp_path / "a.png", [], best_epoch=None, majority_accuracy=None)
 
 
-def test_a_forest_grows_with_its_rows_and_colours_what_matters(tmp_path: Path) -> None:
+def test_a_forest_grows_with_its_rows_and_colours_what_matters(tmp_path):
     row = ForestRow("a", Interval(0.6, 0.5, 0.7), "n = 10")
     short = draw_forest(tmp_path / "a.png", [row], label="AUC", title="t", reference=0.5)
     marked = ForestRow("b", Interval(0.2, 0.1, 0.3), emphasis=True)

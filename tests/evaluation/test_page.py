@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -39,7 +37,7 @@ def movies(count: int, seed: int) -> pandas.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
+def result(tmp_path_factory):
     posters = movies(120, 1)
     noise = np.random.default_rng(0).normal(size=120)
     return write_evaluation(
@@ -87,7 +85,7 @@ def picture(path: Path) -> Path:
     return save_figure(new_figure()[0], path)
 
 
-def test_every_picture_is_inside_the_page_with_its_size_and_words(tmp_path: Path) -> None:
+def test_every_picture_is_inside_the_page_with_its_size_and_words(tmp_path):
     figures = [
         PageFigure(picture(tmp_path / "a.png"), "ROC curve"),
         PageFigure(tmp_path / "b.jpg", "A poster", False),
@@ -106,7 +104,7 @@ def test_every_picture_is_inside_the_page_with_its_size_and_words(tmp_path: Path
     assert re.search(r"(?:src|href)=\"(?!data:|#)|url\(|@import", text) is None, "the page loads nothing"
 
 
-def test_a_movie_title_with_a_script_in_it_shows_as_text(tmp_path: Path) -> None:
+def test_a_movie_title_with_a_script_in_it_shows_as_text(tmp_path):
     title = '<script>alert("1")</script> & "x"'
     section = PageSection(
         title,
@@ -126,8 +124,8 @@ def test_a_movie_title_with_a_script_in_it_shows_as_text(tmp_path: Path) -> None
 
 
 def test_the_contents_lead_to_every_section_and_wide_tables_scroll_and_are_reached_by_keyboard(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     table = PageTable(["a", "b", "c"], [["1", "2", "3"]])
     sections = [PageSection("First", ["found"]), PageSection("Empty"), PageSection("Second", tables=[table])]
     text, reader = read(write_page(tmp_path / "report.html", ReportPage("title", "sub", sections=sections)))
@@ -152,7 +150,7 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_every_text_colour_has_the_contrast_of_wcag_aa_in_light_dark_and_print(tmp_path: Path) -> None:
+def test_every_text_colour_has_the_contrast_of_wcag_aa_in_light_dark_and_print(tmp_path):
     text, _ = read(write_page(tmp_path / "report.html", ReportPage("title", "sub")))
     assert "<h2>" not in text, "an empty page is a page"
     palettes = [dict(re.findall(r"--(\w+): (#\w+)", part)) for part in text.split(":root")[1:]]
@@ -164,7 +162,7 @@ def test_every_text_colour_has_the_contrast_of_wcag_aa_in_light_dark_and_print(t
                 assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (ink, paper, palette)
 
 
-def test_the_headlines_stand_beside_what_they_must_beat(result: EvaluationResult) -> None:
+def test_the_headlines_stand_beside_what_they_must_beat(result):
     auc, accuracy, metadata, gain = headlines(result)
     assert (auc.label, auc.value) == ("ROC AUC", f"{result.intervals['roc_auc'].estimate:.3f}")
     assert auc.detail.endswith("; chance .500")
@@ -182,7 +180,7 @@ def sentences(result: EvaluationResult, **changes: object) -> str:
     return " ".join(finding_sentences(replace(result, **changes)))
 
 
-def test_the_findings_follow_the_intervals(result: EvaluationResult) -> None:
+def test_the_findings_follow_the_intervals(result):
     assert "not shown that the model does better than chance: the 95% int" in sentences(
         result, roc_auc=(0.48, 0.56)
     )
@@ -193,8 +191,8 @@ def test_the_findings_follow_the_intervals(result: EvaluationResult) -> None:
 
 
 def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(
-    result: EvaluationResult,
-) -> None:
+    result,
+):
     assert result.gain is not None
     for low, high, words in (
         (-0.09, -0.01, "It knows less than year and genres alone"),
@@ -215,7 +213,7 @@ def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(
     assert "year and genres" not in sentences(result, baselines={}, gain=None)
 
 
-def test_a_gain_on_the_posters_that_chose_the_epoch_is_called_too_high(result: EvaluationResult) -> None:
+def test_a_gain_on_the_posters_that_chose_the_epoch_is_called_too_high(result):
     assert result.gain is not None
     none = replace(result.gain, gain=Interval(0.004, -0.002, 0.01), optimistic=False)
     text = sentences(result, gain=none)
@@ -238,7 +236,7 @@ def card(result: EvaluationResult, **changes: object) -> str:
     return render("model_card.md.j2", result=result, **values | changes)
 
 
-def test_the_model_card_has_the_numbers_and_keeps_its_tables(result: EvaluationResult) -> None:
+def test_the_model_card_has_the_numbers_and_keeps_its_tables(result):
     text = card(result, facts={"variant": "a|b\nc"}, limits=["Synthetic posters."])
     assert text.startswith("# poster-vgg16\n")
     assert "## How good it is: test, 120 posters (50.0% Fresh)" in text
@@ -248,7 +246,7 @@ def test_the_model_card_has_the_numbers_and_keeps_its_tables(result: EvaluationR
     assert "\n\n\n" not in text
 
 
-def test_a_genre_named_like_markup_is_text_in_the_model_card(result: EvaluationResult) -> None:
+def test_a_genre_named_like_markup_is_text_in_the_model_card(result):
     auc = Interval(0.4, 0.3, 0.5).columns("roc_auc")
     worst = pandas.DataFrame([{"slice": "genre", "value": "<img src=x>", "posters": 30, **auc}])
     text = card(replace(result, worst=worst))
@@ -256,7 +254,7 @@ def test_a_genre_named_like_markup_is_text_in_the_model_card(result: EvaluationR
     assert "<img" not in text
 
 
-def test_the_card_says_nothing_of_years_and_genres_that_were_not_measured(tmp_path: Path) -> None:
+def test_the_card_says_nothing_of_years_and_genres_that_were_not_measured(tmp_path):
     posters, train = (movies(60, seed)[["movie_id", "label"]] for seed in (3, 4))
     scores = 1 / (1 + np.exp(-np.random.default_rng(1).normal(size=60)))
     for references in (References(), References(train=train)):

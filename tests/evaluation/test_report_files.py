@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -47,7 +45,7 @@ def evaluate(folder: Path, posters: pandas.DataFrame, **changes: object) -> Eval
     return write_evaluation(folder, posters, guesses(posters), **arguments)
 
 
-def test_all_files_and_all_numbers(tmp_path: Path) -> None:
+def test_all_files_and_all_numbers(tmp_path):
     train, validation, posters = movies(200, 1), movies(80, 2), movies(90, 3)
     images = np.random.default_rng(0).integers(0, 255, (290, 9, 7, 3), dtype=np.uint8)
     references = References(
@@ -77,7 +75,7 @@ def test_all_files_and_all_numbers(tmp_path: Path) -> None:
     assert result.gain.design == "combination fitted on 80 posters of another split"
 
 
-def test_predictions_can_be_read_back(tmp_path: Path) -> None:
+def test_predictions_can_be_read_back(tmp_path):
     posters = movies(30, 3)
     evaluate(tmp_path, posters, threshold=0.6)
     table = pandas.read_csv(tmp_path / "predictions.csv")
@@ -95,7 +93,7 @@ def test_predictions_can_be_read_back(tmp_path: Path) -> None:
     assert "Rotten" in (tmp_path / "classification_report.txt").read_text()
 
 
-def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path: Path) -> None:
+def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path):
     posters = pandas.DataFrame({"movie_id": ["a", "b"], "label": [0, 1]})
     result = evaluate(tmp_path, posters, references=References(train=movies(30, 1)))
     assert {path.name for path in tmp_path.iterdir()} >= FILES
@@ -104,7 +102,7 @@ def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path: Path) -> Non
     assert result.metrics["majority_accuracy"] == 0.5
 
 
-def test_what_cannot_be_compared_is_missing_and_noted(tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_missing_and_noted(tmp_path):
     posters = movies(40, 1)
     for references, notes in (
         (None, ["No baselines: there are no train rows to fit them on."]),
@@ -123,7 +121,7 @@ def test_what_cannot_be_compared_is_missing_and_noted(tmp_path: Path) -> None:
         assert all(said.startswith(note) for said, note in zip(result.notes, notes, strict=True))
 
 
-def test_one_class_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_one_class_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(EvaluationError, match="metrics need both classes"):
         evaluate(tmp_path / "new", movies(30, 1).assign(label=1))
     assert not (tmp_path / "new").exists()

@@ -1,7 +1,5 @@
 """The maps on the package's own families, with random weights."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -24,9 +22,7 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("family", "pooling", "dense", "size", "method", "layer", "shown"), FAMILIES)
-def test_every_family_has_a_map_and_layers_to_show(
-    family, pooling, dense, size, method, layer, shown, nets
-) -> None:
+def test_every_family_has_a_map_and_layers_to_show(family, pooling, dense, size, method, layer, shown, nets):
     keras.utils.set_random_seed(0)
     architecture = Architecture(family, (*size, 3), pooling=pooling, dense=dense)
     model = build_model(architecture, weights="none")
@@ -48,7 +44,7 @@ def test_every_family_has_a_map_and_layers_to_show(
     np.testing.assert_allclose(np.abs(drawn).max(axis=(1, 2)), 1, rtol=1e-5)
 
 
-def test_cam_grad_cam_and_hirescam_are_one_on_a_pooled_linear_head(nets) -> None:
+def test_cam_grad_cam_and_hirescam_are_one_on_a_pooled_linear_head(nets):
     model = build_model(
         Architecture("mobilenet_v2", (64, 96, 3), pooling="average", dense=()), weights="none"
     )

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from poster_ml.errors import UnknownLayerError
 from poster_ml.explain.gradients import logit_and_gradient
 
 
-def test_activations_gradients_and_logits_of_the_hand_made_network_are_exact(nets) -> None:
+def test_activations_gradients_and_logits_of_the_hand_made_network_are_exact(nets):
     images = nets.coloured()
     activations, gradients, logits = logit_and_gradient(nets.red_against_green(), "colour_conv")(images)
     assert activations.shape == gradients.shape == (2, 12, 8, 2)
@@ -23,7 +21,7 @@ def test_activations_gradients_and_logits_of_the_hand_made_network_are_exact(net
     np.testing.assert_allclose(logits, [0.25 + 2 * 12 / 96, 0.25 + 2 * (4 * 0.2 - 8) / 96], rtol=1e-6)
 
 
-def test_gradient_at_a_branch_inside_frozen_layers_is_the_finite_difference(nets) -> None:
+def test_gradient_at_a_branch_inside_frozen_layers_is_the_finite_difference(nets):
     model, images = nets.branching(), nets.noise(3)
     activations, gradients, logits = logit_and_gradient(model, "left_norm")(images)
     np.testing.assert_allclose(
@@ -43,7 +41,7 @@ def test_gradient_at_a_branch_inside_frozen_layers_is_the_finite_difference(nets
     assert activations.min() < 0  # before the ReLU
 
 
-def test_dropout_rests_and_the_callers_model_stays_as_it_was(nets) -> None:
+def test_dropout_rests_and_the_callers_model_stays_as_it_was(nets):
     model, images = nets.red_against_green(), nets.coloured()
     before = model.get_config()
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
@@ -53,7 +51,7 @@ def test_dropout_rests_and_the_callers_model_stays_as_it_was(nets) -> None:
     assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
 
 
-def test_later_changes_of_the_weights_are_seen(nets) -> None:
+def test_later_changes_of_the_weights_are_seen(nets):
     model, images = nets.red_against_green(), nets.coloured()
     run = logit_and_gradient(model, "colour_conv")
     first = run(images)[1]
@@ -62,7 +60,7 @@ def test_later_changes_of_the_weights_are_seen(nets) -> None:
     np.testing.assert_allclose(run(images)[1], 3 * first, rtol=1e-6)
 
 
-def test_unknown_layer_lists_the_layers_with_4d_output(nets) -> None:
+def test_unknown_layer_lists_the_layers_with_4d_output(nets):
     with pytest.raises(UnknownLayerError) as caught:
         logit_and_gradient(nets.red_against_green(), "color_conv")
     assert str(caught.value) == (
@@ -72,7 +70,7 @@ def test_unknown_layer_lists_the_layers_with_4d_output(nets) -> None:
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests are running on JAX already")
-def test_gradients_and_maps_are_the_same_on_jax(project) -> None:
+def test_gradients_and_maps_are_the_same_on_jax(project):
     pytest.importorskip("jax")
     files = [str(project / "tests" / "explain" / name) for name in ("test_gradients.py", "test_maps.py")]
     command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", *files]

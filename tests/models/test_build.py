@@ -1,7 +1,5 @@
 """The whole network: the study's parameter counts, options, seeds and preflight."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -31,11 +29,11 @@ def output(model: keras.Model) -> np.ndarray:
         ("inception_resnet_v2", {"dense": (512,)}, 73_998_561),
     ],
 )
-def test_networks_have_the_studys_parameters(family: str, options: dict, parameters: int) -> None:
+def test_networks_have_the_studys_parameters(family, options, parameters):
     assert small(family, input_shape=(224, 224, 3), **options).count_params() == parameters
 
 
-def test_layers_of_the_regularized_cnn() -> None:
+def test_layers_of_the_regularized_cnn():
     model = small(input_shape=(64, 64, 3), filters=(4, 8, 8), dense=(6, 5), dropout=0.3)
     assert [layer.name for layer in model.layers] == [
         *("poster", "preprocessing", "conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3", "flatten"),
@@ -46,7 +44,7 @@ def test_layers_of_the_regularized_cnn() -> None:
 
 
 @pytest.mark.parametrize("family", ["cnn", "mobilenet_v2"])
-def test_the_seed_repeats_the_weights_and_the_dropout(family: str) -> None:
+def test_the_seed_repeats_the_weights_and_the_dropout(family):
     first, same, other = (small(family, seed=seed, pooling="average", dropout=0.5) for seed in (0, 0, 1))
     np.testing.assert_array_equal(output(first), output(same))
     assert np.abs(output(first) - output(other)).max() > 1e-6
@@ -56,13 +54,13 @@ def test_the_seed_repeats_the_weights_and_the_dropout(family: str) -> None:
     )
 
 
-def test_preprocessing_follows_the_backbone_or_divides_by_255() -> None:
+def test_preprocessing_follows_the_backbone_or_divides_by_255():
     assert small("vgg16", pooling="average").get_layer("preprocessing").scale == "caffe"
     assert small("vgg16", pooling="average", preprocessing="unit").get_layer("preprocessing").scale == "unit"
     assert small("cnn").get_layer("preprocessing").scale == "unit"
 
 
-def test_logit_and_preprocessing_stay_float32_in_mixed_precision() -> None:
+def test_logit_and_preprocessing_stay_float32_in_mixed_precision():
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -76,13 +74,13 @@ def test_logit_and_preprocessing_stay_float32_in_mixed_precision() -> None:
     np.testing.assert_allclose(output(model), output(small("vgg16", pooling="average")), atol=0.05)
 
 
-def test_cut_ends_the_backbone_there() -> None:
+def test_cut_ends_the_backbone_there():
     model = small("vgg16", output_layer="block3_pool", pooling="average")
     assert model.get_layer("average_pool").input.shape == (None, 5, 6, 256)
     assert "block4_conv1" not in [layer.name for layer in model.layers]
 
 
-def test_a_cut_that_does_not_exist_gets_the_nearest() -> None:
+def test_a_cut_that_does_not_exist_gets_the_nearest():
     with pytest.raises(UnknownLayerError) as caught:
         small("vgg16", output_layer="block3pool")
     assert str(caught.value) == (
@@ -91,14 +89,14 @@ def test_a_cut_that_does_not_exist_gets_the_nearest() -> None:
     )
 
 
-def test_cnn_has_no_backbone_to_cut() -> None:
+def test_cnn_has_no_backbone_to_cut():
     with pytest.raises(
         UnknownLayerError, match=r"^cnn has no backbone with a layer conv_1: leave 'output_layer'"
     ):
         small(output_layer="conv_1")
 
 
-def test_posters_too_small_for_a_backbone() -> None:
+def test_posters_too_small_for_a_backbone():
     with pytest.raises(DatasetError) as caught:
         small("inception_v3", input_shape=(74, 90, 3))
     assert str(caught.value) == (
@@ -106,7 +104,7 @@ def test_posters_too_small_for_a_backbone() -> None:
     )
 
 
-def test_posters_too_small_for_so_many_convolutions() -> None:
+def test_posters_too_small_for_so_many_convolutions():
     small(input_shape=(22, 22, 3), filters=(1, 1, 1), dense=())
     with pytest.raises(DatasetError) as caught:
         small(input_shape=(21, 30, 3), filters=(1, 1, 1), dense=())
@@ -116,7 +114,7 @@ def test_posters_too_small_for_so_many_convolutions() -> None:
     )
 
 
-def test_an_unknown_family_gets_the_nearest_name_and_the_list() -> None:
+def test_an_unknown_family_gets_the_nearest_name_and_the_list():
     with pytest.raises(UnknownFamilyError) as caught:
         small("vgg-16")
     assert str(caught.value) == (

@@ -1,7 +1,5 @@
 """Where a network is cut, and that both halves are the whole; the contract tests ask it of every family."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ POSTERS = np.random.default_rng(0).integers(0, 256, (4, 32, 48, 3)).astype("uint
 
 
 @pytest.fixture(scope="module")
-def vgg() -> keras.Model:
+def vgg():
     return build_model(
         Architecture("vgg16", (32, 48, 3), dense=(16,), dropout=0.5),
         augmentation=build_augmentation(horizontal_flip=True, rotation=30.0),
@@ -34,12 +32,12 @@ def vgg() -> keras.Model:
         ("all", None),
     ],
 )
-def test_the_cut_is_under_the_first_trained_layer(vgg: keras.Model, unfreeze, cut: str | None) -> None:
+def test_the_cut_is_under_the_first_trained_layer(vgg, unfreeze, cut):
     apply_unfreeze(vgg, unfreeze)
     assert frozen_cut(vgg) == cut
 
 
-def test_training_the_suffix_trains_the_whole_which_can_then_be_saved(vgg: keras.Model, tmp_path) -> None:
+def test_training_the_suffix_trains_the_whole_which_can_then_be_saved(vgg, tmp_path):
     apply_unfreeze(vgg, ["block5"])
     prefix, suffix = split_at(vgg, frozen_cut(vgg))
     before = ops.convert_to_numpy(vgg(POSTERS, training=False))
@@ -55,7 +53,7 @@ def test_training_the_suffix_trains_the_whole_which_can_then_be_saved(vgg: keras
     assert frozen_cut(loaded) == frozen_cut(vgg)
 
 
-def test_an_inner_branch_is_no_cut() -> None:
+def test_an_inner_branch_is_no_cut():
     model = build_model(
         Architecture("inception_v3", (75, 75, 3), output_layer="mixed2", pooling="average"), weights="none"
     )

@@ -1,7 +1,5 @@
 """What is trained, and what is refused."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -14,12 +12,12 @@ from poster_ml.models.freezing import apply_unfreeze, blocks, convolution_layers
 
 
 @pytest.fixture(scope="module")
-def vgg() -> keras.Model:
+def vgg():
     return build_model(Architecture("vgg16", (32, 48, 3), pooling="average", dense=(4,)), weights="none")
 
 
 @pytest.fixture(scope="module")
-def mobile() -> keras.Model:
+def mobile():
     return build_model(Architecture("mobilenet_v2", (32, 48, 3), pooling="average", dense=()), weights="none")
 
 
@@ -27,7 +25,7 @@ def trained(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if layer.trainable_weights]
 
 
-def test_blocks_and_single_layers_are_trained_by_name(vgg: keras.Model) -> None:
+def test_blocks_and_single_layers_are_trained_by_name(vgg):
     assert blocks(vgg)["block4"] == ["block4_conv1", "block4_conv2", "block4_conv3", "block4_pool"]
     apply_unfreeze(vgg, ("block4", "block5"))
     convolutions = [f"block{block}_conv{number}" for block in (4, 5) for number in (1, 2, 3)]
@@ -38,7 +36,7 @@ def test_blocks_and_single_layers_are_trained_by_name(vgg: keras.Model) -> None:
     assert trained(vgg) == ["block3_conv2", "dense_1", "logit"]
 
 
-def test_depth_counts_depthwise_convolutions(mobile: keras.Model) -> None:
+def test_depth_counts_depthwise_convolutions(mobile):
     apply_unfreeze(mobile, 3)
     assert trained(mobile) == ["block_16_depthwise", "block_16_project", "Conv_1", "logit"]
     assert len(convolution_layers(mobile)) == 52
@@ -55,9 +53,7 @@ def test_depth_counts_depthwise_convolutions(mobile: keras.Model) -> None:
         ),
     ],
 )
-def test_what_cannot_be_trained_is_refused_and_nothing_is_changed(
-    vgg: keras.Model, unfreeze, message: str
-) -> None:
+def test_what_cannot_be_trained_is_refused_and_nothing_is_changed(vgg, unfreeze, message):
     apply_unfreeze(vgg, 1)
     before = trained(vgg)
     with pytest.raises(UnknownLayerError) as caught:
@@ -66,7 +62,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_changed(
     assert trained(vgg) == before
 
 
-def test_summary_counts(vgg: keras.Model) -> None:
+def test_summary_counts(vgg):
     apply_unfreeze(vgg, "block5")
     assert trainable_summary(vgg) == {
         "parameters": 14_714_688 + 512 * 4 + 4 + 4 + 1,
@@ -78,7 +74,7 @@ def test_summary_counts(vgg: keras.Model) -> None:
     }
 
 
-def test_batch_norm_in_inference_mode_ignores_the_batch(mobile: keras.Model) -> None:
+def test_batch_norm_in_inference_mode_ignores_the_batch(mobile):
     posters = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3)).astype("uint8")
     still = ops.convert_to_numpy(mobile(posters, training=False))
     apply_unfreeze(mobile, "all")
@@ -89,12 +85,12 @@ def test_batch_norm_in_inference_mode_ignores_the_batch(mobile: keras.Model) -> 
     mobile.get_layer("bn_Conv1").set_weights(statistics)
 
 
-def test_batch_norm_follows_its_convolution_when_trained(mobile: keras.Model) -> None:
+def test_batch_norm_follows_its_convolution_when_trained(mobile):
     apply_unfreeze(mobile, 1, batch_norm="train")
     assert trained(mobile) == ["Conv_1", "Conv_1_bn", "logit"]
 
 
-def test_blocks_of_a_cut_network_end_at_the_cut() -> None:
+def test_blocks_of_a_cut_network_end_at_the_cut():
     model = build_model(
         Architecture("vgg16", (32, 32, 3), output_layer="block3_conv2", pooling="average"), weights="none"
     )

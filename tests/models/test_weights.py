@@ -1,7 +1,5 @@
 """Weights from files and by download."""
 
-from __future__ import annotations
-
 import inspect
 import re
 
@@ -20,7 +18,7 @@ POSTERS = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype("uint8")
 
 
 @pytest.fixture(scope="module")
-def mobile() -> keras.Model:
+def mobile():
     """A headless MobileNetV2 with random weights, BatchNorm's statistics among them."""
     keras.utils.set_random_seed(0)
     backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -36,7 +34,7 @@ def features(model: keras.Model, posters: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
-def test_both_formats_load_to_the_backbones_output(mobile: keras.Model, tmp_path, suffix: str) -> None:
+def test_both_formats_load_to_the_backbones_output(mobile, tmp_path, suffix):
     path = tmp_path / f"mobile{suffix}"
     (mobile.save if suffix == ".h5" else mobile.save_weights)(path)
     model = build_model(Architecture("mobilenet_v2", (32, 32, 3), dense=()), weights=str(path))
@@ -45,7 +43,7 @@ def test_both_formats_load_to_the_backbones_output(mobile: keras.Model, tmp_path
     np.testing.assert_allclose(features(model, posters), ops.convert_to_numpy(expected), rtol=1e-4)
 
 
-def test_a_missing_file_names_the_right_one(tmp_path) -> None:
+def test_a_missing_file_names_the_right_one(tmp_path):
     with pytest.raises(WeightsError) as caught:
         build_model(Architecture("vgg16", SHAPE), weights=str(tmp_path / "nowhere.h5"))
     assert str(caught.value) == (
@@ -55,7 +53,7 @@ def test_a_missing_file_names_the_right_one(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
-def test_another_familys_file_is_refused(mobile: keras.Model, tmp_path, suffix: str) -> None:
+def test_another_familys_file_is_refused(mobile, tmp_path, suffix):
     path = tmp_path / f"mobile{suffix}"
     (mobile.save if suffix == ".h5" else mobile.save_weights)(path)
     with pytest.raises(WeightsError) as caught:
@@ -69,7 +67,7 @@ def test_another_familys_file_is_refused(mobile: keras.Model, tmp_path, suffix: 
     assert "\n" not in message
 
 
-def test_files_that_are_no_weights(tmp_path) -> None:
+def test_files_that_are_no_weights(tmp_path):
     text = tmp_path / "weights.txt"
     text.write_text("not weights")
     with pytest.raises(
@@ -79,7 +77,7 @@ def test_files_that_are_no_weights(tmp_path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(mobile: keras.Model, tmp_path_factory) -> bytes:
+def whole(mobile, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "mobile.weights.h5"
     mobile.save_weights(path)
     return path.read_bytes()
@@ -95,7 +93,7 @@ def refusal(path) -> str:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9999])
-def test_half_a_download_is_named_as_such(whole: bytes, tmp_path, share: float) -> None:
+def test_half_a_download_is_named_as_such(whole, tmp_path, share):
     path = tmp_path / "half.weights.h5"
     size = int(len(whole) * share)
     path.write_bytes(whole[:size])
@@ -112,14 +110,14 @@ def test_half_a_download_is_named_as_such(whole: bytes, tmp_path, share: float) 
         (b"PK\x03\x04" + b"x" * 996, "is not HDF5 or damaged ("),
     ],
 )
-def test_what_was_saved_in_the_place_of_a_file_is_named(tmp_path, content: bytes, said: str) -> None:
+def test_what_was_saved_in_the_place_of_a_file_is_named(tmp_path, content, said):
     path = tmp_path / "saved.h5"
     path.write_bytes(content)
     assert refusal(path).startswith(said)
     assert refusal(path).endswith(f"({len(content):,} bytes)")
 
 
-def test_damage_in_the_middle_is_no_misfit(whole: bytes, tmp_path) -> None:
+def test_damage_in_the_middle_is_no_misfit(whole, tmp_path):
     path = tmp_path / "damaged.weights.h5"
     path.write_bytes(whole[:100] + b"\xff" * 4000 + whole[4100:])
     assert "is not HDF5 or damaged (" in refusal(path)
@@ -127,7 +125,7 @@ def test_damage_in_the_middle_is_no_misfit(whole: bytes, tmp_path) -> None:
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_are_refused_with_the_layer(tmp_path, suffix: str, value: float) -> None:
+def test_nan_and_infinity_are_refused_with_the_layer(tmp_path, suffix, value):
     """Left in, they make every output NaN, which looks as if the training had diverged."""
     backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
     layer = backbone.get_layer("block_3_depthwise")
@@ -139,7 +137,7 @@ def test_nan_and_infinity_are_refused_with_the_layer(tmp_path, suffix: str, valu
     assert refusal(path) == "holds NaN or infinity in layer 'block_3_depthwise': download it again"
 
 
-def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys) -> None:
+def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys):
     def fail(**_):
         print("Downloading data from somewhere")
         raise Exception("URL fetch failure: None -- [Errno -2] Name or service not known")
@@ -157,20 +155,20 @@ def test_a_failed_download_names_the_file_to_fetch(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg16", "inception_v3", "inception_resnet_v2"])
-def test_keras_downloads_the_file_that_we_name(name: str) -> None:
+def test_keras_downloads_the_file_that_we_name(name):
     """Read off Keras' source: to ask for it, Keras would first build the network."""
     source = inspect.getsource(inspect.getmodule(getattr(keras.applications, FAMILIES[name].application)))
     spoken = "".join(re.findall(r'"([^"]*)"', source))  # the literals, joined where the source breaks them
     assert FAMILIES[name].weights_file in spoken
 
 
-def test_cnn_has_nothing_to_load_into(tmp_path) -> None:
+def test_cnn_has_nothing_to_load_into(tmp_path):
     with pytest.raises(WeightsError, match=r"^cnn has no backbone to load /x\.h5 into"):
         build_model(Architecture("cnn", SHAPE), weights="/x.h5")
 
 
 @pytest.mark.real
-def test_real_partial_inception_is_cut_where_it_is_exact(real_weights) -> None:
+def test_real_partial_inception_is_cut_where_it_is_exact(real_weights):
     path = real_weights / "inception_v3_2015_notop_partial.weights.h5"
     model = build_model(
         Architecture("inception_v3", (96, 112, 3), output_layer="mixed8", dense=()), weights=str(path)

@@ -1,7 +1,5 @@
 """A task that a tiny network can learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from poster_ml.training.batches import Samples
 
 
 @pytest.fixture
-def task() -> tuple[Samples, Samples]:
+def task():
     """96 training and 40 validation samples; the label is the sign of the first input, with some noise."""
     numbers = np.random.default_rng(0)
     images = numbers.normal(size=(136, 4)).astype("float32")

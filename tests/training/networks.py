@@ -1,7 +1,5 @@
 """A network small enough for every test."""
 
-from __future__ import annotations
-
 import keras
 
 

@@ -1,7 +1,5 @@
 """The same code on TensorFlow and JAX: the contract tests run on both, and the numbers agree."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

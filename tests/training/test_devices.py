@@ -1,7 +1,5 @@
 """Batches split over two virtual devices of the processor: the numbers of one device, up to rounding."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

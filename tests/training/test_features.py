@@ -1,7 +1,5 @@
 """The frozen prefix: run once, kept, checked, shared, taken up after a kill."""
 
-from __future__ import annotations
-
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Fitting: what is learned, kept, stopped, and taken up again."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

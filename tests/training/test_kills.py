@@ -1,7 +1,5 @@
 """Kill -9 in the middle of training, by the benchmark that does it twenty times."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

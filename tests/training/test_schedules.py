@@ -1,7 +1,5 @@
 """Rates, stops and choices are functions of the past alone."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

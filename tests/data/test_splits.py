@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from poster_ml.data.splits import SPLITS, assign_splits
 from poster_ml.errors import DatasetError
+from tests.refusals import refusal
 
 
 def movies(count: int, groups: np.ndarray | None = None, seed: int = 0, fresh: float = 0.588) -> pd.DataFrame:
@@ -59,43 +60,25 @@ def test_a_group_larger_than_a_split_stays_whole_and_leaves_the_rest_to_the_othe
     assert index.groupby("split")["label"].nunique().min() == 2
 
 
-def test_the_same_seed_the_same_split_and_another_seed_another():
-    first, again, other = (assign_splits(movies(500), "grouped", seed=seed)["split"] for seed in (0, 0, 1))
+def test_the_same_seed_the_same_split_another_seed_another_and_the_order_is_kept():
+    index = movies(500).sample(frac=1, random_state=3)
+    first, again, other = (assign_splits(index.copy(), "grouped", seed=seed) for seed in (0, 0, 1))
     assert first.equals(again)
     assert not first.equals(other)
-
-
-def test_the_input_is_untouched_and_the_order_kept():
-    index = movies(50).sample(frac=1, random_state=3)
-    before = index.copy()
-    split = assign_splits(index, "grouped", seed=0)
-    assert index.equals(before)
-    assert split.drop(columns="split").equals(before)
+    assert first.drop(columns="split").equals(index)
 
 
 def test_six_posters_are_enough():
-    index = movies(6)
-    index["label"] = [0, 1, 0, 1, 0, 1]
-    assert (
-        sorted(assign_splits(index, "grouped", seed=0)["split"]) == ["test"] * 2 + ["train"] * 2 + ["val"] * 2
-    )
+    index = assign_splits(movies(6).assign(label=[0, 1, 0, 1, 0, 1]), "grouped", seed=0)
+    assert sorted(index["split"]) == ["test"] * 2 + ["train"] * 2 + ["val"] * 2
 
 
-def error(index: pd.DataFrame, kind: str = "grouped") -> str:
-    with pytest.raises(DatasetError) as caught:
-        assign_splits(index, kind, seed=0)
-    return str(caught.value)
-
-
-def test_a_split_without_a_class_is_named():
-    index = movies(40)
-    index["label"] = [1, 1, *[0] * 38]
-    assert error(index) == (
+def test_a_split_without_a_class_is_named_and_too_few_posters_are_refused():
+    index = movies(40).assign(label=[1, 1, *[0] * 38])
+    assert refusal(DatasetError, assign_splits, index, "grouped", seed=0) == (
         "the grouped split leaves val without Fresh or without Rotten posters: there are 2 Fresh and 38 "
         "Rotten; add posters of the rarer class"
     )
-
-
-def test_too_few_posters_are_refused():
     for kind in ("grouped", "stratified", "study"):
-        assert error(movies(5), kind) == "5 posters are too few to split; at least 6 are needed"
+        said = refusal(DatasetError, assign_splits, movies(5), kind, seed=0)
+        assert said == "5 posters are too few to split; at least 6 are needed"

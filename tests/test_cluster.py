@@ -13,6 +13,7 @@ import poster_ml
 from poster_ml.cluster import VARIABLE, Inbox, ask_command, open_cluster, worker_count
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
+from tests.refusals import refusal
 from tests.tuning.command import workers_of
 
 
@@ -34,10 +35,8 @@ def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):
     with open_cluster(scheduler=address, dashboard=True):
         assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with (
-        pytest.raises(ClusterError, match=r"--dashboard needs bokeh: install poster-ml\[dashboard\]"),
-        open_cluster(dashboard=True),
-    ):
+    said = r"--dashboard needs bokeh: install poster-ml\[dashboard\]"
+    with pytest.raises(ClusterError, match=said), open_cluster(dashboard=True):
         pass
 
 
@@ -83,39 +82,24 @@ def test_a_task_asks_its_command(address, monkeypatch):
 
 
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line():
-    with pytest.raises(ClusterError) as caught:
-        TuneOptions(trials=1, scheduler="tcp://127.0.0.1:1")
-    assert str(caught.value) == (
+    assert refusal(ClusterError, TuneOptions, trials=1, scheduler="tcp://127.0.0.1:1") == (
         "no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`, or leave --scheduler and "
         "POSTER_ML_SCHEDULER out"
     )
 
 
 def test_workers_that_cannot_do_the_work_are_refused(address, monkeypatch, tmp_path):
-    with (
-        pytest.raises(ClusterError, match=r"the worker tcp://\S+ does not see .*/gone: give a path that all"),
-        open_cluster(scheduler=address, paths=[tmp_path, tmp_path / "gone"]),
-    ):
-        pass
-    with (
-        pytest.raises(ClusterError, match=r"--workers 2 starts processes here, .* leave one of the two out"),
-        open_cluster(2, address),
-    ):
-        pass
+    def refuse(said: str, *arguments: object, **options: object) -> None:
+        with pytest.raises(ClusterError, match=said), open_cluster(*arguments, **options):
+            pass
+
+    gone = [tmp_path, tmp_path / "gone"]
+    refuse(r"the worker tcp://\S+ does not see .*/gone: give a path that all", scheduler=address, paths=gone)
+    refuse(r"--workers 2 starts processes here, .* leave one of the two out", 2, address)
     real = poster_ml.__version__
-    monkeypatch.setattr(poster_ml, "__version__", "99")
-    with (
-        pytest.raises(ClusterError, match=rf"has poster-ml {real}, this is poster-ml 99: install it there"),
-        open_cluster(scheduler=address),
-    ):
-        pass
-
-
-def test_a_cluster_without_workers_says_how_to_start_one(address):
+    with monkeypatch.context() as patch:
+        patch.setattr(poster_ml, "__version__", "99")
+        refuse(rf"has poster-ml {real}, this is poster-ml 99: install it there", scheduler=address)
     with open_cluster(scheduler=address) as client:
         client.retire_workers()
-        with (
-            pytest.raises(ClusterError, match=r"has no workers: start some with `dask worker tcp://"),
-            open_cluster(scheduler=address),
-        ):
-            pass
+        refuse(r"has no workers: start some with `dask worker tcp://", scheduler=address)

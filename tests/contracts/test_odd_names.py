@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from poster_ml import cli
 from poster_ml.commands.predict import run_predict
+from tests.pictures import poster
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
 SHOWN = "caf\\udce9.jpg"
@@ -31,10 +30,9 @@ def posters(tmp_path, monkeypatch):
     """A folder of three posters, the one in the middle with a name that is no UTF-8."""
     folder = tmp_path / "posters"
     folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
     for name in ("a.jpg", ODD, "d.jpg"):
         try:
-            Image.fromarray(pixels).save(folder / name)
+            poster().save(folder / name)
         except OSError:
             pytest.skip("this file system takes UTF-8 names only")
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,6 @@ Every command is called with every path option pointing at files and a folder of
 answers, their bytes stay. A new option fails here until it is said what it is.
 """
 
-import io
 import re
 import sqlite3
 from contextlib import closing
@@ -13,7 +12,6 @@ from typing import Any, get_type_hints
 
 import pytest
 import typer
-from PIL import Image
 
 from poster_ml import cli
 from poster_ml.config import REPOSITORY
@@ -22,6 +20,7 @@ from poster_ml.data.tables import read_table
 from poster_ml.errors import DownloadError, PosterMLError
 from poster_ml.quiet import load_keras
 from poster_ml.serving.prediction_log import PredictionLog
+from tests.pictures import encode, poster
 
 # What a command writes to, and what it only reads.
 WRITTEN = {
@@ -53,6 +52,7 @@ HINTS = {
     if info.callback is not None
 }
 KINDS = ("table", "line", "picture", "database", "folder")
+PICTURE = encode(poster(), "JPEG")
 STOPPED = "Keras would be loaded here"
 
 
@@ -61,7 +61,7 @@ def place(mlflow_place, monkeypatch):
     """A folder to work in that holds what commands need, and stops before Keras."""
     work = mlflow_place / "work"
     (work / "posters").mkdir(parents=True)
-    (work / "posters" / "tt1.jpg").write_bytes(picture())
+    (work / "posters" / "tt1.jpg").write_bytes(PICTURE)
     header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status,image_url"
     (work / "movies.csv").write_text(f"{header}\ntt1,Heat,1995,Crime,87,Fresh,ftp://x.test/a.jpg\n")
     monkeypatch.chdir(work)
@@ -71,12 +71,6 @@ def place(mlflow_place, monkeypatch):
 
     monkeypatch.setattr("poster_ml.cli.output.load_keras", stop)
     return mlflow_place
-
-
-def picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((60, 90), 80).convert("RGB").save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 def make_foreign(place: Path, kind: str) -> Path:
@@ -91,7 +85,7 @@ def make_foreign(place: Path, kind: str) -> Path:
         path = theirs / "folder"
         (path / "posters").mkdir(parents=True)
         (path / "prepared").mkdir()
-        (path / "posters" / "holiday.jpg").write_bytes(picture())
+        (path / "posters" / "holiday.jpg").write_bytes(PICTURE)
         for name in (
             "thesis.txt", ".notes.tmp", "images.npy", "manifest.json", "synthetic.json", "movies.csv", "download.csv",
             "report.html", "suite.md", "suite.csv", "pairs.csv", "pairs.png", "maps_1.png", "audit.json", "entry.json",
@@ -99,7 +93,7 @@ def make_foreign(place: Path, kind: str) -> Path:
             (path / name).write_text("[1, 2]")
     else:
         table = b"movie_id,title\ntt1,Heat\ntt2,Ran"  # no line break at its end
-        path.write_bytes({"table": table, "line": b"garbage", "picture": picture()}[kind])
+        path.write_bytes({"table": table, "line": b"garbage", "picture": PICTURE}[kind])
     return path
 
 

@@ -9,7 +9,6 @@ from poster_ml.data.exploration import (
     draw_denoised,
     draw_foreground,
     draw_regions,
-    draw_samples,
 )
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.data.regions import foreground_mask, mark_regions
@@ -41,21 +40,15 @@ def test_denoised_stands_under_the_original_and_over_what_was_taken(dataset):
         assert axis.get_aspect() == pytest.approx(268 / 182)  # squashed pixels that were 182 x 268
 
 
-def test_the_mask_has_two_colours_and_its_share_is_named(dataset):
+def test_the_mask_has_two_colours_each_region_its_mean_and_both_are_named(dataset):
     figure = draw_foreground(dataset, ROWS)
     assert len(np.unique(pictures(figure)[2].reshape(-1, 3), axis=0)) == 2
-    share = foreground_mask(dataset.images[7]).mean()
-    assert figure.axes[2].get_xlabel() == f"foreground {share:.0%}"
-
-
-def test_each_region_has_its_mean_colour_and_the_count_is_named(dataset):
-    figure = draw_regions(dataset, ROWS)
-    regions = mark_regions(dataset.images[3])
-    shown = pictures(figure)[3]
+    assert figure.axes[2].get_xlabel() == f"foreground {foreground_mask(dataset.images[7]).mean():.0%}"
+    figure, regions = draw_regions(dataset, ROWS), mark_regions(dataset.images[3])
     for number in np.unique(regions):
         inside = regions == number
         mean = dataset.images[3][inside].mean(axis=0)
-        assert np.abs(shown[inside].astype(float) - mean).max() <= 1
+        assert np.abs(pictures(figure)[3][inside].astype(float) - mean).max() <= 1
     assert figure.axes[5].get_xlabel().startswith(f"{regions.max() + 1} regions, largest ")
 
 
@@ -64,11 +57,3 @@ def test_augmentation_sheet_shows_five_numbered_versions(dataset):
     shown = pictures(figure)
     assert len(shown) == 2 * (VERSIONS + 1)
     assert (shown[-1] == dataset.images[3] // VERSIONS).all()
-
-
-def test_samples_are_framed_in_the_colour_of_their_label(dataset):
-    figure = draw_samples(dataset, np.repeat(ROWS, 6))
-    shown = pictures(figure)
-    assert [bool((picture == dataset.images[7]).all()) for picture in shown] == [True] * 6 + [False] * 6
-    colors = [axis.spines["top"].get_edgecolor() for axis in figure.axes if axis.images]
-    assert set(colors[:6]) != set(colors[6:])

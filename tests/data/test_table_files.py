@@ -58,26 +58,18 @@ def test_lone_quotes_belong_to_their_titles(tmp_path, delimiter, titles):
     ("text", "titles"),
     [
         # In a table that is never quoted all quotes belong to titles.
-        (
-            rows('"Crocodile"', '"A" and "B"', '"Lone', delimiter="\t"),
-            ['"Crocodile"', '"A" and "B"', '"Lone'],
+        *(
+            (rows('"Crocodile"', '"A" and "B"', '"Lone', delimiter=mark), ['"Crocodile"', '"A" and "B"', '"Lone'])
+            for mark in "\t|"
         ),
-        (rows('"Crocodile"', '"A" and "B"', '"Lone', delimiter="|"), ['"Crocodile"', '"A" and "B"', '"Lone']),
         # One lone quote leaves proper quotes around it alone.
-        (
-            rows('"One, ""Two"""', '"Lone', '"Line\nbreak, and more"', '"Last"'),
-            ['One, "Two"', '"Lone', "Line break, and more", "Last"],
-        ),
+        (rows('"One, ""Two"""', '"Lone', '"Line\nbreak, and more"', '"Last"'),
+         ['One, "Two"', '"Lone', "Line break, and more", "Last"]),
         # Nobody doubled the quotes inside quotes.
-        (
-            rows('"Foo, "Bar" Baz"', '"The "End""', '"A" ', '"Plain, one"'),
-            ['Foo, "Bar" Baz', 'The "End"', "A", "Plain, one"],
-        ),
+        (rows('"Foo, "Bar" Baz"', '"The "End""', '"A" ', '"Plain, one"'),
+         ['Foo, "Bar" Baz', 'The "End"', "A", "Plain, one"]),
         # A space follows every comma.
-        (
-            rows('"Rome', "Between", 'Other"', "Last").replace(",", ", "),
-            ['"Rome', "Between", 'Other"', "Last"],
-        ),
+        (rows('"Rome', "Between", 'Other"', "Last").replace(",", ", "), ['"Rome', "Between", 'Other"', "Last"]),
         ('movie_id, title, tomatometer_status\nm0, "Foo, Bar" , Fresh\nm1, "B", Rotten\n', ["Foo, Bar", "B"]),
         # Excel's first line tells the delimiter.
         ("\ufeffsep=;\r\n" + rows("A, b, c, d, e", delimiter=";"), ["A, b, c, d, e"]),
@@ -87,7 +79,7 @@ def test_lone_quotes_belong_to_their_titles(tmp_path, delimiter, titles):
         # A header that ends in a comma, and rows with or without one.
         ("movie_id,title,tomatometer_status,\na,One,Fresh\nb,Two,Fresh,\n", ["One", "Two"]),
     ],
-)
+)  # fmt: skip
 def test_titles_stay_as_they_stand(tmp_path, text, titles):
     assert titles_of(tmp_path, text) == titles
 

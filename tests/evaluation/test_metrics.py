@@ -6,6 +6,7 @@ from sklearn import metrics as reference
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.metrics import METRIC_NAMES, score, weighted_scores
+from tests.refusals import refusal
 
 
 def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
@@ -90,6 +91,4 @@ def test_certain_and_wrong_predictions_have_a_finite_log_loss():
     ],
 )  # fmt: skip
 def test_what_cannot_be_scored_is_refused_in_one_line(labels, probabilities, message):
-    with pytest.raises(EvaluationError) as caught:
-        score(np.array(labels), np.array(probabilities))
-    assert str(caught.value) == message
+    assert refusal(EvaluationError, score, np.array(labels), np.array(probabilities)) == message

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poster_ml.errors import UnknownLayerError
 from poster_ml.explain.activations import (
     activation_mosaic,
     default_activation_layers,
@@ -46,8 +45,3 @@ def test_mosaic_has_16_maps_per_row_stretched_and_gaps_of_nan():
     assert mosaic.shape == (2 * 3 + 1, 16 * 4 + 1)
     np.testing.assert_array_equal(mosaic[4:6, 5:8], [[0, 0, 0], [0, 0, 1]])
     assert np.isfinite(mosaic).sum() == 6  # the 17 constant maps and all gaps are NaN
-
-
-def test_an_unknown_layer_is_refused(nets, tmp_path):
-    with pytest.raises(UnknownLayerError, match="no layer 'mixed8' with 4-D output"):
-        write_activation_grids(nets.red_against_green(), nets.coloured()[0], tmp_path, ["mixed8"])

@@ -76,14 +76,16 @@ class FakeFaces:
         return [{"box": [-2, 5, 10, 12], "confidence": 0.99}, {"box": [1, 1, 9, 9], "confidence": 0.5}]
 
 
-def test_text_boxes_are_upright_and_inside(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rapidocr", SimpleNamespace(RapidOCR=FakeReader))
-    assert [text_detector()(image) for image in POSTERS] == [[[2, 4, 20, 12], [25, 0, 30, 8]], []]
-
-
-def test_sure_faces_become_boxes(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mtcnn", SimpleNamespace(MTCNN=FakeFaces))
-    assert [face_detector()(image) for image in POSTERS] == [[[0, 5, 8, 17]], []]
+@pytest.mark.parametrize(
+    ("package", "fake", "make", "boxes"),
+    [
+        ("rapidocr", SimpleNamespace(RapidOCR=FakeReader), text_detector, [[2, 4, 20, 12], [25, 0, 30, 8]]),
+        ("mtcnn", SimpleNamespace(MTCNN=FakeFaces), face_detector, [[0, 5, 8, 17]]),
+    ],
+)
+def test_boxes_of_a_detector_are_sure_upright_and_inside(monkeypatch, package, fake, make, boxes):
+    monkeypatch.setitem(sys.modules, package, fake)
+    assert [make()(image) for image in POSTERS] == [boxes, []]
 
 
 @pytest.mark.parametrize(("make", "package"), [(text_detector, "rapidocr"), (face_detector, "mtcnn")])

@@ -86,12 +86,6 @@ def test_a_change_has_the_paired_intervals_of_a_comparison():
     assert found["accuracy_change_ci_high"] == pytest.approx(accuracy.high)
 
 
-def test_labels_of_one_class_are_refused():
-    images, labels = posters(4)
-    with pytest.raises(ValueError, match="labels must be"):
-        shortcut_table(border_reader, images, labels * 0)
-
-
 def test_boxes_are_removed_with_a_control_of_the_same_size_elsewhere():
     images = np.full((2, 30, 20, 3), 100, np.uint8)
     images[0, 5:10, 4:16] = 255

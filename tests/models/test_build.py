@@ -32,7 +32,9 @@ def output(model: keras.Model) -> np.ndarray:
 )
 def test_networks_have_the_studys_parameters(family, options, parameters, monkeypatch):
     zeros = lambda self, shape, dtype=None: ops.zeros(shape, "float32")  # noqa: E731
-    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", zeros)  # draws would take half a minute
+    monkeypatch.setattr(
+        keras.initializers.VarianceScaling, "__call__", zeros
+    )  # draws would take half a minute
     assert small(family, input_shape=(224, 224, 3), **options).count_params() == parameters
 
 

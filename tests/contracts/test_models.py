@@ -6,17 +6,11 @@ import pytest
 from keras import ops
 
 from poster_ml.augment.build import build_augmentation
+from poster_ml.models import freezing
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import FAMILIES
-from poster_ml.models.freezing import (
-    CONVOLUTIONS,
-    apply_unfreeze,
-    backbone_layers,
-    convolution_layers,
-    frozen_cut,
-    split_at,
-)
+from poster_ml.models.freezing import apply_unfreeze, backbone_layers, convolution_layers, frozen_cut
 
 HEIGHT, WIDTH = 96, 112
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("uint8")
@@ -33,19 +27,9 @@ BLOCKS = {
 def model(request):
     """One network per family, shared by all tests; whoever freezes says how first."""
     augmentation = build_augmentation(rotation=20.0, horizontal_flip=True, brightness=0.2)
-    return build_model(
-        Architecture(
-            request.param,
-            (HEIGHT, WIDTH, 3),
-            pooling="average",
-            filters=(4, 8),
-            dense=(8,),
-            dropout=0.3,
-        ),
-        augmentation=augmentation,
-        weights="none",
-        seed=0,
-    )
+    small = {"pooling": "average", "filters": (4, 8), "dense": (8,), "dropout": 0.3}
+    architecture = Architecture(request.param, (HEIGHT, WIDTH, 3), **small)
+    return build_model(architecture, augmentation=augmentation, weights="none", seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +52,8 @@ def test_every_family_is_covered():
 
 
 def test_takes_bytes_and_ends_in_one_float32_logit(model, logits):
-    assert (model.input.name, model.input.dtype, model.input.shape) == (
-        "poster",
-        "uint8",
-        (None, HEIGHT, WIDTH, 3),
-    )
+    found = (model.input.name, model.input.dtype, model.input.shape)
+    assert found == ("poster", "uint8", (None, HEIGHT, WIDTH, 3))
     assert model.layers[-1].name == "logit"
     assert model.layers[-1].activation is keras.activations.linear
     assert (logits.shape, logits.dtype) == ((2, 1), np.float32)
@@ -106,9 +87,8 @@ def test_saving_and_loading_keeps_output_and_freezing(model, logits, tmp_path):
     apply_unfreeze(model, "none")
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(loaded(POSTERS, training=False)), logits, rtol=1e-5, atol=1e-6
-    )
+    found = ops.convert_to_numpy(loaded(POSTERS, training=False))
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-6)
     assert trained(loaded) == trained(model)
     assert frozen_cut(loaded) == frozen_cut(model)
 
@@ -123,13 +103,12 @@ def test_split_at_the_frozen_cut_computes_the_same(model, logits, released):
         return
     ends = [end for _, end in family.blocks]
     assert cut == (ends[-2] if released else "average_pool")
-    prefix, suffix = split_at(model, cut)
+    prefix, suffix = freezing.split_at(model, cut)
     features = prefix(POSTERS, training=False)
     np.testing.assert_array_equal(ops.convert_to_numpy(suffix(features, training=False)), logits)
     assert not prefix.trainable_weights
-    assert {id(value) for value in suffix.trainable_weights} == {
-        id(value) for value in model.trainable_weights
-    }
+    ids = [{id(value) for value in part.trainable_weights} for part in (suffix, model)]
+    assert ids[0] == ids[1]
 
 
 def test_unfreezing_trains_what_was_named_and_the_head(model):
@@ -179,4 +158,4 @@ def test_training_moves_exactly_what_was_released(model):
     assert moved <= released
     assert {"logit", "dense_1"} <= moved
     # Every released convolution gets a gradient.
-    assert {name for name in released if isinstance(model.get_layer(name), CONVOLUTIONS)} <= moved
+    assert {name for name in released if isinstance(model.get_layer(name), freezing.CONVOLUTIONS)} <= moved

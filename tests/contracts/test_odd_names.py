@@ -93,12 +93,7 @@ def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(posters, tmp
     ],
 )
 def test_a_name_that_a_library_cannot_take_is_the_users_to_change_and_any_other_text_a_bug(
-    capsys,
-    monkeypatch,
-    text,
-    encoding,
-    code,
-    said,
+    capsys, monkeypatch, text, encoding, code, said
 ):
     monkeypatch.setattr("poster_ml.commands.synth.run_synth", lambda *_, **__: text.encode(encoding))
     assert cli.run(["synth", "out"]) == code

@@ -87,23 +87,17 @@ def test_titles_stay_as_they_stand(tmp_path, text, titles):
 @pytest.mark.parametrize(
     ("text", "movie_ids", "rejected"),
     [
-        (  # a quote never closed costs its own row only
-            'movie_id,tomatometer_status\na,Fresh\nb,"Fresh\nc,Rotten\n',
-            ["a", "c"],
-            [[2, "b", "no label: tomatometer_status is '\"Fresh'"]],
-        ),
-        (  # short rows lack their last cells only
-            "movie_id,tomatometer_status,title,notes\na,Fresh,One,x\nb,Rotten,Two\nc,Fresh\nd\n",
-            ["a", "b", "c"],
-            [[4, "d", "malformed row: 1 fields where the header has 4"]],
-        ),
-        (  # empty fields beyond the header are no fields
-            "movie_id,title,tomatometer_status\na,One,Fresh,\nb,Two,Rotten,, \nc,Thr,ee,Fresh\n",
-            ["a", "b"],
-            [[3, "", "malformed row: 4 fields where the header has 3"]],
-        ),
+        # A quote never closed costs its own row only.
+        ('movie_id,tomatometer_status\na,Fresh\nb,"Fresh\nc,Rotten\n', ["a", "c"],
+         [[2, "b", "no label: tomatometer_status is '\"Fresh'"]]),
+        # Short rows lack their last cells only.
+        ("movie_id,tomatometer_status,title,notes\na,Fresh,One,x\nb,Rotten,Two\nc,Fresh\nd\n", ["a", "b", "c"],
+         [[4, "d", "malformed row: 1 fields where the header has 4"]]),
+        # Empty fields beyond the header are no fields.
+        ("movie_id,title,tomatometer_status\na,One,Fresh,\nb,Two,Rotten,, \nc,Thr,ee,Fresh\n", ["a", "b"],
+         [[3, "", "malformed row: 4 fields where the header has 3"]]),
     ],
-)
+)  # fmt: skip
 def test_rows_that_are_not_whole(tmp_path, text, movie_ids, rejected):
     table = table_of(tmp_path, text)
     assert list(table.movies["movie_id"]) == movie_ids
@@ -201,9 +195,7 @@ def read_bytes(content: bytes) -> MovieTable:
 
 @settings(max_examples=50, deadline=None)
 @given(written_tables())
-def test_written_by_a_program_every_row_comes_back_with_its_title(
-    written,
-):
+def test_written_by_a_program_every_row_comes_back_with_its_title(written):
     content, titles, labels = written
     table = read_bytes(content)
     assert sorted([*table.movies["row"], *table.rejected["row"]]) == list(range(1, len(titles) + 2))

@@ -107,9 +107,7 @@ def test_a_movie_title_with_a_script_in_it_shows_as_text(tmp_path):
     assert shown.count(title) == 15
 
 
-def test_the_contents_lead_to_every_section_and_wide_tables_scroll_and_are_reached_by_keyboard(
-    tmp_path,
-):
+def test_the_contents_lead_to_every_section_and_wide_tables_scroll_and_are_reached_by_keyboard(tmp_path):
     table = PageTable(["a", "b", "c"], [["1", "2", "3"]])
     sections = [PageSection("First", ["found"]), PageSection("Empty"), PageSection("Second", tables=[table])]
     text, reader = read(write_page(tmp_path / "report.html", ReportPage("title", "sub", sections=sections)))
@@ -173,9 +171,7 @@ def test_the_findings_follow_the_intervals(result):
     assert "cannot be told apart from the" in sentences(result, majority_accuracy=accuracy)
 
 
-def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(
-    result,
-):
+def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(result):
     for low, high, words in (
         (-0.09, -0.01, "It knows less than year and genres alone"),
         (0.01, 0.09, "It beats year and genres alone"),

@@ -27,13 +27,9 @@ def test_all_files_and_all_numbers(tmp_path):
     train, validation, posters = movies(200, 1), movies(80, 2), movies(90, 3)
     images = np.random.default_rng(0).integers(0, 255, (290, 9, 7, 3), dtype=np.uint8)
     references = References(
-        train=train,
-        validation=validation,
-        validation_probabilities=said(validation, 1.0, 1),
-        images=images,
-        train_indices=np.arange(200),
-        rows=np.arange(200, 290),
-    )
+        train=train, validation=validation, validation_probabilities=said(validation, 1.0, 1),
+        images=images, train_indices=np.arange(200), rows=np.arange(200, 290),
+    )  # fmt: skip
     result = evaluate(tmp_path / "evaluation" / "test", posters, references=references)
     assert {path.name for path in result.folder.iterdir()} >= FILES
     for name in FILES:
@@ -83,15 +79,11 @@ def test_what_cannot_be_compared_is_missing_and_noted(tmp_path):
     posters = movies(40, 1)
     for references, notes in (
         (None, ["No baselines: there are no train rows to fit them on."]),
-        (
-            References(train=posters),
-            ["No baselines: these posters are among the ones that the baselines would be fitted on."],
-        ),
-        (
-            References(train=movies(40, 2).assign(year=None, genres="")),
-            ["No baseline of year", "No baseline of genres", "No baseline of year + genres"],
-        ),
-    ):
+        (References(train=posters),
+         ["No baselines: these posters are among the ones that the baselines would be fitted on."]),
+        (References(train=movies(40, 2).assign(year=None, genres="")),
+         ["No baseline of year", "No baseline of genres", "No baseline of year + genres"]),
+    ):  # fmt: skip
         result = evaluate(tmp_path, posters, references=references)
         assert not any(name.startswith(("baseline", "poster_beyond")) for name in result.metrics)
         assert (result.baselines, result.gain) == ({}, None)

@@ -28,11 +28,8 @@ def members():
 
 def test_the_logit_is_the_weighted_sum_and_the_bias(members):
     ensemble = build_ensemble(members, [0.75, -2.0], bias=0.5)
-    assert (ensemble.input.name, ensemble.input.dtype, ensemble.input_shape) == (
-        "poster",
-        "uint8",
-        (None, 40, 52, 3),
-    )
+    found = (ensemble.input.name, ensemble.input.dtype, ensemble.input_shape)
+    assert found == ("poster", "uint8", (None, 40, 52, 3))
     assert ensemble.output_shape == (None, 1)
     expected = 0.75 * logits(members[0]) - 2.0 * logits(members[1]) + 0.5
     np.testing.assert_allclose(logits(ensemble), expected, rtol=1e-5, atol=1e-6)

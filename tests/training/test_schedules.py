@@ -32,11 +32,16 @@ def test_the_best_epoch_is_kept(values, monitor, best):
 
 
 @pytest.mark.parametrize(
-    ("values", "patience", "stop"),
-    [((0.5, 0.6, 0.6), 2, False), ((0.6, 0.5, 0.6), 2, True), ((0.6, 0.5, 0.5), 0, False), ((), 1, False)],
-)
-def test_it_stops_after_patience_epochs_without_a_rise(values, patience, stop):
-    assert should_stop(history(*values), "val_auc", patience) is stop
+    ("values", "patience", "warm_up", "stop"),
+    [
+        ((0.5, 0.6, 0.6), 2, 0, False), ((0.6, 0.5, 0.6), 2, 0, True), ((0.6, 0.5, 0.5), 0, 0, False),
+        ((), 1, 0, False), ((0.9, 0.5, 0.5, 0.5), 3, 2, False), ((0.9, 0.5, 0.5, 0.5, 0.5), 3, 2, True),
+    ],
+)  # fmt: skip
+def test_it_stops_after_patience_epochs_without_a_rise_that_the_warm_up_is_none_of(
+    values, patience, warm_up, stop
+):
+    assert should_stop(history(*values), "val_auc", patience, warmup_epochs=warm_up) is stop
 
 
 def test_the_rate_falls_when_the_loss_has_not_fallen_and_waits_anew():

@@ -3,11 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poster_ml.explain.activations import (
-    activation_mosaic,
-    default_activation_layers,
-    write_activation_grids,
-)
+from poster_ml.explain.activations import activation_mosaic, default_activation_layers, write_activation_grids
 
 
 def deep(count: int) -> keras.Model:

@@ -15,9 +15,8 @@ def test_two_heads_that_say_the_same_agree_whatever_their_method(nets):
     assert [Explainer(member).method for member in members] == ["cam", "gradcam"]
     images = nets.coloured()
     alone = Explainer(members[0]).explain(images)
-    np.testing.assert_allclose(
-        Explainer(build_ensemble(members, [0.5, 0.5])).explain(images), alone, atol=1e-5
-    )
+    both = Explainer(build_ensemble(members, [0.5, 0.5])).explain(images)
+    np.testing.assert_allclose(both, alone, atol=1e-5)
 
 
 def test_members_count_by_their_factors(nets):
@@ -35,9 +34,7 @@ def test_it_says_what_the_map_is_and_has_no_layer_of_its_own(nets, tmp_path):
     ensemble = build_ensemble([nets.red_against_green(), nets.red_against_green("flatten")], [0.5, 0.5])
     assert Explainer(ensemble).how == "sum of the maps of 2 networks"
     assert Explainer(nets.red_against_green()).how == "cam at colour_conv"
-    with pytest.raises(
-        ExplanationError, match="an ensemble of networks has no layer 'colour_conv' of its own"
-    ):
+    with pytest.raises(ExplanationError, match="an ensemble of networks has no layer 'colour_conv' of its"):
         Explainer(ensemble, layer_name="colour_conv")
     assert default_activation_layers(ensemble) == []
     assert write_activation_grids(ensemble, nets.coloured()[0], tmp_path) == []

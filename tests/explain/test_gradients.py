@@ -1,13 +1,11 @@
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from poster_ml.errors import UnknownLayerError
 from poster_ml.explain.gradients import logit_and_gradient
+from tests.programs import run_python
+from tests.refusals import refusal
 
 
 def test_activations_gradients_and_logits_of_the_hand_made_network_are_exact(nets):
@@ -61,26 +59,16 @@ def test_later_changes_of_the_weights_are_seen(nets):
 
 
 def test_unknown_layer_lists_the_layers_with_4d_output(nets):
-    with pytest.raises(UnknownLayerError) as caught:
-        logit_and_gradient(nets.red_against_green(), "color_conv")
-    assert str(caught.value) == (
+    said = refusal(UnknownLayerError, logit_and_gradient, nets.red_against_green(), "color_conv")
+    assert said == (
         "no layer 'color_conv' with 4-D output (did you mean 'colour_conv'?); "
         "name one of the layers with 4-D output: scale, colour_conv"
     )
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests are running on JAX already")
-def test_gradients_and_maps_are_the_same_on_jax(project):
+def test_gradients_and_maps_are_the_same_on_jax():
     pytest.importorskip("jax")
-    files = [str(project / "tests" / "explain" / name) for name in ("test_gradients.py", "test_maps.py")]
-    command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    files = [f"tests/explain/{name}" for name in ("test_gradients.py", "test_maps.py")]
+    done = run_python("-m", "pytest", "-x", "-p", "no:cacheprovider", *files, KERAS_BACKEND="jax")
     assert " passed" in done.stdout

@@ -18,9 +18,8 @@ def expected_fresh(images: np.ndarray) -> np.ndarray:
 )
 def test_map_of_the_hand_made_network_is_exact_for_both_classes(nets, head, method):
     model, images = nets.red_against_green(head), nets.coloured()
-    np.testing.assert_allclose(
-        explain_images(model, images, method=method), expected_fresh(images), atol=1e-6
-    )
+    found = explain_images(model, images, method=method)
+    np.testing.assert_allclose(found, expected_fresh(images), atol=1e-6)
 
 
 def test_flatten_head_gets_hirescam_which_keeps_the_places(nets):
@@ -77,11 +76,7 @@ def test_model_in_bfloat16_gives_float32_maps(nets):
 @pytest.mark.parametrize(
     ("head", "options", "said"),
     [
-        (
-            "flatten",
-            {"method": "cam"},
-            r"method 'cam' needs .* \(this model has no such head\); use 'gradcam'",
-        ),
+        ("flatten", {"method": "cam"}, r"'cam' needs .* \(this model has no such head\); use 'gradcam'"),
         ("gap", {"method": "lime"}, "unknown map method 'lime'; use one of auto, cam, gradcam, hirescam"),
         ("gap", {"method": "cam", "layer_name": "scale"}, r"the layer that is pooled \(colour_conv\)"),
         ("gap", {"layer_name": "block5_conv3"}, "name one of the layers with 4-D output: scale, colour_conv"),

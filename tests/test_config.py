@@ -1,9 +1,5 @@
 """Configurations: what is read, what is refused, and that all faults are told at once."""
 
-from __future__ import annotations
-
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from poster_ml.config import (
     with_overrides,
 )
 from poster_ml.errors import ConfigError
+from tests.programs import run_python
 
 
 def write(folder: Path, text: str) -> Path:
@@ -103,8 +100,10 @@ def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
     [
         ("model.pooling=flatten", "feature_layers (mixed5) need pooling average, received flatten"),
         ("model.family=cnn", "family cnn has no backbone, received feature_layers: mixed5; leave them empty"),
+        ("model.feature_layers=[mixed5, mixed5]",
+         "every layer can be named once, received feature_layers: mixed5, mixed5"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused_with_both_places(tmp_path, override, fault):
     path = write(tmp_path, "model: {family: inception_v3, pooling: average, feature_layers: [mixed5]}\n")
     with pytest.raises(ConfigError) as caught:
@@ -140,16 +139,13 @@ def test_a_file_that_is_missing_no_yaml_or_says_a_key_twice_is_refused(tmp_path,
         load_experiment(write(tmp_path, text) if text else tmp_path / "no.yaml")
 
 
-def test_reading_an_experiment_imports_no_heavy_library(project):
+def test_reading_an_experiment_imports_no_heavy_library():
     code = (
         "import sys; from pathlib import Path; from poster_ml.config import load_experiment, load_space\n"
         "load_experiment(Path('experiments/vgg16.yaml')); load_space(Path('experiments/tune/vgg16.yaml'))\n"
         "print({'keras', 'tensorflow', 'mlflow', 'optuna', 'pandas'} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"
+    assert run_python("-c", code).stdout.strip() == "set()"
 
 
 def test_augmentation_without_ranges_or_strength_is_inactive():

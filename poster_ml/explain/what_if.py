@@ -1,4 +1,4 @@
-"""What if this part of the poster were not there? Boxes filled from their surroundings, beside boxes elsewhere.
+"""What if this part of the poster were not there? Boxes filled from around them, beside boxes elsewhere.
 
 Hiding anything changes a probability a little. So the change that a box makes stands beside the changes that
 boxes of the same size make at other places of the same poster: a change well outside of theirs is a finding,
@@ -27,9 +27,10 @@ ShareBox = tuple[float, float, float, float]
 class WhatIf:
     """What one box does to the probability of Fresh.
 
-    box: (left, top, right, bottom), shares of the poster's width and height. change: with the box filled, less
-    that of the poster as it is. elsewhere_mean, elsewhere_spread: mean and standard deviation of the change
-    over `elsewhere` boxes of the same size; None where the box leaves no room for four of them.
+    box: (left, top, right, bottom), shares of the poster's width and height.
+    change: of the probability with the box filled, less that of the poster as it is.
+    elsewhere_mean, elsewhere_spread: mean and standard deviation of the change over `elsewhere` boxes of the
+        same size; None where the box leaves no room for four of them.
     """
 
     box: ShareBox

@@ -101,9 +101,9 @@ class Reference:
             names: of the B designs, as the answer calls them.
 
         Returns: for each design `rank` (1 is the likeliest Fresh; None without a logit) and `pairs`, one
-            entry per other design: `other`, `difference` (logit, this one less the other), `share` of validation
-            pairs that differ at least so much in which the higher one was the Fresh one, with `share_ci_low`,
-            `share_ci_high` and `count`, and `told_apart`: whether the interval lies above one half.
+            entry per other design: `other`; `difference` (logit, this one less the other); `share` of
+            validation pairs that differ at least so much in which the higher one was the Fresh one, with
+            `share_ci_low`, `share_ci_high` and `count`; `told_apart`: whether the interval lies above .5.
         """
         scored = np.flatnonzero(np.isfinite(logits))
         ranks = {row: 1 + int((logits[scored] > logits[row]).sum()) for row in scored.tolist()}

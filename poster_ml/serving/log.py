@@ -16,14 +16,24 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 from PIL import Image
 
 import poster_ml
 from poster_ml.errors import TrackingError
 from poster_ml.serving.load import quiet_unless_watched
+from poster_ml.serving.options import params_schema
+from poster_ml.serving.pyfunc import COLUMNS
 from poster_ml.serving.quantize import runtime_requirements
-from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
+from poster_ml.serving.reference import Reference
+from poster_ml.serving.settings import (
+    COMPACT_FILE,
+    NETWORK_FILE,
+    REFERENCE_FOLDER,
+    SETTINGS_FILE,
+    ServingSettings,
+)
 
 # What the served code imports: the network, tables, decoding, the sigmoid, the colours of the maps, the log.
 REQUIREMENTS = (
@@ -35,12 +45,18 @@ REQUIREMENTS = (
     "pillow",
     "matplotlib",
     "scipy",
+    "scikit-learn",
+    "skops",
+    "statsmodels",
+    "threadpoolctl",
     "concurrent-log-handler",
     "filelock",
 )
 
 
-def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **settings: Any) -> Any:
+def log_poster_model(
+    keras_model: Any, *, size: int, name: str = "model", reference: Reference | None = None, **settings: Any
+) -> Any:
     """Logs the network as a pyfunc model of the active run.
 
     The package travels with the model, so it loads where poster_ml is not installed; what has to be
@@ -50,6 +66,7 @@ def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **sett
         keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
         size: side of its square input in pixels.
         name: of the logged model.
+        reference: other posters, for what a request may ask beside the probability.
         settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as of
             `ServingSettings`; what is left out has its default there.
 
@@ -60,7 +77,7 @@ def log_poster_model(keras_model: Any, *, size: int, name: str = "model", **sett
     known = ServingSettings(size=size, **settings)
     _check_shapes(keras_model, size)
     save = partial(save_without_optimizer, keras_model)
-    return _log(save, NETWORK_FILE, known, name, REQUIREMENTS)
+    return _log(save, NETWORK_FILE, known, name, REQUIREMENTS, reference)
 
 
 def log_quantized_model(content: bytes, settings: ServingSettings, name: str = "quantized") -> Any:
@@ -82,6 +99,7 @@ def _log(
     settings: ServingSettings,
     name: str,
     requirements: Sequence[str],
+    reference: Reference | None = None,
 ) -> Any:
     """Logs the model whose network `save` writes to a path."""
     if mlflow.active_run() is None:
@@ -91,10 +109,14 @@ def _log(
         network_path, settings_path = Path(folder) / file_name, Path(folder) / SETTINGS_FILE
         save(network_path)
         settings.write(settings_path)
+        artifacts = {"network": str(network_path), "settings": str(settings_path)}
+        if reference is not None:
+            reference.save(Path(folder) / REFERENCE_FOLDER)
+            artifacts["reference"] = str(Path(folder) / REFERENCE_FOLDER)
         return mlflow.pyfunc.log_model(
             name=name,
             python_model=str(Path(__file__).with_name("entry.py")),
-            artifacts={"network": str(network_path), "settings": str(settings_path)},
+            artifacts=artifacts,
             code_paths=[str(Path(poster_ml.__file__).parent)],
             pip_requirements=[f"{package}=={version(package)}" for package in requirements],
             signature=serving_signature(),
@@ -116,18 +138,28 @@ def save_without_optimizer(keras_model: Any, path: Path) -> None:
 
 
 def serving_signature() -> Any:
-    """Returns the signature: a text column in, the columns of `PosterModel` out, one switch."""
+    """Returns the signature: columns in and out of `PosterModel`, and what a request may ask for.
+
+    Year and genres are of any type: one of the wrong type is a note on its row, not the end of the request.
+    """
+    texts = ("label", "error", "note")
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "image")]),
-        outputs=Schema(
+        inputs=Schema(
             [
-                ColSpec(DataType.double, "probability_fresh", required=False),
-                ColSpec(DataType.string, "label", required=False),
-                ColSpec(DataType.double, "threshold"),
-                ColSpec(DataType.string, "error", required=False),
+                ColSpec(DataType.string, "image"),
+                ColSpec(AnyType(), "year", required=False),
+                ColSpec(AnyType(), "genres", required=False),
             ]
         ),
-        params=ParamSchema([ParamSpec("explain", DataType.boolean, default=False)]),
+        outputs=Schema(
+            [
+                ColSpec(
+                    DataType.string if name in texts else DataType.double, name, required=name == "threshold"
+                )
+                for name in COLUMNS
+            ]
+        ),
+        params=params_schema(),
     )
 
 
@@ -138,7 +170,8 @@ def input_example() -> Any:
     pixels[52:60, 6:42] = 240  # a title block
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=80)
-    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+    image = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return pd.DataFrame({"image": [image], "year": [1999], "genres": ["Drama"]})
 
 
 def _check_shapes(keras_model: Any, size: int) -> None:

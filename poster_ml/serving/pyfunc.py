@@ -2,12 +2,11 @@
 
 Decoding runs in threads, the network once per batch of a request. One image that cannot be scored fails
 only its own row. `poster-ml predict`, `mlflow models serve` and batch engines all go through this class.
+What a row gets beside the poster's own probability is in `answers`.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import threading
 from collections.abc import Sequence
@@ -20,18 +19,20 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from PIL import Image
 from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.answers import METADATA_COLUMNS, Answers
+from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
-from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_cells, request_index
+from poster_ml.serving.reference import Reference
+from poster_ml.serving.requests import MAX_PIXELS, fact_cells, image_bytes, image_cells, request_index
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
-COLUMNS = ("probability_fresh", "label", "threshold", "error")
+COLUMNS = ("probability_fresh", "label", "threshold", "error", *METADATA_COLUMNS)
 
 
 # One image: pixels (S, S, 3) uint8, and what the prediction log says of it.
@@ -41,10 +42,14 @@ _Decoded = tuple[np.ndarray, dict[str, Any]]
 class PosterModel(PythonModel):
     """Scores posters.
 
-    Input: a column `image` with base64 text, a data URI or raw bytes per row; other columns are ignored.
-    Output per row: `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten", `threshold`, `error` (None, or
-    why this image could not be scored: then probability and label are None), and with
-    `params={"explain": True}` also `cam_png`, base64 of a PNG with the class activation map over the poster.
+    Input: a column `image` with base64 text, a data URI or raw bytes per row; optional columns `year` and
+    `genres` (`|` between them); others are ignored.
+    Output per row: of the poster alone `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten",
+    `threshold`, `error` (None, or why this image could not be scored: then probability and label are None);
+    with year or genres `probability_metadata` (of them alone), `probability_combined` (with the poster),
+    `poster_effect` (combined less metadata) and `note` (what of them was ignored and why), else None.
+    Params add columns, see `RequestOptions` and `Answers`: `{"explain": True}` for example `cam_png`, base64
+    of a PNG with the class activation map over the poster.
     The answer has the index of the table asked about: pandas puts `model.predict(table)["probability_fresh"]`
     beside the right posters, in a filtered or shuffled table too.
     """
@@ -55,16 +60,21 @@ class PosterModel(PythonModel):
 
         network = Path(context.artifacts["network"])
         settings = read_settings(Path(context.artifacts["settings"]))
+        stored = context.artifacts.get("reference")
         # <model>/artifacts/network.keras: the model's own description lies beside the artifacts.
         model_id = Model.load(str(network.parent.parent)).model_id
-        self.prepare(_read(network), settings, model_id or "")
+        self.prepare(
+            _read(network), settings, model_id or "", Reference.load(Path(stored)) if stored else None
+        )
 
-    def prepare(self, network: Any, settings: ServingSettings, model_id: str = "") -> None:
+    def prepare(
+        self, network: Any, settings: ServingSettings, model_id: str = "", reference: Reference | None = None
+    ) -> None:
         """Takes a network (uint8 (B, S, S, 3) to logit (B, 1)) that is in memory already, and warms it up."""
         self.log = PredictionLog.from_environment(model_id)
         self.network = network
         self.settings = settings
-        self.explainer: Any = None  # made by the first request that asks for a map
+        self.answers = Answers(self, reference)
         self.decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         # The network uses all cores by itself: passes side by side would only share them, and add memory.
         self.forward_lock = threading.Lock()
@@ -78,19 +88,23 @@ class PosterModel(PythonModel):
         """Scores one request; see the class for input and output.
 
         Raises: MlflowException with INVALID_PARAMETER_VALUE (HTTP 400) where the request as a whole makes no
-            sense (no column `image`, no rows), or maps are asked of a network that has none.
+            sense (no column `image`, no rows, params out of range), or asks what this model cannot answer.
         """
-        explain = bool((params or {}).get("explain", False))
         rows: list[dict[str, Any]] = []
         try:
             cells = image_cells(model_input)
+            options = RequestOptions.read(params, len(cells))
+            self.answers.check(options)
+            index = request_index(model_input, len(cells))
             for start in range(0, len(cells), BATCH_SIZE):
-                rows.extend(self._score(cells[start : start + BATCH_SIZE], explain))
+                rows.extend(self._score(cells[start : start + BATCH_SIZE], options))
+            self.answers.add(rows, fact_cells(model_input, len(rows)), list(index), options)
         except PosterMLError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
         # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        table = pd.DataFrame(rows, index=request_index(model_input, len(rows)), columns=columns, dtype=object)
+        columns = [*COLUMNS, *self.answers.columns(options)]
+        whole = [{name: row.get(name) for name in columns} for row in rows]
+        table = pd.DataFrame(whole, index=index, columns=columns, dtype=object)
         numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
         return table.astype(dict.fromkeys(numbers, "float64"))
 
@@ -100,17 +114,20 @@ class PosterModel(PythonModel):
             output = self.network.predict_on_batch(pixels)
         return np.asarray(output, dtype=np.float64).reshape(-1)
 
-    def _score(self, cells: Sequence[Any], explain: bool) -> list[dict[str, Any]]:
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns the calibrated probability of Fresh (B,) of posters (B, S, S, 3) uint8."""
+        return np.asarray(expit(self.logits(pixels) / self.settings.temperature))
+
+    def _score(self, cells: Sequence[Any], options: RequestOptions) -> list[dict[str, Any]]:
         decoded = list(self.decoders.map(self._decode, cells))
         images = {index: item for index, item in enumerate(decoded) if isinstance(item, tuple)}
         scored = list(images)
         probabilities = np.full(len(cells), np.nan)
-        maps: dict[int, str] = {}
+        seen: dict[int, dict[str, Any]] = {}
         if scored:
             pixels = np.stack([pixels for pixels, _ in images.values()])  # (B, S, S, 3)
-            probabilities[scored] = expit(self.logits(pixels) / self.settings.temperature)
-            if explain:
-                maps = dict(zip(scored, self._explain(pixels), strict=True))
+            probabilities[scored] = self.probabilities(pixels)
+            seen = dict(zip(scored, self.answers.of_pixels(pixels, options), strict=True))
         rows = [
             self._row(float(probabilities[index]), item if isinstance(item, str) else None)
             for index, item in enumerate(decoded)
@@ -118,7 +135,7 @@ class PosterModel(PythonModel):
         if self.log is not None:
             facts = [{} if isinstance(item, str) else item[1] for item in decoded]
             self.log.write([log_entry(*pair) for pair in zip(facts, rows, strict=True)])
-        return [{**row, "cam_png": maps.get(index)} for index, row in enumerate(rows)] if explain else rows
+        return [{**row, **seen.get(index, {})} for index, row in enumerate(rows)]
 
     def _decode(self, cell: Any) -> _Decoded | str:
         """Returns the pixels, or the reason why there are none."""
@@ -141,21 +158,6 @@ class PosterModel(PythonModel):
         label = "Fresh" if probability >= threshold else "Rotten"
         return {"probability_fresh": probability, "label": label, "threshold": threshold, "error": None}
 
-    def _explain(self, pixels: np.ndarray) -> list[str]:
-        """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""
-        if isinstance(self.network, QuantizedNetwork):
-            raise RequestError("a quantized model draws no maps: ask the model that it was made from")
-        from poster_ml.explain.maps import Explainer
-        from poster_ml.explain.overlays import overlay
-
-        with self.forward_lock:
-            if self.explainer is None:
-                self.explainer = Explainer(
-                    self.network, method=self.settings.explain_method, layer_name=self.settings.explain_layer
-                )
-            maps = self.explainer.explain(pixels, signed=True)
-        return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
-
 
 def _read(network: Path) -> Any:
     if network.name == COMPACT_FILE:
@@ -163,9 +165,3 @@ def _read(network: Path) -> Any:
     from poster_ml.serving.load import read_network
 
     return read_network(network)
-
-
-def _png(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -86,6 +86,28 @@ def request_index(model_input: Any, rows: int, column: str = "image") -> pd.Inde
     return pd.RangeIndex(rows)
 
 
+def fact_cells(model_input: Any, rows: int) -> dict[str, list[Any]]:
+    """Returns the cells of the optional columns `year` and `genres`, None in each row without one.
+
+    Args:
+        model_input: as for `image_cells`. rows: how many cells it has.
+    """
+    return {name: _optional(model_input, name, rows) for name in ("year", "genres")}
+
+
+def _optional(model_input: Any, column: str, rows: int) -> list[Any]:
+    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
+        found = [row.get(column) if isinstance(row, dict) else None for row in model_input]
+    elif isinstance(model_input, (pd.DataFrame, dict)) and column in model_input:
+        value = model_input[column]
+        found = list(value) if isinstance(value, (list, tuple, np.ndarray, pd.Series)) else [value]
+        if len(found) == 1 and rows > 1 and isinstance(found[0], (list, tuple, np.ndarray)):
+            found = list(found[0])  # as for the images: one row with lists in it
+    else:
+        found = []
+    return found if len(found) == rows else [None] * rows
+
+
 def _cells(model_input: Any, column: str) -> list[Any]:
     if isinstance(model_input, (str, bytes, bytearray, memoryview)):
         return [model_input]

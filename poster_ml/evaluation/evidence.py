@@ -94,20 +94,32 @@ class DesignPairs:
             Miller 2011, doi:10.1198/jbes.2010.07136), and Wilson's interval gets the number of independent
             pairs that would vary as much.
         """
-        far = np.abs(self.differences) >= abs(difference)
-        count = int(far.sum())
+        return self._share(np.abs(self.differences) >= abs(difference), confidence)
+
+    def told_apart(self, difference: float, confidence: float) -> bool:
+        """Says whether a difference (in logit, of either sign) is large enough to mean anything.
+
+        It is where among the pairs that differ by at most so much the higher one is the Fresh one in
+        significantly more than half. Of all that differ by at least so much it nearly always is, be the
+        difference ever so small, since most of them differ by far more.
+        """
+        share = self._share(np.abs(self.differences) <= abs(difference), confidence)
+        return share is not None and share.interval.low > 0.5
+
+    def _share(self, chosen: npt.NDArray[np.bool_], confidence: float) -> Share | None:
+        count = int(chosen.sum())
         if count < FEWEST_PAIRS:
             return None
-        right = np.where(self.differences[far] == 0.0, 0.5, self.differences[far] > 0.0)
+        differences = self.differences[chosen]
+        right = np.where(differences == 0.0, 0.5, differences > 0.0)
         share = float(right.mean())
         rest = right - share
-        clustered = sum(
-            float((np.bincount(part[far], weights=rest) ** 2).sum()) for part in (self.fresh, self.rotten)
-        )
+        sides = (self.fresh[chosen], self.rotten[chosen])
+        clustered = sum(float((np.bincount(side, weights=rest) ** 2).sum()) for side in sides)
         variance = (clustered - float((rest**2).sum())) / count**2
-        posters = min(len(np.unique(self.fresh[far])), len(np.unique(self.rotten[far])))
         spread = share * (1.0 - share)
-        effective = (
-            min(float(count), spread / variance) if variance > 0.0 and spread > 0.0 else float(posters)
-        )
+        # Without variation nothing is known of it: then a pair counts once per poster of the smaller side.
+        effective = float(min(len(np.unique(side)) for side in sides))
+        if variance > 0.0 and spread > 0.0:
+            effective = min(float(count), spread / variance)
         return Share(wilson_interval(share * effective, effective, confidence), count)

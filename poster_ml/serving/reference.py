@@ -103,7 +103,7 @@ class Reference:
         Returns: for each design `rank` (1 is the likeliest Fresh; None without a logit) and `pairs`, one
             entry per other design: `other`; `difference` (logit, this one less the other); `share` of
             validation pairs that differ at least so much in which the higher one was the Fresh one, with
-            `share_ci_low`, `share_ci_high` and `count`; `told_apart`: whether the interval lies above .5.
+            `share_ci_low`, `share_ci_high` and `count`; `told_apart` (`DesignPairs.told_apart`).
         """
         scored = np.flatnonzero(np.isfinite(logits))
         ranks = {row: 1 + int((logits[scored] > logits[row]).sum()) for row in scored.tolist()}
@@ -128,7 +128,7 @@ class Reference:
             "difference": difference,
             **found,
             "count": 0 if share is None else share.count,
-            "told_apart": share is not None and difference != 0.0 and share.interval.low > 0.5,
+            "told_apart": self.pairs.told_apart(difference, CONFIDENCE),
         }
 
     def save(self, folder: Path) -> None:

@@ -72,3 +72,15 @@ def test_few_pairs_say_nothing():
     pairs = many_pairs(0.7)
     beyond = np.sort(np.abs(pairs.differences))[-FEWEST_PAIRS + 1]
     assert pairs.share(float(beyond), 0.95) is None
+
+
+def test_a_small_difference_is_not_told_apart_though_larger_ones_come_out_right():
+    pairs = many_pairs(0.7)
+    assert pairs.share(0.01, 0.95).interval.low > 0.5  # nearly all pairs differ by more
+    assert not pairs.told_apart(0.01, 0.95)
+    assert pairs.told_apart(-2.0, 0.95)
+
+
+def test_a_model_that_knows_nothing_tells_nothing_apart():
+    told = [many_pairs(0.0, seed=seed).told_apart(1.0, 0.95) for seed in range(60)]
+    assert sum(told) <= 5

@@ -152,7 +152,7 @@ class Answers:
         from poster_ml.explain.overlays import overlay
 
         settings = self._model.settings
-        with self._model.forward_lock:
+        with self._model.forward.lock:
             if self._explainer is None:
                 self._explainer = Explainer(
                     self._model.network, method=settings.explain_method, layer_name=settings.explain_layer
@@ -163,7 +163,7 @@ class Answers:
     def _pooled(self, pixels: np.ndarray) -> np.ndarray:
         from poster_ml.explain.likeness import PooledFeatures
 
-        with self._model.forward_lock:
+        with self._model.forward.lock:
             if self._features is None:
                 self._features = PooledFeatures(self._model.network, self._model.settings.explain_layer)
             return np.asarray(self._features(pixels))
@@ -182,7 +182,7 @@ class Answers:
         A member's factor is its share of the sum, calibrated: times their number it speaks for all of them.
         """
         members = self._member_networks()
-        with self._model.forward_lock:
+        with self._model.forward.lock:
             logits = [
                 np.asarray(member.predict_on_batch(pixels))[:, 0] * weight for member, weight in members
             ]

@@ -8,7 +8,6 @@ What a row gets beside the poster's own probability is in `answers`.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from scipy.special import expit
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
 from poster_ml.serving.answers import METADATA_COLUMNS, Answers
+from poster_ml.serving.batching import SharedForward
 from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
@@ -77,7 +77,7 @@ class PosterModel(PythonModel):
         self.answers = Answers(self, reference)
         self.decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         # The network uses all cores by itself: passes side by side would only share them, and add memory.
-        self.forward_lock = threading.Lock()
+        self.forward = SharedForward(lambda pixels: _flat(network.predict_on_batch(pixels)), BATCH_SIZE)
         # Two sizes, so that TensorFlow traces once more with a free batch size and never again.
         for count in (1, 2):
             self.logits(np.zeros((count, settings.size, settings.size, 3), dtype=np.uint8))
@@ -109,10 +109,8 @@ class PosterModel(PythonModel):
         return table.astype(dict.fromkeys(numbers, "float64"))
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Runs the network once: (B, S, S, 3) uint8 to (B,) float64."""
-        with self.forward_lock:
-            output = self.network.predict_on_batch(pixels)
-        return np.asarray(output, dtype=np.float64).reshape(-1)
+        """Runs the network once, with what other threads ask for: (B, S, S, 3) uint8 to (B,) float64."""
+        return self.forward(pixels)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Returns the calibrated probability of Fresh (B,) of posters (B, S, S, 3) uint8."""
@@ -157,6 +155,10 @@ class PosterModel(PythonModel):
             return {"probability_fresh": None, "label": None, "threshold": threshold, "error": error}
         label = "Fresh" if probability >= threshold else "Rotten"
         return {"probability_fresh": probability, "label": label, "threshold": threshold, "error": None}
+
+
+def _flat(output: Any) -> np.ndarray:
+    return np.asarray(output, dtype=np.float64).reshape(-1)
 
 
 def _read(network: Path) -> Any:

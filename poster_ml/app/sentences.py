@@ -34,10 +34,9 @@ def likely(row: Row) -> str:
     if row.get("similar_share") is None:
         return said
     low, high = percent(row["similar_share_ci_low"]), percent(row["similar_share_ci_high"])
-    return (
-        f"{said} Of {row['similar_count']} posters that scored like this one, {percent(row['similar_share'])} "
-        f"were Fresh ({low} to {high})."
-    )
+    share = percent(row["similar_share"])
+    alike = f"Of {row['similar_count']} posters that scored like this one"
+    return f"{said} {alike}, {share} were Fresh ({low} to {high})."
 
 
 def with_metadata(row: Row) -> str:
@@ -71,7 +70,7 @@ def hidden_box(found: Row) -> str:
 def design_pair(pair: Row, higher: str, lower: str) -> str:
     """Says of two designs whether they are told apart, and what such a difference has been worth."""
     if pair["share"] is None or not pair["told_apart"]:
-        return f"{higher} and {lower} are not told apart: so small a difference has meant nothing between movies."
+        return f"{higher} and {lower} are not told apart: between movies, so little has meant nothing."
     low, high = percent(pair["share_ci_low"]), percent(pair["share_ci_high"])
     return (
         f"{higher} before {lower}: in {pair['count']:,} pairs of comparable movies with at least this "

@@ -11,44 +11,14 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.serving.pyfunc import COLUMNS
-from poster_ml.serving.reference import Neighbours, Reference
 
 SIZE = 32
 
 
-def movies(count: int, seed: int) -> pd.DataFrame:
-    random = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "movie_id": [f"tt{number}" for number in range(count)],
-            "title": [f"Movie {number}" for number in range(count)],
-            "year": random.integers(1980, 2020, count),
-            "genres": random.choice(["Drama", "Drama|War", "Horror"], count),
-            "label": random.integers(0, 2, count),
-        }
-    )
-
-
 @pytest.fixture(scope="module")
-def reference(make_network) -> Reference:
-    train, validation = movies(300, 1), movies(200, 2)
-    logits = np.random.default_rng(3).normal(validation["label"] - 0.5, 0.7)
-    combined = CombinedModel.fit(train, validation, 1 / (1 + np.exp(-logits)), seed=0)
-    features = np.random.default_rng(4).normal(
-        size=(300, 4)
-    )  # as wide as the tiny network's last convolution
-    return Reference(validation.assign(logit=logits), combined, Neighbours.of(features, train))
-
-
-@pytest.fixture(scope="module")
-def model(shared_mlflow_store, make_network, reference):
-    from poster_ml.serving.log import log_poster_model
-
-    with mlflow.start_run():
-        info = log_poster_model(make_network(), size=SIZE, temperature=2.0, reference=reference)
-    return mlflow.pyfunc.load_model(info.model_uri)
+def model(logged):
+    return mlflow.pyfunc.load_model(logged.model_uri)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +27,7 @@ def bare(shared_mlflow_store, make_network):
     from poster_ml.serving.log import log_poster_model
 
     with mlflow.start_run():
-        info = log_poster_model(make_network(), size=SIZE, temperature=2.0)
+        info = log_poster_model(make_network(), size=SIZE, threshold=0.4, temperature=2.0)
     return mlflow.pyfunc.load_model(info.model_uri)
 
 

@@ -36,7 +36,9 @@ Epochs = Annotated[int, typer.Option(min=0, help="Epochs; 0: as the variant says
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key=value; several: repeat, or separate by ';'.")
 ]
-Column = Annotated[list[str] | None, typer.Option(help="role=column for an unknown table; repeat.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="role=column for an unknown table; repeat.")
+]
 Dialect = Annotated[str, typer.Option(help="Dialect of the table; default: recognised by its columns.")]
 ScoreThreshold = Annotated[
     float | None, typer.Option(help="Fresh from this score on, instead of the status.")

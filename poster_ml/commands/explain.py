@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from poster_ml.commands.predict import check_posters, walk_posters
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.posters import explain_files
 from poster_ml.files import check_output_folder, command_result, printable
+from poster_ml.pipeline.poster_files import check_posters, walk_posters
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.store import connect, needs_store
 

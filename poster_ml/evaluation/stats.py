@@ -223,6 +223,31 @@ def structural_components(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple
     return float(below.mean()), below, above
 
 
+def fold_components(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, folds: npt.ArrayLike
+) -> tuple[float, Floats, Floats]:
+    """Computes what `structural_components` computes, every poster placed among those of its own fold.
+
+    The networks of different folds do not share a scale, so a pair of posters from two folds says nothing.
+
+    Args:
+        labels, scores: (N,) as for `structural_components`, each by the network that did not see the poster.
+        folds: (N,) the fold of each poster; both classes in each.
+
+    Returns: the mean AUC of the folds, weighted by their Fresh posters; (P,) and (Q,) in the order of the
+        posters, with the variances of independent posters (LeDell et al. 2015, doi:10.1214/15-EJS1035).
+    """
+    truth, values, parts = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(folds)
+    placements = np.empty(len(truth))
+    for fold in np.unique(parts):
+        inside = parts == fold
+        _, below, above = structural_components(truth[inside], values[inside])
+        placements[inside & (truth == 1)] = below
+        placements[inside & (truth == 0)] = above
+    below, above = placements[truth == 1], placements[truth == 0]
+    return float(below.mean()), below, above
+
+
 def _variance(values: Floats) -> float:
     """Returns the variance of a mean; of one value nothing is known, so the largest possible is taken."""
     return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.25

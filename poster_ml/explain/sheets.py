@@ -128,7 +128,7 @@ def _caption(cell: Any, title: Any, label: int | None, probability: float) -> No
               parse_math=False, fontfamily=_fonts())  # fmt: skip
     known = {1: ("Fresh", FRESH), 0: ("Rotten", ROTTEN)}
     truth, colour = ("not known", NEUTRAL) if label is None else known.get(label, ("not known", NEUTRAL))
-    cell.text(0.02, 0.045, f"truly {truth}", fontsize=9, va="center", color=colour)
+    cell.text(0.02, 0.045, f"true label {truth}", fontsize=9, va="center", color=colour)
     cell.text(
         0.98, 0.045, f"P(Fresh) {_percent(probability)}", fontsize=9, va="center", ha="right", color=INK
     )

@@ -16,6 +16,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from poster_ml.errors import TrackingError
+from poster_ml.quiet import quiet_libraries
 from poster_ml.tracking.reach import (
     check_database,
     check_sqlite,
@@ -47,9 +48,7 @@ def connect(*, write: bool = False) -> str:
 
     Raises: TrackingError, within ten seconds where the store cannot be reached.
     """
-    # Creating the database logs one line per migration.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    quiet_libraries()  # creating the database logs one line per migration
     uri = tracking_uri()
     if uri != mlflow.get_tracking_uri() or not os.environ.get("MLFLOW_TRACKING_URI"):
         if not _reached and file_store(Path.cwd()):

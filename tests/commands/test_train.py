@@ -261,7 +261,7 @@ def test_a_layer_to_explain_that_is_not_there_is_refused_before_the_first_epoch(
 
 def test_a_run_on_some_of_the_posters_is_not_registered(task):
     train_task(Task(tiny(max_samples=100), task.dataset, "full"))
-    with pytest.raises(RegistryError, match="were limited to some of its posters"):
+    with pytest.raises(RegistryError, match=r"on all posters \(no --limit\)"):
         register_best("cnn")
     whole = train_task(task)
     assert register_best("cnn").run_id == whole.run_id

@@ -54,7 +54,7 @@ def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tap
     apply_unfreeze(model, ["block_16", "Conv_1"])
     assert (
         frozen_cut(model) == LOWER_LAYERS[0]
-    )  # the lowest tap is on every path, what is above it is gone around
+    )  # the lowest feature layer is on every path, what is above it is gone around
     assert model.get_layer("block_16_project").trainable_weights
 
 

@@ -26,7 +26,8 @@ from poster_ml.pipeline.diagnostics import (
 )
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
 from poster_ml.pipeline.report_diagnostics import diagnostic_sections, pointing_section
-from poster_ml.synthetic.writing import score_regions, write_posters
+from poster_ml.synthetic.writing import write_posters
+from tests.synthetic.scores import score_regions
 
 CONFIG = replace(
     ExperimentConfig(),

@@ -1,4 +1,4 @@
-"""Tapped, standardised, penalised heads from configuration to candidate."""
+"""Multi-level, standardised, penalised heads: from a configuration to a trained model."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import argparse
 
 import numpy as np
 
-from poster_ml.evaluation.stats import auc_difference, auc_interval, fold_components, structural_components
+from poster_ml.evaluation.stats import Ranking, auc_difference, auc_interval, structural_components
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
@@ -70,11 +70,10 @@ def one_study(size: int, number: int, population: np.ndarray, truth: np.ndarray)
             weights = direction(features[~inside, :columns], labels[~inside])
             scores[row, inside] = features[inside, :columns] @ weights
             true[row, fold] = structural_components(truth, population[:, :columns] @ weights)[0]
-    parts = [fold_components(labels, one, folds) for one in scores]
-    first, second = ((np.array([auc]), below, above) for auc, below, above in parts)
+    first, second = (Ranking.within(labels, one, folds) for one in scores)
     gain, _ = auc_difference(first, second, 0.95)
     means = true.mean(axis=1)
-    return [(auc_interval(*first, 0.95), means[0]), (gain, means[0] - means[1])]
+    return [(auc_interval(first, 0.95), means[0]), (gain, means[0] - means[1])]
 
 
 if __name__ == "__main__":

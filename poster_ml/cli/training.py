@@ -10,12 +10,15 @@ import typer
 from poster_ml.cli.app import app
 from poster_ml.cli.options import (
     AsJson,
+    Dashboard,
     Data,
     Epochs,
     Limit,
     Overrides,
     Protocol,
+    Scheduler,
     Weights,
+    Workers,
     collect_overrides,
     optional_path,
     split_names,
@@ -95,9 +98,11 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Trials that the study should have in total.")] = 20,
     data: Data = None,
     engine: Annotated[Literal["optuna", "keras-tuner"], typer.Option(help="Search engine.")] = "optuna",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
     storage: Annotated[
-        str, typer.Option(help="Storage URL; default: a journal beside the MLflow store.")
+        str, typer.Option(help="SQLite file or database URL; default: optuna.db beside the MLflow store.")
     ] = "",
     study: Annotated[str, typer.Option(help="Study name; the same name continues that study.")] = "",
     timeout: Annotated[float, typer.Option(min=0, help="Minutes; 0: no limit.")] = 0,
@@ -117,12 +122,14 @@ def tune(
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
-    from poster_ml.commands.tune import TuneOptions
+    from poster_ml.pipeline.tune_options import TuneOptions
 
     options = TuneOptions(
         trials=trials,
         engine=engine,
         workers=workers,
+        scheduler=scheduler,
+        dashboard=dashboard,
         storage=storage,
         study=study,
         timeout=timeout,

@@ -128,10 +128,24 @@ def needs_store(model_uri: str) -> bool:
     return re.match(r"(models|runs|mlflow-artifacts):", model_uri) is not None
 
 
-def journal_folder() -> Path:
-    """Returns the folder beside the MLflow store, where tuning keeps its journal."""
+def store_folder() -> Path:
+    """Returns the folder beside the MLflow store, where tuning keeps its own."""
     file = sqlite_file(mlflow.get_tracking_uri())
     return file.resolve().parent if file is not None else Path.cwd()
+
+
+def shared_uri() -> str:
+    """Returns the store as processes that live in other folders can name it."""
+    uri = tracking_uri()
+    file = sqlite_file(uri)
+    return uri if file is None or "%" in uri or "?" in str(file) else f"sqlite:///{file}"
+
+
+def use_store(uri: str, experiment: str) -> None:
+    """Takes over store and experiment (its name) of the command that this process works for."""
+    mlflow.set_tracking_uri(uri)
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment
 
 
 def file_store(folder: Path) -> bool:

@@ -39,13 +39,14 @@ READ = {
 # Options whose text names no path.
 TEXTS = {
     "columns", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
-    "resume", "run", "runs", "sampler", "since", "study", "until",
+    "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
     "POSTER_ML_CACHE": True,
     "POSTER_ML_PREDICTION_LOG": True,
     "POSTER_ML_PREDICTION_LOG_MB": False,
     "POSTER_ML_PREDICTION_LOG_FILES": False,
+    "POSTER_ML_SCHEDULER": False,
 }
 COMMANDS = typer.main.get_command(cli.app).commands
 HINTS = {
@@ -182,20 +183,20 @@ def test_what_is_read_stays_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("kind", "url", "answer"),
+    ("kind", "answer"),
     [
-        ("database", "", "exists and holds no Optuna journal (for an SQLite database, give sqlite:///"),
-        ("database", "sqlite:///", "is the database of another program (it has a table 'alembic_version'): "),
-        ("table", "sqlite:///", "exists and holds no SQLite database: give another file"),
-        ("folder", "sqlite:///", "is a folder: give a file"),
+        ("database", "is the database of another program (it has a table 'alembic_version'): "),
+        ("table", "exists and holds no SQLite database: give another file"),
+        ("folder", "is a folder: give a file"),
     ],
 )
-def test_a_storage_of_others_gets_no_tables_of_ours(
-    place: Path, capsys: pytest.CaptureFixture[str], kind: str, url: str, answer: str
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_a_database_of_another_program_gets_no_tables_of_ours(
+    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str, scheme: str
 ) -> None:
     theirs = make_foreign(place, kind)
     before = contents(place)
-    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"{url}{theirs}"]) == 2
+    assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"{scheme}{theirs}"]) == 2
     assert answer in capsys.readouterr().err
     assert contents(place) == before
 

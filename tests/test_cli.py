@@ -22,6 +22,7 @@ from poster_ml.tracking.runs import open_run
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
     "explain", "predict", "register", "promote", "doctor", "ensemble", "export", "drift", "quantize", "cache",
+    "rank",
 )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_help_does_not_wait_for_tensorflow():
 
 
 REFUSED = [
-    ("trian", r"^No such command 'trian'\. Did you mean 'train'\?; see 'poster-ml --help'$"),
+    ("trian", r"^No such command 'trian'\. Did you mean 'train', 'rank'\?; see 'poster-ml --help'$"),
     ("synth x --cout 3", "No such option: --cout"),
     ("synth x --count 19", "greater than or equal to 20"),
     ("synth x --bayes-accuracy 0.2", r"0\.2"),

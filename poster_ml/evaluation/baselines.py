@@ -223,6 +223,7 @@ class PosterGain:
 
     `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
     `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
+    `metadata` and `combined` are the probabilities (N,) of Fresh that were compared.
     """
 
     combined_auc: Interval
@@ -230,6 +231,8 @@ class PosterGain:
     design: str
     poster_over_metadata: Interval
     optimistic: bool
+    metadata: Floats
+    combined: Floats
 
 
 def poster_gain(
@@ -288,6 +291,8 @@ def poster_gain(
         design=design,
         poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
         optimistic=validation is None,
+        metadata=metadata,
+        combined=np.asarray(combined, dtype=np.float64),
     )
 
 

@@ -60,8 +60,8 @@ class CombinedModel:
         labels = validation["label"].to_numpy(np.int64)
         metadata, combiners = {}, {}
         for name in METADATA_BASELINES:
-            rows = _has(validation, name)
             model = MetadataModel.fit(train, name, seed)
+            rows = np.zeros(len(labels), bool) if model is None else _has(validation, model)
             if model is None or np.bincount(labels[rows], minlength=2).min() < 2:
                 continue
             known = logit(model.probabilities(validation[rows]))
@@ -80,7 +80,7 @@ class CombinedModel:
         names = np.full(len(table), "", dtype=object)
         for name in METADATA_BASELINES:  # the last one, of both, wins
             if name in self.metadata:
-                names[_has(table, name)] = name
+                names[_has(table, self.metadata[name])] = name
         return names
 
     def probabilities(self, table: pandas.DataFrame, poster: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -125,11 +125,12 @@ class CombinedModel:
         return cls(metadata, content["combiners"])
 
 
-def _has(table: pandas.DataFrame, features: str) -> npt.NDArray[np.bool_]:
-    """Says which rows (N,) have what a metadata model takes."""
+def _has(table: pandas.DataFrame, model: MetadataModel) -> npt.NDArray[np.bool_]:
+    """Says which rows (N,) have what a metadata model takes: a year, a genre that it knows, or both."""
     rows = np.ones(len(table), dtype=bool)
-    if features != "genre":
+    if model.features != "genre":
         rows &= ~np.isnan(years(table))
-    if features != "year":
-        rows &= genre_columns(table).to_numpy(bool).any(axis=1)
+    if model.features != "year":
+        known = genre_columns(table).reindex(columns=[*model.columns], fill_value=0)
+        rows &= known.drop(columns="year", errors="ignore").to_numpy(bool).any(axis=1)
     return rows

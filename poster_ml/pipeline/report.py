@@ -7,7 +7,13 @@ from pathlib import Path
 
 from poster_ml.config import ExperimentConfig, flatten
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
+from poster_ml.evaluation.findings import (
+    SCORE_COLUMNS,
+    finding_sentences,
+    headlines,
+    metric_rows,
+    score_rows,
+)
 from poster_ml.evaluation.page import PageFigure, PageSection, PageTable, ReportPage, render, write_page
 from poster_ml.files import atomic_path
 from poster_ml.pipeline.evaluate import EvaluationReport
@@ -61,6 +67,7 @@ def write_report(
     """
     result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], profile == "demo"
     findings, metrics, notes = finding_sentences(result), metric_rows(result), result.notes
+    scores = score_rows(result)
     balance = dataset.manifest["class_balance"]["train"]
     fitted_on = f"{balance['posters']} posters, {balance['fresh_share']:.1%} of them Fresh."
     if trained_on not in ("", dataset.fingerprint):
@@ -83,6 +90,7 @@ def write_report(
         headlines=headlines(result),
         sections=[
             PageSection("What this says", findings, notes),
+            PageSection("With year and genres", tables=[PageTable(SCORE_COLUMNS, scores)] if scores else []),
             PageSection("All numbers", tables=[PageTable(values, metrics)]),
             *_figure_sections(folder, evaluation),
             PageSection("What was run", tables=[PageTable(about, [*(facts | settings).items()])]),
@@ -97,6 +105,7 @@ def write_report(
         result=result,
         findings=findings,
         metrics=metrics,
+        scores=scores,
         notes=notes,
         training_data=fitted_on,
         limits=["Synthetic posters: it says nothing about real ones."] if demo else [],

@@ -165,7 +165,7 @@ class Answers:
 
         with self._model.forward.lock:
             if self._features is None:
-                self._features = PooledFeatures(self._model.network, self._model.settings.explain_layer)
+                self._features = PooledFeatures(self._model.network)
             return np.asarray(self._features(pixels))
 
     def _member_networks(self) -> list[Any]:

@@ -78,7 +78,7 @@ def predict(
     out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
-    """Probabilities for files or folders.
+    """Probabilities for files, folders, or a CSV table (image or path, optionally year and genres).
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -17,7 +16,7 @@ from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
+from poster_ml.tracking.runs import RunRecord, find_run, search_runs
 
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
 
@@ -98,8 +97,8 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
     assert rows[3].startswith("| vgg16 (random weights) | 1 | .62 / .62 |")
     assert "±" not in rows[3]
     assert rows[2].rstrip(" |").endswith("3 of 7")
-    assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |"
-    assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |" in rows
+    assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |  |"
+    assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |  |" in rows
     assert table.random == ["vgg16"]
     pairs = [{pair["first"], pair["second"]} for pair in table.scores.pairs]
     assert pairs == [{"basic_cnn", "mobilenet_v2"}]
@@ -146,14 +145,16 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
 
-    def interrupt(run: RunLogger) -> Callable[[int, dict[str, float]], None]:
-        def log(epoch: int, metrics: dict[str, float]) -> None:
+    real_fit = train_module.fit_model
+
+    def interrupt(*arguments: object, **options: object) -> object:
+        def stop(epoch: int, metrics: dict[str, float]) -> None:
             raise KeyboardInterrupt
 
-        return log
+        return real_fit(*arguments, **options | {"on_epoch": stop})
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_epoch_logger", interrupt)
+        patch.setattr(train_module, "fit_model", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_suite(**arguments, overrides=tiny)
     (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]

@@ -17,6 +17,7 @@ from tests.programs import run_python
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
     "explain", "predict", "register", "promote", "doctor", "ensemble", "export", "drift", "quantize", "cache",
+    "rank",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def test_help_does_not_wait_for_tensorflow():
 VGG = "train --experiment {project}/experiments/vgg16.yaml"
 MOBILE = "train --model mobilenet_v2 --data {data}"
 REFUSED = [
-    ("trian", r"^No such command 'trian'\. Did you mean 'train'\?; see 'poster-ml --help'$"),
+    ("trian", r"^No such command 'trian'\. Did you mean 'train', 'rank'\?; see 'poster-ml --help'$"),
     ("synth x --cout 3", "No such option: --cout"),
     ("synth x --count 19", "greater than or equal to 20"),
     ("synth x --bayes-accuracy 0.2", r"0\.2"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poster_ml.evaluation.baselines import PosterGain
-from poster_ml.evaluation.report_files import EvaluationResult
+from poster_ml.evaluation.report_files import SCORED, EvaluationResult
 from poster_ml.evaluation.stats import Interval
 
 METRIC_LABELS = {
@@ -16,6 +16,7 @@ METRIC_LABELS = {
     "brier": "Brier score (lower is better)",
     "ece": "Calibration error, ECE (lower is better)",
 }
+SCORE_COLUMNS = ("What is known", "ROC AUC", "Accuracy", "Log loss", "Brier score", "ECE")
 BASELINE_NAMES = {
     "year": "Year alone",
     "genre": "Genres alone",
@@ -97,6 +98,25 @@ def metric_rows(result: EvaluationResult) -> list[tuple[str, str]]:
         caveat = "; too high, these posters chose the epoch" if result.gain.optimistic else ""
         rows.append((f"Gain by the poster ({result.gain.design}{caveat})", result.gain.gain.text(sign=True)))
     return rows
+
+
+def score_rows(result: EvaluationResult) -> list[list[str]]:
+    """Returns the rows of `SCORE_COLUMNS`: what the poster, year + genres, and all of them score."""
+    if "combined" not in result.scores.index:
+        return []
+    own = result.gain is not None and result.gain.optimistic
+    names = {
+        "poster": "Poster alone",
+        "metadata": "Year and genres",
+        "combined": "Combined, cross-fitted on these posters" if own else "Combined, as the model serves it",
+    }
+    return [
+        [
+            f"{names[str(name)]} (n = {row['posters']:,.0f})",
+            *(Interval.of(row, score).text() for score in SCORED),
+        ]
+        for name, row in result.scores.to_dict("index").items()
+    ]
 
 
 def headlines(result: EvaluationResult) -> list[tuple[str, str, str]]:

@@ -11,7 +11,13 @@ import pandas as pd
 from poster_ml.config import ExperimentConfig, flatten
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.appearance import feature_name
-from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
+from poster_ml.evaluation.findings import (
+    SCORE_COLUMNS,
+    finding_sentences,
+    headlines,
+    metric_rows,
+    score_rows,
+)
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.stats import Interval
 from poster_ml.explain.perturbations import change_of
@@ -84,6 +90,7 @@ def write_report(
     """
     result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], profile == "demo"
     findings, metrics, notes = finding_sentences(result), metric_rows(result), result.notes
+    scores = score_rows(result)
     balance = dataset.manifest["class_balance"]["train"]
     fitted_on = f"{balance['posters']} posters, {balance['fresh_share']:.1%} of them Fresh."
     if trained_on not in ("", dataset.fingerprint):
@@ -107,6 +114,10 @@ def write_report(
         headlines(result),
         [
             PageSection("What this says", findings, notes),
+            PageSection(
+                "With year and genres",
+                table=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)) if scores else None,
+            ),
             PageSection("All numbers", table=pd.DataFrame(metrics, columns=values)),
             *_measured_sections(folder, evaluation),
             PageSection(
@@ -122,6 +133,7 @@ def write_report(
         result=result,
         findings=findings,
         metrics=metrics,
+        scores=scores,
         notes=notes,
         training_data=fitted_on,
         limits=["Synthetic posters: it says nothing about real ones."] if demo else [],

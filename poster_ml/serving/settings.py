@@ -14,6 +14,7 @@ from poster_ml.errors import RegistryError
 FITS = ("squash", "pad", "crop")
 SETTINGS_FILE = "settings.json"
 NETWORK_FILE = "network.keras"
+REFERENCE_FOLDER = "reference"
 COMPACT_FILE = "network.tflite"
 
 

@@ -8,7 +8,7 @@ import pandas
 import pytest
 from PIL import Image
 
-from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows
+from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows, score_rows
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.stats import Interval
@@ -191,6 +191,7 @@ def card(result: EvaluationResult, **changes: object) -> str:
         "facts": {},
         "training_data": "200 posters.",
         "limits": [],
+        "scores": score_rows(result),
     }
     values |= {"findings": finding_sentences(result), "metrics": metric_rows(result), "notes": result.notes}
     return render("model_card.md.j2", result=result, **values | changes)

@@ -157,7 +157,7 @@ class Answers:
                 self._explainer = Explainer(
                     self._model.network, method=settings.explain_method, layer_name=settings.explain_layer
                 )
-            maps = self._explainer.explain(pixels, signed=True)
+            maps = self._explainer.explain(pixels)
         return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
 
     def _pooled(self, pixels: np.ndarray) -> np.ndarray:

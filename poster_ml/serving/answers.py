@@ -56,9 +56,9 @@ class Answers:
 
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
-        inside = [name for name in ("explain", "neighbours") if getattr(options, name)]
-        if inside and isinstance(self._model.network, QuantizedNetwork):
-            raise RequestError(f"a quantized model has no {inside[0]}: ask the model that it was made from")
+        if isinstance(self._model.network, QuantizedNetwork) and (options.explain or options.neighbours):
+            lacking = "draws no maps" if options.explain else "knows no neighbours"
+            raise RequestError(f"a quantized model {lacking}: ask the model that it was made from")
         reference = self._reference
         if (options.evidence or options.rank) and reference is None:
             asked = "evidence" if options.evidence else "rank"

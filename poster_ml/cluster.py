@@ -66,7 +66,7 @@ def open_cluster(
     if dashboard and importlib.util.find_spec("bokeh") is None:
         raise ClusterError("--dashboard needs bokeh: install poster-ml[dashboard]")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with _interrupts_held() as interrupts:
+    with interrupts_held() as interrupts:
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
@@ -228,13 +228,23 @@ def _reach(address: str) -> Iterator[Client]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
-    """Lets a Ctrl-C wait until the block is over: a cluster that is half started cannot be closed."""
+def interrupts_held() -> Iterator[list[int]]:
+    """Lets a first Ctrl-C wait, where stopping in the middle would leave something half done; a second acts.
+
+    Yields: a list with an entry once there was one, for the block to look at; what is left when it ends is
+        up to the caller.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+
+    def hold(number: int, frame: Any) -> None:
+        if held:
+            raise KeyboardInterrupt
+        held.append(number)
+
+    handler = signal.signal(signal.SIGINT, hold)
     try:
         yield held
     finally:

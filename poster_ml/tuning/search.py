@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from poster_ml.cluster import Client, Inbox, renew_worker, worker_count
+from poster_ml.cluster import Client, Inbox, interrupts_held, renew_worker, worker_count
 from poster_ml.config import SearchSpace
 from poster_ml.progress import progress_bar
 from poster_ml.seeding import derive_seed
@@ -81,7 +81,9 @@ def run_search(
     for point in job.points:
         opened.study.enqueue_trial(dict(point), skip_if_exists=True)
     search = _Search(job, opened, client)
-    with progress_bar(job.trials, "trials", initial=opened.counted()) as bar:
+    counted = opened.counted()
+    # Ctrl-C waits for the end of a step: the storage is never left in the middle of one.
+    with progress_bar(job.trials, "trials", initial=counted) as bar, interrupts_held() as interrupts:
         while search.begin_trials() or search.running:
             event = search.inbox.next()
             if isinstance(event, dict):
@@ -90,6 +92,8 @@ def run_search(
                 bar.update(opened.counted() - bar.n)
                 after_trial()
                 opened.check_failures()
+            if interrupts:
+                raise KeyboardInterrupt
 
 
 @dataclass

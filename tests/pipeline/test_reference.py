@@ -13,7 +13,6 @@ from PIL import Image
 from poster_ml.commands.ensemble import run_ensemble
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.train import train_task
-from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.explain.likeness import PooledFeatures
 from poster_ml.models.freezing import split_at
@@ -24,22 +23,11 @@ from poster_ml.pipeline.reference import training_neighbours
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_poster_model
 from poster_ml.training.batches import Samples
-
-TINY = {
-    "model.weights": "none",
-    "model.preprocessing": "unit",
-    "model.filters": [4, 8],
-    "model.dense": [16],
-    "train.epochs": 2,
-    "train.batch_size": 16,
-    "evaluate.bootstrap": 100,
-    "explain.faithfulness_posters": 0,
-    "explain.shortcut_posters": 0,
-}
+from tests.tiny import tiny_config
 
 
 def trained(dataset: PreparedDataset, **changes) -> str:
-    config = replace(ExperimentConfig(), **{**TINY, **changes})
+    config = tiny_config(**changes)
     return train_task(Task(config, dataset, "full")).run_id
 
 
@@ -114,7 +102,7 @@ def test_a_training_poster_is_its_own_neighbour_also_in_an_ensemble(runs, datase
 def test_features_that_were_fitted_on_are_taken_and_no_frozen_layer_runs_again(
     dataset, monkeypatch, caplog, pooling, cut, found
 ):
-    config = replace(ExperimentConfig(), **{**TINY, "model.pooling": pooling})
+    config = tiny_config(**{"model.pooling": pooling})
     network = build_network(config, dataset.size, "none")
     rows = dataset.indices("train")
     kept = split_at(network, cut)[0].predict(np.asarray(dataset.images[rows]), verbose=0)

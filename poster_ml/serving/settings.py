@@ -15,6 +15,20 @@ FITS = ("squash", "pad", "crop")
 SETTINGS_FILE = "settings.json"
 NETWORK_FILE = "network.keras"
 REFERENCE_FOLDER = "reference"
+# What the served code imports beside the network's own library: tables, decoding, the sigmoid, the models of
+# year and genres, the prediction log.
+SHARED_REQUIREMENTS = (
+    "numpy",
+    "pandas",
+    "pillow",
+    "scipy",
+    "scikit-learn",
+    "skops",
+    "statsmodels",
+    "threadpoolctl",
+    "concurrent-log-handler",
+    "filelock",
+)
 COMPACT_FILE = "network.tflite"
 
 

@@ -32,10 +32,12 @@ class CombinedModel:
 
     metadata: models by what they take, "year", "genre" or "year_genre"; one that `train` had no values for is
         missing. combiners: under the same names, fitted scikit-learn classifiers of the two logits.
+    posters: how many of validation the combiners were fitted on.
     """
 
     metadata: dict[str, MetadataModel]
     combiners: dict[str, Any]
+    posters: int
 
     @classmethod
     def fit(
@@ -67,7 +69,7 @@ class CombinedModel:
             known = logit(model.probabilities(validation[rows]))
             metadata[name] = model
             combiners[name] = new_combiner().fit(np.column_stack([known, logit(values[rows])]), labels[rows])
-        return cls(metadata, combiners) if metadata else None
+        return cls(metadata, combiners, len(labels)) if metadata else None
 
     @property
     def genres(self) -> frozenset[str]:
@@ -107,7 +109,7 @@ class CombinedModel:
         from skops.io import dump
 
         models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
-        dump({"metadata": models, "combiners": self.combiners}, path)
+        dump({"metadata": models, "combiners": self.combiners, "posters": self.posters}, path)
 
     @classmethod
     def load(cls, path: Path) -> CombinedModel:
@@ -122,7 +124,7 @@ class CombinedModel:
             name: MetadataModel(name, tuple(columns), classifier)
             for name, (columns, classifier) in content["metadata"].items()
         }
-        return cls(metadata, content["combiners"])
+        return cls(metadata, content["combiners"], content["posters"])
 
 
 def _has(table: pandas.DataFrame, model: MetadataModel) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from poster_ml.evaluation.baselines import (
     BaselineResult,
     PosterGain,
     colour_baseline,
+    cross_fitted,
     majority_accuracy,
     metadata_baselines,
     poster_gain,
@@ -39,15 +40,13 @@ class References:
     """What the posters are compared with; every part may be missing.
 
     train: year, genres, label, movie_id of the train rows, for the metadata baselines.
-    validation, validation_probabilities: another split with the poster model's probabilities, for the gain.
-    combined: the model of poster, year and genres that is served; not fitted on the evaluated posters.
+    combined: the model of poster, year and genres that is served, where it was not fitted on the evaluated
+        posters; without it the combination is cross-fitted within them, and the gain called optimistic.
     images, train_indices, rows: (N, H, W, 3) uint8 memory map and which of it are `train` and the evaluated
         posters, for the colour baseline.
     """
 
     train: pandas.DataFrame | None = None
-    validation: pandas.DataFrame | None = None
-    validation_probabilities: npt.ArrayLike | None = None
     combined: CombinedModel | None = None
     images: npt.NDArray[np.uint8] | None = None
     train_indices: npt.ArrayLike | None = None
@@ -118,16 +117,17 @@ def write_evaluation(
         labels, values, threshold=threshold, repeats=repeats, confidence=confidence, seed=seed
     )
     baselines, notes = _baselines(posters, labels, references, seed, confidence)
+    known, design = None, f"combination cross-fitted in the {len(labels)} posters"
+    if references.combined is not None and baselines:
+        known = references.combined.probabilities(posters, values)
+        design = f"combination fitted on {references.combined.posters} posters of another split"
+    elif references.train is not None and "year_genre" in baselines:
+        known = cross_fitted(references.train, posters, values, seed=seed)
     gain = None
-    if references.train is not None and "year_genre" in baselines:
-        gain = poster_gain(
-            references.train,
-            posters,
-            values,
-            seed=seed,
-            confidence=confidence,
-            validation=references.validation,
-            validation_probabilities=references.validation_probabilities,
+    if "year_genre" in baselines:
+        optimistic = references.combined is None
+        gain = known and poster_gain(
+            labels, values, *known, confidence=confidence, design=design, optimistic=optimistic
         )
         if gain is None:
             notes.append("No gain over year + genres: too few posters of one class to combine the two.")
@@ -137,11 +137,6 @@ def write_evaluation(
     if gain is not None:
         named["poster_beyond_metadata_auc_gain"] = gain.gain
         named["year_genre_poster_roc_auc"] = gain.combined_auc
-    known: tuple[Floats, Floats] | None = None
-    if references.combined is not None and baselines:
-        known = references.combined.probabilities(posters, values)
-    elif gain is not None:
-        known = gain.metadata, gain.combined
     measured = partial(metrics_with_intervals, repeats=repeats, confidence=confidence, seed=seed)
     scores = _scores(labels, values, known, threshold, measured)
     metrics = {"majority_accuracy": majority}

@@ -126,17 +126,15 @@ def evaluate_split(
     """
     logger.info(f"evaluating {split}")
     rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
-    other = None if split == "val" else expit(logits["val"] / decision_rule.temperature)
     train, validation = (dataset.index.iloc[rows[name]] for name in ("train", "val"))
-    if other is None:
+    if split == "val":
         combined = None
     elif combined is None:
+        other = expit(logits["val"] / decision_rule.temperature)
         combined = CombinedModel.fit(train, validation, other, seed=config.seed)
     brightness = [dataset.images[row].mean() / 255.0 for row in rows[split]]
     references = References(
         train=train,
-        validation=None if other is None else validation,
-        validation_probabilities=other,
         combined=combined,
         images=dataset.images,
         train_indices=rows["train"],

@@ -5,10 +5,12 @@ import pytest
 from poster_ml.evaluation.baselines import (
     colour_baseline,
     colour_histograms,
+    cross_fitted,
     majority_accuracy,
     metadata_baselines,
     poster_gain,
 )
+from poster_ml.evaluation.combined import CombinedModel
 from tests.evaluation.worlds import movies, said
 
 
@@ -72,35 +74,41 @@ def test_the_colour_baseline_finds_a_planted_colour():
     assert colour_baseline(images, rows[:4], np.ones(4), rows[80:], labels[80:], confidence=0.95) is None
 
 
+def gain_of(test, probabilities, known):
+    options = {"confidence": 0.95, "design": "", "optimistic": False}
+    return poster_gain(test["label"].to_numpy(), probabilities, *known, **options)
+
+
 def test_a_poster_that_knows_more_gains():
     train, validation, test = movies(1500, 0), movies(600, 1), movies(600, 2)
-    own = {"validation": validation, "validation_probabilities": said(validation, 1.5, 1)}
-    found = poster_gain(train, test, said(test, 1.5), seed=0, confidence=0.95, **own)
+    combined = CombinedModel.fit(train, validation, said(validation, 1.5, 1), seed=0)
+    found = gain_of(test, said(test, 1.5), combined.probabilities(test, said(test, 1.5)))
+    assert combined.posters == 600
     assert found.gain.low > 0
     metadata = metadata_baselines(train, test, seed=0, confidence=0.95)["year_genre"].roc_auc
     assert found.gain.estimate == pytest.approx(found.combined_auc.estimate - metadata.estimate)
-    assert found.design == "combination fitted on 600 posters of another split"
-    assert not found.optimistic
 
 
 def test_a_copy_of_the_year_or_noise_gains_nothing_in_either_design():
     train, validation, test = movies(1500, 0), movies(600, 1), movies(600, 2)
     random = np.random.default_rng(0)
     copied, drawn = 1 / (1 + np.exp((test["year"].to_numpy(float) - 1975) / 20)), random.random(600)
-    other = {"validation": validation, "validation_probabilities": random.random(600)}
-    for probabilities, options in ((copied, {}), (drawn, {}), (drawn, other)):
-        found = poster_gain(train, test, probabilities, seed=0, confidence=0.95, **options)
-        assert -0.02 < found.gain.estimate < 0.01
-        assert found.optimistic == (not options), "these posters chose the epoch as well"
+    other = CombinedModel.fit(train, validation, random.random(600), seed=0)
+    for probabilities, known in (
+        (copied, cross_fitted(train, test, copied, seed=0)),
+        (drawn, cross_fitted(train, test, drawn, seed=0)),
+        (drawn, other.probabilities(test, drawn)),
+    ):
+        assert -0.02 < gain_of(test, probabilities, known).gain.estimate < 0.01
 
 
 def test_no_gain_where_metadata_or_posters_are_missing():
     train, test = movies(200, 0), movies(60, 1)
     lonely = test.assign(label=[1] + [0] * 59)
     for fitted, asked in ((train.assign(year=None), test), (train, test.assign(genres="")), (train, lonely)):
-        assert poster_gain(fitted, asked, np.full(60, 0.5), seed=0, confidence=0.95) is None
-    with pytest.raises(ValueError, match="given together"):
-        poster_gain(train, test, np.full(60, 0.5), seed=0, confidence=0.95, validation=test)
+        assert cross_fitted(fitted, asked, np.full(60, 0.5), seed=0) is None
+    known = np.full(60, 0.5), np.where(test["label"] == 1, 0.5, np.nan)
+    assert gain_of(test, np.full(60, 0.5), known) is None, "known of one class only"
 
 
 @pytest.mark.real

@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.errors import EvaluationError
+from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.metrics import METRIC_NAMES
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from tests.evaluation.worlds import movies, said
@@ -26,8 +27,9 @@ def evaluate(folder: Path, posters: pandas.DataFrame, **changes: object) -> Eval
 def test_all_files_and_all_numbers(tmp_path):
     train, validation, posters = movies(200, 1), movies(80, 2), movies(90, 3)
     images = np.random.default_rng(0).integers(0, 255, (290, 9, 7, 3), dtype=np.uint8)
+    combined = CombinedModel.fit(train, validation, said(validation, 1.0, 1), seed=0)
     references = References(
-        train=train, validation=validation, validation_probabilities=said(validation, 1.0, 1),
+        train=train, combined=combined,
         images=images, train_indices=np.arange(200), rows=np.arange(200, 290),
     )  # fmt: skip
     result = evaluate(tmp_path / "evaluation" / "test", posters, references=references)

@@ -35,7 +35,6 @@ def open_cluster(
     workers: int = 1,
     scheduler: str = "",
     *,
-    threads: int = 1,
     dashboard: bool = False,
     paths: Sequence[Path] = (),
 ) -> Iterator[Client]:
@@ -44,7 +43,6 @@ def open_cluster(
     Args:
         workers: processes on this machine, at least 1.
         scheduler: "tcp://host:8786"; empty: POSTER_ML_SCHEDULER, and without that a cluster of this machine.
-        threads: per worker process that is started here.
         dashboard: serve Dask's dashboard on this machine, and print where.
         paths: files and folders that the workers must see.
 
@@ -69,7 +67,7 @@ def open_cluster(
     with interrupts_held() as interrupts:
         cluster = LocalCluster(
             n_workers=workers,
-            threads_per_worker=threads,
+            threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",

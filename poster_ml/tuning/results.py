@@ -75,7 +75,7 @@ def best_trials(table: pd.DataFrame, count: int) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in different.to_dict("records")]
 
 
-def importances(opened: OpenStudy, repeats: int = 30, seed: int = 0) -> pd.DataFrame:
+def importances(opened: OpenStudy, repeats: int = 30) -> pd.DataFrame:
     """Computes which share of the differences between finished trials each dimension explains (fANOVA).
 
     Each repeat draws as many trials as there are, with replacement (bootstrap), and fits anew, so that the
@@ -84,7 +84,6 @@ def importances(opened: OpenStudy, repeats: int = 30, seed: int = 0) -> pd.DataF
     Args:
         opened: the study.
         repeats: at least 2.
-        seed: of the draws and forests.
 
     Returns: a row per dimension, the most important first: its `share`, the mean over the repeats (they sum
         to 1), and the bounds `low` and `high` of the middle 90 %. No rows where fewer than `FEWEST_TRIALS`
@@ -93,7 +92,7 @@ def importances(opened: OpenStudy, repeats: int = 30, seed: int = 0) -> pd.DataF
     finished = opened.trials(TrialState.COMPLETE)
     if len(finished) < FEWEST_TRIALS or len({trial.value for trial in finished}) < 2:
         return pd.DataFrame(columns=["share", "low", "high"])
-    draws = generator(seed, "importance")
+    draws = generator(0, "importance")
     shares: list[dict[str, float]] = []
     while len(shares) < repeats:
         sample = [finished[index] for index in draws.integers(0, len(finished), len(finished))]
@@ -101,7 +100,7 @@ def importances(opened: OpenStudy, repeats: int = 30, seed: int = 0) -> pd.DataF
             continue
         study = optuna.create_study(direction="maximize")
         study.add_trials(sample)
-        evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=derive_seed(seed, "forest", len(shares)))
+        evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=derive_seed(0, "forest", len(shares)))
         shares.append(get_param_importances(study, evaluator=evaluator))
     frame = pd.DataFrame(shares)  # a row per repeat, a column per dimension
     bounds = {"low": frame.quantile(0.05), "high": frame.quantile(0.95)}

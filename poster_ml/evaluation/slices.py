@@ -88,7 +88,7 @@ def compute_slices(
 
 
 def worst_slices(slices: pandas.DataFrame, overall_auc: float) -> pandas.DataFrame:
-    """Names at most three slices whose ROC AUC is significantly below that of all other posters; none where none is.
+    """Names at most three slices whose ROC AUC is significantly below that of all other posters, or none.
 
     Args:
         slices: of `compute_slices`.

@@ -97,8 +97,8 @@ class SuiteTable:
             epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
             together = runs["val_combined_roc_auc"].mean()
             combined = "-" if pd.isna(together) else f"{together:.3f}"
-            trained_on = STUDY_ROWS.get(name, "-")
-            cells = [f"{name}{mark}", score["runs"], trained_on, trained, accuracy, auc, combined]
+            study = STUDY_ROWS.get(name, "-")
+            cells = [f"{name}{mark}", score["runs"], study, trained, accuracy, auc, combined]
             rows.append([*cells, ", ".join(epochs.unique())])
         rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", "", ""])
         rows += [[name, "", "", "", "", auc, "", ""] for name, auc in self.baselines.items()]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
-from poster_ml.pipeline.prediction_files import COLUMNS, FACTS
+from poster_ml.pipeline.prediction_files import COLUMNS
+from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -119,7 +120,8 @@ def score_files(
                 known = [facts.get(path, (None, None)) for path in paths]
                 request[["year", "genres"]] = pd.DataFrame(known, dtype=object)
             rows = model.predict(request)
-            rows = rows.assign(**{name: None for name in FACTS if name not in rows})  # of an older model
+            older = {name: None for name in METADATA_COLUMNS if name not in rows}  # a model without them
+            rows = rows.assign(**older)
             errors = [mine or its for mine, its in zip(reasons, rows["error"], strict=True)]
             names = [printable(path) for path in paths]
             rows = rows.assign(poster=names, error=pd.Series(errors, dtype=object))

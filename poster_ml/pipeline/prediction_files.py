@@ -18,20 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from poster_ml.errors import DatasetError, mask_passwords
 from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.serving.settings import COLUMNS as ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FACTS = (
-    "probability_metadata",
-    "probability_combined",
-    "poster_effect",
-    "note",
-)  # where year or genres are known
-COLUMNS = ("poster", "probability_fresh", "label", "threshold", "error", *FACTS)
+COLUMNS = ("poster", *ANSWER_COLUMNS)
 FORMATS = ("table", "csv", "json")
 HEADER = ",".join(COLUMNS) + "\n"
-EARLIER_HEADER = ",".join(COLUMNS[:-4]) + "\n"  # of files written before models knew year and genres
 
 
 @contextmanager
@@ -95,8 +89,7 @@ def check_out(path: Path) -> None:
     """
     if path.suffix.lower() != ".csv":
         raise DatasetError(f"--out must end in .csv, received {str(path)!r}")
-    known = begins_with(HEADER), begins_with(EARLIER_HEADER)
-    check_output_file(path, lambda head: any(one(head) for one in known), "predictions")
+    check_output_file(path, begins_with(HEADER), "predictions")
     record = _read_record(path)
     check_output_file(record_path(path), lambda head: bool(record), "record of predictions", "beside --out,")
 
@@ -111,11 +104,6 @@ def read_scored(path: Path) -> tuple[set[str], int]:
     Raises: DatasetError where its rows are no predictions.
     """
     content = path.read_bytes() if path.exists() else b""
-    if content.startswith(EARLIER_HEADER.encode()):
-        raise DatasetError(
-            f"--out {path} has the columns of an earlier version, which rows of this one do not fit: "
-            "give another file, or start it afresh with --no-resume"
-        )
     end = content.rfind(b"\n") + 1
     while content.count(b'"', 0, end) % 2:  # inside a file name with a line break
         end = content.rfind(b"\n", 0, end - 1) + 1

@@ -16,8 +16,6 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
 from poster_ml.tracking.runs import RunRecord, fetch_artifact
 
-TAKEN_OUT = ("pretrain_epochs", "pretrain_on")  # in every run of an earlier version, mostly unused
-
 
 @contextmanager
 def fetched(run_id: str, path: str) -> Iterator[Path]:
@@ -33,8 +31,6 @@ def recorded_config(record: RunRecord) -> ExperimentConfig:
     """Reads the configuration that a run was made with. Raises: TrackingError, ConfigError."""
     with fetched(record.run_id, "experiment.yaml") as file:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for key in TAKEN_OUT:
-        values.get("train", {}).pop(key, None)
     return from_mapping(values, f"run {record.run_id}")
 
 

@@ -29,11 +29,11 @@ from poster_ml.serving.movie_facts import read_facts
 from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.reference import Reference
+from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
     from poster_ml.serving.pyfunc import PosterModel
 
-METADATA_COLUMNS = ("probability_metadata", "probability_combined", "poster_effect", "note")
 _SIMILAR = ("similar_share", "similar_share_ci_low", "similar_share_ci_high", "similar_count")
 _MEMBERS = ("members_low", "members_high")
 _NO_METADATA = "year and genres were ignored: this model was trained without them"

@@ -22,10 +22,10 @@ from PIL import Image
 import poster_ml
 from poster_ml.errors import TrackingError
 from poster_ml.serving.options import params_schema
-from poster_ml.serving.pyfunc import COLUMNS
 from poster_ml.serving.quantize import runtime_requirements
 from poster_ml.serving.reference import Reference
 from poster_ml.serving.settings import (
+    COLUMNS,
     COMPACT_FILE,
     NETWORK_FILE,
     REFERENCE_FOLDER,

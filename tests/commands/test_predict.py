@@ -26,8 +26,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
     import mlflow.pyfunc  # noqa: F401
 
-EARLIER = "poster,probability_fresh,label,threshold,error"
-HEADER = f"{EARLIER},probability_metadata,probability_combined,poster_effect,note"
+HEADER = (
+    "poster,probability_fresh,label,threshold,error,probability_metadata,probability_combined,poster_effect,note"
+)
 
 # A model whose answer is the size of the file, so that a row in the wrong place is seen.
 FAKE = """
@@ -248,16 +249,6 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
         (tmp_path / "movies.csv").write_text(text)
         with pytest.raises(DatasetError, match=said):
             run_predict("m", [tmp_path / "movies.csv"])
-
-
-def test_rows_of_an_earlier_version_are_kept_unless_told_to_start_afresh(fake, tmp_path):
-    folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
-    out.write_text(f"{EARLIER}\na.jpg,0.1,Rotten,0.5,\n")
-    before = out.read_bytes()
-    with pytest.raises(DatasetError, match=r"the columns of an earlier version.*--no-resume"):
-        run_predict("m", [folder], out=out)
-    assert out.read_bytes() == before
-    assert run_predict("m", [folder], out=out, resume=False).scored == 1
 
 
 def test_folders_are_walked_once(tmp_path):

@@ -26,9 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
     import mlflow.pyfunc  # noqa: F401
 
-HEADER = (
-    "poster,probability_fresh,label,threshold,error,probability_metadata,probability_combined,poster_effect,note"
-)
+HEADER = "poster,probability_fresh,label,threshold,error,probability_metadata,probability_combined,poster_effect,note"
 
 # A model whose answer is the size of the file, so that a row in the wrong place is seen.
 FAKE = """

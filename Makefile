@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lock clean
+.PHONY: help demo test check docs lock clean
 
 help:
 	@echo "make demo    the whole pipeline on synthetic posters"
 	@echo "make test    the test suite"
 	@echo "make check   style, types, import direction"
+	@echo "make docs    the site, into site/"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 	@echo "make clean   remove the virtual environment"
 
@@ -32,6 +33,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python -m typer poster_ml.cli utils docs --name poster-ml --title "Command line" --output docs/commands.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra dashboard pyproject.toml --output-file requirements.lock

@@ -1,7 +1,7 @@
 """poster-ml: does a poster tell whether critics will like the movie, and what in it does?
 
-From Python: `load_model`, `train`, `evaluate` of `poster_ml.api`. They are imported when they are first asked
-for, so that importing poster_ml takes milliseconds.
+From Python: `load_model`, `train`, `evaluate` of `poster_ml.api`. They are imported when they are
+first asked for, so that importing poster_ml takes milliseconds.
 """
 
 import importlib

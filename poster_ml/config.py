@@ -342,7 +342,7 @@ def _find(part: str, name: str, fault: str) -> Path:
 
 
 def experiments_folder() -> Path:
-    """Returns the folder with the experiments: ./experiments, the repository's, or the installed package's.
+    """Returns the folder with the experiments: ./experiments, the repository's, or the package's.
 
     Raises: ConfigError where none of them exists.
     """

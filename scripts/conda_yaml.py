@@ -1,4 +1,4 @@
-"""Writes conda.yaml, the environment of `mlflow run`: what pyproject.toml needs, in the versions of the lock.
+"""Writes conda.yaml, the environment of `mlflow run`: pyproject.toml in the versions of the lock.
 
 python scripts/conda_yaml.py        # a part of `make lock`
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEAD = """\
-# Written by `make lock` from pyproject.toml and requirements.lock. Third-party packages only: the project itself
-# runs from its folder, so that a change of the code needs no new environment.
+# Written by `make lock` from pyproject.toml and requirements.lock. Third-party packages only: the
+# project itself runs from its folder, so that a change of the code needs no new environment.
 name: poster-ml
 channels:
   - conda-forge
@@ -24,7 +24,7 @@ dependencies:
 
 
 def conda_yaml(project: Path = PROJECT) -> str:
-    """Returns the text of conda.yaml. Raises: KeyError for a package that the lock does not have."""
+    """Returns the text of conda.yaml. Raises: KeyError for a package that is not in the lock."""
     needed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
     names = sorted(re.split(r"[><=\[ ]", text)[0] for text in needed)
     lock = (project / "requirements.lock").read_text()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries the newest versions of everything in an environment of its own, and says which they are and whether the
-# tests pass: `make newest`, now and then or on a schedule. Nothing of the project is changed.
+# Tries the newest versions of everything in an environment of its own, and says which they are and
+# whether the tests pass: `make newest`, now and then or on a schedule. Nothing of the project changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 place=$(mktemp -d)

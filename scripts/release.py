@@ -3,7 +3,7 @@
     python scripts/release.py 0.2.0 --dry-run     # says what would be done, and changes nothing
     python scripts/release.py 0.2.0               # then: git push --follow-tags
 
-It works on a clean working tree only. `make test` and `make check` come before it, publishing after it.
+It works on a clean working tree only. `make test` and `make check` come before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def new_version(text: str, version: str) -> str:
-    """Returns poster_ml/__init__.py with the version. Raises: SystemExit where it is none, or no later one."""
+    """Returns poster_ml/__init__.py with the version. Raises: SystemExit for no later one."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise SystemExit(f"{version!r} is no version: give three numbers, for example 0.2.0")
     old = re.search(r'__version__ = "(.+)"', text)[1]  # type: ignore[index]
@@ -61,10 +61,11 @@ def main(arguments: list[str]) -> None:
         print(f"write   {path.relative_to(PROJECT)}")
         if not options.dry_run:
             path.write_text(text)
+    named = f"Version {options.version}"
     steps = [
         [sys.executable, "-m", "hatchling", "build", "-d", "dist"],
-        ["git", "commit", "--quiet", "--all", "--message", f"Version {options.version}"],
-        ["git", "tag", "--annotate", f"v{options.version}", "--message", f"Version {options.version}"],
+        ["git", "commit", "--quiet", "--all", "--message", named],
+        ["git", "tag", "--annotate", f"v{options.version}", "--message", named],
     ]
     for step in steps:
         print(f"run     {' '.join(step)}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into an environment of its own in the versions of the lock, and trains with it in an
-# empty folder: no file of the repository may be needed. Uses .venv for building, and the network for installing.
+# Builds the wheel, installs it into an environment of its own in the versions of the lock, and trains
+# with it in an empty folder: no file of the repository may be needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 place=$(mktemp -d)

@@ -1,7 +1,7 @@
-"""What README and docs/ tell people to type: every command exists with its options, and marked blocks are run.
+"""What README and docs/ tell people to type: commands exist with their options, marked blocks are run.
 
-A block is run by putting `<!-- run -->` on the line before it. The blocks of a page run in their order in one folder
-that has `movies.csv`, `posters/` (160 synthetic ones) and the prepared dataset `data/prepared`.
+A block is run by putting `<!-- run -->` on the line before it. The blocks of a page run in their order in
+one folder that has `movies.csv`, `posters/` (160 synthetic ones) and the dataset `data/prepared`.
 """
 
 import os

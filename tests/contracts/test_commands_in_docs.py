@@ -13,13 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from poster_ml.cli import app
-from tests.conftest import PROJECT
+from tests.programs import PROJECT, check_options
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
-GROUP = typer.main.get_command(app)
 BLOCK = re.compile(r"^(<!-- run -->\n)?^```[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}(?=\S)((?:.*\\\n)*.*)$", re.MULTILINE)
 INLINE = re.compile(r"`(poster-ml [^`]+)`")
@@ -49,11 +46,7 @@ TYPED = [(page.name, words) for page in PAGES for words in commands(page)]
 
 @pytest.mark.parametrize(("page", "words"), TYPED, ids=lambda value: " ".join(value) if value else "")
 def test_every_command_on_a_page_has_the_options_it_is_given(page, words):
-    name, *arguments = [word for word in words if word not in ("--debug", "--quiet", "...")]
-    assert name in GROUP.commands, f"{page}: no command {name!r}"
-    command = GROUP.commands[name]
-    context = command.context_class(command, info_name=name)
-    command.make_parser(context).parse_args(arguments)  # refuses unknown options and missing values
+    check_options(words)
 
 
 def test_the_pages_were_read():

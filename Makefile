@@ -39,9 +39,9 @@ docs: $(READY)
 	$(BIN)/python -m typer poster_ml.cli utils docs --name poster-ml --title "Command line" --output docs/commands.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-lock:
+lock: $(READY)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra dashboard --extra docs pyproject.toml --upgrade --output-file requirements.lock
-	$(PYTHON) scripts/conda_yaml.py
+	$(BIN)/python scripts/conda_yaml.py
 
 newest:
 	PYTHON=$(PYTHON) bash scripts/newest.sh

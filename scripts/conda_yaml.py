@@ -9,7 +9,14 @@ import re
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 PROJECT = Path(__file__).resolve().parent.parent
+TARGET = {
+    "python_version": "3.11", "python_full_version": "3.11.0", "implementation_name": "cpython",
+    "platform_python_implementation": "CPython", "sys_platform": "linux", "platform_system": "Linux",
+    "platform_machine": "x86_64", "os_name": "posix",
+}  # fmt: skip
 HEAD = """\
 # Written by `make lock` from pyproject.toml and requirements.lock. Third-party packages only: the
 # project itself runs from its folder, so that a change of the code needs no new environment.
@@ -27,9 +34,19 @@ def conda_yaml(project: Path = PROJECT) -> str:
     """Returns the text of conda.yaml. Raises: KeyError for a package that is not in the lock."""
     needed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
     names = sorted(re.split(r"[><=\[ ]", text)[0] for text in needed)
-    lock = (project / "requirements.lock").read_text()
-    versions = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
+    versions = locked_versions((project / "requirements.lock").read_text())
     return HEAD + "".join(f"      - {name}=={versions[name]}\n" for name in names)
+
+
+def locked_versions(lock: str) -> dict[str, str]:
+    """Returns the version of every package that the lock gives Python 3.11 on Linux."""
+    lines = re.findall(r"^([a-z0-9].*==.*?) *\\?$", lock, re.MULTILINE)
+    requirements = [Requirement(line) for line in lines]
+    return {
+        one.name: str(one.specifier).removeprefix("==")
+        for one in requirements
+        if one.marker is None or one.marker.evaluate(TARGET)
+    }
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ trap 'rm -rf "$place"' EXIT
 "$place/venv/bin/python" -m pip install --quiet --upgrade --editable ".[dev]"
 echo "package      locked -> newest"
 "$place/venv/bin/python" - <<'END'
-import re
 from importlib.metadata import version
 from pathlib import Path
 
-locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", Path("requirements.lock").read_text(), re.MULTILINE))
+from scripts.conda_yaml import locked_versions
+
+locked = locked_versions(Path("requirements.lock").read_text())
 for name in ("mlflow", "keras", "optuna", "tensorflow", "keras-tuner", "distributed", "numpy", "pandas"):
     print(f"{name:<12} {locked[name]} -> {version(name)}")
 END

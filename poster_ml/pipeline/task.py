@@ -161,7 +161,7 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
     settings: dict[str, Any] = {
         "train.epochs": 8,
         "evaluate.bootstrap": 500,
-        "explain.faithfulness_posters": 4,  # each costs some 200 passes of the network
+        "explain.faithfulness_posters": 4,  # 80 passes of the network each
         "explain.shortcut_posters": 48,
     }
     if family.has_backbone and config.model.weights == "imagenet" and not imagenet_available(family.name):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from scripts.conda_yaml import conda_yaml
+from scripts.conda_yaml import conda_yaml, locked_versions
 
 
 @pytest.fixture
@@ -87,3 +87,16 @@ def test_a_package_without_a_locked_version_is_an_error(project, tmp_path):
     (tmp_path / "requirements.lock").write_text("numpy==2.0 \\\n")
     with pytest.raises(KeyError):
         conda_yaml(tmp_path)
+
+
+def test_where_the_lock_has_several_versions_the_one_for_python_3_11_is_taken():
+    lock = """numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:00
+numpy==2.5.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:11
+colorama==0.4.6 ; sys_platform == 'win32' \\
+    --hash=sha256:22
+tqdm==4.70.1 \\
+    --hash=sha256:33
+"""
+    assert locked_versions(lock) == {"numpy": "2.4.6", "tqdm": "4.70.1"}

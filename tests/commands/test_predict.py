@@ -221,7 +221,7 @@ def test_output_on_stdout(fake, tmp_path, capsys):
     ]
 
 
-def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkeypatch):
+def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkeypatch, capsys):
     fill(tmp_path / "in", 2)
     (tmp_path / "movies.csv").write_text(
         "title,path,year,genres\nA,in/tt00000.jpg,1999,Drama|War\nB,in/tt00001.jpg,,\nC,in/gone.jpg,2001,NA\n"
@@ -243,6 +243,10 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
     ]
     assert rows[0][1:] == ["0.001", "Fresh", "0.5", "", "0.4", "0.5", "0.1", ""]
     assert "missing file: gone.jpg" in rows[2]
+    capsys.readouterr()
+    run_predict("m", [tmp_path / "movies.csv"], format="table")
+    said = "(year and genres alone 0.4000, with the poster 0.5000: +0.1000)"
+    assert capsys.readouterr().out.splitlines()[1] == f"  0.0010  Fresh   {rows[0][0]}  {said}"
     for text, said in (("title\nA\n", "lists no posters"), ("path\n", "lists no posters"), ("", "be read")):
         (tmp_path / "movies.csv").write_text(text)
         with pytest.raises(DatasetError, match=said):

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ def printed_rows(form: str) -> Iterator[Callable[[DataFrame], None]]:
         print("[]" if separator == "[\n" else "\n]")
 
 
-def _remark(row: dict[str, Any]) -> str:
+def _remark(row: Mapping[Any, Any]) -> str:
     """Returns what stands after the path in a table: the error, or what year and genres say."""
     remarks = [row["error"]] if row["error"] else []
     if row["poster_effect"] is not None:

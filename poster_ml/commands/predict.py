@@ -6,13 +6,22 @@ The model is the one that is served (`PosterModel`), so the numbers are the serv
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from poster_ml.cluster import check_scheduler, is_asked, open_cluster
 from poster_ml.errors import DatasetError
 from poster_ml.files import printable
-from poster_ml.pipeline.poster_files import check_posters, score_files, walk_posters
+from poster_ml.pipeline.poster_files import (
+    check_posters,
+    score_files,
+    score_on_cluster,
+    score_task,
+    walk_posters,
+)
 from poster_ml.pipeline.prediction_files import (
     FORMATS,
     check_out,
@@ -23,6 +32,9 @@ from poster_ml.pipeline.prediction_files import (
 )
 from poster_ml.progress import progress
 from poster_ml.quiet import load_keras
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +65,9 @@ def run_predict(
     out: Path | None = None,
     resume: bool = True,
     batch_size: int = BATCH_SIZE,
+    workers: int = 1,
+    scheduler: str = "",
+    dashboard: bool = False,
 ) -> PredictResult:
     """Scores posters.
 
@@ -66,35 +81,33 @@ def run_predict(
             `<out>.json`, which says which model made the rows.
         resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
+        workers: processes on this machine; 1 scores in this one, where the next batch is read meanwhile.
+        scheduler: of a Dask cluster; empty: POSTER_ML_SCHEDULER, else none.
+        dashboard: print where Dask's dashboard shows the work.
 
     Raises: DatasetError for what is missing, has no image, cannot be written or holds the rows of
-        another model; OutputError where `out` holds something else; RegistryError for the model.
+        another model; OutputError where `out` holds something else; RegistryError for the model; ClusterError.
     """
     if format not in FORMATS:
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")
     check_posters(posters)
     if out:
         check_out(out)
+    check_scheduler(scheduler, workers)
     known, size = read_scored(out) if out and resume else (set[str](), 0)
-    load_keras()
-    from poster_ml.serving.load import identify, load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
-
-    if needs_store(model_uri):
-        connect()
-    model = load_poster_model(model_uri)
-    if out:
-        claim(out, identify(model, model_uri), has_rows=bool(known))
-    left = (path for path in walk_posters(posters) if printable(path) not in known)
-    # Listed twice, so that the time left is known without keeping the names.
-    total = sum(printable(path) not in known for path in walk_posters(posters))
-    scored, failed, reason = 0, 0, ""
-    with written_rows(out, size) if out else printed_rows(format) as write:
-        for rows in score_files(model, progress(left, "scoring posters", total), batch_size):
-            write(rows)
-            errors = rows["error"].dropna()
-            scored, failed = scored + len(rows), failed + len(errors)
-            reason = errors.iloc[-1] if len(errors) else reason
+    with _open_scorer(model_uri, posters, batch_size, workers, scheduler, dashboard) as (identity, score):
+        if out:
+            claim(out, identity, has_rows=bool(known))
+        left = (path for path in walk_posters(posters) if printable(path) not in known)
+        # Listed twice, so that the time left is known without keeping the names.
+        total = sum(printable(path) not in known for path in walk_posters(posters))
+        scored, failed, reason = 0, 0, ""
+        with written_rows(out, size) if out else printed_rows(format) as write:
+            for rows in score(progress(left, "scoring posters", total)):
+                write(rows)
+                errors = rows["error"].dropna()
+                scored, failed = scored + len(rows), failed + len(errors)
+                reason = errors.iloc[-1] if len(errors) else reason
     result = PredictResult(scored, failed, len(known), out)
     logger.info("%s", result.text())
     if scored and failed == scored:
@@ -102,3 +115,24 @@ def run_predict(
             f"none of {scored:,} posters could be scored, the last one since {reason}: give whole image files"
         )
     return result
+
+
+@contextmanager
+def _open_scorer(
+    model_uri: str, posters: Sequence[Path], batch_size: int, workers: int, scheduler: str, dashboard: bool
+) -> Iterator[tuple[dict[str, Any], Callable[[Iterable[Path]], Iterator[DataFrame]]]]:
+    """Gives what identifies the model, and a function from files to batches of rows, here or on a cluster."""
+    if is_asked(workers, scheduler, dashboard):
+        task, identity, paths = score_task(model_uri)
+        paths += posters
+        with open_cluster(workers, scheduler, dashboard=dashboard, paths=paths) as client:
+            yield identity, lambda files: score_on_cluster(client, task, files, batch_size)
+        return
+    load_keras()
+    from poster_ml.serving.load import identify, load_poster_model
+    from poster_ml.tracking.store import connect, needs_store
+
+    if needs_store(model_uri):
+        connect()
+    model = load_poster_model(model_uri)
+    yield identify(model, model_uri), lambda files: score_files(model, files, batch_size)

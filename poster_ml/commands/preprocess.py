@@ -65,6 +65,8 @@ def run_preprocess(
     score_threshold: float | None = None,
     recursive: bool = False,
     track: bool = True,
+    scheduler: str = "",
+    dashboard: bool = False,
     **options: Any,
 ) -> PreprocessResult:
     """Reads the table, finds every movie's poster, and writes the prepared dataset.
@@ -79,12 +81,18 @@ def run_preprocess(
         columns: "role=name" each, see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
-        **options: size, fit, split, seed, limit and workers of `prepared.prepare`.
+        scheduler: of a Dask cluster that decodes; empty: POSTER_ML_SCHEDULER, and without that threads of
+            this process, which are faster than processes on one machine: no pixel travels.
+        dashboard: print where Dask's dashboard shows it.
+        **options: size, fit, split, seed, limit and workers (threads) of `prepared.prepare`.
 
-    Raises: TableError, DatasetError, OutputError: the user's mistake, in one line; TrackingError where
-        the store takes no run, before the work where that can be known.
+    Raises: TableError, DatasetError, OutputError, ClusterError: the user's mistake, in one line;
+        TrackingError where the store takes no run, before the work where that can be known.
     """
+    from poster_ml.cluster import check_scheduler, open_if_asked
+
     started = time.monotonic()
+    check_scheduler(scheduler, options.get("workers") or 1)
     check_output_folder(out, PREPARED)
     for name, path in (("--table", table), ("--posters", posters)):
         if path.resolve().is_relative_to(out.resolve()):
@@ -108,7 +116,94 @@ def run_preprocess(
         "encoding": movies.encoding,
     }
     rejected = pd.concat([movies.rejected, missing])
-    dataset = prepare(matched, rejected, out, source=source, **options)
+    with open_if_asked(1, scheduler, dashboard, [posters]) as client:
+        if client:
+            options["workers"] = client
+        dataset = prepare(matched, rejected, out, source=source, **options)
+    reasons: dict[str, int]
+    notes: tuple[str, ...]
+    fingerprint: str
+    run_id: str
+    seconds: float
+
+    def text(self) -> str:
+        """Returns the result for people to read."""
+        splits = ", ".join(f"{name} {number}" for name, number in self.counts.items())
+        lines = [
+            f"{sum(self.counts.values())} posters in {self.folder}: {splits} ({self.seconds:.1f} s)",
+            f"table dialect {self.dialect}, labels from {self.label_rule}",
+            f"fingerprint {self.fingerprint}",
+            *self.notes,
+        ]
+        if self.rejected:
+            lines.append(f"{self.rejected} rows rejected, see {self.folder / 'rejected.csv'}:")
+            lines += [f"  {number:>6}  {kind}" for kind, number in self.reasons.items()]
+        return "\n".join(lines)
+
+
+def run_preprocess(
+    table: Path,
+    posters: Path,
+    out: Path,
+    *,
+    columns: Sequence[str] = (),
+    dialect: str | None = None,
+    score_threshold: float | None = None,
+    recursive: bool = False,
+    track: bool = True,
+    scheduler: str = "",
+    dashboard: bool = False,
+    **options: Any,
+) -> PreprocessResult:
+    """Reads the table, finds every movie's poster, and writes the prepared dataset.
+
+    A prepared dataset that is at `out` already is replaced once the new one is whole; any other folder with
+    something in it is left alone.
+
+    Args:
+        table: the movies, see `tables.read_table`.
+        posters: folder with the image files; `recursive` looks below it too.
+        out: the dataset's folder.
+        columns: "role=name" each, see `dialects.ROLES`.
+        dialect, score_threshold: as for `tables.read_table`.
+        track: log a run that training runs can be traced to.
+        scheduler: of a Dask cluster that decodes; empty: POSTER_ML_SCHEDULER, and without that threads of
+            this process, which are faster than processes on one machine: no pixel travels.
+        dashboard: print where Dask's dashboard shows it.
+        **options: size, fit, split, seed, limit and workers (threads) of `prepared.prepare`.
+
+    Raises: TableError, DatasetError, OutputError, ClusterError: the user's mistake, in one line;
+        TrackingError where the store takes no run, before the work where that can be known.
+    """
+    from poster_ml.cluster import check_scheduler, open_if_asked
+
+    started = time.monotonic()
+    check_scheduler(scheduler, options.get("workers") or 1)
+    check_output_folder(out, PREPARED)
+    for name, path in (("--table", table), ("--posters", posters)):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise DatasetError(
+                f"{name} {path} lies in --out {out}, which would be replaced; give another --out"
+            )
+    movies = read_table(
+        table, columns=parse_column_options(columns), dialect=dialect, score_threshold=score_threshold
+    )
+    if track:  # before the work, not after it
+        from poster_ml.tracking.store import connect
+
+        connect(write=True)
+    matched, missing = match_images(movies.movies, posters, recursive=recursive)
+    source = {
+        "table": printable(table.name),
+        "posters": printable(posters.name),
+        "dialect": movies.dialect,
+        "label_rule": movies.layout.label_rule,
+        "columns": dict(movies.layout.columns),
+        "encoding": movies.encoding,
+    }
+    rejected = pd.concat([movies.rejected, missing])
+    with open_if_asked(1, scheduler, dashboard, [posters]) as client:
+        dataset = prepare(matched, rejected, out, source=source, workers=workers, client=client, **options)
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
     return PreprocessResult(
         folder=out,

@@ -8,11 +8,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poster_ml.data.duplicates import colour_print, perceptual_hash
 from poster_ml.data.images import Pixels, decode_poster, read_bytes
 from poster_ml.errors import RequestError
+
+if TYPE_CHECKING:
+    from poster_ml.cluster import Client
+
+_BATCH = 16  # posters per task of a cluster: 2.4 MB of pixels at 224
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,9 @@ Result = PreparedPoster | str  # or the reason why not
 
 
 def prepare_posters(
-    paths: Sequence[Path], size: int, fit: str, workers: int | None = None
+    paths: Sequence[Path], size: int, fit: str, workers: int | Client | None = None
 ) -> Iterator[Result]:
-    """Decodes files on all cores and yields the results in the order of `paths`.
+    """Decodes files on all cores, or on a cluster, and yields the results in the order of `paths`.
 
     Threads: Pillow and NumPy compute outside Python's lock, and no pixel has to go through a pipe. A few
     posters per thread are under way, so memory does not grow with their number.
@@ -45,8 +52,11 @@ def prepare_posters(
     Args:
         paths: files; one that is missing yields its reason.
         size, fit: as for `images.decode_poster`.
-        workers: threads, at least 1; None takes every core this process may use.
+        workers: threads, at least 1; None takes every core this process may use; or a cluster's client.
     """
+    if not isinstance(workers, int | None):
+        yield from _prepare_on(workers, paths, size, fit)
+        return
     threads = workers if workers is not None else _available_cores()
     under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
@@ -79,6 +89,18 @@ def prepare_poster(path: Path, size: int, fit: str) -> Result:
         "perceptual_hash": f"{perceptual_hash(poster.thumbnail):016x}",
     }
     return PreparedPoster(poster.pixels, colour_print(poster.thumbnail), facts)
+
+
+def _prepare_on(client: Client, paths: Sequence[Path], size: int, fit: str) -> Iterator[Result]:
+    from poster_ml.cluster import KILLED, map_in_order
+
+    task = partial(_prepare_batch, size=size, fit=fit)
+    for _, results in map_in_order(client, task, (path.absolute() for path in paths), batch=_BATCH):
+        yield from [f"broken image: {KILLED}"] if results is None else results
+
+
+def _prepare_batch(paths: list[Path], size: int, fit: str) -> list[Result]:
+    return [prepare_poster(path, size, fit) for path in paths]
 
 
 def _available_cores() -> int:

@@ -86,7 +86,8 @@ def run_predict(
         dashboard: print where Dask's dashboard shows the work.
 
     Raises: DatasetError for what is missing, has no image, cannot be written or holds the rows of
-        another model; OutputError where `out` holds something else; RegistryError for the model; ClusterError.
+        another model; OutputError where `out` holds something else; RegistryError for the model;
+        ClusterError.
     """
     if format not in FORMATS:
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")

@@ -126,7 +126,8 @@ def score_task(model_uri: str) -> tuple[ScoreTask, dict[str, Any], list[Path]]:
 def locate_model(model_uri: str) -> tuple[str, tuple[str, ...], list[Path]]:
     """Returns how workers find a model.
 
-    Returns: its URI or absolute folder; URI and experiment of the store, where it needs one; what they must see.
+    Returns: its URI or absolute folder; URI and experiment of the store, where it needs one; what they must
+        see.
     Raises: TrackingError.
     """
     from poster_ml.tracking.store import connect, experiment_name, needs_store, shared_uri, store_folder

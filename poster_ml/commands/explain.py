@@ -73,8 +73,10 @@ def run_explain(
         sheets = _Sheets(uri, store, layer, out.absolute())
         absolute = [path.absolute() for path in files]
         decoded = progress(absolute, "decoding posters")
-        for batch, reasons in map_in_order(client, sheets.check, decoded, batch=POSTERS_PER_SHEET):
-            for path, reason in zip(batch, [KILLED] if reasons is None else reasons, strict=True):
+        given = iter(files)
+        for _, reasons in map_in_order(client, sheets.check, decoded, batch=POSTERS_PER_SHEET):
+            for reason in reasons or [KILLED]:
+                path = next(given)
                 if reason:
                     raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
         open_output_folder(out, "explain")
@@ -83,14 +85,15 @@ def run_explain(
         named = iter(zip(absolute, _folder_names(files), strict=True))
         jobs = list(enumerate(iter(lambda: list(islice(named, POSTERS_PER_SHEET)), []), start=1))
         drawn = map_in_order(client, sheets.draw, progress(jobs, "drawing"), batch=1)
-        written: list[str] = []
+        written, grids = [], []
         for [(number, _)], names in drawn:
             if names is None:
                 raise DatasetError(
                     f"drawing sheet {number} killed its worker again and again: give fewer posters"
                 )
-            written += names
-    return ExplainResult([out / name for name in written])
+            written.append(out / names[0])
+            grids += [out / name for name in names[1:]]
+    return ExplainResult(written + grids)
 
 
 @dataclass(frozen=True)

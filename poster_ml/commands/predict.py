@@ -125,7 +125,7 @@ def _open_scorer(
     """Gives what identifies the model, and a function from files to batches of rows, here or on a cluster."""
     if is_asked(workers, scheduler, dashboard):
         task, identity, paths = score_task(model_uri)
-        paths += posters
+        paths = [*posters, *paths]
         with open_cluster(workers, scheduler, dashboard=dashboard, paths=paths) as client:
             yield identity, lambda files: score_on_cluster(client, task, files, batch_size)
         return

@@ -82,7 +82,7 @@ def watch(
 
     Returns: how many workers were killed; the command's memory in MB with its first rows, and at its end.
     """
-    before, killed, early, late = count_lines(out), 0, 0.0, 0.0
+    before, killed, early, late = max(1, count_lines(out)), 0, 0.0, 0.0  # the first line is the header
     process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"TQDM_DISABLE": "1"})
     last = 0.0
     while process.poll() is None:

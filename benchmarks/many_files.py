@@ -89,7 +89,7 @@ def watch(
         lines = count_lines(out)
         if lines > before:
             try:
-                late = psutil.Process(process.pid).memory_info().rss / 2**20
+                late = psutil.Process(process.pid).memory_info().rss / 2**20 or late  # 0: it is over
             except psutil.NoSuchProcess:
                 break
             early, last = early or late, last or time.monotonic()

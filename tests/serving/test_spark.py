@@ -19,7 +19,7 @@ def test_the_documented_block_scores_what_predict_scores(
     uri, posters = f"models:/{logged.model_id}", tmp_path / "raw" / "posters"
     posters.mkdir(parents=True)
     for number in range(70):
-        (posters / f"{number:03d}.png").write_bytes(make_picture(number, kind="PNG") if number else b"broken")
+        (posters / f"{number:03d}.jpg").write_bytes(make_picture(number) if number else b"broken")
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", (project / "docs" / "machines.md").read_text(), re.DOTALL)
     space: dict[str, Any] = {}

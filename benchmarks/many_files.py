@@ -30,7 +30,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--kill-every", type=float, default=20, help="seconds, from the first rows on")
+    parser.add_argument(
+        "--kill-every",
+        type=float,
+        default=20,
+        help="seconds, from the first rows on; more than it takes to load a model",
+    )
     parser.add_argument("--model-uri", default="")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -113,6 +113,10 @@ REFUSED = [
     ("promote --family vgg16", "poster-vgg16"),
     ("tune --model nothing --trials 2", "no search space for model 'nothing'"),
     ("tune --model vgg16 --trials 0", "--trials"),
+    (
+        "download movies.csv --out new --scheduler tcp://127.0.0.1:1",
+        "^no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`",
+    ),
     ("tune --model vgg16 --engine grid", "'grid' is not one of"),
 ]
 

@@ -100,7 +100,7 @@ class ScoreTask:
     model_uri: str
     store: tuple[str, ...]
     folder: Path
-    threshold: float
+    threshold: float | None
 
     def __call__(self, files: list[Path]) -> DataFrame:
         """Returns their rows."""
@@ -120,7 +120,7 @@ def score_task(model_uri: str) -> tuple[ScoreTask, dict[str, Any], list[Path]]:
     identity = identify(read_metadata(model_uri), model_uri)
     if store and identity["model_id"].startswith("m-"):
         uri = f"models:/{identity['model_id']}"  # an alias may move while the work is done
-    return ScoreTask(uri, store, Path.cwd(), identity["settings"]["threshold"]), identity, paths
+    return ScoreTask(uri, store, Path.cwd(), identity["settings"].get("threshold")), identity, paths
 
 
 def locate_model(model_uri: str) -> tuple[str, tuple[str, ...], list[Path]]:

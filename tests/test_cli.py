@@ -348,7 +348,6 @@ def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys,
 def test_a_model_in_a_folder_needs_no_store(capsys, place, monkeypatch, command):
     """The folder is no model, which is said without a look at the store."""
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda **options: 1 / 0)
-    monkeypatch.setattr("poster_ml.commands.explain.connect", lambda **options: 1 / 0)
     Image.new("RGB", (60, 90), "red").save(place / "poster.jpg")
     more = ["--out", "maps"] if command == "explain" else []
     message = refused(capsys, command, "--model-uri", "folder", "poster.jpg", *more)

@@ -17,8 +17,9 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ import poster_ml
 from poster_ml.errors import ClusterError
 
 T = TypeVar("T")
+F = TypeVar("F")
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POSTER_ML_SCHEDULER"
@@ -42,7 +44,6 @@ def open_cluster(
     workers: int = 1,
     scheduler: str = "",
     *,
-    threads: int = 1,
     dashboard: bool = False,
     paths: Sequence[Path] = (),
 ) -> Iterator[Client]:
@@ -51,7 +52,6 @@ def open_cluster(
     Args:
         workers: processes on this machine, at least 1.
         scheduler: "tcp://host:8786"; empty: POSTER_ML_SCHEDULER, and without that a cluster of this machine.
-        threads: per worker process that is started here.
         dashboard: serve Dask's dashboard on this machine, and print where.
         paths: files and folders that the workers must see.
 
@@ -67,10 +67,10 @@ def open_cluster(
     if dashboard and importlib.util.find_spec("bokeh") is None:
         raise ClusterError("--dashboard needs bokeh: install poster-ml[dashboard]")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with _interrupts_held() as interrupts:
+    with interrupts_held() as interrupts:
         cluster = LocalCluster(
             n_workers=workers,
-            threads_per_worker=threads,
+            threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
@@ -175,50 +175,65 @@ def renew_worker(client: Client, address: str) -> None:
 
 
 def map_in_order(
-    client: Client | None,
+    workers: Client | int,
     function: Callable[[list[T]], Any],
     items: Iterable[T],
     *,
     batch: int,
     in_flight: int = 0,
 ) -> Iterator[tuple[list[T], Any]]:
-    """Runs `function` on batches of items and yields each batch with its result, in order.
+    """Runs `function` on batches, on threads or on a cluster, and yields each with its result, in order.
 
     A task whose worker dies is run again by Dask, which gives it up after four deaths (`allowed-failures`).
     A batch that was given up is run again an item at a time, with nothing else under way: only an item that
     kills is blamed.
 
     Args:
-        client: of the cluster; None: here, one batch after the other.
+        workers: threads of this process, at least 1; or a cluster.
         function: returns something else than None; may be run more than once.
         items: read as they are needed.
         batch: items per task, at least 1.
-        in_flight: most tasks submitted and not yet yielded; 0: two for each thread of the workers there are.
+        in_flight: most tasks submitted and not yet yielded; 0: four for each thread here, two for each thread
+            of a cluster.
 
     Yields: the items and what the function returned; None for an item that kills every worker.
     Raises: what the function raises; ClusterError where the scheduler is gone.
     """
     iterator = iter(items)
-    if client is None:
-        while part := list(islice(iterator, batch)):
-            yield part, function(part)
+    parts = iter(lambda: list(islice(iterator, batch)), [])
+    if not isinstance(workers, int):
+        yield from _map_on(workers, function, parts, in_flight)
         return
+    most = in_flight or 4 * workers
+    with ThreadPoolExecutor(workers, thread_name_prefix="map") as pool:
+        try:
+            for part, future in _ahead(
+                deque(), lambda part: pool.submit(function, part), parts, lambda: most
+            ):
+                yield part, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _map_on(
+    client: Client, function: Callable[[list[T]], Any], parts: Iterator[list[T]], in_flight: int
+) -> Iterator[tuple[list[T], Any]]:
+    """Does what `map_in_order` says on a cluster."""
     under_way: deque[tuple[list[T], Future]] = deque()
+    submit = partial(client.submit, function, pure=False)
+
+    def most() -> int:
+        return in_flight or 2 * max(1, sum(client.nthreads().values()))
+
     try:
-        while True:
-            most = in_flight or 2 * max(1, sum(client.nthreads().values()))
-            while len(under_way) < most and (part := list(islice(iterator, batch))):
-                under_way.append((part, client.submit(function, part, pure=False)))
-            if not under_way:
-                return
-            part, future = under_way.popleft()
+        for part, future in _ahead(under_way, submit, parts, most):
             result = _result(client, future)
             if result is not None:
                 yield part, result
                 continue
             wait([other for _, other in under_way])
             for item in part:
-                yield [item], _result(client, client.submit(function, [item], pure=False))
+                yield [item], _result(client, submit([item]))
     except (OSError, CancelledError) as error:
         if client.status == "running" and not isinstance(error, CancelledError):
             raise
@@ -226,6 +241,21 @@ def map_in_order(
     finally:
         with suppress(Exception):
             client.cancel([future for _, future in under_way])
+
+
+def _ahead(
+    under_way: deque[tuple[list[T], F]],
+    submit: Callable[[list[T]], F],
+    parts: Iterator[list[T]],
+    most: Callable[[], int],
+) -> Iterator[tuple[list[T], F]]:
+    """Submits parts, so many at a time, and yields each with its future, in order."""
+    while True:
+        while len(under_way) < most() and (part := next(parts, None)):
+            under_way.append((part, submit(part)))
+        if not under_way:
+            return
+        yield under_way.popleft()
 
 
 def _result(client: Client, future: Future) -> Any:
@@ -256,7 +286,8 @@ class Inbox:
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Future:
         """Runs `function(topic, *arguments)` on a worker, again where that worker dies."""
-        future = self._client.submit(function, self.topic, *arguments, key=f"{key}-{self.topic}", pure=False)
+        unique = f"{key}-{uuid.uuid4().hex}"  # Dask would answer for a key that it has seen
+        future = self._client.submit(function, self.topic, *arguments, key=unique, pure=False)
         future.add_done_callback(self._queue.put)
         return future
 
@@ -332,13 +363,23 @@ def _reach(address: str) -> Iterator[Client]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
-    """Lets a Ctrl-C wait until the block is over: a cluster that is half started cannot be closed."""
+def interrupts_held() -> Iterator[list[int]]:
+    """Lets a first Ctrl-C wait, where stopping in the middle would leave something half done; a second acts.
+
+    Yields: a list with an entry once there was one, for the block to look at; what is left when it ends is
+        up to the caller.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+
+    def hold(number: int, frame: Any) -> None:
+        if held:
+            raise KeyboardInterrupt
+        held.append(number)
+
+    handler = signal.signal(signal.SIGINT, hold)
     try:
         yield held
     finally:

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from threading import Timer
 from typing import Any
 
@@ -29,23 +28,24 @@ from poster_ml.cluster import (
 )
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
+from tests.refusals import refusal
 from tests.tuning.command import workers_of
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Client]:
+def pair():
     """A client of two worker processes."""
     with open_cluster(2) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address():
     with open_cluster(1) as client:
         yield client.scheduler.address
 
 
-def test_processes_of_this_machine_run_the_work() -> None:
+def test_processes_of_this_machine_run_the_work():
     with open_cluster(2) as client:
         assert worker_count(client) == 2
         processes = set(client.run(os.getpid).values())
@@ -53,16 +53,12 @@ def test_processes_of_this_machine_run_the_work() -> None:
         assert os.getpid() not in processes
 
 
-def test_the_dashboard_is_said_or_what_it_needs(
-    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):
     with open_cluster(scheduler=address, dashboard=True):
         assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with (
-        pytest.raises(ClusterError, match=r"--dashboard needs bokeh: install poster-ml\[dashboard\]"),
-        open_cluster(dashboard=True),
-    ):
+    said = r"--dashboard needs bokeh: install poster-ml\[dashboard\]"
+    with pytest.raises(ClusterError, match=said), open_cluster(dashboard=True):
         pass
 
 
@@ -71,7 +67,7 @@ def spawned() -> set[int]:
     return {worker.pid for worker in workers_of(os.getpid())}
 
 
-def test_a_process_that_dies_while_it_starts_is_started_again() -> None:
+def test_a_process_that_dies_while_it_starts_is_started_again():
     """Dask's nanny gives up then."""
 
     def wait_for(condition: Callable[[], Any]) -> Any:
@@ -94,7 +90,7 @@ def ask(topic: str, word: str) -> str:
     return str(ask_command(topic, {"word": word}))
 
 
-def test_a_task_asks_its_command(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_asks_its_command(address, monkeypatch):
     monkeypatch.setenv(VARIABLE, address)
     with open_cluster() as client:
         inbox = Inbox(client)
@@ -107,45 +103,28 @@ def test_a_task_asks_its_command(address: str, monkeypatch: pytest.MonkeyPatch) 
         assert inbox.next(0.01) is None
 
 
-def test_a_scheduler_that_does_not_answer_is_said_in_one_line() -> None:
-    with pytest.raises(ClusterError) as caught:
-        TuneOptions(trials=1, scheduler="tcp://127.0.0.1:1")
-    assert str(caught.value) == (
+def test_a_scheduler_that_does_not_answer_is_said_in_one_line():
+    assert refusal(ClusterError, TuneOptions, trials=1, scheduler="tcp://127.0.0.1:1") == (
         "no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`, or leave --scheduler and "
         "POSTER_ML_SCHEDULER out"
     )
 
 
-def test_workers_that_cannot_do_the_work_are_refused(
-    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with (
-        pytest.raises(ClusterError, match=r"the worker tcp://\S+ does not see .*/gone: give a path that all"),
-        open_cluster(scheduler=address, paths=[tmp_path, tmp_path / "gone"]),
-    ):
-        pass
-    with (
-        pytest.raises(ClusterError, match=r"--workers 2 is for this machine, .* leave one of the two out"),
-        open_cluster(2, address),
-    ):
-        pass
+def test_workers_that_cannot_do_the_work_are_refused(address, monkeypatch, tmp_path):
+    def refuse(said: str, *arguments: object, **options: object) -> None:
+        with pytest.raises(ClusterError, match=said), open_cluster(*arguments, **options):
+            pass
+
+    gone = [tmp_path, tmp_path / "gone"]
+    refuse(r"the worker tcp://\S+ does not see .*/gone: give a path that all", scheduler=address, paths=gone)
+    refuse(r"--workers 2 is for this machine, .* leave one of the two out", 2, address)
     real = poster_ml.__version__
-    monkeypatch.setattr(poster_ml, "__version__", "99")
-    with (
-        pytest.raises(ClusterError, match=rf"has poster-ml {real}, this is poster-ml 99: install it there"),
-        open_cluster(scheduler=address),
-    ):
-        pass
-
-
-def test_a_cluster_without_workers_says_how_to_start_one(address: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(poster_ml, "__version__", "99")
+        refuse(rf"has poster-ml {real}, this is poster-ml 99: install it there", scheduler=address)
     with open_cluster(scheduler=address) as client:
         client.retire_workers()
-        with (
-            pytest.raises(ClusterError, match=r"has no workers: start some with `dask worker tcp://"),
-            open_cluster(scheduler=address),
-        ):
-            pass
+        refuse(r"has no workers: start some with `dask worker tcp://", scheduler=address)
 
 
 def squares(numbers: list[int]) -> list[int]:
@@ -156,7 +135,7 @@ def squares(numbers: list[int]) -> list[int]:
     return [number**2 for number in numbers]
 
 
-def test_results_come_in_order_and_few_tasks_are_under_way(pair: Client) -> None:
+def test_results_come_in_order_and_few_tasks_are_under_way(pair):
     read: list[int] = []
     items = (read.append(number) or number for number in range(20, 220))
     done: list[int] = []
@@ -167,14 +146,21 @@ def test_results_come_in_order_and_few_tasks_are_under_way(pair: Client) -> None
         assert len(pair.futures) <= 4
     assert done == [number**2 for number in range(20, 220)]
     assert list(map_in_order(pair, squares, [], batch=5)) == []
-    assert list(map_in_order(None, squares, [20, 21, 22], batch=2)) == [([20, 21], [400, 441]), ([22], [484])]
+
+
+def test_threads_do_what_a_cluster_does():
+    expected = [([20, 21], [400, 441]), ([22], [484])]
+    for threads in (1, 3):
+        assert list(map_in_order(threads, squares, [20, 21, 22], batch=2)) == expected
+        with pytest.raises(OSError, match="No space left"):
+            list(map_in_order(threads, fail, range(50), batch=1))
 
 
 def fail(numbers: list[int]) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_an_error_of_a_task_is_that_of_the_command_and_the_rest_is_given_up(pair: Client) -> None:
+def test_an_error_of_a_task_is_that_of_the_command_and_the_rest_is_given_up(pair):
     with pytest.raises(OSError, match="No space left"):
         list(map_in_order(pair, fail, range(50), batch=1))
     assert not any(pair.processing().values())
@@ -185,7 +171,7 @@ def wait_and_say(numbers: list[int]) -> list[int]:
     return numbers
 
 
-def test_a_worker_that_is_killed_costs_no_item_and_doubles_none(pair: Client) -> None:
+def test_a_worker_that_is_killed_costs_no_item_and_doubles_none(pair):
     found: list[int] = []
     for batch, results in map_in_order(pair, wait_and_say, range(60), batch=2):
         if batch[0] in (10, 30):
@@ -194,7 +180,7 @@ def test_a_worker_that_is_killed_costs_no_item_and_doubles_none(pair: Client) ->
     assert found == list(range(60))
 
 
-def test_only_the_item_that_kills_every_worker_is_given_up(pair: Client) -> None:
+def test_only_the_item_that_kills_every_worker_is_given_up(pair):
     found = dict(
         pair
         for batch, results in map_in_order(pair, squares, range(24), batch=4)
@@ -204,7 +190,7 @@ def test_only_the_item_that_kills_every_worker_is_given_up(pair: Client) -> None
     assert [number for number, square in found.items() if square is None] == [13]
 
 
-def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
+def test_a_scheduler_that_goes_is_said(tmp_path):
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
     command += ["--scheduler-file", str(tmp_path / "file")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
@@ -220,7 +206,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
                 next(results)
 
 
-def test_what_asks_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_asks_for_a_cluster(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     assert not is_asked(1, "")
     assert is_asked(2, "")

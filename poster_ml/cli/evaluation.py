@@ -20,6 +20,7 @@ from poster_ml.cli.options import (
     Workers,
     collect_overrides,
     optional_path,
+    split_names,
 )
 from poster_ml.cli.output import run_command
 
@@ -60,6 +61,9 @@ def explain(
     model_uri: ModelUri,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     layer: Annotated[str, typer.Option(help="Layer of the map; default: the model's choice.")] = "",
+    what_if: Annotated[
+        list[str] | None, typer.Option(help="What to hide: text, faces, border, centre; commas between them.")
+    ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = "",
     dashboard: Dashboard = False,
@@ -69,7 +73,7 @@ def explain(
 
     Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
     """
-    run_command("explain", locals(), folder=out)
+    run_command("explain", locals() | {"what_if": split_names(what_if)}, folder=out)
 
 
 @app.command()
@@ -83,13 +87,28 @@ def predict(
     scheduler: Scheduler = "",
     dashboard: Dashboard = False,
 ) -> None:
-    """Probabilities for files or folders.
+    """Probabilities for files, folders, or a CSV table (image or path, optionally year and genres).
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
     options = locals() | {"resume": not no_resume}
     del options["no_resume"]
     run_command("predict", options, keras=False, show=False)
+
+
+@app.command()
+def rank(
+    posters: Annotated[list[Path], typer.Argument(help="Image files: 2 to 50 designs.")],
+    model_uri: ModelUri,
+    year: Annotated[int | None, typer.Option(help="Year of the movie, 1880 to 2100.")] = None,
+    genres: Annotated[str, typer.Option(help="Genres of the movie, with | between them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put designs in order, and say how often such a difference came out right.
+
+    Example: poster-ml rank --model-uri models:/poster-vgg16@champion a.jpg b.jpg --year 1999 --genres Drama
+    """
+    run_command("rank", locals())
 
 
 @app.command()

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from itertools import chain, count, islice
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from poster_ml.cluster import KILLED, check_paths, check_scheduler, map_in_order, open_if_asked
+from poster_ml.cluster import (
+    KILLED,
+    Client,
+    check_paths,
+    check_scheduler,
+    is_asked,
+    map_in_order,
+    open_if_asked,
+)
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
-from poster_ml.files import open_output_folder, printable
-from poster_ml.pipeline.poster_files import check_posters, locate_model, walk_posters
+from poster_ml.files import atomic_path, open_output_folder, printable
+from poster_ml.pipeline.hidden_parts import Finder, hide_parts, part_finders, sentence
+from poster_ml.pipeline.poster_files import (
+    ONE_AT_A_TIME,
+    check_posters,
+    folders_of,
+    locate_model,
+    walk_posters,
+)
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.settings import ServingSettings
-from poster_ml.tracking.store import use_store
 
 POSTERS_PER_SHEET = 8
-_ONE_AT_A_TIME = Lock()  # in one worker process: Keras and Matplotlib have global state
 
 
 @dataclass(frozen=True)
 class ExplainResult:
-    """The pictures that were written."""
+    """The files that were written, and what hiding parts changes, as of `hide_parts`."""
 
     files: list[Path]
+    what_if: list[dict[Any, Any]] = field(default_factory=list)
 
     def text(self) -> str:
-        """Returns one path per line."""
-        return "\n".join(printable(file) for file in self.files)
+        """Returns one path per line, then a line per hidden part."""
+        return "\n".join([*(printable(file) for file in self.files), *map(sentence, self.what_if)])
 
 
 def run_explain(
@@ -47,82 +61,108 @@ def run_explain(
     out: Path,
     *,
     layer: str = "",
+    what_if: Sequence[str] = (),
     workers: int = 1,
     scheduler: str = "",
     dashboard: bool = False,
 ) -> ExplainResult:
     """Writes `maps_<number>.png`, sheets of 8 posters, and for each poster `<name>/activations_<layer>.png`.
 
+    Where asked what hiding parts of the posters changes, also `what_if.csv`.
+
     Args:
         model_uri: models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.
         posters: image files, or folders of them.
         out: folder for the pictures.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
+        what_if: of "text", "faces", "border", "centre"; the first two need the extra `detect`.
         workers: processes on this machine; 1 draws in this one.
         scheduler: of a Dask cluster whose workers draw; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows it.
 
-    Raises: DatasetError for files that are missing or no posters; OutputError where `out` holds other files;
-        ClusterError; RegistryError; UnknownLayerError. Nothing is written then.
+    Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`; OutputError
+        where `out` holds other files; RegistryError; UnknownLayerError; ClusterError.
+        Nothing is written then.
     """
     check_posters(posters)
+    finders = part_finders(what_if)
     check_scheduler(scheduler, workers)
-    uri, store, paths = locate_model(model_uri)
+    here = not is_asked(workers, scheduler, dashboard)
+    load, paths = locate_model(model_uri, load_keras_model, here)
     files = list(walk_posters(posters))
-    with open_if_asked(workers, scheduler, dashboard, [*posters, *paths]) as client:
-        sheets = _Sheets(uri, store, layer, out.absolute())
-        absolute = [path.absolute() for path in files]
-        decoded = progress(absolute, "decoding posters")
-        given = iter(files)
-        for _, reasons in map_in_order(client, sheets.check, decoded, batch=POSTERS_PER_SHEET):
-            for reason in reasons or [KILLED]:
-                path = next(given)
-                if reason:
-                    raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
+    with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
+        find = (lambda: finders) if here else partial(_finders, tuple(what_if))
+        sheets = _Sheets(load, find, layer, Path.cwd(), out.absolute())
+        _check_posters(client, sheets, files)
         open_output_folder(out, "explain")
         if client:
             check_paths(client, [out])
-        named = iter(zip(absolute, _folder_names(files), strict=True))
+        named = iter(zip(files, _folder_names(files), strict=True))
         jobs = list(enumerate(iter(lambda: list(islice(named, POSTERS_PER_SHEET)), []), start=1))
-        drawn = map_in_order(client, sheets.draw, progress(jobs, "drawing"), batch=1)
-        written, grids = [], []
-        for [(number, _)], names in drawn:
-            if names is None:
+        drawn = map_in_order(client or 1, sheets.draw, progress(jobs, "drawing"), batch=1)
+        written, grids, tables = [], [], []
+        for [(number, _)], sheet in drawn:
+            if sheet is None:
                 raise DatasetError(
                     f"drawing sheet {number} killed its worker again and again: give fewer posters"
                 )
-            written.append(out / names[0])
-            grids += [out / name for name in names[1:]]
-    return ExplainResult(written + grids)
+            (name, *others), table = sheet
+            written.append(out / name)
+            grids += [out / name for name in others]
+            tables.append(table)
+    if not what_if:
+        return ExplainResult(written + grids)
+    found = pd.concat(tables, ignore_index=True)
+    with atomic_path(out / "what_if.csv") as temporary:
+        found.to_csv(temporary, index=False, float_format="%.6f")
+    return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
+
+
+def _check_posters(client: Client | None, sheets: _Sheets, files: Sequence[Path]) -> None:
+    given = iter(files)
+    decoded = progress(files, "decoding posters")
+    for _, reasons in map_in_order(client or 1, sheets.check, decoded, batch=POSTERS_PER_SHEET):
+        for reason in reasons or [KILLED]:
+            path = next(given)
+            if reason:
+                raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
 
 
 @dataclass(frozen=True)
 class _Sheets:
-    """The tasks: posters are looked at, and drawn, in a process that loads the model once.
+    """The tasks, in this process or on a worker: posters are looked at, and drawn.
 
-    `store` is the URI and experiment of the command, empty where the model needs none; `out` is absolute.
+    `load` gives the model and its settings, `find` the finders of what is hidden; `folder` is where the paths
+    of posters start from, `out` is absolute.
     """
 
-    model_uri: str
-    store: tuple[str, ...]
+    load: Callable[[], tuple[Any, ServingSettings]]
+    find: Callable[[], dict[str, Finder]]
     layer: str
+    folder: Path
     out: Path
 
     def check(self, files: list[Path]) -> list[str]:
         """Returns for each file why it cannot be decoded, "" where it can."""
-        settings = self._load()[1]
-        return [_decode(path, settings)[1] for path in files]
+        with ONE_AT_A_TIME:
+            _, settings = self.load()
+            self._explainer()
+        return [_decode(self.folder / path, settings)[1] for path in files]
 
-    def draw(self, jobs: list[tuple[int, list[tuple[Path, str]]]]) -> list[str]:
-        """Draws one sheet and the layers of its posters; returns their names, as seen from `out`."""
+    def draw(self, jobs: list[tuple[int, list[tuple[Path, str]]]]) -> tuple[list[str], pd.DataFrame]:
+        """Draws one sheet and the layers of its posters, and hides parts of them.
+
+        Returns: the names of the pictures, as seen from `out`; the table of `hide_parts`.
+        """
         [(number, posters)] = jobs
-        model, settings, explainer = self._load()
-        images = np.stack([_decode(path, settings)[0] for path, _ in posters])
-        with _ONE_AT_A_TIME:
-            probabilities = probability_function(model, settings.temperature)(images)
+        with ONE_AT_A_TIME:
+            model, settings = self.load()
+            explainer = self._explainer()
+            images = np.stack([_decode(self.folder / path, settings)[0] for path, _ in posters])
+            predict = probability_function(model, settings.temperature)
             captions = [
                 poster_caption(printable(path.stem), probability)
-                for (path, _), probability in zip(posters, probabilities, strict=True)
+                for (path, _), probability in zip(posters, predict(images), strict=True)
             ]
             heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
             sheet = self.out / f"maps_{number}.png"
@@ -130,20 +170,24 @@ class _Sheets:
             layers = [self.layer] if self.layer else []
             for image, (_, folder) in zip(images, posters, strict=True):
                 written += write_activation_grids(model, image, self.out / folder, layers)
-        return [str(path.relative_to(self.out)) for path in written]
+            names = [printable(path) for path, _ in posters]
+            hidden = hide_parts(predict, images, names, self.find())
+        return [str(path.relative_to(self.out)) for path in written], hidden
 
-    def _load(self) -> tuple[Any, ServingSettings, Explainer]:
-        with _ONE_AT_A_TIME:
-            return _load_once(self.model_uri, self.store, self.layer)
+    def _explainer(self) -> Explainer:
+        model, settings = self.load()
+        return _explainer(model, settings.explain_method, self.layer or settings.explain_layer)
 
 
 @lru_cache(maxsize=1)
-def _load_once(model_uri: str, store: tuple[str, ...], layer: str) -> tuple[Any, ServingSettings, Explainer]:
-    if store:
-        use_store(*store)
-    model, settings = load_keras_model(model_uri)
-    layer = layer or settings.explain_layer
-    return model, settings, Explainer(model, method=settings.explain_method, layer_name=layer)
+def _explainer(model: Any, method: str, layer: str) -> Explainer:
+    return Explainer(model, method=method, layer_name=layer)
+
+
+@lru_cache(maxsize=1)
+def _finders(names: tuple[str, ...]) -> dict[str, Finder]:
+    """Returns `part_finders` on a worker, which keeps their networks."""
+    return part_finders(names)
 
 
 def _decode(path: Path, settings: ServingSettings) -> tuple[np.ndarray, str]:

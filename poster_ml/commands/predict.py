@@ -6,19 +6,18 @@ The model is the one that is served (`PosterModel`), so the numbers are the serv
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from poster_ml.cluster import check_scheduler, is_asked, open_cluster
+from poster_ml.cluster import check_scheduler, is_asked, open_if_asked
 from poster_ml.errors import DatasetError
 from poster_ml.files import printable
 from poster_ml.pipeline.poster_files import (
     check_posters,
+    folders_of,
+    read_tables,
     score_files,
-    score_on_cluster,
     score_task,
     walk_posters,
 )
@@ -32,9 +31,6 @@ from poster_ml.pipeline.prediction_files import (
 )
 from poster_ml.progress import progress
 from poster_ml.quiet import load_keras
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +69,9 @@ def run_predict(
 
     Args:
         model_uri: as for `load_poster_model`; a folder needs no store.
-        posters: files and folders; folders are walked with everything below them. Files named themselves
-            are scored whatever they are called, in folders only what has the ending of an image.
+        posters: files, folders and tables (`read_tables`). Folders are walked with everything below them.
+            Files named themselves are scored whatever they are called, in folders only what has the ending
+            of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout.
         out: a .csv file instead, written while the posters are scored; a path that is scored already is not
             scored again. Posters are known by the path as given (`files.printable`). Beside it stands
@@ -92,19 +89,25 @@ def run_predict(
     if format not in FORMATS:
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")
     check_posters(posters)
+    posters, facts = read_tables(posters)
     if out:
         check_out(out)
     check_scheduler(scheduler, workers)
+    here = not is_asked(workers, scheduler, dashboard)
     known, size = read_scored(out) if out and resume else (set[str](), 0)
-    with _open_scorer(model_uri, posters, batch_size, workers, scheduler, dashboard) as (identity, score):
+    if here:
+        load_keras()
+    task, identity, paths = score_task(model_uri, here)
+    with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         if out:
             claim(out, identity, has_rows=bool(known))
         left = (path for path in walk_posters(posters) if printable(path) not in known)
         # Listed twice, so that the time left is known without keeping the names.
         total = sum(printable(path) not in known for path in walk_posters(posters))
         scored, failed, reason = 0, 0, ""
+        files = progress(left, "scoring posters", total)
         with written_rows(out, size) if out else printed_rows(format) as write:
-            for rows in score(progress(left, "scoring posters", total)):
+            for rows in score_files(client, task, files, batch_size, facts):
                 write(rows)
                 errors = rows["error"].dropna()
                 scored, failed = scored + len(rows), failed + len(errors)
@@ -116,24 +119,3 @@ def run_predict(
             f"none of {scored:,} posters could be scored, the last one since {reason}: give whole image files"
         )
     return result
-
-
-@contextmanager
-def _open_scorer(
-    model_uri: str, posters: Sequence[Path], batch_size: int, workers: int, scheduler: str, dashboard: bool
-) -> Iterator[tuple[dict[str, Any], Callable[[Iterable[Path]], Iterator[DataFrame]]]]:
-    """Gives what identifies the model, and a function from files to batches of rows, here or on a cluster."""
-    if is_asked(workers, scheduler, dashboard):
-        task, identity, paths = score_task(model_uri)
-        paths = [*posters, *paths]
-        with open_cluster(workers, scheduler, dashboard=dashboard, paths=paths) as client:
-            yield identity, lambda files: score_on_cluster(client, task, files, batch_size)
-        return
-    load_keras()
-    from poster_ml.serving.load import identify, load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
-
-    if needs_store(model_uri):
-        connect()
-    model = load_poster_model(model_uri)
-    yield identify(model, model_uri), lambda files: score_files(model, files, batch_size)

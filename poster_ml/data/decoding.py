@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,21 +52,12 @@ def prepare_posters(
         size, fit: as for `images.decode_poster`.
         workers: threads, at least 1; None takes every core this process may use; or a cluster's client.
     """
-    if not isinstance(workers, int | None):
-        yield from _prepare_on(workers, paths, size, fit)
-        return
-    threads = workers if workers is not None else _available_cores()
-    under_way: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        try:
-            for path in paths:
-                under_way.append(pool.submit(prepare_poster, path, size, fit))
-                if len(under_way) == 4 * threads:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    from poster_ml.cluster import KILLED, map_in_order
+
+    task = partial(_prepare_batch, folder=Path.cwd(), size=size, fit=fit)
+    where = _available_cores() if workers is None else workers
+    for _, results in map_in_order(where, task, paths, batch=1 if isinstance(where, int) else _BATCH):
+        yield from [f"broken image: {KILLED}"] if results is None else results
 
 
 def prepare_poster(path: Path, size: int, fit: str) -> Result:
@@ -91,16 +80,8 @@ def prepare_poster(path: Path, size: int, fit: str) -> Result:
     return PreparedPoster(poster.pixels, colour_print(poster.thumbnail), facts)
 
 
-def _prepare_on(client: Client, paths: Sequence[Path], size: int, fit: str) -> Iterator[Result]:
-    from poster_ml.cluster import KILLED, map_in_order
-
-    task = partial(_prepare_batch, size=size, fit=fit)
-    for _, results in map_in_order(client, task, (path.absolute() for path in paths), batch=_BATCH):
-        yield from [f"broken image: {KILLED}"] if results is None else results
-
-
-def _prepare_batch(paths: list[Path], size: int, fit: str) -> list[Result]:
-    return [prepare_poster(path, size, fit) for path in paths]
+def _prepare_batch(paths: list[Path], folder: Path, size: int, fit: str) -> list[Result]:
+    return [prepare_poster(folder / path, size, fit) for path in paths]
 
 
 def _available_cores() -> int:

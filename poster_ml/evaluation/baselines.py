@@ -13,12 +13,13 @@ Design. Two predictors of the same evaluated posters are compared:
    good there, and the sharper over-fitter would get the larger weight) nor on the evaluated posters.
 
 So when another split is at hand (test is evaluated, validation is there), the regression is fitted on that
-split. When only one split is at hand (validation after training), it is cross-fitted inside that split:
-each fold is predicted by a regression fitted on the others. Such a gain is too high by what the choice of
-the poster model's epoch (and setting) on these posters brought, and is called optimistic; the one to quote
-is that of test, whose posters chose nothing. The gain is AUC(2) - AUC(1) with DeLong's paired
-interval, which takes both predictors as given; the noise of three fitted coefficients is not in it and
-lowers the gain rather than raising it. A poster that adds nothing gives a gain near 0, or slightly below.
+split: it is the one that is served (`combined.CombinedModel`). When only one split is at hand (validation
+after training), it is cross-fitted inside that split: each fold is predicted by a regression fitted on the
+others. Such a gain is too high by what the choice of the poster model's epoch (and setting) on these posters
+brought, and is called optimistic; the one to quote is that of test, whose posters chose nothing. The gain is
+AUC(2) - AUC(1) with DeLong's paired interval, which takes both predictors as given; the noise of three fitted
+coefficients is not in it and lowers the gain rather than raising it. A poster that adds nothing gives a gain
+near 0, or slightly below.
 """
 
 from __future__ import annotations
@@ -66,58 +67,78 @@ def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None 
     return float((truth == majority).mean())
 
 
-def metadata_probabilities(
-    train: pandas.DataFrame, features: str, seed: int, *tables: pandas.DataFrame
-) -> list[Floats] | None:
-    """Fits one metadata baseline and asks it about other posters.
+@dataclass(frozen=True)
+class MetadataModel:
+    """A classifier of `year`, `genre` or both (`year_genre`), fitted on train rows.
 
-    Args:
-        train: year, genres, label.
-        features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
-            "genre" is logistic regression on one column per genre.
-        seed: int >= 0.
-        tables: year and genres of the posters; years may be missing, unknown genres count as none.
-
-    Returns: for each table (N,) probabilities of Fresh; None where `train` or a table lacks the columns or
-        their values, or `train` a class.
+    columns: names of what the classifier takes, `year` and genres.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
-    labels = train["label"].to_numpy(np.int64)
-    known = [_metadata(table, features) for table in (train, *tables)]
-    if any(one is None for one in known) or np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS:
-        return None
-    fitted, *asked = [one for one in known if one is not None]
-    classifier: Any = LogisticRegression(max_iter=1000)
-    if features != "genre":
-        # Few and shallow trees: with 5,000 rows and 25 columns deeper ones fit noise.
-        classifier = HistGradientBoostingClassifier(
-            max_iter=150,
-            learning_rate=0.05,
-            max_leaf_nodes=8,
-            min_samples_leaf=20,
-            l2_regularization=1.0,
-            early_stopping=False,
-            random_state=derive_seed(seed, "baseline", features),
-        )
-    # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
-    with threadpool_limits(1, user_api="openmp"):
-        classifier.fit(fitted.to_numpy(np.float64), labels)
-        same = [one.reindex(columns=fitted.columns, fill_value=0).to_numpy(np.float64) for one in asked]
-        return [classifier.predict_proba(one)[:, 1] for one in same]
+    features: str
+    columns: tuple[str, ...]
+    classifier: Any
+
+    @classmethod
+    def fit(cls, train: pandas.DataFrame, features: str, seed: int) -> MetadataModel | None:
+        """Fits one metadata baseline.
+
+        Args:
+            train: year, genres, label.
+            features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
+                "genre" is logistic regression on one column per genre.
+            seed: int >= 0.
+
+        Returns: None where `train` lacks the columns, two different values in them, or a class.
+        """
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
+
+        labels = train["label"].to_numpy(np.int64)
+        few = np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS
+        if few or not knows(train, features):
+            return None
+        classifier: Any = LogisticRegression(max_iter=1000)
+        if features != "genre":
+            # Few and shallow trees: with 5,000 rows and 25 columns deeper ones fit noise.
+            classifier = HistGradientBoostingClassifier(
+                max_iter=150,
+                learning_rate=0.05,
+                max_leaf_nodes=8,
+                min_samples_leaf=20,
+                l2_regularization=1.0,
+                early_stopping=False,
+                random_state=derive_seed(seed, "baseline", features),
+            )
+        table = _columns(train, features)
+        # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
+        with threadpool_limits(1, user_api="openmp"):
+            classifier.fit(table.to_numpy(np.float64), labels)
+        return cls(features, tuple(table.columns), classifier)
+
+    def probabilities(self, table: pandas.DataFrame) -> Floats:
+        """Returns (N,) probabilities of Fresh; years may be missing, unknown genres count as none."""
+        from threadpoolctl import threadpool_limits
+
+        same = _columns(table, self.features).reindex(columns=list(self.columns), fill_value=0)
+        with threadpool_limits(1, user_api="openmp"):
+            return np.asarray(self.classifier.predict_proba(same.to_numpy(np.float64))[:, 1], np.float64)
 
 
-def _metadata(table: pandas.DataFrame, features: str) -> pandas.DataFrame | None:
-    """Returns the year (NaN where missing) and a column per genre, as asked for; None: not known."""
+def knows(table: pandas.DataFrame, features: str) -> bool:
+    """Says whether a table has two different years, and a genre, as far as a metadata baseline takes them."""
+    no_years, no_genres = (
+        len(np.unique(years(table)[~np.isnan(years(table))])) < 2,
+        genre_columns(table).empty,
+    )
+    return not ((features != "genre" and no_years) or (features != "year" and no_genres))
+
+
+def _columns(table: pandas.DataFrame, features: str) -> pandas.DataFrame:
+    """Returns the year (NaN where missing) and a column of 0 and 1 per genre, as asked for."""
     import pandas
 
-    year = pandas.DataFrame({"year": years(table)}, index=table.index)
-    genres = genre_columns(table)
-    no_years, no_genres = year["year"].nunique() < 2, genres.empty
-    if (features != "genre" and no_years) or (features != "year" and no_genres):
-        return None
+    year, genres = pandas.DataFrame({"year": years(table)}, index=table.index), genre_columns(table)
     parts = {"year": [year], "genre": [genres], "year_genre": [year, genres]}
     return pandas.concat(parts[features], axis=1)
 
@@ -137,9 +158,13 @@ def metadata_baselines(
 
     Raises: EvaluationError where `test` has one class only.
     """
-    found = {name: metadata_probabilities(train, name, seed, test) for name in METADATA_BASELINES}
     labels = test["label"].to_numpy()
-    return {name: BaselineResult.of(labels, one[0], confidence) for name, one in found.items() if one}
+    models = {name: MetadataModel.fit(train, name, seed) for name in METADATA_BASELINES if knows(test, name)}
+    return {
+        name: BaselineResult.of(labels, model.probabilities(test), confidence)
+        for name, model in models.items()
+        if model is not None
+    }
 
 
 def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Floats:
@@ -209,61 +234,73 @@ class PosterGain:
 
 
 def poster_gain(
-    train: pandas.DataFrame,
-    evaluated: pandas.DataFrame,
-    probabilities: npt.ArrayLike,
+    labels: npt.NDArray[np.int64],
+    poster: Floats,
+    metadata: Floats,
+    combined: Floats,
     *,
-    seed: int,
     confidence: float,
-    validation: pandas.DataFrame | None = None,
-    validation_probabilities: npt.ArrayLike | None = None,
+    design: str,
+    optimistic: bool,
 ) -> PosterGain | None:
     """Measures what the poster adds to year and genres (design: see the module).
+
+    Args:
+        labels, poster: (N,) and the probabilities of Fresh by the poster alone.
+        metadata, combined: (N,) by year and genres alone, and with the poster; NaN where neither is known.
+        confidence: of the intervals, between 0 and 1.
+        design, optimistic: how the combination was fitted, as in `PosterGain`.
+
+    Returns: the gain on the posters whose year or genres are known; None where these are of one class.
+    """
+    rows = np.isfinite(combined)
+    if np.bincount(labels[rows], minlength=2).min() == 0:
+        return None
+    truth, poster, metadata, combined = labels[rows], poster[rows], metadata[rows], combined[rows]
+    return PosterGain(
+        combined_auc=delong_interval(truth, combined, confidence),
+        gain=delong_difference(truth, combined, metadata, confidence)[0],
+        design=design,
+        poster_over_metadata=delong_difference(truth, poster, metadata, confidence)[0],
+        optimistic=optimistic,
+    )
+
+
+def cross_fitted(
+    train: pandas.DataFrame, evaluated: pandas.DataFrame, probabilities: npt.ArrayLike, *, seed: int
+) -> tuple[Floats, Floats] | None:
+    """Combines year + genres with the poster within one split, each fold by what the others tell.
 
     Args:
         train: year, genres, label of the rows that the metadata model is fitted on.
         evaluated: the same columns, both classes present, no row of `train`.
         probabilities: (N,) of Fresh by the poster model for `evaluated`.
         seed: int >= 0.
-        confidence: of the intervals, between 0 and 1.
-        validation, validation_probabilities: another split and the poster model's probabilities for it;
-            without them `evaluated` is taken for validation itself: the combination is cross-fitted within
-            it, and the gain called optimistic.
 
-    Returns: the gain, or None where years or genres are missing or a class has too few posters to fit on.
+    Returns: (N,) by year and genres alone, and (N,) with the poster; None where years or genres are missing,
+        or a class has too few posters to fit on.
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
+    model = MetadataModel.fit(train, "year_genre", seed)
+    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
+    if model is None or folds < 2 or not knows(evaluated, "year_genre"):
+        return None
+    metadata = model.probabilities(evaluated)
+    features = np.column_stack([logit(metadata), logit(values)])
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
+    found = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")
+    return metadata, np.asarray(found[:, 1], dtype=np.float64)
+
+
+def new_combiner() -> Any:
+    """Returns an unfitted classifier of two logits (N, 2), of the metadata and of the poster."""
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if (validation is None) != (validation_probabilities is None):
-        raise ValueError("validation and validation_probabilities must be given together")
-    labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
-    other = evaluated if validation is None else validation
-    found = metadata_probabilities(train, "year_genre", seed, evaluated, other)
-    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
-    if found is None or (validation is None and folds < 2):
-        return None
-    metadata = found[0]
-    features = np.column_stack([logit(metadata), logit(values)])
     # Scaled first: an over-fitted poster model has logits of +-50, and the penalty must not care.
-    combiner = make_pipeline(StandardScaler(), LogisticRegression())
-    if validation is None or validation_probabilities is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
-        combined = cross_val_predict(combiner, features, labels, cv=splitter, method="predict_proba")[:, 1]
-        design = f"combination cross-fitted in {folds} folds of the {len(labels)} posters"
-    else:
-        truth, known = check_predictions(validation["label"].to_numpy(), validation_probabilities)
-        combiner.fit(np.column_stack([logit(found[1]), logit(known)]), truth)
-        combined = combiner.predict_proba(features)[:, 1]
-        design = f"combination fitted on {len(truth)} posters of another split"
-    return PosterGain(
-        combined_auc=delong_interval(labels, combined, confidence),
-        gain=delong_difference(labels, combined, metadata, confidence)[0],
-        design=design,
-        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
-        optimistic=validation is None,
-    )
+    return make_pipeline(StandardScaler(), LogisticRegression())

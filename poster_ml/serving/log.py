@@ -15,30 +15,32 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 from PIL import Image
 
 import poster_ml
 from poster_ml.errors import TrackingError
+from poster_ml.serving.options import params_schema
 from poster_ml.serving.quantize import runtime_requirements
-from poster_ml.serving.settings import COMPACT_FILE, NETWORK_FILE, SETTINGS_FILE, ServingSettings
-
-# What the served code imports: the network, tables, decoding, the sigmoid, the colours of the maps, the log.
-REQUIREMENTS = (
-    "mlflow",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "pandas",
-    "pillow",
-    "matplotlib",
-    "scipy",
-    "concurrent-log-handler",
-    "filelock",
+from poster_ml.serving.reference import Reference
+from poster_ml.serving.settings import (
+    COLUMNS,
+    COMPACT_FILE,
+    NETWORK_FILE,
+    REFERENCE_FOLDER,
+    SETTINGS_FILE,
+    SHARED_REQUIREMENTS,
+    ServingSettings,
 )
 
+# Keras and its backend for the network, matplotlib for the colours of the maps.
+REQUIREMENTS = ("mlflow", "tensorflow", "keras", "matplotlib", *SHARED_REQUIREMENTS)
 
-def log_poster_model(keras_model: Any, *, size: int, **settings: Any) -> Any:
+
+def log_poster_model(
+    keras_model: Any, *, size: int, reference: Reference | None = None, **settings: Any
+) -> Any:
     """Logs the network as a pyfunc model named `model` of the active run.
 
     The package travels with the model, so it loads where poster_ml is not installed; what has to be
@@ -47,6 +49,7 @@ def log_poster_model(keras_model: Any, *, size: int, **settings: Any) -> Any:
     Args:
         keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
         size: side of its square input in pixels.
+        reference: other posters, for what a request may ask beside the probability.
         settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as of
             `ServingSettings`; what is left out has its default there.
 
@@ -65,47 +68,68 @@ def log_poster_model(keras_model: Any, *, size: int, **settings: Any) -> Any:
     bare = keras.Model(keras_model.inputs, keras_model.outputs, name=keras_model.name)
     with tempfile.TemporaryDirectory() as folder:
         bare.save(Path(folder) / NETWORK_FILE)
-        return _log(Path(folder) / NETWORK_FILE, known, "model", REQUIREMENTS)
+        return _log(Path(folder) / NETWORK_FILE, known, "model", REQUIREMENTS, reference)
 
 
-def log_quantized_model(content: bytes, settings: ServingSettings) -> Any:
+def log_quantized_model(content: bytes, settings: ServingSettings, reference: Reference) -> Any:
     """Logs a quantized network as a model named `quantized`; it needs no Keras where it is served.
 
     Args:
         content: as `quantize.quantize_network` returns it.
         settings: as of the model that it was made from; temperature and threshold may be its own.
+        reference: other posters, as it scores them; neighbours it has none, since it shows no features.
 
     Returns, raises: as `log_poster_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / COMPACT_FILE
         path.write_bytes(content)
-        return _log(path, settings, "quantized", runtime_requirements())
+        return _log(path, settings, "quantized", runtime_requirements(), reference)
 
 
-def _log(network: Path, settings: ServingSettings, name: str, requirements: Sequence[str]) -> Any:
+def _log(
+    network: Path,
+    settings: ServingSettings,
+    name: str,
+    requirements: Sequence[str],
+    reference: Reference | None,
+) -> Any:
     """Logs the model whose network lies in a file; its settings are written beside it."""
     if mlflow.active_run() is None:
         raise TrackingError("no run is active: log the model inside `with mlflow.start_run():`")
     settings.write(network.with_name(SETTINGS_FILE))
-    image = ColSpec(DataType.string, "image")
-    answer = [
-        ColSpec(DataType.double, "probability_fresh", required=False),
-        ColSpec(DataType.string, "label", required=False),
-        ColSpec(DataType.double, "threshold"),
-        ColSpec(DataType.string, "error", required=False),
-    ]
-    explain = ParamSpec("explain", DataType.boolean, default=False)
+    artifacts = {"network": str(network), "settings": str(network.with_name(SETTINGS_FILE))}
+    if reference is not None:
+        artifacts["reference"] = str(network.with_name(REFERENCE_FOLDER))
+        reference.save(network.with_name(REFERENCE_FOLDER))
     return mlflow.pyfunc.log_model(
         name=name,
         python_model=str(Path(__file__).with_name("entry.py")),
-        artifacts={"network": str(network), "settings": str(network.with_name(SETTINGS_FILE))},
+        artifacts=artifacts,
         code_paths=[str(Path(poster_ml.__file__).parent)],
         pip_requirements=[f"{package}=={version(package)}" for package in requirements],
-        signature=ModelSignature(Schema([image]), Schema(answer), ParamSchema([explain])),
+        signature=_signature(),
         input_example=_input_example(),
         metadata={"settings": asdict(settings)},
     )
+
+
+def _signature() -> ModelSignature:
+    """Columns in and out of `PosterModel`, and what a request may ask for.
+
+    Year and genres are of any type: one of the wrong type is a note on its row, not the end of the request.
+    """
+    inputs = [ColSpec(DataType.string, "image")]
+    inputs += [ColSpec(AnyType(), name, required=False) for name in ("year", "genres")]
+    outputs = [
+        ColSpec(
+            DataType.string if name in ("label", "error", "note") else DataType.double,
+            name,
+            required=name == "threshold",
+        )
+        for name in COLUMNS
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs), params_schema())
 
 
 def _input_example() -> Any:
@@ -115,4 +139,5 @@ def _input_example() -> Any:
     pixels[52:60, 6:42] = 240  # a title block
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=80)
-    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+    image = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return pd.DataFrame({"image": [image], "year": [1999], "genres": ["Drama"]})

@@ -2,14 +2,12 @@
 
 Decoding runs in threads, the network once per batch of a request. One image that cannot be scored fails
 only its own row. `poster-ml predict`, `mlflow models serve` and batch engines all go through this class.
+What a row gets beside the poster's own probability is in `answers`.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,27 +18,33 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from PIL import Image
 from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.answers import Answers
+from poster_ml.serving.batching import SharedForward
+from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
-from poster_ml.serving.requests import MAX_PIXELS, image_bytes, image_column
-from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
+from poster_ml.serving.reference import Reference
+from poster_ml.serving.requests import MAX_PIXELS, fact_cells, image_bytes, image_column
+from poster_ml.serving.settings import COLUMNS, COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
-COLUMNS = ("probability_fresh", "label", "threshold", "error")
 
 
 class PosterModel(PythonModel):
     """Scores posters.
 
-    Input: a column `image` with base64 text, a data URI or raw bytes per row; other columns are ignored.
-    Output per row: `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten", `threshold`, `error` (None, or
-    why this image could not be scored: then probability and label are None), and with
-    `params={"explain": True}` also `cam_png`, base64 of a PNG with the class activation map over the poster.
+    Input: a column `image` with base64 text, a data URI or raw bytes per row; optional columns `year` and
+    `genres` (`|` between them); others are ignored.
+    Output per row: of the poster alone `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten",
+    `threshold`, `error` (None, or why this image could not be scored: then probability and label are None);
+    with year or genres `probability_metadata` (of them alone), `probability_combined` (with the poster),
+    `poster_effect` (combined less metadata) and `note` (what of them was ignored and why), else None.
+    Params add columns, see `RequestOptions` and `Answers`: `{"explain": True}` for example `cam_png`, base64
+    of a PNG with the class activation map over the poster.
     The answer has the index of the table asked about: pandas puts `model.predict(table)["probability_fresh"]`
     beside the right posters, in a filtered or shuffled table too.
     """
@@ -51,19 +55,24 @@ class PosterModel(PythonModel):
 
         network = Path(context.artifacts["network"])
         settings = read_settings(Path(context.artifacts["settings"]))
+        stored = context.artifacts.get("reference")
         # <model>/artifacts/network.keras: the model's own description lies beside the artifacts.
         model_id = Model.load(str(network.parent.parent)).model_id
-        self.prepare(_read(network), settings, model_id or "")
+        self.prepare(
+            _read(network), settings, model_id or "", Reference.load(Path(stored)) if stored else None
+        )
 
-    def prepare(self, network: Any, settings: ServingSettings, model_id: str = "") -> None:
+    def prepare(
+        self, network: Any, settings: ServingSettings, model_id: str = "", reference: Reference | None = None
+    ) -> None:
         """Takes a network (uint8 (B, S, S, 3) to logit (B, 1)) that is in memory already, and warms it up."""
         self.log = PredictionLog.from_environment(model_id)
         self.network = network
         self.settings = settings
-        self.explainer: Any = None  # made by the first request that asks for a map
+        self.answers = Answers(self, reference)
         self.decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         # The network uses all cores by itself: passes side by side would only share them, and add memory.
-        self.forward_lock = threading.Lock()
+        self.forward = SharedForward(lambda pixels: _flat(network.predict_on_batch(pixels)), BATCH_SIZE)
         # Two sizes, so that TensorFlow traces once more with a free batch size and never again.
         for count in (1, 2):
             self.logits(np.zeros((count, settings.size, settings.size, 3), dtype=np.uint8))
@@ -74,45 +83,49 @@ class PosterModel(PythonModel):
         """Scores one request; see the class for input and output.
 
         Raises: MlflowException with INVALID_PARAMETER_VALUE (HTTP 400) where the request as a whole makes no
-            sense (no column `image`, no rows), or maps are asked of a network that has none.
+            sense (no column `image`, no rows, params out of range), or asks what this model cannot answer.
         """
-        explain = bool((params or {}).get("explain", False))
         rows: list[dict[str, Any]] = []
         try:
             cells = image_column(model_input)
+            options = RequestOptions.read(params, len(cells))
+            self.answers.check(options)
             for start in range(0, len(cells), BATCH_SIZE):
-                rows.extend(self._score(cells.iloc[start : start + BATCH_SIZE], explain))
+                rows.extend(self._score(cells.iloc[start : start + BATCH_SIZE], options))
+            self.answers.add(rows, fact_cells(model_input, len(rows)), list(cells.index), options)
         except PosterMLError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        columns = [*COLUMNS, "cam_png"] if explain else list(COLUMNS)
+        columns = [*COLUMNS, *self.answers.columns(options)]
         # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        table = pd.DataFrame(rows, index=cells.index, columns=columns, dtype=object)
+        whole = [{name: row.get(name) for name in columns} for row in rows]
+        table = pd.DataFrame(whole, index=cells.index, columns=columns, dtype=object)
         numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
         return table.astype(dict.fromkeys(numbers, "float64"))
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Runs the network once: (B, S, S, 3) uint8 to (B,) float64."""
-        with self.forward_lock:
-            output = self.network.predict_on_batch(pixels)
-        return np.asarray(output, dtype=np.float64).reshape(-1)
+        """Runs the network once, with what other threads ask for: (B, S, S, 3) uint8 to (B,) float64."""
+        return self.forward(pixels)
 
-    def _score(self, cells: Iterable[Any], explain: bool) -> list[dict[str, Any]]:
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns the calibrated probability of Fresh (B,) of posters (B, S, S, 3) uint8."""
+        return np.asarray(expit(self.logits(pixels) / self.settings.temperature))
+
+    def _score(self, cells: Iterable[Any], options: RequestOptions) -> list[dict[str, Any]]:
         """Returns the rows of one batch."""
         decoded = list(self.decoders.map(self._decode, cells))
-        unknown = dict.fromkeys(["probability_fresh", "label", "cam_png"])
+        unknown = dict.fromkeys(["probability_fresh", "label"])
         rows = [{**unknown, "threshold": self.settings.threshold, "error": error} for _, error, _ in decoded]
         scored = [row for row in rows if row["error"] is None]
         if scored:
             pixels = np.stack([picture for picture, _, _ in decoded if picture is not None])  # (B, S, S, 3)
-            probabilities = expit(self.logits(pixels) / self.settings.temperature)
-            for row, probability in zip(scored, probabilities, strict=True):
+            for row, probability in zip(scored, self.probabilities(pixels), strict=True):
                 if np.isfinite(probability):
                     label = "Fresh" if probability >= self.settings.threshold else "Rotten"
                     row |= {"probability_fresh": float(probability), "label": label}
                 else:
                     row["error"] = "the network returned no number for this image"
-            for row, picture in zip(scored, self._explain(pixels) if explain else (), strict=explain):
-                row["cam_png"] = picture
+            for row, found in zip(scored, self.answers.of_pixels(pixels, options), strict=True):
+                row.update(found)
         if self.log is not None:
             self.log.write([log_entry(item[2], row) for item, row in zip(decoded, rows, strict=True)])
         return rows
@@ -130,20 +143,9 @@ class PosterModel(PythonModel):
         pixels = np.asarray(poster.pixels, dtype=np.uint8)
         return pixels, None, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
 
-    def _explain(self, pixels: np.ndarray) -> list[str]:
-        """Returns one overlay per poster, as base64 of a PNG file of the network's input size."""
-        if isinstance(self.network, QuantizedNetwork):
-            raise RequestError("a quantized model draws no maps: ask the model that it was made from")
-        from poster_ml.explain.maps import Explainer
-        from poster_ml.explain.overlays import overlay
 
-        with self.forward_lock:
-            if self.explainer is None:
-                self.explainer = Explainer(
-                    self.network, method=self.settings.explain_method, layer_name=self.settings.explain_layer
-                )
-            maps = self.explainer.explain(pixels)
-        return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
+def _flat(output: Any) -> np.ndarray:
+    return np.asarray(output, dtype=np.float64).reshape(-1)
 
 
 def _read(network: Path) -> Any:
@@ -152,9 +154,3 @@ def _read(network: Path) -> Any:
     from poster_ml.serving.load import read_network
 
     return read_network(network)
-
-
-def _png(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -88,6 +88,25 @@ def image_column(model_input: Any, column: str = "image") -> pd.Series:
     return value
 
 
+def fact_cells(model_input: Any, rows: int) -> dict[str, list[Any]]:
+    """Returns the cells of the optional columns `year` and `genres`, None in each row without one.
+
+    Args:
+        model_input: as for `image_column`.
+        rows: how many cells that has.
+    """
+    return {name: _optional(model_input, name, rows) for name in ("year", "genres")}
+
+
+def _optional(model_input: Any, column: str, rows: int) -> list[Any]:
+    found: Any = ()
+    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
+        found = [row.get(column) if isinstance(row, dict) else None for row in model_input]
+    elif isinstance(model_input, (pd.DataFrame, dict)) and column in model_input:
+        found = image_column(model_input, column).tolist()
+    return found if len(found) == rows else [None] * rows
+
+
 def _of_column(table: pd.DataFrame | dict[Any, Any], column: str) -> Any:
     """Returns what stands in the one column of that name. Raises: RequestError where there is not one."""
     names = [str(name) for name in table]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -14,29 +12,30 @@ import pytest
 from PIL import Image
 
 from poster_ml import cli
-from poster_ml.cluster import Client, open_cluster
+from poster_ml.cluster import open_cluster
 from poster_ml.commands.explain import run_explain
 from poster_ml.commands.predict import run_predict
 from poster_ml.commands.preprocess import run_preprocess
 from poster_ml.data.decoding import prepare_posters
 from poster_ml.errors import ClusterError, DatasetError, UnknownLayerError
-from poster_ml.pipeline.poster_files import ScoreTask, score_on_cluster
+from poster_ml.pipeline.poster_files import ScoreTask, score_files
+from poster_ml.pipeline.prediction_files import COLUMNS
 from poster_ml.serving.log import log_poster_model
 
 
 @pytest.fixture(scope="module")
-def client(shared_mlflow_store: Path) -> Iterator[Client]:
+def client(shared_mlflow_store):
     with open_cluster(2) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def address(client: Client) -> str:
+def address(client):
     return str(client.scheduler.address)
 
 
 @pytest.fixture(scope="module")
-def model(shared_mlflow_store: Path) -> Any:
+def model(shared_mlflow_store):
     """A network of one convolution, logged: mlflow's ModelInfo."""
     import keras
 
@@ -48,7 +47,7 @@ def model(shared_mlflow_store: Path) -> Any:
 
 
 @pytest.fixture
-def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def posters(tmp_path, monkeypatch):
     """40 posters in a folder that is named relative to the command's, where no worker is."""
     monkeypatch.chdir(tmp_path)
     Path("posters").mkdir()
@@ -58,7 +57,7 @@ def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("posters")
 
 
-def test_preprocess_makes_the_same_dataset(posters: Path, address: str) -> None:
+def test_preprocess_makes_the_same_dataset(posters, address):
     (posters / "tt07.jpg").write_bytes(b"no picture")
     rows = [f"tt{n:02d},Film {n},2001,Drama,{40 + n},{('Rotten', 'Fresh')[n % 2]}" for n in range(40)]
     header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status"
@@ -71,7 +70,7 @@ def test_preprocess_makes_the_same_dataset(posters: Path, address: str) -> None:
     assert [result.rejected for result in results] == [1, 1]
 
 
-def test_predict_writes_the_same_rows(posters: Path, address: str, model: Any) -> None:
+def test_predict_writes_the_same_rows(posters, address, model):
     (posters / "tt07.jpg").write_bytes(b"no picture")
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}"))
     for out, options in {"here.csv": {}, "there.csv": {"scheduler": address}}.items():
@@ -87,7 +86,7 @@ def test_predict_writes_the_same_rows(posters: Path, address: str, model: Any) -
     pd.testing.assert_frame_equal(here, pd.read_csv(out), rtol=1e-5)
 
 
-def test_explain_draws_the_same_pictures_or_nothing(posters: Path, address: str, model: Any) -> None:
+def test_explain_draws_the_same_pictures_or_nothing(posters, address, model):
     uri, files = f"models:/{model.model_id}", sorted(posters.iterdir())[:9]
     here, there = (
         run_explain(uri, files, Path(f"maps{at}"), layer="conv", scheduler=at) for at in ("", address)
@@ -103,25 +102,22 @@ def test_explain_draws_the_same_pictures_or_nothing(posters: Path, address: str,
     assert not Path("none").exists()
 
 
-def test_a_file_that_kills_every_worker_is_one_row(posters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_kills_every_worker_is_one_row(posters, monkeypatch):
     monkeypatch.setattr(
         "poster_ml.cluster.map_in_order",
-        lambda client, task, items, batch: (([path], None) for path in items),
+        lambda client, task, items, batch: (([item], None) for item in items),
     )
     nobody, files = object(), [posters / "tt01.jpg"]
     killed = "decoding it killed its worker again and again"
     assert list(prepare_posters(files, 16, "pad", nobody)) == [f"broken image: {killed}"]
-    task = ScoreTask("m", (), posters, 0.4)
-    (rows,) = score_on_cluster(nobody, task, files, 4)
+    (rows,) = score_files(nobody, ScoreTask(object, posters, 0.4), files, 4)
     (row,) = rows.to_dict("records")
-    assert row == {
-        "poster": "posters/tt01.jpg", "probability_fresh": None, "label": None, "threshold": 0.4, "error": killed,
+    assert {name: None if pd.isna(cell) else cell for name, cell in row.items()} == {
+        **dict.fromkeys(COLUMNS), "poster": "posters/tt01.jpg", "threshold": 0.4, "error": killed,
     }  # fmt: skip
 
 
-def test_what_the_workers_do_not_see_is_said_before_anything_is_written(
-    posters: Path, address: str, model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_workers_do_not_see_is_said_before_anything_is_written(posters, address, model, monkeypatch):
     monkeypatch.setattr("poster_ml.cluster._missing", lambda paths: paths[:1])
     with pytest.raises(ClusterError, match=r"the worker \S+ does not see .*posters: give a path that all"):
         run_predict(f"models:/{model.model_id}", [posters], out=Path("out.csv"), scheduler=address)
@@ -129,9 +125,7 @@ def test_what_the_workers_do_not_see_is_said_before_anything_is_written(
 
 
 @pytest.mark.parametrize("command", ["predict", "explain", "preprocess"])
-def test_workers_here_and_a_scheduler_contradict(
-    posters: Path, address: str, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
+def test_workers_here_and_a_scheduler_contradict(posters, address, capsys, command):
     arguments = {
         "predict": ["--model-uri", "m", "posters"],
         "explain": ["--model-uri", "m", "posters", "--out", "maps"],

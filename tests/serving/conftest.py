@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -45,14 +46,49 @@ def tiny_network(seed: int = 0) -> Any:
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
 
 
+def movies(count: int, seed: int) -> pd.DataFrame:
+    """Movies with a year, genres and a label, as the index of a prepared dataset has them."""
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "movie_id": [f"tt{number}" for number in range(count)],
+            "title": [f"Movie {number}" for number in range(count)],
+            "year": random.integers(1980, 2020, count),
+            "genres": random.choice(["Drama", "Drama|War", "Horror"], count),
+            "label": random.integers(0, 2, count),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def reference() -> Any:
+    """What travels with the tiny network: 200 validation posters, 300 neighbours, models of year and genres."""
+    from poster_ml.evaluation.combined import CombinedModel
+    from poster_ml.serving.reference import Neighbours, Reference
+
+    train, validation = movies(300, 1), movies(200, 2)
+    logits = np.random.default_rng(3).normal(validation["label"] - 0.5, 0.7)
+    combined = CombinedModel.fit(train, validation, 1 / (1 + np.exp(-logits)), seed=0)
+    features = np.random.default_rng(4).normal(
+        size=(300, 4)
+    )  # as wide as the tiny network's last convolution
+    return Reference(validation.assign(logit=logits), combined, Neighbours.of(features, train))
+
+
 @pytest.fixture(scope="module")
-def logged(shared_mlflow_store: Path) -> Any:
+def logged(shared_mlflow_store: Path, reference: Any) -> Any:
     """The tiny network, logged in a run: mlflow's ModelInfo."""
     from poster_ml.serving.log import log_poster_model
 
     with mlflow.start_run():
         return log_poster_model(
-            tiny_network(), size=SIZE, threshold=0.4, temperature=2.0, variant="basic_cnn", family="cnn"
+            tiny_network(),
+            size=SIZE,
+            threshold=0.4,
+            temperature=2.0,
+            variant="basic_cnn",
+            family="cnn",
+            reference=reference,
         )
 
 

@@ -20,8 +20,10 @@ from poster_ml.data.images import decode_poster
 from poster_ml.errors import RegistryError, TrackingError
 from poster_ml.serving.load import load_keras_model, load_poster_model, model_folder
 from poster_ml.serving.log import REQUIREMENTS, log_poster_model
-from poster_ml.serving.pyfunc import PosterModel
+from poster_ml.serving.pyfunc import COLUMNS, PosterModel
 from poster_ml.serving.settings import ServingSettings, read_settings
+
+PACKAGES = {"PIL": "pillow", "concurrent_log_handler": "concurrent-log-handler", "sklearn": "scikit-learn"}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_probability_is_the_sigmoid_of_the_calibrated_logit(model, logged, make_
     pixels = np.stack([decode_poster(data, 32).pixels for data in pictures])
     expected = 1 / (1 + np.exp(-network.predict(pixels, verbose=0)[:, 0].astype(float) / 2.0))
     result = model.predict(pd.DataFrame({"image": pictures}))
-    assert list(result.columns) == ["probability_fresh", "label", "threshold", "error"]
+    assert list(result.columns) == list(COLUMNS)
     assert result["probability_fresh"].dtype == result["threshold"].dtype == "float64"
     np.testing.assert_allclose(result["probability_fresh"], expected, rtol=1e-5)
     assert len(set(result["probability_fresh"])) == 5
@@ -179,10 +181,7 @@ def test_the_requirements_cover_what_the_served_code_imports(project):
                     outside.add(name.split(".")[0])
     assert len(seen) > 20
     optional = {"jax", "torch"}  # other backends; h5py comes with keras
-    needed = {
-        {"PIL": "pillow", "concurrent_log_handler": "concurrent-log-handler"}.get(name, name)
-        for name in outside - optional - {"h5py"} - sys.stdlib_module_names
-    }
+    needed = {PACKAGES.get(name, name) for name in outside - optional - {"h5py"} - sys.stdlib_module_names}
     assert needed == set(REQUIREMENTS)
 
 

@@ -1,7 +1,7 @@
 """Poster, year + genres, and all of them: what each is worth, and whether the service says the same.
 
     poster-ml evaluate --run RUN_ID --split test
-    python benchmarks/three_scores.py RUN_ID --data data/prepared
+    python -m benchmarks.three_scores RUN_ID --data data/prepared
 
 Takes the logged predictions of an evaluated split and prints the three scores with paired differences (DeLong
 for ROC AUC, Student for log loss), the largest difference between them and what the logged model

@@ -342,9 +342,9 @@ def _find(part: str, name: str, fault: str) -> Path:
 
 
 def experiments_folder() -> Path:
-    """Returns the folder with the experiments: ./experiments, or the one delivered with the package.
+    """Returns the folder with the experiments: ./experiments, the repository's, or the package's.
 
-    Raises: ConfigError where neither exists.
+    Raises: ConfigError where none of them exists.
     """
     for base in (Path.cwd(), REPOSITORY, Path(__file__).resolve().parent):
         if (base / "experiments" / "study").is_dir():

@@ -45,6 +45,7 @@ class DemoResult:
     def text(self) -> str:
         """Returns what was done and the next commands."""
         best, served = self.best.metrics, self.versions[-1]
+        uri = f"models:/{served.name}@{served.alias}"
         trained = "\n".join(
             f"  {one.variant:<12} validation accuracy {with_interval(one.metrics, 'val_accuracy')}, "
             f"ROC AUC {one.metrics['val_roc_auc']:.3f}, {one.epochs} epochs, {one.seconds:.0f} s"
@@ -65,12 +66,19 @@ Best: {self.best.variant}, test accuracy {with_interval(best, "test_accuracy")};
 majority {best["test_majority_accuracy"]:.3f}, best possible {DEMO_ACCURACY:.3f}.
 {registered}
 
-The report of the best run: {self.folder / "report.html"}
-Compare the runs:
-  mlflow ui
-  poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
-Serve the champion:
-  mlflow models serve -m models:/{served.name}@{served.alias} --env-manager local -p 5001"""
+What to look at next:
+  1. What the better network does, and whether to believe it: open {self.folder / "report.html"}
+  2. The runs side by side, at http://127.0.0.1:5000, "Model training" at the top left:
+       mlflow ui
+       poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
+  3. A poster of your own, though this network knows drawn ones only:
+       poster-ml predict --model-uri {uri} POSTER.jpg
+       poster-ml explain --model-uri {uri} POSTER.jpg --out maps
+  4. The model as a service:
+       mlflow models serve -m {uri} --env-manager local -p 5001
+  5. Your own movies, a table and a folder of posters:
+       poster-ml preprocess --table movies.csv --posters posters --out data/prepared
+       poster-ml train --model mobilenet_v2"""
 
 
 def run_demo(out: Path) -> DemoResult:

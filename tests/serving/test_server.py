@@ -416,12 +416,12 @@ def test_beyond_the_limit_a_client_is_sent_away_at_once_and_may_come_back(server
 def test_the_examples_of_the_documentation_work(server, texts, project):
     """Every JSON request in docs/serving.md, with its placeholder replaced by a picture, scores."""
     page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
-    requests = re.findall(r"```json request\n(.*?)```", page, flags=re.DOTALL)
+    requests = re.findall(r"<!-- request -->\n```json\n(.*?)```", page, flags=re.DOTALL)
     assert len(requests) >= 5
     for request in requests:
         rows = server.score(json.loads(request.replace("BASE64", texts[0])))
         assert all(row["error"] is None for row in rows), request
-    responses = re.findall(r"```json response\n(.*?)```", page, flags=re.DOTALL)
+    responses = re.findall(r"<!-- response -->\n```json\n(.*?)```", page, flags=re.DOTALL)
     assert len(responses) >= 2
     for response in responses:
         for row in json.loads(response)["predictions"]:
@@ -430,7 +430,7 @@ def test_the_examples_of_the_documentation_work(server, texts, project):
 
 def test_the_python_example_of_the_documentation_works(server, project, tmp_path, make_picture):
     page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
-    example = re.search(r"```python client\n(.*?)```", page, flags=re.DOTALL)
+    example = re.search(r"<!-- client -->\n```python\n(.*?)```", page, flags=re.DOTALL)
     assert example is not None
     (tmp_path / "poster.jpg").write_bytes(make_picture())
     code = example[1].replace("127.0.0.1:5001", f"127.0.0.1:{server.port}")

@@ -1,0 +1,50 @@
+"""How the page looks: its HTML fragments, its theme without anything from elsewhere, its pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from poster_ml.app.sentences import likely, percent, with_metadata
+
+STYLE = Path(__file__).with_name("style.css")
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("poster_ml.app", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals |= {"percent": percent, "likely": likely, "with_metadata": with_metadata}
+    return environment
+
+
+def fragment(name: str, **values: Any) -> str:
+    """Returns one of `templates/NAME.html.j2` as HTML, everything from outside escaped."""
+    return _environment().get_template(f"{name}.html.j2").render(values)
+
+
+def theme() -> Any:
+    """Returns a theme with the fonts of the machine that looks: nothing is fetched from elsewhere."""
+    import gradio as gr
+
+    return gr.themes.Default(
+        primary_hue="orange",
+        neutral_hue="stone",
+        font=["system-ui", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    )
+
+
+def data_uri(picture: np.ndarray | Image.Image) -> str:
+    """Returns a picture, (H, W, 3) uint8 or opened, as a data URI of a JPEG."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, format="JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -87,10 +87,11 @@ def compare_with_naive_loop(
     data: Path, model: str, given: list[str], trials: int, naive_trials: int, workers: int, keep: bool
 ) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
-    from poster_ml.commands.tune import TuneOptions, run_tune
+    from poster_ml.commands.tune import run_tune
     from poster_ml.config import experiment_path, load_experiment, load_space, replace, space_path
     from poster_ml.data.prepared import PreparedDataset
     from poster_ml.pipeline.fit import fit_model
+    from poster_ml.pipeline.tune_options import TuneOptions
 
     config = load_experiment(experiment_path(model), tuple(given))
     space, dataset = load_space(space_path(model)), PreparedDataset.open(data)
@@ -109,7 +110,7 @@ def compare_with_naive_loop(
         storage = ""
         if not keep:
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-            storage = f"{folder}/journal.log"
+            storage = f"{folder}/optuna.db"
         os.environ["POSTER_ML_CACHE"] = f"{folder}/features"
         began = time.perf_counter()
         options = TuneOptions(trials=trials, workers=workers, storage=storage, retrain=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,7 +27,7 @@ from poster_ml.validation import (
     Whole,
     adapter,
     check,
-    parse_yaml,
+    parse_value,
     read_yaml,
 )
 
@@ -98,9 +99,8 @@ class AugmentConfig:
     @property
     def active(self) -> bool:
         """Whether any poster is changed at all."""
-        ranges = (self.rotation, self.zoom, self.shift, self.shear, self.brightness, self.contrast)
-        more = (self.saturation, self.erasing, float(self.horizontal_flip))
-        return self.strength > 0 and any(value > 0 for value in ranges + more)
+        ranges = {field.name for field in fields(self)} - {"strength", "fill"}
+        return self.strength > 0 and any(getattr(self, name) for name in ranges)
 
 
 @dataclass(frozen=True, config=RULES)
@@ -142,7 +142,7 @@ class EvaluateConfig:
     cost_false_fresh: Number = Field(default=1.0, ge=1e-3, le=1e3)
     cost_false_rotten: Number = Field(default=1.0, ge=1e-3, le=1e3)
     calibrate: Switch = True  # temperature scaling fitted on validation
-    appearance_posters: Whole = Field(default=2000, ge=0)  # what makes a poster look Fresh; 0: not asked
+    appearance_posters: AtLeast0 = 2000  # what makes a poster look Fresh; 0: not asked
 
 
 @dataclass(frozen=True, config=RULES)
@@ -152,8 +152,8 @@ class ExplainConfig:
     method: Literal["auto", "cam", "gradcam", "hirescam"] = "auto"
     layer: str = ""  # empty: the last convolution
     faithfulness_posters: Whole = Field(default=32, ge=0, le=5000)  # 0: not measured
-    shortcut_posters: Whole = Field(default=500, ge=0)  # in `evaluate`; few of them in training; 0: none
-    detect_posters: Whole = Field(default=500, ge=0)  # searched for text and faces (extra `detect`); 0: none
+    shortcut_posters: AtLeast0 = 500  # in `evaluate`; few of them in training; 0: none
+    detect_posters: AtLeast0 = 500  # searched for text and faces (extra `detect`); 0: none
 
 
 @dataclass(frozen=True, config=RULES)
@@ -163,7 +163,7 @@ class ExperimentConfig:
     variant: str = "basic_cnn"
     protocol: Literal["study", "sound"] = "sound"
     seed: Whole = Field(default=42, ge=0, le=2**31 - 2)
-    max_samples: Whole = Field(default=0, ge=0)  # use only so many posters; 0: all
+    max_samples: AtLeast0 = 0  # use only so many posters; 0: all
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
@@ -324,26 +324,20 @@ def experiment_path(model: str, protocol: str = "sound") -> Path:
 
     Raises: ConfigError naming the variants that exist.
     """
-    folder = experiments_folder()
-    return _find(folder / "study" if protocol == "study" else folder, model, "unknown model")
+    return _find("study" if protocol == "study" else "", model, "unknown model")
 
 
 def space_path(variant: str) -> Path:
-    """Finds the search space of a variant.
-
-    Raises: ConfigError naming the variants that have one.
-    """
-    folder = experiments_folder() / "tune"
-    return _find(folder, variant, "no search space for model", f", or write {folder / variant}.yaml")
+    """Finds the search space of a variant. Raises: ConfigError naming the variants that have one."""
+    return _find("tune", variant, "no search space for model")
 
 
-def _find(folder: Path, name: str, fault: str, advice: str = "") -> Path:
+def _find(part: str, name: str, fault: str) -> Path:
+    folder = experiments_folder() / part
     path = folder / f"{name}.yaml"
     if not path.is_file():
         names = sorted(file.stem for file in folder.glob("*.yaml"))
-        raise ConfigError(
-            [f"{fault} {name!r}{nearest(name, names)}: choose one of {', '.join(names)}{advice}"]
-        )
+        raise ConfigError([f"{fault} {name!r}{nearest(name, names)}: choose one of {', '.join(names)}"])
     return path
 
 
@@ -405,17 +399,11 @@ def from_mapping(values: dict[str, Any], source: str) -> ExperimentConfig:
 
 def flatten(config: ExperimentConfig) -> dict[str, str | int | float | bool]:
     """Returns dotted names with one plain value each, as logged to MLflow."""
-    flat: dict[str, str | int | float | bool] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                visit(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
-
-    visit("", to_mapping(config))
-    return flat
+    values: dict[str, Any] = {}
+    for name, value in to_mapping(config).items():
+        inside = value.items() if isinstance(value, dict) else ()
+        values |= {f"{name}.{key}": inner for key, inner in inside} or {name: value}
+    return {key: ",".join(map(str, one)) if isinstance(one, list) else one for key, one in values.items()}
 
 
 def load_space(path: Path) -> SearchSpace:
@@ -438,16 +426,11 @@ def parse_space(values: Any, source: str) -> SearchSpace:
         place = f"parameters.{key}"
         fields = entry.items() if isinstance(entry, dict) else ()
         right = {name: value for name, value in fields if f"{place}.{name}" not in wrong}
-        texts = [fault.text for value in _settings(right) for fault in setting_faults(str(key), value)]
-        faults += [Fault(place, text) for text in dict.fromkeys(texts)]
-    return _unless(space, faults, source)
-
-
-def setting_faults(key: str, value: Any) -> list[Fault]:
-    """Returns what is wrong with one value of one dotted key, whatever the other settings are."""
-    values: dict[str, Any] = {}
-    faults = _assign(values, key, value) or check(ExperimentConfig, values)[1]
-    return [fault for fault in faults if f"{fault.key}.".startswith(f"{key}.")]
+        for value in _settings(right):
+            experiment: dict[str, Any] = {}  # this key alone, whatever the other settings are
+            found = _assign(experiment, key, value) or check(ExperimentConfig, experiment)[1]
+            faults += [Fault(place, fault.text) for fault in found if f"{fault.key}.".startswith(f"{key}.")]
+    return _unless(space, list(dict.fromkeys(faults)), source)
 
 
 def _settings(entry: dict[str, Any]) -> list[Any]:
@@ -469,16 +452,11 @@ def _overridden(
         key = key.strip()
         if not equals or not all(key.split(".")):
             faults.append(f"--set {override!r}: expected key=value, for example train.epochs=3")
-            continue
-        if only is not None and key not in only:
+        elif only is not None and key not in only:
             faults.append(f"--set {override}: {key!r} cannot be set here: choose of {', '.join(only)}")
-            continue
-        try:
-            value = parse_yaml(text)
-        except (yaml.YAMLError, ValueError, RecursionError):  # "2020-13-45" looks like a date and is none
-            value = text
-        origin[key] = override
-        faults += [f"--set {override}: {fault}" for fault in _assign(values, key, value)]
+        else:
+            origin[key] = override
+            faults += [f"--set {override}: {fault}" for fault in _assign(values, key, parse_value(text))]
     config, found = check(ExperimentConfig, values)
     for fault in found:
         place = source

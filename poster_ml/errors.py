@@ -14,6 +14,7 @@ PosterMLError                 the user's mistake: exit code 2, no traceback
 ├── TrackingError             a run, experiment or store that cannot be used
 ├── RegistryError             a registered model, version or alias that cannot be used
 ├── TuningError               a search space or study that cannot be used
+├── ClusterError              a Dask scheduler or worker that cannot be used
 └── RequestError              one image of a request to the service cannot be scored
 
 A message says what was received, what is allowed and how to fix it, on one line.
@@ -92,6 +93,10 @@ class RegistryError(PosterMLError):
 
 class TuningError(PosterMLError):
     """A search space or study that cannot be used."""
+
+
+class ClusterError(PosterMLError):
+    """A Dask scheduler or worker that cannot be used."""
 
 
 class RequestError(PosterMLError):

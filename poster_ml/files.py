@@ -50,13 +50,12 @@ class FolderResult:
 
     def foreign(self, folder: Path) -> str:
         """Returns the first path below the folder that a result does not hold, "" without one."""
-        for place, folders, files in os.walk(folder):
-            # What stands for a folder is a folder of the user's where it is empty or a link.
-            links = [name for name in folders if (Path(place) / name).is_symlink()]
-            for name in sorted([*files, *links]):
-                path = (Path(place) / name).relative_to(folder).as_posix()
-                if not any(fnmatchcase(path, pattern) for pattern in self.files):
-                    return path
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            ours = any(fnmatchcase(name, pattern) for pattern in self.files)
+            # A link that stands for a folder is the user's; what it points to is not looked through.
+            if not ours and (path.is_symlink() or not path.is_dir()):
+                return name
         return ""
 
 
@@ -95,13 +94,13 @@ def check_output_folder(folder: Path, result: FolderResult, option: str = "--out
         )
 
 
-def open_output_folder(folder: Path, command: str, option: str = "--out") -> None:
+def open_output_folder(folder: Path, command: str) -> None:
     """Makes the folder of a command's result and marks it; a folder of others is refused.
 
     Raises: OutputError as `check_output_folder`; OSError where it cannot be made.
     """
     result = command_result(command)
-    check_output_folder(folder, result, option)
+    check_output_folder(folder, result)
     folder.mkdir(parents=True, exist_ok=True)
     note = f"Written by `{result.says}`, which replaces its files here when it is called again.\n"
     (folder / result.marker).write_text(note, encoding="utf-8")

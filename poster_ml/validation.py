@@ -75,9 +75,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse_yaml(text: str) -> Any:
-    """Reads YAML as plain values. Raises: yaml.YAMLError; ValueError for a date that is none."""
-    return yaml.load(text, _Loader)
+def parse_value(text: str) -> Any:
+    """Reads YAML as a plain value; what is none stays text: "2020-13-45" looks like a date."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises: ConfigError where the file cannot be read, is not YAML or holds something else.
     """
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -112,17 +115,17 @@ def check(kind: Callable[..., Checked], values: Any) -> tuple[Checked | None, li
     texts: dict[str, str] = {}
     allowed: dict[str, list[str]] = {}
     for detail in details:
-        path, value = _locate(detail, values)
+        path, received = _locate(detail, values)
         key = ".".join(map(str, path))
         if detail["type"] in {"unexpected_keyword_argument", "invalid_key"}:
-            texts[key] = f"unknown key{_near_key(path, kind)}"
+            texts[key] = f"unknown key{_near_key(str(path[-1]), kind)}"
         elif detail["type"] == "value_error":  # from a rule of the schema
             texts[key] = str(detail["ctx"]["error"])
         else:  # a value that fits no part of a union is told once for each part
+            part, near = _allowed(detail, received)
             parts = allowed.setdefault(key, [])
-            parts += [part for part in [_allowed(detail)] if part not in parts]
-            received = "nothing" if value is _MISSING else repr(value)
-            texts[key] = f"received {received}, allowed: {' or '.join(parts)}{_near_value(value, detail)}"
+            parts += [part] if part not in parts else []
+            texts[key] = f"received {received}, allowed: {' or '.join(parts)}{near}"
     return None, [Fault(key, text) for key, text in texts.items()]
 
 
@@ -132,10 +135,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-_MISSING = object()
-
-
-def _locate(detail: Any, values: Any) -> tuple[list[Any], Any]:
+def _locate(detail: Any, values: Any) -> tuple[list[Any], str]:
     """Follows an error through the values that were given: the path of keys, and what stands at its end.
 
     What pydantic adds to the path, the part of a union or the position in a list, is no key.
@@ -148,35 +148,26 @@ def _locate(detail: Any, values: Any) -> tuple[list[Any], Any]:
         if isinstance(value, Mapping) and name in value:
             path, value = [*path, name], value[name]
     if detail["type"] in {"missing", "union_tag_not_found"}:
-        return [*path, names[-1]], _MISSING
-    return path, value
+        return [*path, names[-1]], "nothing"
+    return path, repr(value)
 
 
-def _allowed(detail: Any) -> str:
+def _allowed(detail: Any, received: str) -> tuple[str, str]:
+    """What would have been right, in words, and the nearest of the words that may stand there."""
     context = detail.get("ctx", {})
-    words = _ALLOWED.get(detail["type"]) or context.get("expected_tags")
-    return words.format(**context) if words else detail["msg"].removeprefix("Input should be ")
+    tags = context.get("expected_tags", "")
+    words = _ALLOWED.get(detail["type"], tags).format(**context)
+    expected = re.findall("'([^']*)'", context.get("expected", tags))
+    return words or detail["msg"].removeprefix("Input should be "), nearest(received.strip("'"), expected)
 
 
-def _near_value(value: Any, detail: Any) -> str:
-    context = detail.get("ctx", {})
-    expected = re.findall("'([^']*)'", context.get("expected") or context.get("expected_tags") or "")
-    return nearest(value, expected) if isinstance(value, str) else ""
-
-
-def _near_key(path: list[Any], kind: Any) -> str:
-    """Points at the dotted key that was probably meant: of the same section first, then of any."""
-    *sections, last = map(str, path)
+def _near_key(name: str, kind: Any) -> str:
+    """Points at the dotted key that was probably meant by the last part of one."""
     schema = adapter(kind).json_schema()
-    known = {name: name for section in schema["$defs"].values() for name in section["properties"]}
-    within: dict[str, str] = {} if sections else {name: name for name in schema["properties"]}
-    for section, inner in schema["properties"].items():
-        definition = schema["$defs"].get(inner.get("$ref", "").rpartition("/")[2], {})
-        names = {name: f"{section}.{name}" for name in definition.get("properties", {})}
-        known |= names
-        within |= names if sections == [section] else {}
-    for names in (within, known):
-        close = difflib.get_close_matches(last, names, n=1)
-        if close and names[close[0]] != last:
-            return f" (did you mean {names[close[0]]!r}?)"
-    return ""
+    fields = schema["properties"]
+    place = {field["$ref"]: f"{section}." for section, field in fields.items() if "$ref" in field}
+    known = {key: key for key in fields}
+    for title, section in schema["$defs"].items():
+        known |= {key: place.get(f"#/$defs/{title}", "") + key for key in section["properties"]}
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {known[close[0]]!r}?)" if close and known[close[0]] != name else ""

@@ -80,7 +80,7 @@ def test_help_does_not_wait_for_tensorflow():
 REFUSED = [
     ("trian", r"^No such command 'trian'\. Did you mean 'train'\?; see 'poster-ml --help'$"),
     ("synth x --cout 3", "No such option: --cout"),
-    ("synth x --count 19", "19"),
+    ("synth x --count 19", "greater than or equal to 20"),
     ("synth x --bayes-accuracy 0.2", r"0\.2"),
     ("explore --data nowhere", "nowhere"),
     ("train", "^no model was named: give --model NAME or --experiment FILE$"),
@@ -102,7 +102,7 @@ REFUSED = [
         "train --resume 0123 --set train.epochs=5",
         "^Invalid value: a resumed run keeps its own configuration and data",
     ),
-    ("train --resume 0123", "^no run '0123' in sqlite:///.*give the id of a run, newest: none yet$"),
+    ("train --resume 0123", "^no run '0123' in sqlite:///.*: give an id that `mlflow ui` shows$"),
     ("evaluate", "^give one of --run RUN_ID and --model-uri URI$"),
     ("evaluate --run 1 --model-uri models:/x@y", "give one of"),
     ("evaluate --run 1", "^no run '1'"),
@@ -122,45 +122,41 @@ def test_what_cannot_be_done_is_refused_with_what_is_allowed(capsys, place, comm
     assert re.search(message, refused(capsys, *command.split()))
 
 
-class TestPreprocess:
-    def call(self, capsys, table, *more):
-        return refused(capsys, "preprocess", "--table", table, "--posters", "posters", *more)
+@pytest.mark.parametrize(
+    ("spoil", "options", "words"),
+    [
+        (lambda place, table: table.unlink(), "", ["movies.csv"]),
+        (lambda place, table: (place / "posters").rename(place / "elsewhere"), "", ["posters"]),
+        (lambda place, table: empty(place / "posters"), "", ["no image files in posters"]),
+        (lambda place, table: change(table, "tomatometer_", "x_"), "", ["x_status", "--column label="]),
+        (lambda place, table: change(table, "(Fresh|Rotten)$", r"no \1"), "", ["no Fresh", "no Rotten"]),
+        (lambda place, table: break_images(place / "posters"), "", ["5"]),
+        (lambda place, table: None, "--size 3", ["--size': Input should be greater than or equal to 16"]),
+        (lambda place, table: None, "--split sideways", ["'sideways' is not one of"]),
+        (lambda place, table: None, "--out movies.csv/x", ["movies.csv"]),
+        (lambda place, table: (place / "mlflow.db").write_text("garbage"), "", ["is not a database"]),
+    ],
+)
+def test_preprocess_names_what_is_wrong(capsys, table, place, spoil, options, words):
+    spoil(place, table)
+    command = f"preprocess --table movies.csv --posters posters {options}"
+    message = refused(capsys, *command.split())
+    assert all(word in message for word in words), message
+    assert not (place / "data" / "prepared").exists()
 
-    def test_a_missing_table(self, capsys, place):
-        (place / "posters").mkdir()
-        assert "nothing.csv" in self.call(capsys, "nothing.csv")
 
-    def test_a_missing_folder(self, capsys, table, place):
-        (place / "posters").rename(place / "elsewhere")
-        assert "posters" in self.call(capsys, table)
+def empty(folder):
+    for file in folder.iterdir():
+        file.unlink()
 
-    def test_an_empty_folder(self, capsys, table, place):
-        for file in (place / "posters").iterdir():
-            file.unlink()
-        assert "no image files in posters" in self.call(capsys, table)
 
-    def test_a_table_without_a_label_column_names_the_columns_and_the_option(self, capsys, table):
-        table.write_text(
-            table.read_text().replace("tomatometer_status", "verdict").replace("tomatometer_rating", "x")
-        )
-        message = self.call(capsys, table)
-        assert "verdict" in message
-        assert "--column label=" in message
+def change(table, old, new):
+    table.write_text(re.sub(old, new, table.read_text(), flags=re.MULTILINE))
 
-    def test_a_label_column_with_other_values_names_them(self, capsys, table):
-        table.write_text(table.read_text().replace("Rotten", "bad").replace("Fresh", "good"))
-        message = self.call(capsys, table)
-        assert "good" in message
-        assert "Fresh" in message
 
-    def test_corrupt_images_end_in_one_line_with_the_reason(self, capsys, table, place):
-        for file in (place / "posters").iterdir():
-            file.write_bytes(b"\xff\xd8 not an image")
-        assert "5" in self.call(capsys, table)
-
-    def test_a_nonsense_size_and_split(self, capsys, table):
-        assert "size must be between 16 and 2048 pixels, got 3" in self.call(capsys, table, "--size", "3")
-        assert "'sideways' is not one of" in self.call(capsys, table, "--split", "sideways")
+def break_images(folder):
+    for file in folder.iterdir():
+        file.write_bytes(b"\xff\xd8 not an image")
 
 
 @pytest.mark.parametrize(
@@ -210,11 +206,6 @@ def test_a_store_that_is_broken(capsys, place):
     assert "MLFLOW_TRACKING_URI" in message
 
 
-def test_a_place_that_cannot_be_written(capsys, table):
-    message = refused(capsys, "preprocess", "--table", table, "--posters", "posters", "--out", table / "x")
-    assert "movies.csv" in message
-
-
 @pytest.fixture
 def failing(monkeypatch):
     """Runs a command that raises an error."""
@@ -229,26 +220,60 @@ def failing(monkeypatch):
     return run
 
 
-class TestExitCodes:
-    def test_a_bug_is_1_with_a_hint(self, failing, capsys):
-        assert failing(RuntimeError("broken\nin two lines")) == 1
-        assert capsys.readouterr().err == (
-            "bug: RuntimeError: broken in two lines; run again with --debug for the traceback\n"
-        )
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            RuntimeError("broken\nin two lines"),
+            1,
+            "bug: RuntimeError: broken in two lines; run again with --debug for the traceback",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted: what was done is kept"),
+        (DatasetError("first\nsecond"), 2, "error: first second"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.csv"),
+            2,
+            "error: x.csv: No such file or directory; name one that you may read and write",
+        ),
+        (
+            PermissionError(13, "Permission denied", "y.csv"),
+            2,
+            "error: y.csv: Permission denied; name one that you may read and write",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            2,
+            "error: a file: No space left on device; make room there",
+        ),
+        (ConnectionResetError(104, "reset"), 1, "bug: ConnectionResetError: "),
+        (OSError(9, "Bad file descriptor"), 1, "bug: OSError: "),
+        (FileNotFoundError("no path in it"), 1, "bug: FileNotFoundError: "),
+        (mlflow.MlflowException("API request to http://h/x failed"), 2, "error: the store "),
+    ],
+)
+def test_every_error_is_one_line_and_an_exit_code(failing, capsys, error, code, said):
+    assert failing(error) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
 
-    def test_interrupted_is_130(self, failing, capsys):
-        assert failing(KeyboardInterrupt()) == 130
-        assert capsys.readouterr().err == "interrupted: what was done is kept\n"
 
-    def test_a_mistake_is_2_in_one_line(self, failing, capsys):
-        assert failing(DatasetError("first\nsecond")) == 2
-        assert capsys.readouterr().err == "error: first second\n"
+def test_debug_shows_the_traceback_wherever_it_stands(failing, capsys):
+    assert failing(ZeroDivisionError(), "--debug") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert "ZeroDivisionError" in shown.splitlines()[-1]
 
-    def test_debug_shows_the_traceback_wherever_it_stands(self, failing, capsys):
-        assert failing(ZeroDivisionError(), "--debug") == 1
-        shown = capsys.readouterr().err
-        assert shown.startswith("Traceback")
-        assert "ZeroDivisionError" in shown.splitlines()[-1]
+
+def test_passwords_are_printed_nowhere(monkeypatch, capsys):
+    def fail(*arguments, **options):
+        logging.getLogger("poster_ml.x").warning("looking at %s", "http://me:geheim@host")
+        raise RuntimeError("no answer from http://me:geheim@host")
+
+    monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
+    assert cli.run(["synth", "out", "--debug"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("http://me:***@host") >= 3
+    assert "geheim" not in shown.replace('http://me:geheim@host")', "")  # the traceback quotes this file
 
 
 def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsys, monkeypatch):
@@ -264,46 +289,6 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
 def test_options_that_stand_for_a_key_become_overrides():
     overrides = collect_overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
     assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "max_samples=5"]
-
-
-class TestErrorsOfTheSystem:
-    def test_a_path_that_is_missing_forbidden_or_full_is_the_users_matter(self, failing, capsys):
-        assert failing(FileNotFoundError(2, "No such file or directory", "x.csv")) == 2
-        assert failing(PermissionError(13, "Permission denied", "y.csv")) == 2
-        assert failing(OSError(28, "No space left on device")) == 2
-        assert capsys.readouterr().err.splitlines() == [
-            "error: x.csv: No such file or directory; name one that you may read and write",
-            "error: y.csv: Permission denied; name one that you may read and write",
-            "error: a file: No space left on device; make room there",
-        ]
-
-    def test_other_errors_of_the_system_are_bugs(self, failing, capsys):
-        for error in (
-            ConnectionResetError(104, "reset"),
-            OSError(9, "Bad file descriptor"),
-            TimeoutError("late"),
-            FileNotFoundError("no path in it"),
-        ):
-            assert failing(error) == 1
-            assert capsys.readouterr().err.startswith(f"bug: {type(error).__name__}: ")
-
-    def test_passwords_are_printed_nowhere(self, monkeypatch, capsys):
-        def fail(*arguments, **options):
-            logging.getLogger("poster_ml.x").warning("looking at %s", "http://me:geheim@host")
-            raise RuntimeError("no answer from http://me:geheim@host")
-
-        monkeypatch.setattr("poster_ml.commands.synth.run_synth", fail)
-        assert cli.run(["synth", "out", "--debug"]) == 1
-        shown = capsys.readouterr().err
-        assert shown.count("http://me:***@host") >= 3
-        assert "geheim" not in shown.replace('http://me:geheim@host")', "")  # the traceback quotes this file
-
-    def test_a_store_that_fails_anywhere_is_no_bug(self, failing, capsys):
-        error = mlflow.MlflowException("API request to http://me:geheim@host/x failed")
-        assert failing(error) == 2
-        line = capsys.readouterr().err
-        assert line.startswith("error: the store ")
-        assert "http://me:***@host/x" in line
 
 
 def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
@@ -327,30 +312,17 @@ def test_own_and_unknown_warnings_are_seen_and_known_ones_are_not():
     assert "type hint" not in done.stderr
 
 
-class TestResume:
-    @pytest.fixture
-    def run(self, place):
-        tags = {"variant": "mobilenet_v2", "protocol": "sound"}
-        with open_run("stopped", tags=tags, system_metrics=False) as run:
-            run.end("KILLED")
-        return run.run_id
-
-    def test_another_model_or_protocol_is_refused(self, capsys, run):
-        message = refused(capsys, "train", "--resume", run, "--model", "vgg16")
-        assert message.startswith(f"run {run} is a run of 'mobilenet_v2', but --model says 'vgg16'")
-        message = refused(capsys, "train", "--resume", run, "--protocol", "study")
-        assert message.startswith(f"run {run} is a run of 'sound', but --protocol says 'study'")
-
-    def test_the_runs_own_model_and_protocol_may_be_named(self, capsys, run):
-        message = refused(capsys, "train", "--resume", run, "--model", "mobilenet_v2", "--protocol", "sound")
-        assert "is no training run" in message
-
-
-def test_preprocess_asks_the_store_before_its_work(capsys, table, place):
-    (place / "mlflow.db").write_text("garbage")
-    message = refused(capsys, "preprocess", "--table", table, "--posters", "posters")
-    assert "cannot be used (file is not a database)" in message
-    assert not (place / "data").exists()
+def test_a_resumed_run_keeps_its_model_and_protocol(capsys, place):
+    tags = {"variant": "mobilenet_v2", "protocol": "sound"}
+    with open_run("stopped", tags=tags, system_metrics=False) as run:
+        run.end("KILLED")
+    resume = ("train", "--resume", run.run_id)
+    message = refused(capsys, *resume, "--model", "vgg16")
+    assert message.startswith(f"run {run.run_id} is a run of 'mobilenet_v2', but --model says 'vgg16'")
+    message = refused(capsys, *resume, "--protocol", "study")
+    assert message.startswith(f"run {run.run_id} is a run of 'sound', but --protocol says 'study'")
+    message = refused(capsys, *resume, "--model", "mobilenet_v2", "--protocol", "sound")
+    assert "is no training run" in message
 
 
 def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys, place, monkeypatch):

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from poster_ml.config import (
     ExperimentConfig,
-    experiment_path,
     flatten,
     from_mapping,
     load_experiment,
@@ -32,27 +31,13 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_defaults_fill_what_the_file_leaves_out(tmp_path):
-    config = load_experiment(write(tmp_path, "variant: mine\ntrain:\n  epochs: 3\n"))
-    assert config.variant == "mine"
-    assert config.train.epochs == 3
-    assert config.train.batch_size == ExperimentConfig().train.batch_size
-
-
-def test_an_empty_file_is_the_default_experiment(tmp_path):
+def test_defaults_fill_what_the_file_leaves_out_and_the_last_override_wins(tmp_path):
     assert load_experiment(write(tmp_path, "")) == ExperimentConfig()
-
-
-def test_yaml_reads_an_exponent_without_a_dot_as_text_and_it_still_becomes_a_number(tmp_path):
-    config = load_experiment(write(tmp_path, "train:\n  learning_rate: 1e-4\n"))
-    assert config.train.learning_rate == 1e-4
-
-
-def test_overrides_win_and_later_ones_win_over_earlier_ones(tmp_path):
-    path = write(tmp_path, "train:\n  epochs: 3\n")
+    path = write(tmp_path, "variant: mine\ntrain:\n  epochs: 3\n  learning_rate: 1e-4\n")
     config = load_experiment(path, ("train.epochs=4", "train.epochs=5", "model.dense=[8, 4]"))
-    assert config.train.epochs == 5
-    assert config.model.dense == (8, 4)
+    assert (config.variant, config.train.epochs, config.model.dense) == ("mine", 5, (8, 4))
+    assert config.train.learning_rate == 1e-4, "YAML 1.1 reads an exponent without a dot as text"
+    assert config.train.batch_size == ExperimentConfig().train.batch_size
 
 
 @pytest.mark.parametrize(
@@ -86,27 +71,23 @@ def test_every_fault_is_reported_at_once_with_its_place_and_the_nearest_name(tmp
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("train.epochs=0", "train.epochs: received 0, allowed: greater than or equal to 1"),
         ("train.epochs=2.5", "train.epochs: received 2.5, allowed: a whole number"),
         ("train.epochs=true", "train.epochs: received True, allowed: a whole number"),
         ("train.epochs='8'", "train.epochs: received '8', allowed: a whole number"),
         ("train.learning_rate='8'", "train.learning_rate: received '8', allowed: a number"),
         ("train.learning_rate=true", "train.learning_rate: received True, allowed: a number"),
-        ("train.learning_rate=.nan", "train.learning_rate: received nan, allowed: a finite number"),
         ("train.learning_rate=1e999", "train.learning_rate: received '1e999', allowed: a finite number"),
-        ("train.clip_norm=.inf", "train.clip_norm: received inf, allowed: a finite number"),
         ("train.epochs=2020-13-45", "train.epochs: received '2020-13-45', allowed: a whole number"),
+        pytest.param("train.epochs=" + "[" * 5000, "train.epochs: received '[[[", id="nested too deep"),
         ("train.keep_best=1", "train.keep_best: received 1, allowed: true or false"),
         ("train.precision=", "train.precision: received None, allowed: 'auto', 'float32'"),
         ("model.dense=512", "model.dense: received 512, allowed: a list"),
         ("model.dense=[512, 0]", "model.dense: received [512, 0], allowed: greater than or equal to 1"),
-        ("model.dense=[1000000]", "model.dense: received [1000000], allowed: less than or equal to 65536"),
         ("model.dense=[8, true]", "model.dense: received [8, True], allowed: a whole number"),
         (
             "model.unfreeze=-1",
             "model.unfreeze: received -1, allowed: text or greater than or equal to 0 or a list",
         ),
-        ("model.unfreeze=true", "model.unfreeze: received True, allowed: text or a whole number or a list"),
         ("train=3", "train: received 3, allowed: a section with keys"),
         ("train={epochs: x}", "train.epochs: received 'x', allowed: a whole number"),
         ("variant=3", "variant: received 3, allowed: text"),
@@ -120,12 +101,6 @@ def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
     assert str(caught.value).startswith(f"--set {override}: {fault}")
     assert len(caught.value.faults) == 1
     assert "\n" not in str(caught.value)
-
-
-def test_a_whole_number_stands_for_any_number():
-    rotation = replace(ExperimentConfig(), **{"augment.rotation": 5}).augment.rotation
-    assert rotation == 5.0
-    assert isinstance(rotation, float)
 
 
 @pytest.mark.parametrize(
@@ -154,32 +129,33 @@ def test_a_finished_configuration_takes_the_overrides_that_are_allowed():
     allowed = ("evaluate.bootstrap", "evaluate.threshold")
     changed = with_overrides(ExperimentConfig(), ["evaluate.bootstrap=200"], allowed)
     assert changed == replace(ExperimentConfig(), **{"evaluate.bootstrap": 200})
+    wrong = ["train.epochs=3", "broken", "evaluate.bootstrap=1"]
     with pytest.raises(ConfigError) as caught:
-        with_overrides(ExperimentConfig(), ["train.epochs=3", "broken", "evaluate.bootstrap=200"], allowed)
+        with_overrides(ExperimentConfig(), wrong, allowed)
     assert caught.value.faults == (
-        "--set train.epochs=3: 'train.epochs' cannot be set here: choose of evaluate.bootstrap, evaluate.threshold",
+        f"--set train.epochs=3: 'train.epochs' cannot be set here: choose of {', '.join(allowed)}",
         "--set 'broken': expected key=value, for example train.epochs=3",
+        "--set evaluate.bootstrap=1: evaluate.bootstrap: received 1, allowed: greater than or equal to 100",
     )
-    with pytest.raises(
-        ConfigError, match=r"--set evaluate\.bootstrap=1: evaluate\.bootstrap: received 1, allowed"
-    ):
-        with_overrides(ExperimentConfig(), ["evaluate.bootstrap=1"], allowed)
 
 
-def test_a_missing_file_and_a_file_that_is_no_yaml_are_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*no\.yaml: No such file"):
         load_experiment(tmp_path / "no.yaml")
-    with pytest.raises(ConfigError, match="is not YAML"):
-        load_experiment(write(tmp_path, "a: [1\n"))
-    with pytest.raises(ConfigError, match="is not YAML"):
-        load_experiment(write(tmp_path, "a: " + "[" * 5000))
-    with pytest.raises(ConfigError, match="received a list, allowed: keys and values"):
-        load_experiment(write(tmp_path, "- 1\n"))
 
 
-def test_a_key_that_stands_twice_is_refused_instead_of_the_last_one_winning(tmp_path):
-    with pytest.raises(ConfigError, match=r"received twice: epochs in .*line 2"):
-        load_experiment(write(tmp_path, "train:\n  epochs: 3\n  epochs: 4\n"))
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1\n", "is not YAML"),
+        ("a: " + "[" * 5000, "is not YAML"),
+        ("- 1\n", "received a list, allowed: keys and values"),
+        ("train:\n  epochs: 3\n  epochs: 4\n", r"received twice: epochs in .*line 2"),
+    ],
+)
+def test_a_file_that_is_no_yaml_or_says_a_key_twice_is_refused(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said):
+        load_experiment(write(tmp_path, text))
 
 
 def test_reading_an_experiment_imports_no_heavy_library(project):
@@ -194,32 +170,11 @@ def test_reading_an_experiment_imports_no_heavy_library(project):
     assert done.stdout.strip() == "set()"
 
 
-def test_an_unknown_variant_names_the_nearest(project, monkeypatch):
-    monkeypatch.chdir(project)
-    with pytest.raises(
-        ConfigError, match=r"unknown model 'vgg6' \(did you mean 'vgg16'\?\): choose one of aug"
-    ):
-        experiment_path("vgg6")
-
-
-def test_what_is_written_is_read_back_equal(tmp_path):
-    config = replace(
-        ExperimentConfig(), **{"model.unfreeze": ["block4"], "train.epochs": 7, "model.dense": []}
-    )
-    assert load_experiment(write(tmp_path, to_yaml(config))) == config
-    assert from_mapping(to_mapping(config), "") == config
-
-
 def test_flat_names_are_dotted_and_lists_become_text():
     flat = flatten(replace(ExperimentConfig(), **{"model.filters": [1, 2]}))
     assert flat["model.filters"] == "1,2"
     assert flat["train.epochs"] == 15
     assert flat["variant"] == "basic_cnn"
-
-
-def test_a_study_overrides_nothing_that_it_does_not_name():
-    with pytest.raises(ConfigError, match=r"train\.epoch: unknown key \(did you mean 'train\.epochs'\?\)"):
-        replace(ExperimentConfig(), **{"train.epoch": 3})
 
 
 def test_augmentation_without_ranges_or_strength_is_inactive():
@@ -268,7 +223,7 @@ def test_any_experiment_is_written_and_read_back_equal(tmp_path_factory, changes
     changes |= {"model.feature_layers": []}  # these depend on other fields
     config = replace(ExperimentConfig(), **changes)
     path = write(tmp_path_factory.mktemp("any"), to_yaml(config))
-    assert load_experiment(path) == config
+    assert load_experiment(path) == config == from_mapping(to_mapping(config), "")
     assert to_yaml(load_experiment(path)) == to_yaml(config)
 
 
@@ -291,13 +246,3 @@ def test_one_mistyped_key_is_named_and_the_right_one_is_proposed(key, letter):
     with pytest.raises(ConfigError) as caught:
         replace(ExperimentConfig(), **{wrong: 1})
     assert caught.value.faults == (f"{wrong}: unknown key (did you mean {key!r}?)",)
-
-
-def test_where_nothing_may_be_changed_every_override_is_refused():
-    with pytest.raises(ConfigError, match="'seed' cannot be set here"):
-        with_overrides(ExperimentConfig(), ["seed=1"], ())
-
-
-def test_an_override_nested_too_deep_is_text_that_does_not_fit():
-    with pytest.raises(ConfigError, match=r"train\.epochs: received '\[\[\["):
-        with_overrides(ExperimentConfig(), ["train.epochs=" + "[" * 5000], ("train.epochs",))

@@ -26,10 +26,9 @@ RESULT = FolderResult("make", "facts.json", '"made"', ("facts.json", "old", "new
 
 def make(folder, *names):
     """A result of the command `make`."""
-    folder.mkdir()
+    (folder / "below").mkdir(parents=True)
     (folder / "facts.json").write_text('{"made": 1}')
     for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     return folder
 
@@ -38,13 +37,16 @@ def content(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
-def test_a_file_appears_when_the_block_ends_well(tmp_path):
-    target = tmp_path / "a.txt"
-    with atomic_path(target) as temporary:
+def test_a_file_appears_when_the_block_ends_well_and_a_link_stays_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "a.txt", tmp_path / "a.txt"
+    link.symlink_to(target)
+    with atomic_path(link) as temporary:
         temporary.write_text("new")
         assert not target.exists()
+    assert link.is_symlink()
     assert target.read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert content(tmp_path) == ["a.txt", "there/a.txt"]
 
 
 def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
@@ -54,48 +56,32 @@ def test_an_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert content(tmp_path) == ["a.txt"]
 
 
-def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path):
-    (tmp_path / "there").mkdir()
-    target, link = tmp_path / "there" / "a.txt", tmp_path / "a.txt"
-    target.write_text("old")
-    link.symlink_to(target)
-    with atomic_path(link) as temporary:
-        temporary.write_text("new")
-    assert link.is_symlink()
-    assert target.read_text() == "new"
-
-
-def test_a_folder_replaces_the_older_one_whole(tmp_path):
+def test_a_folder_replaces_the_older_one_whole_and_an_error_keeps_it(tmp_path):
     folder = make(tmp_path / "data", "old", "below/a.png")
-    with atomic_folder(folder, RESULT) as temporary:
-        (temporary / "new").touch()
-        assert (folder / "old").exists()
-    assert content(tmp_path) == ["data/new"]
-
-
-def test_an_error_keeps_the_older_folder(tmp_path):
-    folder = make(tmp_path / "data", "old")
     with pytest.raises(RuntimeError), atomic_folder(folder, RESULT) as temporary:
         (temporary / "new").touch()
         raise RuntimeError
-    assert content(tmp_path) == ["data/facts.json", "data/old"]
+    assert content(tmp_path) == ["data/below/a.png", "data/facts.json", "data/old"]
+    with atomic_folder(folder, RESULT) as temporary:
+        (temporary / "new").touch()
+    assert content(tmp_path) == ["data/new"]
 
 
 @pytest.mark.parametrize("foreign", ["notes.txt", "below/notes.txt", "deeper/down/old"])
 def test_a_result_that_a_file_of_the_users_lies_in_is_not_replaced(tmp_path, foreign):
     folder = make(tmp_path / "data", "old")
     (folder / foreign).parent.mkdir(parents=True, exist_ok=True)
-    (folder / foreign).write_text("years of work")
+    (folder / foreign).touch()
     with pytest.raises(OutputError) as caught, atomic_folder(folder, RESULT):
         pytest.fail("the work was begun")
     assert str(caught.value) == (
         f"--out {folder} would be replaced and holds {foreign!r}, which `poster-ml make` did not write: "
         "move it away, or give another folder"
     )
-    assert (folder / foreign).read_text() == "years of work"
+    assert content(folder) == sorted([foreign, "facts.json", "old"])
 
 
 def test_a_file_that_comes_while_the_work_lasts_is_not_lost(tmp_path):
@@ -106,47 +92,36 @@ def test_a_file_that_comes_while_the_work_lasts_is_not_lost(tmp_path):
     assert content(tmp_path) == ["data/facts.json", "data/notes.txt", "data/old"]
 
 
-@pytest.mark.parametrize("text", [None, "[]"])
-def test_a_folder_without_the_marker_of_a_result_is_not_replaced(tmp_path, text):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "old").touch()
-    if text is not None:
-        (folder / "facts.json").write_text(text)
-    refused = pytest.raises(OutputError, match="and is no result of `poster-ml make`")
-    with refused, atomic_folder(folder, RESULT):
-        pytest.fail("the work was begun")
-    assert (folder / "old").exists()
+def test_a_folder_without_the_marker_of_a_result_is_not_replaced(tmp_path):
+    folder = make(tmp_path / "data", "old")
+    for spoil in ((folder / "facts.json").write_text, lambda _: (folder / "facts.json").unlink()):
+        spoil("[]")
+        refused = pytest.raises(OutputError, match="and is no result of `poster-ml make`")
+        with refused, atomic_folder(folder, RESULT):
+            pytest.fail("the work was begun")
+        assert (folder / "old").exists()
 
 
 def test_a_folder_is_marked_and_only_its_own_command_writes_into_it_again(tmp_path):
     folder = tmp_path / "new"
-    for _ in range(2):
-        open_output_folder(folder, "compare")
+    open_output_folder(folder, "compare")
     (folder / "mine.txt").touch()
     open_output_folder(folder, "compare")
-    with pytest.raises(
-        OutputError, match=r"holds '\.poster-ml-compare' and is no result of `poster-ml suite`"
-    ):
+    said = r"holds '\.poster-ml-compare' and is no result of `poster-ml suite`"
+    with pytest.raises(OutputError, match=said):
         open_output_folder(folder, "suite")
 
 
-def leave(tmp_path, host, ending):
-    """What a killed process on a machine left behind."""
-    left = tmp_path / f".data.{host}{ending}"
-    left.mkdir()
-    (left / "old").touch()
-    return left
-
-
 def test_what_a_killed_process_set_aside_comes_back_and_its_half_is_removed(tmp_path):
-    leave(tmp_path, socket.gethostname(), ".old")
-    leave(tmp_path, socket.gethostname(), ".tmp")
-    (tmp_path / f".data.{socket.gethostname()}.lock").touch()
-    make(tmp_path / "elsewhere")
+    here = socket.gethostname()
+    for name in (f".data.{here}.old", f".data.{here}.tmp", ".data.elsewhere.old", ".data.elsewhere.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").touch()
+    (tmp_path / f".data.{here}.lock").touch()
     with pytest.raises(OutputError, match="is no result"), atomic_folder(tmp_path / "data", RESULT):
         pytest.fail("the work was begun")
-    assert content(tmp_path) == ["data/old", "elsewhere/facts.json"]
+    of_another_machine = [".data.elsewhere.old/old", ".data.elsewhere.tmp/old"]  # which may still fill it
+    assert content(tmp_path) == [*of_another_machine, "data/old"]
 
 
 FILLER = """
@@ -160,45 +135,21 @@ with atomic_folder(Path(sys.argv[1]), FolderResult("make", "facts.json", '"made"
 """
 
 
-def filling(folder):
-    """A process that is filling a temporary folder until it gets a line."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", FILLER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "filling\n"
-    return process
-
-
-def test_what_a_living_process_is_filling_is_left_alone(tmp_path):
-    with filling(tmp_path / "data") as other:
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_another_process_is_filling_is_left_alone_until_it_is_dead(tmp_path, killed):
+    arguments = [sys.executable, "-c", FILLER, str(tmp_path / "data")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "filling\n"
         refused = pytest.raises(OutputError, match="data is being written by another command")
         with refused, atomic_folder(tmp_path / "data", RESULT):
             pytest.fail("the work was begun")
-        other.communicate("\n")
-    assert other.returncode == 0
-    assert content(tmp_path) == ["data/facts.json"]
-
-
-def test_what_a_killed_process_was_filling_is_removed(tmp_path):
-    with filling(tmp_path / "data") as other:
-        other.kill()
-        other.communicate()
-    assert content(tmp_path)
+        if killed:
+            other.kill()
+        other.communicate(None if killed else "\n")
+    assert (tmp_path / "data").exists() != killed
     with atomic_folder(tmp_path / "data", RESULT) as temporary:
         (temporary / "new").touch()
     assert content(tmp_path) == ["data/new"]
-
-
-def test_what_another_machine_left_is_never_touched(tmp_path):
-    for ending in (".tmp", ".old"):
-        leave(tmp_path, "elsewhere", ending)
-    with atomic_folder(tmp_path / "data", RESULT) as temporary:
-        (temporary / "new").touch()
-    assert content(tmp_path) == [
-        ".data.elsewhere.old/old",
-        ".data.elsewhere.tmp/old",
-        "data/new",
-    ]
 
 
 @pytest.mark.parametrize("head", ["", "a,", "a,b\n", "a,b\n1,2"])

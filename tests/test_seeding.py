@@ -7,19 +7,13 @@ import numpy as np
 from poster_ml import seeding
 
 
-def test_a_seed_is_the_same_on_every_machine():
+def test_a_seed_is_the_same_on_every_machine_and_zero_is_one_like_any_other():
     assert seeding.derive_seed(42, "shuffle", 3) == 318199005
-
-
-def test_zero_is_a_seed_like_any_other():
     assert seeding.derive_seed(0, "a") != seeding.derive_seed(1, "a")
 
 
-def test_purposes_and_epochs_get_streams_of_their_own():
+def test_purposes_and_epochs_get_streams_of_their_own_that_repeat():
     paths = [("shuffle", 1), ("shuffle", 2), ("draws", 1), ("shuffle", 12), ("shuffle1", 2)]
     assert len({seeding.derive_seed(42, *path) for path in paths}) == len(paths)
-
-
-def test_generators_of_one_purpose_give_the_same_numbers():
     first, second = (seeding.generator(7, "x").random(5) for _ in range(2))
     np.testing.assert_array_equal(first, second)

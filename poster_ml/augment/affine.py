@@ -35,6 +35,8 @@ class RandomAffine(RandomPosterLayer):
     Raises: ValueError with the argument received.
     """
 
+    arguments = ("rotation", "zoom", "shift", "shear", "horizontal_flip", "fill", "strength")
+
     def __init__(
         self,
         rotation: float = 0.0,
@@ -86,19 +88,6 @@ class RandomAffine(RandomPosterLayer):
             zoom_y=1.0 + signed[:, 5] * self.zoom,
             flipped=flipped,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "rotation": self.rotation,
-            "zoom": self.zoom,
-            "shift": self.shift,
-            "shear": self.shear,
-            "horizontal_flip": self.horizontal_flip,
-            "fill": self.fill,
-            "strength": self.strength,
-        }
 
 
 def affine_maps(

@@ -25,6 +25,8 @@ class RandomPosterLayer(keras.layers.Layer):
     is when not training.
     """
 
+    arguments: tuple[str, ...] = ()  # of the subclass's constructor, each kept as an attribute
+
     def __init__(self, seed: int = 42, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.seed = seed
@@ -39,10 +41,6 @@ class RandomPosterLayer(keras.layers.Layer):
         shape = (keras.ops.shape(images)[0], count)
         return keras.random.uniform(shape, low, high, dtype="float32", seed=self.seed_generator)
 
-    def draw_per_image(self, images: Any, low: float, high: float) -> Any:
-        """Draws one number per image that multiplies its pixels: (B, 1, 1, 1) float32."""
-        return keras.ops.reshape(self.draw(images, 1, low, high), (-1, 1, 1, 1))
-
     def call(self, images: Any, training: bool = False) -> Any:
         """Returns (B, H, W, C) float32: changed while training, unchanged otherwise."""
         images = keras.ops.cast(images, "float32")
@@ -54,7 +52,8 @@ class RandomPosterLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "seed": self.seed}
+        own = {name: getattr(self, name) for name in self.arguments}
+        return {**super().get_config(), **own, "seed": self.seed}
 
 
 def check_range(name: str, value: float, high: float) -> None:

@@ -7,11 +7,8 @@ from typing import Any
 import keras
 
 from poster_ml.augment.affine import RandomAffine
-from poster_ml.augment.base import check_range
-from poster_ml.augment.brightness import RandomBrightness
-from poster_ml.augment.contrast import RandomContrast
+from poster_ml.augment.colour import RandomBrightness, RandomContrast, RandomSaturation
 from poster_ml.augment.erasing import RandomErasing
-from poster_ml.augment.saturation import RandomSaturation
 from poster_ml.seeding import derive_seed
 
 
@@ -39,7 +36,6 @@ def build_augmentation(
 
     Raises: ValueError with the argument received.
     """
-    check_range("strength", strength, 1.0)
     affine_seed = derive_seed(seed, "augment", "affine")
     geometry = RandomAffine(**affine, strength=strength, seed=affine_seed, name="augment_affine")
     layers: list[keras.layers.Layer] = [geometry] if geometry.active else []
@@ -49,8 +45,7 @@ def build_augmentation(
         (RandomSaturation, "saturation", saturation),
         (RandomErasing, "erasing", erasing),
     ):
-        check_range(name, amount, 1.0)
-        if strength * amount > 0:
+        if strength * amount:
             layer_seed = derive_seed(seed, "augment", name)
             layers.append(kind(strength * amount, seed=layer_seed, name=f"augment_{name}"))
     return layers

@@ -30,6 +30,8 @@ class RandomErasing(RandomPosterLayer):
     Raises: ValueError with the probability received.
     """
 
+    arguments = ("probability",)
+
     def __init__(self, probability: float, seed: int = 42, **kwargs: Any) -> None:
         check_range("probability", probability, 1.0)
         super().__init__(seed=seed, **kwargs)
@@ -54,10 +56,6 @@ class RandomErasing(RandomPosterLayer):
         inside = ops.logical_and(ops.expand_dims(rows, 2), ops.expand_dims(columns, 1))
         inside = ops.logical_and(inside, ops.reshape(chosen, (-1, 1, 1)))
         return ops.expand_dims(inside, -1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "probability": self.probability}
 
 
 def _between(length: int, place: Any, size: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Importing a module of commands registers them; their order is that of `poster-ml --help`.
-from poster_ml.cli import data, training, evaluation, service  # isort: skip
+from poster_ml.cli import data, training, evaluation, service  # noqa: F401  # isort: skip
 from poster_ml.cli.app import app, main, run
 
-__all__ = ["app", "data", "evaluation", "main", "run", "service", "training"]
+__all__ = ["app", "main", "run"]

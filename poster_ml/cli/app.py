@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from poster_ml.cli.output import is_about_path, is_odd_name, one_line
-from poster_ml.errors import PosterMLError, mask_passwords
+from poster_ml.cli.output import mistake, one_line
+from poster_ml.errors import mask_passwords
 from poster_ml.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -26,8 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Typer carries its own copy of click; its classes are reached through a public name.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 GLOBAL_FLAGS = ("--debug", "--quiet")
 # Warnings of other packages that a user can do nothing about: category, message and module as for
@@ -104,20 +102,9 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             print(mask_passwords(traceback.format_exc()), file=sys.stderr, end="")
-        if mistake := _mistake(error):
-            print(f"error: {mistake}", file=sys.stderr)
+        if said := mistake(error):
+            print(f"error: {said}", file=sys.stderr)
             return 2
         hint = "" if debug else "; run again with --debug for the traceback"
-        print(f"bug: {type(error).__name__}: {one_line(error)}{hint}", file=sys.stderr)
+        print(f"bug: {type(error).__name__}: {one_line(str(error))}{hint}", file=sys.stderr)
         return 1
-
-
-def _mistake(error: Exception) -> str:
-    """Returns in one line what the user can put right; empty for a bug of ours."""
-    if isinstance(error, PosterMLError | UsageError) or is_about_path(error) or is_odd_name(error):
-        return one_line(error)
-    if "mlflow" not in sys.modules:  # who never reached a store need not wait for it
-        return ""
-    from poster_ml.tracking.store import describe_outage, is_outage
-
-    return describe_outage(error) if is_outage(error) else ""

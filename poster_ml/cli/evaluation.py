@@ -18,9 +18,7 @@ from poster_ml.cli.options import (
     collect_overrides,
     optional_path,
 )
-from poster_ml.cli.output import show
-from poster_ml.files import check_output_folder, command_result
-from poster_ml.quiet import load_keras
+from poster_ml.cli.output import run_command
 
 
 @app.command()
@@ -36,17 +34,7 @@ def evaluate(
 
     Example: poster-ml evaluate --run 0a1b2c3d --split test
     """
-    load_keras()
-    from poster_ml.commands.evaluate import run_evaluate
-
-    result = run_evaluate(
-        run=run,
-        model_uri=model_uri,
-        data=data,
-        split=split,
-        overrides=collect_overrides(overrides),
-    )
-    show(result, as_json)
+    run_command("evaluate", locals() | {"overrides": collect_overrides(overrides)})
 
 
 @app.command()
@@ -60,11 +48,7 @@ def compare(
 
     Example: poster-ml compare 0a1b2c3d 4e5f6a7b --split val
     """
-    if out:
-        check_output_folder(out, command_result("compare"))
-    from poster_ml.commands.compare import run_compare
-
-    show(run_compare(runs, split=split, out=out), as_json)
+    run_command("compare", locals(), folder=out, keras=False)
 
 
 @app.command()
@@ -79,20 +63,14 @@ def explain(
 
     Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
     """
-    check_output_folder(out, command_result("explain"))
-    load_keras()
-    from poster_ml.commands.explain import run_explain
-
-    show(run_explain(model_uri, posters, out, layer=layer), as_json)
+    run_command("explain", locals(), folder=out)
 
 
 @app.command()
 def predict(
     posters: Posters,
     model_uri: ModelUri,
-    output_format: Annotated[
-        Literal["table", "csv", "json"], typer.Option("--format", help="Form of the result.")
-    ] = "table",
+    format: Annotated[Literal["table", "csv", "json"], typer.Option(help="Form of the result.")] = "table",
     out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
@@ -100,14 +78,8 @@ def predict(
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
-    from poster_ml.pipeline.prediction_files import check_out
-
-    if out:
-        check_out(out)
-    load_keras()
-    from poster_ml.commands.predict import run_predict
-
-    run_predict(model_uri, posters, format=output_format, out=out, resume=not no_resume)
+    options = {"model_uri": model_uri, "posters": posters, "format": format, "out": out}
+    run_command("predict", options | {"resume": not no_resume}, keras=False, show=False)
 
 
 @app.command()
@@ -123,11 +95,7 @@ def drift(
 
     Example: poster-ml drift --log predictions.jsonl --data data/prepared --since 2026-01-01
     """
-    if model_uri:
-        load_keras()
-    from poster_ml.commands.drift import run_drift
-
-    show(run_drift(log, data, model_uri=model_uri, since=since, until=until), as_json)
+    run_command("drift", locals(), keras=bool(model_uri))
 
 
 @app.command()
@@ -140,6 +108,4 @@ def export(
 
     Example: poster-ml export 0a1b2c3d 4e5f6a7b --out docs/results/runs.json
     """
-    from poster_ml.commands.export import run_export
-
-    show(run_export(runs, out), as_json)
+    run_command("export", locals(), keras=False)

@@ -36,11 +36,18 @@ Epochs = Annotated[int, typer.Option(min=0, help="Epochs; 0: as the variant says
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key=value; several: repeat, or separate by ';'.")
 ]
-Column = Annotated[list[str] | None, typer.Option(help="role=column for an unknown table; repeat.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="role=column for an unknown table; repeat.")
+]
 Dialect = Annotated[str, typer.Option(help="Dialect of the table; default: recognised by its columns.")]
 ScoreThreshold = Annotated[
     float | None, typer.Option(help="Fresh from this score on, instead of the status.")
 ]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")]
+Scheduler = Annotated[
+    str, typer.Option(help="tcp://HOST:8786 of a Dask cluster; default: POSTER_ML_SCHEDULER, else none.")
+]
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Say where Dask's dashboard shows the work.")]
 ModelUri = Annotated[str, typer.Option(help="models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.")]
 
 

@@ -9,8 +9,7 @@ import typer
 
 from poster_ml.cli.app import app
 from poster_ml.cli.options import AsJson, Family, ModelUri, optional_path
-from poster_ml.cli.output import show
-from poster_ml.quiet import load_keras
+from poster_ml.cli.output import run_command
 
 
 @app.command()
@@ -26,9 +25,7 @@ def register(
 
     Example: poster-ml register --family vgg16
     """
-    from poster_ml.commands.register import run_register
-
-    show(run_register(family, allow_demo=allow_demo, dataset_fingerprint=dataset or None), as_json)
+    run_command("register", locals(), keras=False)
 
 
 @app.command()
@@ -41,9 +38,8 @@ def promote(
 
     Example: poster-ml promote --family vgg16
     """
-    from poster_ml.commands.promote import run_promote, run_roll_back
-
-    show(run_roll_back(family) if roll_back else run_promote(family), as_json)
+    function = "run_roll_back" if roll_back else "run_promote"
+    run_command("promote", {"family": family, "as_json": as_json}, function=function, keras=False)
 
 
 @app.command()
@@ -56,10 +52,7 @@ def quantize(
 
     Example: poster-ml quantize --model-uri models:/poster-mobilenet_v2@champion
     """
-    load_keras()
-    from poster_ml.commands.quantize import run_quantize
-
-    show(run_quantize(model_uri, data=data), as_json)
+    run_command("quantize", locals())
 
 
 @app.command()
@@ -71,9 +64,7 @@ def cache(
 
     Example: poster-ml cache --clear
     """
-    from poster_ml.commands.cache import run_cache
-
-    show(run_cache(clear=clear), as_json)
+    run_command("cache", locals(), keras=False)
 
 
 @app.command()
@@ -82,7 +73,4 @@ def doctor(as_json: AsJson = False) -> None:
 
     Example: poster-ml doctor
     """
-    load_keras()
-    from poster_ml.commands.doctor import run_doctor
-
-    show(run_doctor(), as_json)
+    run_command("doctor", locals())

@@ -10,19 +10,20 @@ import typer
 from poster_ml.cli.app import app
 from poster_ml.cli.options import (
     AsJson,
+    Dashboard,
     Data,
     Epochs,
     Limit,
     Overrides,
     Protocol,
+    Scheduler,
     Weights,
+    Workers,
     collect_overrides,
     optional_path,
     split_names,
 )
-from poster_ml.cli.output import show
-from poster_ml.files import check_output_folder, command_result
-from poster_ml.quiet import load_keras
+from poster_ml.cli.output import run_command
 
 
 @app.command()
@@ -55,19 +56,14 @@ def train(
             "the options that stand for them"
         )
     if resume:
-        load_keras()
-        from poster_ml.commands.train import resume_train
-
-        show(resume_train(resume, model, protocol), as_json)
+        options = {"run_id": resume, "model": model, "protocol": protocol, "as_json": as_json}
+        run_command("train", options, function="resume_train")
         return
     from poster_ml.pipeline.preflight import check_training, open_named
 
     config = check_training(model, experiment, given, protocol)
-    named = open_named(data)
-    load_keras()
-    from poster_ml.commands.train import run_train
-
-    show(run_train(config, named, given), as_json)
+    options = {"config": config, "named": open_named(data), "overrides": given, "as_json": as_json}
+    run_command("train", options)
 
 
 @app.command()
@@ -91,19 +87,9 @@ def suite(
     Example: poster-ml suite --protocol study --only basic_cnn,mobilenet_v2 --seeds 3
     --set mobilenet_v2:model.weights=mobilenet.weights.h5
     """
-    check_output_folder(out, command_result("suite"))
-    load_keras()
-    from poster_ml.commands.suite import run_suite
-
-    result = run_suite(
-        data=data,
-        protocol=protocol,
-        only=split_names(only),
-        overrides=collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit),
-        seeds=seeds,
-        out=out,
-    )
-    show(result, as_json)
+    options = {"data": data, "protocol": protocol, "seeds": seeds, "out": out, "as_json": as_json}
+    given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit)
+    run_command("suite", options | {"only": split_names(only), "overrides": given}, folder=out)
 
 
 @app.command()
@@ -112,9 +98,11 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Trials that the study should have in total.")] = 20,
     data: Data = None,
     engine: Annotated[Literal["optuna", "keras-tuner"], typer.Option(help="Search engine.")] = "optuna",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
     storage: Annotated[
-        str, typer.Option(help="Storage URL; default: a journal beside the MLflow store.")
+        str, typer.Option(help="SQLite file or database URL; default: optuna.db beside the MLflow store.")
     ] = "",
     study: Annotated[str, typer.Option(help="Study name; the same name continues that study.")] = "",
     timeout: Annotated[float, typer.Option(min=0, help="Minutes; 0: no limit.")] = 0,
@@ -134,12 +122,14 @@ def tune(
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
-    from poster_ml.commands.tune import TuneOptions, run_tune
+    from poster_ml.pipeline.tune_options import TuneOptions
 
     options = TuneOptions(
         trials=trials,
         engine=engine,
         workers=workers,
+        scheduler=scheduler,
+        dashboard=dashboard,
         storage=storage,
         study=study,
         timeout=timeout,
@@ -148,9 +138,10 @@ def tune(
         seed=seed,
         retrain=not search_only,
     )
-    load_keras()
     given = collect_overrides(overrides, weights=weights)
-    show(run_tune(model=model, options=options, data=data, overrides=given), as_json)
+    run_command(
+        "tune", {"model": model, "options": options, "data": data, "overrides": given, "as_json": as_json}
+    )
 
 
 @app.command()
@@ -167,7 +158,4 @@ def ensemble(
 
     Example: poster-ml ensemble 0a1b2c3d 4e5f6a7b --name poster_ensemble
     """
-    load_keras()
-    from poster_ml.commands.ensemble import run_ensemble
-
-    show(run_ensemble(runs, name=name, rule=rule, data=data), as_json)
+    run_command("ensemble", locals())

@@ -47,20 +47,15 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
         raise EvaluationError(f"compare needs at least two different runs, got {', '.join(runs) or 'none'}")
     named = _names([find_run(run) for run in dict.fromkeys(runs)])
     groups = group_by_setting(named)
-    predictions = {name: logged_predictions(record, split) for name, record in named.items()}
-    thresholds = {name: record.metrics.get("threshold", 0.5) for name, record in named.items()}
+    predictions = {name: [logged_predictions(record, split)] for name, record in named.items()}
+    thresholds = {name: [record.metrics.get("threshold", 0.5)] for name, record in named.items()}
     confidence = EvaluateConfig().confidence
-    by_run = compare(
-        {name: [table] for name, table in predictions.items()},
-        threshold={name: [limit] for name, limit in thresholds.items()},
-        confidence=confidence,
-        accuracy=True,
-    )
+    by_run = compare(predictions, threshold=thresholds, confidence=confidence, accuracy=True)
     by_setting = None
     if len(groups) < len(named):
         by_setting = compare(
-            {label: [predictions[name] for name in members] for label, members in groups.items()},
-            threshold={label: [thresholds[name] for name in members] for label, members in groups.items()},
+            {label: [predictions[name][0] for name in members] for label, members in groups.items()},
+            threshold={label: [thresholds[name][0] for name in members] for label, members in groups.items()},
             confidence=confidence,
         )
     comparison = Comparison(by_run, by_setting)
@@ -114,19 +109,17 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
 
 def _write(comparison: Comparison, out: Path) -> None:
     open_output_folder(out, "compare")
-    by_run, by_setting = comparison.by_run, comparison.by_setting
-    texts = {
-        "pairs.csv": by_run.frame().to_csv(index=False),
-        "runs.csv": by_run.settings_frame().to_csv(index=False),
-        "comparison.txt": comparison.text() + "\n",
-    }
-    by_run.draw(out / "pairs.png")
-    by_run.draw_settings(out / "runs.png")
-    if by_setting is not None:
-        texts["spreads.csv"] = by_setting.settings_frame().to_csv(index=False)
-    if by_setting is not None and by_setting.pairs:
-        texts["settings.csv"] = by_setting.frame().to_csv(index=False)
-        by_setting.draw(out / "settings.png")
+    texts = {"comparison.txt": comparison.text() + "\n"}
+    for table, pairs, settings in (
+        (comparison.by_run, "pairs", "runs"),
+        (comparison.by_setting, "settings", "spreads"),
+    ):
+        if table is not None:
+            texts[f"{settings}.csv"] = table.settings_frame().to_csv(index=False)
+        if table is not None and table.pairs:
+            texts[f"{pairs}.csv"] = table.frame().to_csv(index=False)
+            table.draw(out / f"{pairs}.png")
+    comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

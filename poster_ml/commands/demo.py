@@ -11,10 +11,10 @@ from pathlib import Path
 import keras
 
 from poster_ml.commands.evaluate import EvaluateResult, run_evaluate
-from poster_ml.commands.suite import with_interval
 from poster_ml.commands.train import TrainResult, train_task
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.files import atomic_path, open_output_folder
+from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.pipeline.records import fetched
 from poster_ml.pipeline.task import (
     DEMO_ACCURACY,
@@ -44,31 +44,33 @@ class DemoResult:
 
     def text(self) -> str:
         """Returns what was done and the next commands."""
-        metrics, served = self.best.metrics, self.versions[-1]
-        runs = " ".join(result.run_id for result in self.trained)
-        lines = [
-            f"The demo drew {DEMO_POSTERS} synthetic posters whose label follows from what is drawn: nobody",
-            f"can be right about more than {DEMO_ACCURACY:.0%} of them. It prepared them at "
-            f"{DEMO_SIZE}x{DEMO_SIZE} pixels, trained {len(self.trained)} networks",
-            f"and evaluated the better one on test posters, in {self.seconds:.0f} s:",
-            "",
-            *(f"  {_row(result)}" for result in self.trained),
-            "",
-            f"Best: {self.best.variant}, test accuracy {with_interval(metrics, 'test_accuracy')}; "
-            f"majority {metrics['test_majority_accuracy']:.3f}, best possible {DEMO_ACCURACY:.3f}.",
-            *(
-                f"Registered: {version.name} version {version.number}, alias {version.alias}"
-                for version in self.versions
-            ),
-            "",
-            f"The report of the best run: {self.folder / 'report.html'}",
-            "Compare the runs:",
-            "  mlflow ui",
-            f"  poster-ml compare {runs} --split val",
-            "Serve the champion:",
-            f"  mlflow models serve -m models:/{served.name}@{served.alias} --env-manager local -p 5001",
-        ]
-        return "\n".join(lines)
+        best, served = self.best.metrics, self.versions[-1]
+        trained = "\n".join(
+            f"  {one.variant:<12} validation accuracy {with_interval(one.metrics, 'val_accuracy')}, "
+            f"ROC AUC {one.metrics['val_roc_auc']:.3f}, {one.epochs} epochs, {one.seconds:.0f} s"
+            for one in self.trained
+        )
+        registered = "\n".join(
+            f"Registered: {version.name} version {version.number}, alias {version.alias}"
+            for version in self.versions
+        )
+        return f"""\
+The demo drew {DEMO_POSTERS} synthetic posters whose label follows from what is drawn: nobody
+can be right about more than {DEMO_ACCURACY:.0%} of them. It prepared them at {DEMO_SIZE}x{DEMO_SIZE} pixels,
+trained {len(self.trained)} networks and evaluated the better one on test posters, in {self.seconds:.0f} s:
+
+{trained}
+
+Best: {self.best.variant}, test accuracy {with_interval(best, "test_accuracy")};
+majority {best["test_majority_accuracy"]:.3f}, best possible {DEMO_ACCURACY:.3f}.
+{registered}
+
+The report of the best run: {self.folder / "report.html"}
+Compare the runs:
+  mlflow ui
+  poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
+Serve the champion:
+  mlflow models serve -m models:/{served.name}@{served.alias} --env-manager local -p 5001"""
 
 
 def run_demo(out: Path) -> DemoResult:
@@ -98,11 +100,3 @@ def run_demo(out: Path) -> DemoResult:
         register_best(family, experiment=experiment_name(), allow_demo=True) for family in ("cnn", "vgg16")
     ]
     return DemoResult(out, trained, evaluated, versions, time.perf_counter() - started)
-
-
-def _row(result: TrainResult) -> str:
-    metrics = result.metrics
-    return (
-        f"{result.variant:<12} validation accuracy {with_interval(metrics, 'val_accuracy')}, "
-        f"ROC AUC {metrics['val_roc_auc']:.3f}, {result.epochs} epochs, {result.seconds:.0f} s"
-    )

@@ -35,7 +35,11 @@ def run_doctor() -> DoctorResult:
     """Looks at backend, devices, precision, weights, stores, versions, disk and programs."""
     import keras
 
+    from poster_ml.training.precision import resolve_precision
+
     advice: list[str] = []
+    usual, depthwise = resolve_precision("auto"), resolve_precision("auto", depthwise=True)
+    managers = [name for name in ("conda", "virtualenv", "uv") if shutil.which(name)]
     facts = {
         "poster-ml": __version__,
         "python": sys.version.split()[0],
@@ -43,22 +47,17 @@ def run_doctor() -> DoctorResult:
         "backend": keras.backend.backend(),
         "devices": ", ".join(keras.distribution.list_devices()) or "cpu",
         "cores": str(os.cpu_count()),
-        "precision auto": _precision(),
+        "precision auto": usual if usual == depthwise else f"{usual}; mobilenet_v2: {depthwise}",
         "ImageNet weights": _weights(advice),
         "store": _store(advice),
         "dataset": _dataset(advice),
         "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
-        "mlflow run with": _managers(advice),
+        "mlflow run with": ", ".join([*managers, "local"]),
         "text detector": "found" if find_spec("rapidocr") else "not installed (optional: text masks)",
     }
+    if "conda" not in managers:
+        advice.append("no conda: add --env-manager uv, virtualenv or local to `mlflow run`")
     return DoctorResult(facts, advice)
-
-
-def _precision() -> str:
-    from poster_ml.training.precision import resolve_precision
-
-    usual, depthwise = resolve_precision("auto"), resolve_precision("auto", depthwise=True)
-    return usual if usual == depthwise else f"{usual}; mobilenet_v2: {depthwise}"
 
 
 def _version(name: str) -> str:
@@ -117,10 +116,3 @@ def _dataset(advice: list[str]) -> str:
         )
         return f"none at {DEFAULT_DATA}"
     return f"{DEFAULT_DATA}, {len(dataset.index)} posters of {dataset.size} pixels"
-
-
-def _managers(advice: list[str]) -> str:
-    found = [name for name in ("conda", "virtualenv", "uv") if shutil.which(name)]
-    if "conda" not in found:
-        advice.append("no conda: add --env-manager uv, virtualenv or local to `mlflow run`")
-    return ", ".join([*found, "local"])

@@ -11,15 +11,11 @@ from poster_ml.data.fetch import FetchOptions
 from poster_ml.data.tables import read_table
 
 
-def run_download(  # noqa: PLR0913 - one argument per option of the command
+def run_download(
     table: Path,
     out: Path,
     *,
     workers: int = FetchOptions.workers,
-    per_host: int = FetchOptions.per_host,
-    delay: float = FetchOptions.delay,
-    timeout: float = FetchOptions.timeout,
-    retries: int = FetchOptions.retries,
     columns: Sequence[str] = (),
     dialect: str | None = None,
     score_threshold: float | None = None,
@@ -30,16 +26,15 @@ def run_download(  # noqa: PLR0913 - one argument per option of the command
     Args:
         table: the movies, see `tables.read_table`; it needs a column with the posters' URLs.
         out: folder to fill with `<movie_id>.<ending>` and `download.csv`.
-        workers, per_host, delay, timeout, retries: as for `fetch.FetchOptions`.
+        workers: requests at the same time, at least 1.
         columns: "role=name" each, for example "image_url=poster"; see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         retry_failed: ask again for what failed for good.
 
     Raises: TableError, DownloadError: the user's mistake, in one line.
     """
-    options = FetchOptions(workers, per_host, delay, timeout, retries)
     told = parse_column_options(columns)
     movies = read_table(
         table, columns=told, dialect=dialect, score_threshold=score_threshold, require=("image_url",)
-    )
-    return download_posters(movies.movies, out, options, retry_failed=retry_failed)
+    ).movies
+    return download_posters(movies, out, FetchOptions(workers), retry_failed=retry_failed)

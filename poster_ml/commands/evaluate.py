@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig, with_overrides
+from poster_ml.config import ExperimentConfig, ExplainConfig, with_overrides
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import ConfigError, DatasetError
+from poster_ml.errors import ConfigError, DatasetError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
-from poster_ml.pipeline.evaluate import DecisionRule, EvaluationReport, evaluate_split, score_splits
+from poster_ml.pipeline.evaluate import (
+    DecisionRule,
+    EvaluationReport,
+    evaluate_split,
+    score_splits,
+    with_interval,
+)
 from poster_ml.pipeline.explain import explain_split
-from poster_ml.pipeline.records import copy_artifact, recorded_config, recorded_dataset, recorded_logits
+from poster_ml.pipeline.records import fetched, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.report import write_report
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
+
+# What may differ from the training's configuration: how much is measured, never what the model is.
+SETTABLE = (
+    *(f"evaluate.{name}" for name in ("bootstrap", "confidence", "appearance_posters")),
+    *(f"explain.{field.name}" for field in fields(ExplainConfig)),
+)
+DIAGNOSTICS = ("_shortcut_", "_faithfulness_", "_pointing_")  # parts of their metrics' names
 
 
 @dataclass(frozen=True)
@@ -32,31 +47,12 @@ class EvaluateResult:
     findings: list[str]
 
     def text(self) -> str:
-        """Returns the numbers with their intervals, then the findings."""
-        lines = [f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"]
-        diagnostics = ("_shortcut_", "_faithfulness_", "_pointing_")
-        ordered = sorted(self.metrics, key=lambda name: any(part in name for part in diagnostics))
-        for name in ordered:
-            value = self.metrics[name]
-            if name.endswith(("_ci_low", "_ci_high")):
-                continue
-            low, high = self.metrics.get(f"{name}_ci_low"), self.metrics.get(f"{name}_ci_high")
-            interval = "" if low is None or high is None else f"  ({low:.4f} to {high:.4f})"
-            lines.append(f"  {name:<36}{value:>8.4f}{interval}")
-        return "\n".join(lines + self.findings)
-
-
-# What may differ from the training's configuration: how much is measured, never what the model is.
-SETTABLE = (
-    "evaluate.bootstrap",
-    "evaluate.confidence",
-    "evaluate.appearance_posters",
-    "explain.method",
-    "explain.layer",
-    "explain.faithfulness_posters",
-    "explain.shortcut_posters",
-    "explain.detect_posters",
-)
+        """Returns the numbers with their intervals, those of the diagnostics last, then the findings."""
+        named = [name for name in self.metrics if not name.endswith(("_ci_low", "_ci_high"))]
+        named.sort(key=lambda name: any(part in name for part in DIAGNOSTICS))
+        lines = [f"  {name:<36}{with_interval(self.metrics, name, digits=4)}" for name in named]
+        header = f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"
+        return "\n".join([header, *lines, *self.findings])
 
 
 def run_evaluate(
@@ -102,15 +98,20 @@ def run_evaluate(
             model, dataset, split, config, decision_rule, logits[split], folder, complete=True
         )
         evaluation = EvaluationReport(split, result, faithfulness, diagnostics, folder)
-        copy_artifact(record, "curves/accuracy_loss.png", folder / "curves" / "accuracy_loss.png")
+        with suppress(TrackingError), fetched(record.run_id, "curves/accuracy_loss.png") as file:
+            (folder / "curves").mkdir()
+            shutil.copy(file, folder / "curves")
         profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
         write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)
-        run_id = _log(record, dataset, evaluation, folder, config)
-        tag = f"evaluation.{split}.set"
-        if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
-            RunLogger(run_id).set_tags({tag: "; ".join(overrides)})
+        with _run_for(record, dataset, config) as logger:
+            logger.log_results(evaluation.metrics())
+            logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, f"evaluation {split}")
+            logger.log_folder(folder)
+            tag = f"evaluation.{split}.set"
+            if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
+                logger.set_tags({tag: "; ".join(overrides)})
     return EvaluateResult(
-        run_id=run_id,
+        run_id=logger.run_id,
         variant=record.variant,
         split=split,
         posters=evaluation.result.posters,
@@ -119,39 +120,22 @@ def run_evaluate(
     )
 
 
-def _log(
-    record: RunRecord,
-    dataset: PreparedDataset,
-    evaluation: EvaluationReport,
-    folder: Path,
-    config: ExperimentConfig,
-) -> str:
-    """Adds an evaluation to the run of the model, or, on another dataset, to a run of its own.
+@contextmanager
+def _run_for(record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig) -> Iterator[RunLogger]:
+    """Gives the run that takes an evaluation: the model's, or, on another dataset, one of its own.
 
     The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
     one, and posters of another dataset do not replace its numbers.
     """
-    context = f"evaluation {evaluation.split}"
     if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
-        logger = RunLogger(record.run_id)
-        _fill(logger, dataset, evaluation, folder, context)
-        return record.run_id
+        yield RunLogger(record.run_id)
+        return
     tags = {
         "kind": "evaluation",
         "evaluated_run_id": record.run_id,
         "variant": record.variant,
         "dataset.fingerprint": dataset.fingerprint,
     }
-    name = f"{record.name} on {dataset.folder.name}"
-    with open_run(name, tags=tags, system_metrics=False) as logger:
+    with open_run(f"{record.name} on {dataset.folder.name}", tags=tags, system_metrics=False) as logger:
         logger.log_config(config)
-        _fill(logger, dataset, evaluation, folder, context)
-    return logger.run_id
-
-
-def _fill(
-    logger: RunLogger, dataset: PreparedDataset, evaluation: EvaluationReport, folder: Path, context: str
-) -> None:
-    logger.log_results(evaluation.metrics())
-    logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, context)
-    logger.log_folder(folder)
+        yield logger

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 
-from poster_ml.commands.predict import check_posters, walk_posters
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, RequestError
-from poster_ml.explain.posters import explain_files
-from poster_ml.files import check_output_folder, command_result, printable
+from poster_ml.explain.activations import write_activation_grids
+from poster_ml.explain.faithfulness import draw_maps, probability_function
+from poster_ml.explain.maps import Explainer
+from poster_ml.explain.sheets import poster_caption, write_sheet
+from poster_ml.files import open_output_folder, printable
+from poster_ml.pipeline.poster_files import check_posters, walk_posters
+from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
+from poster_ml.serving.settings import ServingSettings
 from poster_ml.tracking.store import connect, needs_store
+
+POSTERS_PER_SHEET = 8
 
 
 @dataclass(frozen=True)
@@ -29,37 +37,55 @@ class ExplainResult:
 
 
 def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: str = "") -> ExplainResult:
-    """Writes sheets of maps and grids of layers.
+    """Writes `maps_<number>.png`, sheets of 8 posters, and for each poster `<name>/activations_<layer>.png`.
 
     Args:
         model_uri: models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.
         posters: image files, or folders of them.
         out: folder for the pictures.
-        layer: of the map; empty: the model's own choice.
+        layer: of the map, and the one drawn as a grid; empty: the model's own choice.
 
     Raises: DatasetError for files that are missing or no posters; OutputError where `out` holds other files;
-        RegistryError; UnknownLayerError.
+        RegistryError; UnknownLayerError. Nothing is written then.
     """
-    check_output_folder(out, command_result("explain"))
     check_posters(posters)
     files = list(walk_posters(posters))
     if needs_store(model_uri):
         connect()
     model, settings = load_keras_model(model_uri)
+    explainer = Explainer(model, method=settings.explain_method, layer_name=layer or settings.explain_layer)
+    images = np.stack([_decode(path, settings) for path in progress(files, "decoding posters")])
+    probabilities = probability_function(model, settings.temperature)(images)
+    maps = draw_maps(explainer, images)
+    heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
+    open_output_folder(out, "explain")
+    captions = [
+        poster_caption(printable(path.stem), probability)
+        for path, probability in zip(files, probabilities, strict=True)
+    ]
+    written = []
+    for number, start in enumerate(range(0, len(files), POSTERS_PER_SHEET), start=1):
+        rows = slice(start, start + POSTERS_PER_SHEET)
+        path = out / f"maps_{number}.png"
+        written.append(write_sheet(path, images[rows], maps[rows], captions[rows], heading))
+    folders = _folder_names(files)
+    for image, folder in zip(images, progress(folders, "drawing layers"), strict=True):
+        written += write_activation_grids(model, image, out / folder, [layer] if layer else [])
+    return ExplainResult(written)
 
-    def decode(path: Path) -> np.ndarray:
-        try:
-            return decode_poster(path, settings.size, settings.fit).pixels
-        except RequestError as error:
-            raise DatasetError(f"{printable(path)}: {error}; leave it out or give a whole image") from error
 
-    return ExplainResult(
-        explain_files(
-            model,
-            files,
-            out,
-            method=settings.explain_method,
-            layer_name=layer or settings.explain_layer,
-            decode=decode,
-        )
-    )
+def _decode(path: Path, settings: ServingSettings) -> np.ndarray:
+    try:
+        return decode_poster(path, settings.size, settings.fit).pixels
+    except RequestError as error:
+        raise DatasetError(f"{printable(path)}: {error}; leave it out or give a whole image") from error
+
+
+def _folder_names(files: Sequence[Path]) -> list[str]:
+    """One folder per poster, named after it; two posters of one name get numbers."""
+    names: list[str] = []
+    for path in files:
+        stem = path.stem.lstrip(".") or "poster"  # "...jpg" must not write into the folder above
+        numbered = (f"{stem}_{number}" for number in count(2))
+        names.append(next(name for name in chain([stem], numbered) if name not in names))
+    return names

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from poster_ml.errors import ConfigError, mask_passwords
+from poster_ml.errors import mask_passwords
 from poster_ml.files import atomic_path, begins_with, check_output_file
 from poster_ml.tracking.runs import RunRecord, find_run
 
@@ -38,14 +38,10 @@ def run_export(runs: Sequence[str], out: Path) -> ExportResult:
         runs: ids, in the order wanted.
         out: the JSON file; its folder is made.
 
-    Raises: ConfigError without a run; TrackingError for one that does not exist; OutputError where `out`
-        holds something else.
+    Raises: TrackingError for a run that does not exist; OutputError where `out` holds something else.
     """
     check_output_file(out, begins_with(BEGINNING), "exported runs")
-    chosen = list(dict.fromkeys(runs))
-    if not chosen:
-        raise ConfigError(["export needs the id of at least one run"])
-    records = [export_record(find_run(run)) for run in chosen]
+    records = [export_record(find_run(run)) for run in dict.fromkeys(runs)]
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
         text = json.dumps({"format": 1, "runs": records}, indent=1, allow_nan=False)

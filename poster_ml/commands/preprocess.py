@@ -6,35 +6,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from poster_ml.data.dialects import parse_column_options
 from poster_ml.data.image_files import match_images
-from poster_ml.data.tables import MovieTable, read_table
+from poster_ml.data.prepared import prepare
+from poster_ml.data.reading import PREPARED, PreparedDataset
+from poster_ml.data.splits import SPLITS
+from poster_ml.data.tables import read_table
 from poster_ml.errors import DatasetError
 from poster_ml.files import check_output_folder, printable
-
-if TYPE_CHECKING:
-    from poster_ml.data.reading import PreparedDataset
-
-_PREPARED_COLUMNS = ["movie_id", "title", "year", "genres", "label", "tomatometer_rating", "image", "row"]
 
 
 @dataclass(frozen=True)
 class PreprocessResult:
     """What a preprocessing did.
 
-    Args:
-        folder: the prepared dataset.
-        dialect: the table's dialect, "other" for none of the known ones.
-        label_rule: where the labels come from, for example "tomatometer_status".
-        counts: posters per split: train, val, test.
-        rejected: rows of the table that are not in the dataset; `rejected.csv` says why.
-        reasons: rows per kind of reason, the most frequent first.
-        notes: what could not be read in the rows that are in the dataset, see `tables.MovieTable`.
-        fingerprint: of the dataset's content.
-        run_id: of the MLflow run that describes it; empty where none was asked for.
-        seconds: how long it took.
+    `dialect` and `label_rule` say how the table was read, `counts` how many posters each split has.
+    `rejected` rows are not in the dataset, `reasons` counts why; `notes` tell what could not be read in the
+    others. `run_id` is empty where no MLflow run was asked for.
     """
 
     folder: Path
@@ -63,22 +55,17 @@ class PreprocessResult:
         return "\n".join(lines)
 
 
-def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
+def run_preprocess(
     table: Path,
     posters: Path,
     out: Path,
     *,
-    size: int = 224,
-    fit: str = "squash",
-    split: str = "grouped",
-    seed: int = 42,
-    limit: int = 0,
     columns: Sequence[str] = (),
     dialect: str | None = None,
     score_threshold: float | None = None,
     recursive: bool = False,
-    workers: int | None = None,
     track: bool = True,
+    **options: Any,
 ) -> PreprocessResult:
     """Reads the table, finds every movie's poster, and writes the prepared dataset.
 
@@ -89,94 +76,30 @@ def run_preprocess(  # noqa: PLR0913 - one argument per option of the command
         table: the movies, see `tables.read_table`.
         posters: folder with the image files; `recursive` looks below it too.
         out: the dataset's folder.
-        size, fit, split, seed, limit, workers: as for `prepared.prepare`.
         columns: "role=name" each, see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
+        **options: size, fit, split, seed, limit and workers of `prepared.prepare`.
 
     Raises: TableError, DatasetError, OutputError: the user's mistake, in one line; TrackingError where
         the store takes no run, before the work where that can be known.
     """
     started = time.monotonic()
-    _check_folders(table, posters, out)
-    told = parse_column_options(columns)
-    movies = read_table(table, columns=told, dialect=dialect, score_threshold=score_threshold)
-    if track:  # before the work, not after it
-        from poster_ml.tracking.store import connect
-
-        connect(write=True)
-    matched, missing = match_images(movies.movies, posters, recursive=recursive)
-    dataset = _prepare(
-        matched,
-        _joined(movies, missing),
-        out,
-        size=size,
-        fit=fit,
-        split=split,
-        seed=seed,
-        limit=limit,
-        workers=workers,
-        source=_source(table, posters, movies),
-    )
-    reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
-    run_id = _log(dataset, movies) if track else ""
-    return PreprocessResult(
-        folder=out,
-        dialect=movies.dialect,
-        label_rule=movies.layout.label_rule,
-        counts={name: len(dataset.indices(name)) for name in ("train", "val", "test")},
-        rejected=sum(reasons.values()),
-        reasons=reasons,
-        notes=movies.notes,
-        fingerprint=dataset.fingerprint,
-        run_id=run_id,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _log(dataset: PreparedDataset, movies: MovieTable) -> str:
-    from poster_ml.pipeline.dataset_run import log_dataset_run
-    from poster_ml.tracking.store import work_done
-
-    read = {"dialect": movies.dialect, "label_rule": movies.layout.label_rule}
-    options = {**dataset.manifest["options"], **dataset.manifest["source"], **read}
-    done = f"the dataset in {dataset.folder} is complete"
-    with work_done(f"{done} (`poster-ml explore --data {dataset.folder}` logs it later)"):
-        return log_dataset_run(dataset, options)
-
-
-def _prepare(matched: Any, rejected: Any, out: Path, **options: Any) -> PreparedDataset:
-    from poster_ml.data.prepared import prepare
-
-    with_image = matched.loc[matched["image"] != "", _PREPARED_COLUMNS]
-    return prepare(with_image, rejected, out, **options)
-
-
-def _check_folders(table: Path, posters: Path, out: Path) -> None:
-    """Refuses to write over anything but a prepared dataset that holds none of the input."""
-    from poster_ml.data.reading import PREPARED
-
     check_output_folder(out, PREPARED)
     for name, path in (("--table", table), ("--posters", posters)):
         if path.resolve().is_relative_to(out.resolve()):
             raise DatasetError(
                 f"{name} {path} lies in --out {out}, which would be replaced; give another --out"
             )
+    movies = read_table(
+        table, columns=parse_column_options(columns), dialect=dialect, score_threshold=score_threshold
+    )
+    if track:  # before the work, not after it
+        from poster_ml.tracking.store import connect
 
-
-def _joined(movies: MovieTable, missing: Any) -> Any:
-    """Joins the rows that the table and the folder rejected, in the table's order."""
-    import pandas as pd
-
-    parts = [part for part in (movies.rejected, missing) if len(part)]
-    if not parts:
-        return movies.rejected
-    return pd.concat(parts).sort_values("row", kind="stable").reset_index(drop=True)
-
-
-def _source(table: Path, posters: Path, movies: MovieTable) -> dict[str, Any]:
-    """Describes the input for the manifest: names, not contents."""
-    return {
+        connect(write=True)
+    matched, missing = match_images(movies.movies, posters, recursive=recursive)
+    source = {
         "table": printable(table.name),
         "posters": printable(posters.name),
         "dialect": movies.dialect,
@@ -184,3 +107,28 @@ def _source(table: Path, posters: Path, movies: MovieTable) -> dict[str, Any]:
         "columns": dict(movies.layout.columns),
         "encoding": movies.encoding,
     }
+    rejected = pd.concat([movies.rejected, missing])
+    dataset = prepare(matched, rejected, out, source=source, **options)
+    reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
+    return PreprocessResult(
+        folder=out,
+        dialect=movies.dialect,
+        label_rule=movies.layout.label_rule,
+        counts={name: len(dataset.indices(name)) for name in SPLITS},
+        rejected=sum(reasons.values()),
+        reasons=reasons,
+        notes=movies.notes,
+        fingerprint=dataset.fingerprint,
+        run_id=_log(dataset) if track else "",
+        seconds=time.monotonic() - started,
+    )
+
+
+def _log(dataset: PreparedDataset) -> str:
+    from poster_ml.pipeline.dataset_run import log_dataset_run
+    from poster_ml.tracking.store import work_done
+
+    options: dict[str, Any] = {**dataset.manifest["options"], **dataset.manifest["source"]}
+    done = f"the dataset in {dataset.folder} is complete"
+    with work_done(f"{done} (`poster-ml explore --data {dataset.folder}` logs it later)"):
+        return log_dataset_run(dataset, options)

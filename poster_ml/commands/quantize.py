@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import numpy as np
 from scipy.special import expit
 
 from poster_ml.errors import DatasetError, RegistryError
-from poster_ml.evaluation.stats import Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import delong_difference, delong_interval
 from poster_ml.pipeline.evaluate import fit_decision_rule
 from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_quantized_model
-from poster_ml.serving.quantize import QuantizedNetwork, quantize_network
-from poster_ml.serving.registry import Version, register_quantized
-from poster_ml.tracking.runs import RunRecord, find_run, open_run, run_of_model
+from poster_ml.serving.quantize import QuantizedNetwork, quantize_network, speed_ratio
+from poster_ml.serving.registry import QUANTIZED, add_version
+from poster_ml.tracking.runs import find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
 from poster_ml.training.batches import Samples, predict_logits
 
@@ -29,41 +28,23 @@ logger = logging.getLogger(__name__)
 LEAST_SPEED, MOST_AUC_CHANGE = 2.0, 0.005
 CALIBRATION_POSTERS = 200
 SPEED_BATCHES = (1, 16)  # one poster per request, and what a busy service or `predict` works in
-_REPEATS = 9
 
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """What was measured, on validation posters, and the version that offers it.
+    """The version that offers the quantized network, and what was measured on validation posters.
 
-    auc: of the model it was made from. auc_difference: quantized less original, with its paired interval.
-    speed: posters per second over that of the original in the same minute, by batch size. agreement: share
-    of posters with the same label. megabytes: of the file.
+    version, uri: of the registered model. figures: in one line. metrics: as they are logged.
     """
 
     version: str
     uri: str
-    posters: int
-    auc: float
-    auc_difference: Interval
-    speed: dict[int, float]
-    agreement: float
-    megabytes: float
+    figures: str
+    metrics: dict[str, float]
 
     def text(self) -> str:
         """Returns the version and its figures in two lines."""
-        return f"{self.version}\n{self.figures()}"
-
-    def figures(self) -> str:
-        """Returns what was measured in one line."""
-        speed = ", ".join(
-            f"{ratio:.1f} times the speed at batch {count}" for count, ratio in self.speed.items()
-        )
-        return (
-            f"{speed}; ROC AUC {self.auc_difference.text(4, sign=True)} against {self.auc:.4f} "
-            f"on {self.posters:,} validation posters; same label for {self.agreement:.1%}; "
-            f"{self.megabytes:.1f} MB"
-        )
+        return f"{self.version}\n{self.figures}"
 
 
 def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> QuantizeResult:
@@ -100,59 +81,24 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     before, after = (predict_logits(model, samples) for model in (network, quantized))
     decision_rule = fit_decision_rule(after, labels, config.evaluate)
     chosen = replace(settings, temperature=decision_rule.temperature, threshold=decision_rule.threshold)
+    auc = delong_interval(labels, before, 0.95).estimate
     difference, _ = delong_difference(labels, after, before, 0.95)
-    result = QuantizeResult(
-        version="",
-        uri="",
-        posters=len(rows),
-        auc=delong_interval(labels, before, 0.95).estimate,
-        auc_difference=difference,
-        speed={
-            count: speed_ratio(network, quantized, np.array(dataset.images[rows[:count]]))
-            for count in SPEED_BATCHES
-        },
-        agreement=float(np.mean(_fresh(before, settings) == _fresh(after, chosen))),
-        megabytes=len(content) / 1e6,
+    agreement = float(np.mean(_fresh(before, settings) == _fresh(after, chosen)))
+    posters = {count: np.array(dataset.images[rows[:count]]) for count in SPEED_BATCHES}
+    speed = {count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()}
+    figures = ", ".join(f"{ratio:.1f} times the speed at batch {count}" for count, ratio in speed.items())
+    figures += (
+        f"; ROC AUC {difference.text(4, sign=True)} against {auc:.4f} on {len(rows):,} validation "
+        f"posters; same label for {agreement:.1%}; {len(content) / 1e6:.1f} MB"
     )
-    if min(result.speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:
+    if min(speed.values()) < LEAST_SPEED or abs(difference.estimate) > MOST_AUC_CHANGE:
         raise RegistryError(
             f"no quantized version of {model_uri}: it needs {LEAST_SPEED:g} times the speed and an AUC "
-            f"within {MOST_AUC_CHANGE:g}; measured: {result.figures()}"
+            f"within {MOST_AUC_CHANGE:g}; measured: {figures}"
         )
-    version = _offer(record, content, chosen, result)
-    return replace(result, version=version.text(), uri=version.uri)
-
-
-def speed_ratio(network: Any, quantized: QuantizedNetwork, pixels: np.ndarray) -> float:
-    """Returns how many times faster the quantized network is on these posters: median of pairs, in turns.
-
-    Taking turns, both see the same load of the machine.
-    """
-    ratios = []
-    for turn in range(_REPEATS + 1):
-        started = time.perf_counter()
-        network.predict_on_batch(pixels)
-        middle = time.perf_counter()
-        quantized.predict_on_batch(pixels)
-        if turn:  # the first pair warms both up
-            ratios.append((middle - started) / (time.perf_counter() - middle))
-    return float(np.median(ratios))
-
-
-def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
-    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)
-
-
-def _offer(record: RunRecord, content: bytes, settings: Any, result: QuantizeResult) -> Version:
-    """Logs the quantized model in a run below that of the original, and registers it."""
-    measured = {
-        "quantized_auc_difference": result.auc_difference.estimate,
-        "quantized_auc_difference_ci_low": result.auc_difference.low,
-        "quantized_auc_difference_ci_high": result.auc_difference.high,
-        "quantized_agreement": result.agreement,
-        "quantized_megabytes": result.megabytes,
-        **{f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in result.speed.items()},
-    }
+    metrics = difference.columns("quantized_auc_difference")
+    metrics |= {"quantized_agreement": agreement, "quantized_megabytes": len(content) / 1e6}
+    metrics |= {f"quantized_speed_ratio_batch_{count}": ratio for count, ratio in speed.items()}
     # Neither the tag `family` nor its parameter: `register` must not take this run for a training run.
     tags = {
         "variant": f"{settings.variant}_quantized",
@@ -160,14 +106,20 @@ def _offer(record: RunRecord, content: bytes, settings: Any, result: QuantizeRes
         "profile": record.tags.get("profile", "full"),
         "dataset.fingerprint": record.tags.get("dataset.fingerprint", "unknown"),
     }
-    with open_run(
-        f"{record.name} quantized", tags=tags, parent_run_id=record.run_id, system_metrics=False
-    ) as run:
-        run.log_metrics(measured)
-        info = log_quantized_model(content, settings)
+    name = f"{record.name} quantized"
+    with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
+        run.log_metrics(metrics)
+        info = log_quantized_model(content, chosen)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
-        f"Measured: {result.figures()}."
+        f"Measured: {figures}."
     )
-    named = {name: f"{value:.4f}" for name, value in measured.items()}
-    return register_quantized(settings.family, info.model_id, run.run_id, tags | named, description)
+    tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
+    version = add_version(
+        settings.family, info.model_id, run.run_id, alias=QUANTIZED, tags=tags, description=description
+    )
+    return QuantizeResult(version.text(), version.uri, figures, metrics)
+
+
+def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
+    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)

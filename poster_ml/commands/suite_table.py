@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from poster_ml.commands.compare import logged_predictions
-from poster_ml.config import EvaluateConfig
 from poster_ml.evaluation.compare import ComparisonTable, compare
-from poster_ml.evaluation.stats import Interval
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
+from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -35,8 +33,24 @@ BASELINES = {
     "val_baseline_year_genre_roc_auc": "year + genres, no poster",
     "val_baseline_colour_roc_auc": "colour histogram",
 }
-PAIR_FILES = ("pairs.csv", "pairs.png", "comparison.txt")
+MEASURES = ("val_accuracy", "val_roc_auc", "val_log_loss", "val_brier")
+COLUMNS = (
+    "best_epoch_accuracy",
+    *MEASURES,
+    *(f"{name}_ci_{end}" for name in MEASURES for end in ("low", "high")),
+    "val_majority_accuracy",
+    "best_epoch",
+    "epochs",
+)
 HEADER = ("variant", "seeds", "study train / val", "train accuracy", "val accuracy", "val ROC AUC", "epochs")
+NOTE = """
+{posters:,} validation posters. Mean over seeds; in brackets the {confidence:.0%} interval for other posters
+and, from two seeds on, other seeds; ± the standard deviation between seeds. Train accuracy: while training,
+with dropout and augmentation; val accuracy: at each run's own threshold. Epochs: kept of trained."""
+RANDOM_NOTE = """
+Random weights: the backbone's ImageNet weights were not given, so the row says nothing of the study's
+variant and is compared with nothing."""
+RANDOM_MARK = " (random weights)"
 
 
 @dataclass(frozen=True)
@@ -44,63 +58,42 @@ class SuiteTable:
     """All runs of a suite on the validation posters.
 
     Attributes:
-        records: runs by variant, in the order of the suite.
-        scores: mean over the runs, with intervals; and the pairs.
-        random: variants whose backbone began with random weights: shown, and compared with nothing.
+        runs: one row per run with its numbers, in the order of the suite; training accuracy is that of the
+            kept epoch; `random_weights` says that its backbone began without ImageNet's weights.
+        scores: mean over the runs of a variant, with intervals; and the pairs.
+        baselines: name -> ROC AUC, with its interval, of what needs no network.
     """
 
-    records: dict[str, list[RunRecord]]
+    runs: pd.DataFrame
     scores: ComparisonTable
-    random: tuple[str, ...]
+    baselines: dict[str, str]
+
+    @property
+    def random(self) -> list[str]:
+        """Variants whose backbone began with random weights: shown, and compared with nothing."""
+        return list(self.runs["variant"][self.runs["random_weights"]].unique())
 
     def markdown(self) -> str:
-        """Returns one row per variant as a Markdown table, what needs no network below it."""
+        """Returns one row per variant as a Markdown table, and what needs no network below it."""
         by_name = {score.name: score for score in self.scores.settings}
-        lines = [_line(HEADER), "|" + "---|" * len(HEADER)]
-        for name, records in self.records.items():
-            score = by_name[name]
+        rows: list[Sequence[object]] = [HEADER, ["---"] * len(HEADER)]
+        for name in self.runs["variant"].unique():
+            runs = self.runs[self.runs["variant"] == name]
+            score, mark = by_name[name], RANDOM_MARK if name in self.random else ""
             auc, accuracy = score.texts()
-            mark = " (random weights)" if name in self.random else ""
-            lines.append(
-                _line(
-                    (
-                        name + mark,
-                        score.runs,
-                        STUDY_ROWS.get(name, "-"),
-                        _mean([record.metrics["best_epoch_accuracy"] for record in records]),
-                        accuracy,
-                        auc,
-                        _epochs(records),
-                    )
-                )
-            )
-        lines.append(_line(("majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", "")))
-        metrics = next(iter(self.records.values()))[0].metrics
-        for key, label in BASELINES.items():
-            if key in metrics:
-                found = Interval(metrics[key], metrics[f"{key}_ci_low"], metrics[f"{key}_ci_high"])
-                lines.append(_line((label, "", "", "", "", found.text(), "")))
-        lines += [
-            "",
-            f"{self.scores.posters:,} validation posters. Mean over seeds; in brackets the "
-            f"{self.scores.confidence:.0%} interval for other posters and, from two seeds on, other seeds; "
-            "± the standard deviation between seeds. Train accuracy: while training, with dropout and "
-            "augmentation; val accuracy: at each run's own threshold. Epochs: kept of trained.",
-        ]
-        if self.random:
-            lines.append(
-                "Random weights: the backbone's ImageNet weights were not given, so the row says nothing of "
-                "the study's variant and is compared with nothing."
-            )
-        return "\n".join(lines)
+            trained = f"{runs['best_epoch_accuracy'].mean():.3f}"
+            epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
+            cells = [f"{name}{mark}", score.runs, STUDY_ROWS.get(name, "-"), trained, accuracy, auc]
+            rows.append([*cells, ", ".join(epochs.unique())])
+        rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", ""])
+        rows += [[name, "", "", "", "", auc, ""] for name, auc in self.baselines.items()]
+        lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+        lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
+        return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns one row per run with its numbers."""
-        return [_row(record, name in self.random) for name, runs in self.records.items() for record in runs]
-
-    def best_auc(self) -> float:
-        """Returns the highest mean ROC AUC."""
-        return self.scores.settings[0].roc_auc.estimate
+    def comparison(self) -> str:
+        """Returns which differences are significant, in words; empty where there is nothing to compare."""
+        return self.scores.text() if self.scores.pairs else ""
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
@@ -111,29 +104,24 @@ class SuiteTable:
         Raises: OutputError where the folder holds other files.
         """
         open_output_folder(folder, "suite")
-        for name in PAIR_FILES:
+        for name in ("pairs.csv", "pairs.png", "comparison.txt"):
             (folder / name).unlink(missing_ok=True)
-        texts = {
-            "suite.md": self.markdown() + "\n",
-            "suite.csv": pd.DataFrame(self.rows()).to_csv(index=False),
-        }
+        texts = {"suite.md": self.markdown(), "suite.csv": self.runs.to_csv(index=False)}
+        marks = dict.fromkeys(self.random, RANDOM_MARK)
+        written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
             texts["pairs.csv"] = self.scores.frame().to_csv(index=False)
-            texts["comparison.txt"] = self.scores.text() + "\n"
-            self.scores.draw(folder / "pairs.png")
+            texts["comparison.txt"] = self.comparison()
+            written.append(self.scores.draw(folder / "pairs.png"))
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        marks = dict.fromkeys(self.random, " (random weights)")
-        self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)
-        drawn = ["suite.png"] + (["pairs.png"] if self.scores.pairs else [])
-        return [folder / name for name in [*texts, *drawn]]
+                temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            written.append(folder / name)
+        return written
 
 
-def build_table(
-    records: dict[str, list[RunRecord]], confidence: float = EvaluateConfig().confidence
-) -> SuiteTable:
-    """Fetches what the runs logged and compares the variants.
+def build_table(records: Mapping[str, Sequence[RunRecord]], confidence: float) -> SuiteTable:
+    """Fetches what the runs logged and compares the variants, each as the mean over its runs.
 
     Args:
         records: finished training runs by variant, at least one.
@@ -141,51 +129,25 @@ def build_table(
 
     Raises: TrackingError for a run without validation predictions; EvaluationError where they don't fit.
     """
-    random = tuple(name for name, runs in records.items() if any(map(_starts_random, runs)))
+    runs = pd.DataFrame(_row(record) for own in records.values() for record in own)
     scores = compare(
-        {name: [logged_predictions(run, "val") for run in runs] for name, runs in records.items()},
-        threshold={
-            name: [run.metrics.get("threshold", 0.5) for run in runs] for name, runs in records.items()
-        },
+        {name: [logged_predictions(run, "val") for run in own] for name, own in records.items()},
+        threshold={name: [run.metrics["threshold"] for run in own] for name, own in records.items()},
         confidence=confidence,
-        not_compared=random,
+        not_compared=set(runs["variant"][runs["random_weights"]]),
     )
-    return SuiteTable(records, scores, random)
+    metrics = next(iter(records.values()))[0].metrics  # the same for all runs
+    known = {label: key for key, label in BASELINES.items() if key in metrics}
+    return SuiteTable(runs, scores, {label: with_interval(metrics, key) for label, key in known.items()})
 
 
-def _starts_random(record: RunRecord) -> bool:
-    family = FAMILIES.get(record.params.get("model.family", ""))
-    return family is not None and family.has_backbone and record.params.get("model.weights") == "none"
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f}"
-
-
-def _epochs(records: Sequence[RunRecord]) -> str:
-    """Says "7 of 12" for every seed, once where all are alike."""
-    counts = [
-        f"{record.metrics['best_epoch']:.0f} of {record.metrics.get('epochs', float('nan')):.0f}"
-        for record in records
-    ]
-    return ", ".join(dict.fromkeys(counts))
-
-
-def _row(record: RunRecord, random: bool) -> dict[str, Any]:
-    """The numbers of one run; training accuracy is that of the kept epoch."""
-    names = ("val_accuracy", "val_roc_auc", "val_log_loss", "val_brier")
-    intervals = [f"{name}_ci_{end}" for name in names for end in ("low", "high")]
-    wanted = ("best_epoch_accuracy", *names, *intervals, "val_majority_accuracy", "best_epoch", "epochs")
-    numbers = {name: record.metrics.get(name, float("nan")) for name in wanted}
-    return {
+def _row(record: RunRecord) -> dict[str, Any]:
+    backbone = FAMILIES[record.params["model.family"]].has_backbone
+    about = {
         "name": record.name,
         "variant": record.variant,
-        "seed": record.params.get("seed", ""),
-        "random_weights": random,
+        "seed": record.params["seed"],
+        "random_weights": backbone and record.params["model.weights"] == "none",
         "run_id": record.run_id,
-        **numbers,
     }
+    return about | {name: record.metrics.get(name, float("nan")) for name in COLUMNS}

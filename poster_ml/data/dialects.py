@@ -7,25 +7,16 @@ the role only, never on the dialect (see `table_fields`), so a new dialect is on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from poster_ml.errors import TableError, nearest
 
 #: What a column can be. The first of movie_id, imdb_id, link that a row has becomes its id; without any
 #: of them the id is made from title and year.
-ROLES: Mapping[str, str] = {
-    "movie_id": "any unique text",
-    "imdb_id": "an IMDb number, tt number or link: 0114709 becomes tt0114709",
-    "link": "a page of the movie: /m/13123 becomes m_13123",
-    "title": "the movie's title; where there is no year column, 'Title (1995)' gives the year",
-    "year": "a year or a date in any usual form",
-    "genres": "genres between '|', ',' or ';'",
-    "label": "Rotten, Fresh or Certified Fresh",
-    "score": "a number; Fresh from --score-threshold on",
-    "tomatometer_rating": "percent of positive reviews, 0 to 100",
-    "image_url": "where the poster can be downloaded",
-    "image_file": "the poster's file name",
-}
+ROLES = (
+    "movie_id", "imdb_id", "link", "title", "year", "genres", "label", "score",
+    "tomatometer_rating", "image_url", "image_file",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,17 +24,13 @@ class Dialect:
     """One kind of table.
 
     Args:
-        name: what `--dialect` calls it.
-        about: where such tables come from, a few words.
-        recognised_by: the columns that give it away; all must be there.
-        roles: role (a key of ROLES) -> column; a column that is not there leaves its role empty.
+        recognised_by: the columns that give it away, in lower case; all must be there.
+        columns: role -> column; a column that is not there leaves its role empty.
         score_threshold: labels come from the role `score`, Fresh from here on; None: from the role `label`.
     """
 
-    name: str
-    about: str
-    recognised_by: frozenset[str]
-    roles: Mapping[str, str]
+    recognised_by: Sequence[str]
+    columns: Mapping[str, str]
     score_threshold: float | None = None
 
 
@@ -52,109 +39,85 @@ class Layout:
     """What was found out about one table: its dialect's name and the columns that are really there."""
 
     dialect: str
-    columns: Mapping[str, str] = field(default_factory=dict)  # role -> column as the table spells it
+    columns: Mapping[str, str]  # role -> column as the table spells it
     score_threshold: float | None = None
 
     @property
     def label_rule(self) -> str:
         """Says where the labels come from, for example "tomatometer_status" or "IMDB Score >= 6.6"."""
         if self.score_threshold is None:
-            return self.columns.get("label", "")
-        return f"{self.columns.get('score', '')} >= {self.score_threshold:g}"
+            return self.columns["label"]
+        return f"{self.columns['score']} >= {self.score_threshold:g}"
 
 
 _STATUS = {
-    "genres": "genres",
-    "label": "tomatometer_status",
-    "tomatometer_rating": "tomatometer_rating",
-}
-DIALECTS: tuple[Dialect, ...] = (
-    Dialect(
-        name="poster_ml",
-        about="our own, as written by `poster-ml synth`",
-        recognised_by=frozenset({"movie_id", "tomatometer_status"}),
-        roles=_STATUS | {role: role for role in ("movie_id", "title", "year", "image_url", "image_file")},
+    "genres": "genres", "label": "tomatometer_status", "tomatometer_rating": "tomatometer_rating",
+}  # fmt: skip
+DIALECTS: Mapping[str, Dialect] = {
+    # Our own, as written by `poster-ml synth`.
+    "poster_ml": Dialect(
+        ("movie_id", "tomatometer_status"),
+        _STATUS | {role: role for role in ("movie_id", "title", "year", "image_url", "image_file")},
     ),
-    Dialect(
-        name="rotten_tomatoes_link",
-        about="Rotten Tomatoes movies of 2020 and the study's table",
-        recognised_by=frozenset({"rotten_tomatoes_link", "tomatometer_status"}),
-        roles=_STATUS
-        | {
-            "link": "rotten_tomatoes_link",
-            "title": "movie_title",
-            "year": "original_release_date",
+    # Rotten Tomatoes movies of 2020 and the study's table.
+    "rotten_tomatoes_link": Dialect(
+        ("rotten_tomatoes_link", "tomatometer_status"),
+        _STATUS | {
+            "link": "rotten_tomatoes_link", "title": "movie_title", "year": "original_release_date",
             "image_url": "poster_image_url",
         },
     ),
-    Dialect(
-        name="movie_link",
-        about="Rotten Tomatoes scrape with long texts and poster addresses",
-        recognised_by=frozenset({"movie_link", "movie_name", "tomatometer_status"}),
-        roles=_STATUS
-        | {
-            "link": "movie_link",
-            "title": "movie_name",
-            "year": "in_theaters_date",
-            "genres": "genre",
-            "image_url": "poster_image",
+    # A Rotten Tomatoes scrape with long texts and poster addresses.
+    "movie_link": Dialect(
+        ("movie_link", "movie_name", "tomatometer_status"),
+        _STATUS | {
+            "link": "movie_link", "title": "movie_name", "year": "in_theaters_date",
+            "genres": "genre", "image_url": "poster_image",
         },
     ),
-    Dialect(
-        name="title_and_date",
-        about="Rotten Tomatoes movies of 2019, without any id",
-        recognised_by=frozenset({"movie_title", "in_theaters_date", "tomatometer_status"}),
-        roles=_STATUS | {"title": "movie_title", "year": "in_theaters_date", "genres": "genre"},
+    # Rotten Tomatoes movies of 2019, without any id.
+    "title_and_date": Dialect(
+        ("movie_title", "in_theaters_date", "tomatometer_status"),
+        _STATUS | {"title": "movie_title", "year": "in_theaters_date", "genres": "genre"},
     ),
-    Dialect(
-        name="critic_score",
-        about="Rotten Tomatoes scrape of 2024: scores, no status",
-        recognised_by=frozenset({"movieid", "critic_score"}),
-        roles={
-            "movie_id": "movieId",
-            "link": "movieURL",
-            "title": "movieTitle",
-            "year": "movieYear",
-            "score": "critic_score",
-            "tomatometer_rating": "critic_score",
+    # A Rotten Tomatoes scrape of 2024: scores, no status.
+    "critic_score": Dialect(
+        ("movieid", "critic_score"),
+        {
+            "movie_id": "movieId", "link": "movieURL", "title": "movieTitle", "year": "movieYear",
+            "score": "critic_score", "tomatometer_rating": "critic_score",
         },
         # Rotten Tomatoes' own rule; it repeats `critic_sentiment` in all 9,738 scored rows of the real table.
         score_threshold=60.0,
     ),
-    Dialect(
-        name="imdb_genre",
-        about="IMDb posters and genres, often in Latin-1: scores, no status",
-        recognised_by=frozenset({"imdbid", "imdb score"}),
-        roles={
-            "imdb_id": "imdbId",
-            "title": "Title",
-            "genres": "Genre",
-            "score": "IMDB Score",
+    # IMDb posters and genres, often in Latin-1: scores, no status.
+    "imdb_genre": Dialect(
+        ("imdbid", "imdb score"),
+        {
+            "imdb_id": "imdbId", "title": "Title", "genres": "Genre", "score": "IMDB Score",
             "image_url": "Poster",
         },
         # Of all thresholds, 6.6 agrees best with the Tomatometer status: 83.4 % of the 6,301 movies
         # of our development data that have both (6.5: 83.0 %, 7: 79.1 %).
         score_threshold=6.6,
     ),
-)
+}  # fmt: skip
 
 
 def parse_column_options(options: Sequence[str]) -> dict[str, str]:
     """Reads `--column role=name` options.
 
     Returns: role -> column name.
-    Raises: TableError for a text without "=" and for an unknown role, with all roles.
+    Raises: TableError for a text without "=" or with an unknown role, with all roles.
     """
-    columns: dict[str, str] = {}
+    columns = {}
     for option in options:
-        role, equals, column = option.partition("=")
-        role, column = role.strip(), column.strip()
-        if not (equals and role and column):
+        role, _, column = (part.strip() for part in option.partition("="))
+        if role not in ROLES or not column:
             raise TableError(
-                f"--column {option!r}: expected role=name, for example --column label=status; "
-                f"roles: {', '.join(ROLES)}"
+                f"--column {option!r}{nearest(role, ROLES)}: expected role=name, for example "
+                f"--column label=status; roles: {', '.join(ROLES)}"
             )
-        _check_role(role)
         columns[role] = column
     return columns
 
@@ -165,6 +128,7 @@ def resolve(
     columns: Mapping[str, str],
     dialect: str | None = None,
     score_threshold: float | None = None,
+    require: Sequence[str] = (),
 ) -> Layout:
     """Finds out which column plays which role.
 
@@ -174,44 +138,62 @@ def resolve(
         columns: role -> column, given by the user; wins over the dialect's own.
         dialect: a name of DIALECTS; None: recognise it by the columns.
         score_threshold: label by the role `score` (or else `tomatometer_rating`), Fresh from here on.
+        require: more roles that must have a column.
 
     Returns: the layout, which always has labels and something to tell movies apart.
-    Raises: TableError for unknown roles, columns and dialects, and where a needed role has no column.
+    Raises: TableError for unknown columns and dialects, and where a needed role has no column.
     """
     spelled = {name.strip().casefold(): name for name in reversed(header)}  # the first of two wins
-    found: dict[str, str] = {}
-    chosen = _named(dialect) if dialect else _recognise(spelled)
-    for entry in (
-        (chosen,) if chosen else DIALECTS
-    ):  # a table of no dialect: every column that some dialect knows
-        for role, column in entry.roles.items():
-            if column.casefold() in spelled:
-                found.setdefault(role, spelled[column.casefold()])
-    for role in ("title", "year", "genres"):  # columns that say themselves what they are
-        if role in spelled:
-            found.setdefault(role, spelled[role])
-    found |= {role: _find_told(role, column, spelled, header, source) for role, column in columns.items()}
+    if dialect and dialect not in DIALECTS:
+        raise TableError(
+            f"unknown dialect {dialect!r}{nearest(dialect, DIALECTS)}; choose one of {', '.join(DIALECTS)}"
+        )
+    name = dialect or _recognise(spelled)
+    found = _known_columns(name, spelled)
+    for role, column in columns.items():
+        if column.casefold() not in spelled:
+            raise TableError(
+                f"{source}: --column {role}={column}: no column {column!r}{nearest(column, header)}; "
+                f"its columns are {shorten(header)}"
+            )
+        found[role] = spelled[column.casefold()]
     threshold = score_threshold
-    if threshold is None and chosen and "label" not in columns:
-        threshold = chosen.score_threshold
+    if threshold is None and name in DIALECTS and "label" not in columns:
+        threshold = DIALECTS[name].score_threshold
     if threshold is not None and "tomatometer_rating" in found:
         found.setdefault("score", found["tomatometer_rating"])
-    layout = Layout(chosen.name if chosen else "other", found, threshold)
-    _check_complete(layout, header, source)
-    return layout
+    needed = ["label" if threshold is None else "score", *require]
+    if not {"movie_id", "imdb_id", "link", "title"} & found.keys():
+        needed.append("movie_id")
+    for role in needed:
+        if role not in found:
+            looked_for = {entry.columns[role]: None for entry in DIALECTS.values() if role in entry.columns}
+            or_score = (
+                ", or a score's with --column score=NAME and --score-threshold" if role == "label" else ""
+            )
+            raise TableError(
+                f"{source}: no column for the {role} (looked for {', '.join(looked_for)}); its columns are "
+                f"{shorten(header)}; name the right one with --column {role}=NAME{or_score}"
+            )
+    return Layout(name, found, threshold)
 
 
-def require_role(layout: Layout, role: str, header: Sequence[str], source: str) -> None:
-    """Raises a TableError that tells how to name the column, where the table has none for the role."""
-    if role in layout.columns:
-        return
-    known = [entry.roles[role] for entry in DIALECTS if role in entry.roles]
-    near = next((hint for hint in (nearest(name, header) for name in [role, *known]) if hint), "")
-    looked_for = f" (looked for {', '.join(dict.fromkeys(known))})" if known else ""
-    raise TableError(
-        f"{source}: no column for the {role}{looked_for}{near}; its columns are {shorten(header)}; "
-        f"name the right one with --column {role}=NAME"
-    )
+def _recognise(spelled: Mapping[str, str]) -> str:
+    """Returns the dialect whose telling columns are there; the one with most of its columns wins."""
+    fitting = [name for name, entry in DIALECTS.items() if spelled.keys() >= set(entry.recognised_by)]
+    return max(fitting, key=lambda name: len(_known_columns(name, spelled)), default="other")
+
+
+def _known_columns(name: str, spelled: Mapping[str, str]) -> dict[str, str]:
+    """Returns the columns that a dialect knows; for a table of none, what any dialect knows."""
+    entries = [DIALECTS[name]] if name in DIALECTS else DIALECTS.values()
+    plain = {role: role for role in ("title", "year", "genres")}  # they say themselves what they are
+    found: dict[str, str] = {}
+    for columns in (*(entry.columns for entry in entries), plain):
+        for role, column in columns.items():
+            if column.casefold() in spelled:
+                found.setdefault(role, spelled[column.casefold()])
+    return found
 
 
 def shorten(names: Iterable[str], limit: int = 20) -> str:
@@ -219,52 +201,3 @@ def shorten(names: Iterable[str], limit: int = 20) -> str:
     texts = [name if len(name) <= 40 else name[:37] + "..." for name in names]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(repr(text) for text in texts[:limit]) + more
-
-
-def _check_role(role: str) -> None:
-    if role not in ROLES:
-        raise TableError(f"--column: unknown role {role!r}{nearest(role, ROLES)}; roles: {', '.join(ROLES)}")
-
-
-def _find_told(role: str, column: str, spelled: Mapping[str, str], header: Sequence[str], source: str) -> str:
-    _check_role(role)
-    found = spelled.get(column.strip().casefold())
-    if found is None:
-        raise TableError(
-            f"{source}: --column {role}={column}: no column {column!r}{nearest(column, header)}; "
-            f"its columns are {shorten(header)}"
-        )
-    return found
-
-
-def _named(name: str) -> Dialect:
-    for entry in DIALECTS:
-        if entry.name == name:
-            return entry
-    names = [entry.name for entry in DIALECTS]
-    raise TableError(f"unknown dialect {name!r}{nearest(name, names)}; choose one of {', '.join(names)}")
-
-
-def _recognise(spelled: Mapping[str, str]) -> Dialect | None:
-    """Returns the dialect whose telling columns are all there; the one with most of its columns wins."""
-    fitting = [entry for entry in DIALECTS if entry.recognised_by <= spelled.keys()]
-    return max(
-        fitting,
-        key=lambda entry: sum(column.casefold() in spelled for column in entry.roles.values()),
-        default=None,
-    )
-
-
-def _check_complete(layout: Layout, header: Sequence[str], source: str) -> None:
-    if layout.score_threshold is not None:
-        require_role(layout, "score", header, source)
-    elif "label" not in layout.columns and "score" in layout.columns:
-        raise TableError(
-            f"{source}: no label column, only the score {layout.columns['score']!r}: "
-            "say from which score on a movie is Fresh with --score-threshold, "
-            "or name the label's column with --column label=NAME"
-        )
-    else:
-        require_role(layout, "label", header, source)
-    if not {"movie_id", "imdb_id", "link", "title"} & layout.columns.keys():
-        require_role(layout, "movie_id", header, source)

@@ -7,22 +7,17 @@ poster is done, so a kill loses nothing; the next call continues where the last 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import csv
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.data.download_record import (
-    HEADER,
-    Outcome,
-    Status,
-    append_to_record,
-    read_record,
-    write_record,
-)
-from poster_ml.data.fetch import Fetcher, FetchOptions, open_client, unusable_url
-from poster_ml.data.image_kinds import SUFFIXES
+from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, unusable_url
+from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
 from poster_ml.progress import progress
@@ -30,8 +25,8 @@ from poster_ml.progress import progress
 if TYPE_CHECKING:
     import pandas as pd
 
-
 RECORD = "download.csv"
+HEADER = [item.name for item in fields(Outcome)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +56,8 @@ class DownloadReport:
             f"{self.counts['saved']} posters saved ({self.bytes / 1e6:.1f} MB in {self.seconds:.1f} s), "
             f"{self.counts['present']} were there, in {self.folder}"
         ]
-        missing = sum(self.counts[name] for name in ("rejected", "failed", "unreachable"))
-        if missing:
-            lines.append(f"{missing} movies without poster, see {self.record}:")
+        if self.reasons:
+            lines.append(f"{sum(self.reasons.values())} movies without poster, see {self.record}:")
             lines += [f"  {number:>6}  {reason}" for reason, number in list(self.reasons.items())[:10]]
         if self.counts["unreachable"]:
             lines.append(f"the same command asks again for {self.counts['unreachable']} of them")
@@ -93,7 +87,6 @@ def download_posters(
         until then kept.
     """
     started = time.monotonic()
-    options = options or FetchOptions()
     record = out / RECORD
     try:
         check_output_file(record, begins_with(",".join(HEADER)), "record of downloads", "--out")
@@ -103,30 +96,50 @@ def download_posters(
         jobs, outcomes = _plan(movies, out, before, retry_failed)
         if jobs:
             write_record(record, before.values())  # whole lines only, to append to
-            asyncio.run(_fetch_all(jobs, out, options, outcomes))
+            asyncio.run(_fetch_all(jobs, out, options or FetchOptions(), outcomes))
         write_record(record, (outcomes[movie_id] for movie_id in movies["movie_id"]))
     except OSError as error:
         reason = error.strerror or error
         raise DownloadError(f"cannot write to {out}: {reason}; fix that and call again") from error
-    report = _report(outcomes, out, time.monotonic() - started)
-    if not report.counts["saved"] + report.counts["present"]:
-        commonest = next(iter(report.reasons), "the table has no rows")
+    counted = Counter(outcome.status for outcome in outcomes.values())
+    counts = {status.value: counted[status] for status in Status}
+    saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
+    reasons = dict(Counter(outcome.reason for outcome in outcomes.values() if outcome.reason).most_common())
+    if not counts["saved"] + counts["present"]:
         raise DownloadError(
-            f"no poster could be downloaded for any of {len(movies)} movies, mostly: {commonest}; "
-            f"see {record} for each"
+            f"no poster could be downloaded for any of {len(movies)} movies, mostly: "
+            f"{next(iter(reasons), 'the table has no rows')}; see {record} for each"
         )
-    return report
+    return DownloadReport(out, record, counts, saved, time.monotonic() - started, reasons)
+
+
+def read_record(path: Path) -> dict[str, Outcome]:
+    """Returns the last outcome of every movie; a line torn by a kill is as good as none."""
+    outcomes: dict[str, Outcome] = {}
+    if not path.exists():
+        return outcomes
+    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
+        for line in csv.reader(handle):
+            with contextlib.suppress(ValueError):  # the header, a torn line
+                movie_id, url, status, file, *numbers, reason = line
+                size, http_status, attempts = map(int, numbers)
+                outcomes[movie_id] = Outcome(
+                    movie_id, url, Status(status), file, size, http_status, attempts, reason
+                )
+    return outcomes
+
+
+def write_record(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Replaces the record by one line per outcome."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([HEADER, *map(astuple, outcomes)])
 
 
 def _plan(
     movies: pd.DataFrame, out: Path, before: dict[str, Outcome], retry_failed: bool
 ) -> tuple[dict[str, list[str]], dict[str, Outcome]]:
     """Returns what is to fetch (URL -> movie_ids) and the outcomes that are known without fetching."""
-    present = {
-        path.stem: path
-        for path in out.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.stat().st_size
-    }
+    present = {path.stem: path for path in out.iterdir() if is_image_name(path.name) and path.stat().st_size}
     jobs: dict[str, list[str]] = {}
     outcomes: dict[str, Outcome] = {}
     for movie_id, url in zip(movies["movie_id"], movies["image_url"], strict=True):
@@ -148,40 +161,30 @@ async def _fetch_all(
     jobs: dict[str, list[str]], out: Path, options: FetchOptions, outcomes: dict[str, Outcome]
 ) -> None:
     """Fetches every URL once; the record gets each movie's line as soon as its file is there."""
-    async with open_client(options) as client:
-        fetcher = Fetcher(options, client)
+    fetcher = Fetcher(options)
+    async with fetcher.client:
+        with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
 
-        async def one(url: str, movie_ids: list[str]) -> list[Outcome]:
-            fetched, content = await fetcher.fetch(url)
-            done = []
-            for movie_id in movie_ids:
-                outcome = replace(fetched, movie_id=movie_id, file=fetched.file and movie_id + fetched.file)
-                if outcome.file:
-                    await asyncio.to_thread(_write, out / outcome.file, content)
-                done.append(outcome)
-            return done
+            async def one(url: str, movie_ids: list[str]) -> None:
+                fetched, content = await fetcher.fetch(url)
+                for movie_id in movie_ids:
+                    file = fetched.file and movie_id + fetched.file
+                    if file:
+                        await asyncio.to_thread(_write, out / file, content)
+                    outcomes[movie_id] = replace(fetched, movie_id=movie_id, file=file)
+                    csv.writer(record).writerow(astuple(outcomes[movie_id]))
+                    record.flush()  # the operating system keeps it through a kill
 
-        tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
-        try:
-            with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
+            tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
+            try:
                 for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
-                    for outcome in await task:
-                        outcomes[outcome.movie_id] = outcome
-                        append_to_record(record, outcome)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                    await task
+            finally:
+                for unfinished in tasks:
+                    unfinished.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _write(path: Path, content: bytes) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _report(outcomes: dict[str, Outcome], out: Path, seconds: float) -> DownloadReport:
-    counted = Counter(outcome.status for outcome in outcomes.values())
-    counts = {status.value: counted[status] for status in Status}
-    reasons = Counter(outcome.reason for outcome in outcomes.values() if outcome.reason)
-    saved = sum(outcome.bytes for outcome in outcomes.values() if outcome.status == Status.SAVED)
-    return DownloadReport(out, out / RECORD, counts, saved, seconds, dict(reasons.most_common()))

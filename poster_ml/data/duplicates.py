@@ -17,17 +17,14 @@ Evidence for the two thresholds, measured on the 6,390 development posters (20.4
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from poster_ml.data.images import THUMBNAIL, Pixels
 from poster_ml.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_DISTANCE = 10  # bits of 63 (the bit of the mean is always 0)
 MIN_CORRELATION = 0.8
@@ -35,30 +32,19 @@ PRINT_SIDE = 16
 PRINT_LENGTH = PRINT_SIDE * PRINT_SIDE * 3
 _PAIRS_AT_ONCE = 2_000_000  # compared hashes per block: 16 MB of XOR
 _CHECKED_AT_ONCE = 4096  # confirmed pairs per block: 25 MB of float32
-
-Groups = npt.NDArray[np.int64]
-
-
-def _cosines(length: int, frequencies: int) -> npt.NDArray[np.float32]:
-    """Returns the first rows of the DCT-II matrix, (frequencies, length), not normalised."""
-    positions = (2 * np.arange(length) + 1)[None, :]
-    angles = np.pi * positions * np.arange(frequencies)[:, None] / (2 * length)
-    return np.asarray(np.cos(angles), dtype=np.float32)
-
-
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_DCT = _cosines(32, 8)
+# The first 8 rows of the DCT-II matrix of length 32, (8, 32), not normalised.
+_DCT = np.cos(np.pi * (2 * np.arange(32) + 1) * np.arange(8)[:, None] / 64).astype(np.float32)
 
 
 def perceptual_hash(thumbnail: Pixels) -> int:
     """Hashes what a poster looks like, little changed by scaling, compression, contrast or brightness.
 
     Args:
-        thumbnail: (64, 64, 3) uint8, `images.UprightPoster.thumbnail`.
+        thumbnail: (64, 64, 3) uint8, `images.DecodedPoster.thumbnail`.
 
     Returns: 64 bits: which of the 8 x 8 lowest DCT frequencies of the grey picture exceed their median.
     """
-    _check_thumbnail(thumbnail)
     grey = (thumbnail.astype(np.float32) @ _LUMA).reshape(32, 2, 32, 2).mean(axis=(1, 3))  # (32, 32)
     frequencies = (_DCT @ grey @ _DCT.T).ravel()  # (64,)
     bits = frequencies > np.median(frequencies[1:])
@@ -68,79 +54,47 @@ def perceptual_hash(thumbnail: Pixels) -> int:
 
 def colour_print(thumbnail: Pixels) -> Pixels:
     """Reduces a (64, 64, 3) uint8 thumbnail to 16 x 16 area averages; returns (768,) uint8."""
-    _check_thumbnail(thumbnail)
     cell = THUMBNAIL // PRINT_SIDE
     cells = thumbnail.reshape(PRINT_SIDE, cell, PRINT_SIDE, cell, 3).mean(axis=(1, 3))
     return np.asarray(cells.round().astype(np.uint8).ravel())
 
 
 def find_groups(
-    hashes: npt.NDArray[np.uint64],
-    prints: Pixels,
-    contents: Sequence[str] | None = None,
-    *,
-    max_distance: int = MAX_DISTANCE,
-    min_correlation: float = MIN_CORRELATION,
-) -> Groups:
-    """Finds posters that are the same picture. 16,000 posters take a few seconds and under 100 MB.
+    hashes: npt.NDArray[np.uint64], prints: Pixels, contents: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """Groups posters that show the same picture.
 
     Args:
         hashes: (N,) uint64 from `perceptual_hash`.
         prints: (N, 768) uint8 from `colour_print`.
         contents: (N) checksums of the files; equal ones are one group whatever they look like.
-        max_distance: bits two hashes may differ in, 0 to 64.
-        min_correlation: least correlation of the two colour prints, -1 to 1.
 
     Returns: (N,) int64 group per poster, numbered from 0 in the order of first appearance. Groups are
         transitive: a is with c where a is like b and b is like c.
     """
-    count = len(hashes)
-    import pandas as pd
+    from scipy.cluster.hierarchy import DisjointSet
 
-    if prints.shape != (count, PRINT_LENGTH):
-        raise ValueError(f"prints must be ({count}, {PRINT_LENGTH}), got {prints.shape=}")
-    if not 0 <= max_distance <= 64:
-        raise ValueError(f"max_distance must be between 0 and 64, got {max_distance=}")
-    if contents is not None and len(contents) != count:
-        raise ValueError(f"contents must have {count} entries, got {len(contents)=}")
     # Identical files are one already: a placeholder that came a thousand times costs one comparison.
-    group = pd.factorize(np.arange(count) if contents is None else np.asarray(contents))[0]
-    first = np.unique(group, return_index=True)[1]
-    near = _near_groups(hashes[first], prints[first], max_distance, min_correlation)
-    return np.asarray(pd.factorize(near[group])[0], np.int64)
+    _, first, file = np.unique(contents, return_index=True, return_inverse=True)
+    sets = DisjointSet(range(len(first)))
+    for left, right in _same_pictures(hashes[first], prints[first]):
+        sets.merge(left, right)
+    group = np.array([sets[number] for number in file.tolist()], np.int64)
+    return np.asarray(pd.factorize(group)[0], np.int64)
 
 
-def _near_groups(
-    hashes: npt.NDArray[np.uint64], prints: Pixels, max_distance: int, min_correlation: float
-) -> Groups:
+def _same_pictures(hashes: npt.NDArray[np.uint64], prints: Pixels) -> Iterator[tuple[int, int]]:
+    """Yields every pair that both the hashes and the colours say is one picture."""
     count = len(hashes)
-    group = np.arange(count, dtype=np.int64)
     block = max(1, _PAIRS_AT_ONCE // max(count, 1))
     for start in progress(range(0, count, block), "comparing posters", brief=True):
-        distance = np.bitwise_count(
-            hashes[start : start + block, None] ^ hashes[None, start:]
-        )  # (b, N - start)
-        left, right = np.nonzero(distance <= max_distance)
-        left, right = left + start, right + start
-        # Every pair once, no poster with itself, none that others have joined already: a placeholder that
-        # came a thousand times, each time saved anew, is a million pairs.
-        asked = (right > left) & (group[left] != group[right])
-        left, right = left[asked], right[asked]
-        same = _same_picture(prints, left, right, min_correlation)
-        if same.any():
-            group = _merge(group, left[same], right[same])
-    return group
-
-
-def _same_picture(
-    prints: Pixels, left: Groups, right: Groups, min_correlation: float
-) -> npt.NDArray[np.bool_]:
-    same = np.zeros(len(left), dtype=np.bool_)
-    for start in range(0, len(left), _CHECKED_AT_ONCE):
-        part = slice(start, start + _CHECKED_AT_ONCE)
-        correlation = (_standardised(prints[left[part]]) * _standardised(prints[right[part]])).mean(axis=1)
-        same[part] = correlation >= min_correlation
-    return same
+        later = hashes[None, start:]
+        distance = np.bitwise_count(hashes[start : start + block, None] ^ later)  # (b, N - start)
+        pairs = start + np.argwhere(np.triu(distance <= MAX_DISTANCE, k=1))  # (P, 2), every pair once
+        for at in range(0, len(pairs), _CHECKED_AT_ONCE):
+            some = pairs[at : at + _CHECKED_AT_ONCE]
+            left, right = (_standardised(prints[side]) for side in some.T)
+            yield from map(tuple, some[(left * right).mean(axis=1) >= MIN_CORRELATION].tolist())
 
 
 def _standardised(prints: Pixels) -> npt.NDArray[np.float32]:
@@ -148,20 +102,6 @@ def _standardised(prints: Pixels) -> npt.NDArray[np.float32]:
     values = prints.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     return np.asarray(values / np.maximum(values.std(axis=1, keepdims=True), 1e-3))
-
-
-def _merge(group: Groups, left: Groups, right: Groups) -> Groups:
-    """Joins groups along the pairs found: connected components of old groups and new pairs."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(group)
-    rows = np.concatenate([np.arange(count), left])
-    columns = np.concatenate([group, right])  # a group's number is a poster of that group
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
-    component = connected_components(graph, directed=False)[1]
-    first = np.unique(component, return_index=True)[1]
-    return np.asarray(first[component], dtype=np.int64)
 
 
 def duplicate_table(index: pd.DataFrame) -> pd.DataFrame:
@@ -181,6 +121,24 @@ def duplicate_table(index: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _check_thumbnail(thumbnail: Pixels) -> None:
-    if thumbnail.shape != (THUMBNAIL, THUMBNAIL, 3):
-        raise ValueError(f"thumbnail must be ({THUMBNAIL}, {THUMBNAIL}, 3), got {thumbnail.shape=}")
+def leakage_summary(index: pd.DataFrame) -> dict[str, int]:
+    """Counts duplicates, and the pairs of them that a split puts on two sides: they fake a result.
+
+    Args:
+        index: one row per poster, with label, split, duplicate_group.
+
+    Returns: duplicate_groups (of two or more), duplicate_posters (in them), groups_with_both_labels,
+        leaking_pairs, leaking_groups.
+    """
+    shared = index[index["duplicate_group"].duplicated(keep=False)]
+    groups = shared.groupby("duplicate_group")
+    sides = shared.groupby(["duplicate_group", "split"]).size()
+    together = (sides * (sides - 1) // 2).groupby("duplicate_group").sum()
+    apart = groups.size() * (groups.size() - 1) // 2 - together
+    return {
+        "duplicate_groups": groups.ngroups,
+        "duplicate_posters": len(shared),
+        "groups_with_both_labels": int((groups["label"].nunique() > 1).sum()),
+        "leaking_pairs": int(apart.sum()),
+        "leaking_groups": int((apart > 0).sum()),
+    }

@@ -1,157 +1,128 @@
 """The exploration figures of the study: denoised, foreground against ground, regions, augmentation, samples.
 
-Each function draws one figure from a few posters; nothing here writes files. A prepared dataset holds
-squashed squares: the figures show them in the proportions of the source.
+Each function draws one figure of a few posters; nothing here writes files. A prepared dataset holds squashed
+squares: the figures show them in the proportions of the source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from poster_ml.data.images import Pixels
-from poster_ml.data.regions import color_regions, denoise, foreground_mask, mark_regions
-from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN, new_figure, picture_axis
+from poster_ml.data.reading import PreparedDataset, Rows
+from poster_ml.data.regions import denoise, foreground_mask, mark_regions
+from poster_ml.figures import FRESH, INK, ROTTEN, new_figure, picture_axis
 
 GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of the mask
 AMPLIFIED = 8  # the noise is drawn so many times stronger, around a middle grey
 VERSIONS = 5  # augmented versions per poster, as in the study
-
-Augment = Callable[[Pixels, int], Pixels]
-Treated = tuple[list[Pixels], str]  # pictures to show below a poster, and a note
+COLUMNS = 8  # of the contact sheet
 
 
-@dataclass(frozen=True)
-class Specimen:
-    """One poster to show.
-
-    Attributes:
-        pixels: (H, W, 3) uint8 RGB.
-        title: may be empty.
-        label: 1 Fresh, 0 Rotten.
-        aspect: width over height of the source.
-    """
-
-    pixels: Pixels
-    title: str
-    label: int
-    aspect: float
-
-
-def draw_denoised(specimens: Sequence[Specimen]) -> Any:
+def draw_denoised(dataset: PreparedDataset, rows: Rows) -> Any:
     """Draws posters, the same without their noise, and what was taken away (amplified)."""
-
-    def treat(pixels: Pixels) -> Treated:
-        cleaned = denoise(pixels)
-        taken = np.clip(128 + AMPLIFIED * (pixels.astype(float) - cleaned), 0, 255)
-        return [cleaned, taken.astype(np.uint8)], ""
-
-    rows = ("as it is", "denoised", f"taken away, × {AMPLIFIED}")
-    return _grid(specimens, treat, rows, "Denoised by non-local means")
+    posters = dataset.images[rows]
+    cleaned = np.stack([denoise(poster) for poster in posters])
+    taken = np.clip(128 + AMPLIFIED * (posters.astype(float) - cleaned), 0, 255).astype(np.uint8)
+    lines = {"denoised": cleaned, f"taken away, × {AMPLIFIED}": taken}
+    return _draw_below(dataset, rows, "Denoised by non-local means", lines)
 
 
-def draw_foreground(specimens: Sequence[Specimen]) -> Any:
+def draw_foreground(dataset: PreparedDataset, rows: Rows) -> Any:
     """Draws posters over their two-colour masks, with the foreground's share of the area."""
-
-    def treat(pixels: Pixels) -> Treated:
-        mask = foreground_mask(pixels)
-        tones = np.where(mask[..., None], FIGURE_TONE, GROUND_TONE).astype(np.uint8)
-        return [tones], f"foreground {mask.mean():.0%}"
-
-    return _grid(specimens, treat, ("as it is", "foreground (light)"), "Foreground and ground")
+    masks = np.stack([foreground_mask(poster) for poster in dataset.images[rows]])
+    lines = {"foreground (light)": np.where(masks[..., None], FIGURE_TONE, GROUND_TONE)}
+    notes = [f"foreground {mask.mean():.0%}" for mask in masks]
+    return _draw_below(dataset, rows, "Foreground and ground", lines, notes)
 
 
-def draw_regions(specimens: Sequence[Specimen]) -> Any:
-    """Draws posters, their regions in a colour each (the largest in grey), and the regions' outlines."""
+def draw_regions(dataset: PreparedDataset, rows: Rows) -> Any:
+    """Draws posters, their regions in the mean colour of each, and the regions' outlines."""
     from matplotlib.colors import to_rgb
-    from skimage.segmentation import find_boundaries
+    from skimage.color import label2rgb
+    from skimage.segmentation import mark_boundaries
 
-    def treat(pixels: Pixels) -> Treated:
-        labels = mark_regions(pixels)
-        outlined = (0.45 * pixels + 0.55 * 255).astype(np.uint8)
-        outlined[find_boundaries(labels, mode="inner")] = 255 * np.array(to_rgb(FRESH))
-        largest = np.bincount(labels.ravel()).max() / labels.size
-        note = f"{labels.max() + 1} regions, largest {largest:.0%}"
-        return [color_regions(labels), outlined], note
-
-    return _grid(specimens, treat, ("as it is", "regions", "outlines"), "Regions of similar colour")
+    posters = dataset.images[rows]
+    regions = [mark_regions(poster) for poster in posters]
+    pairs = list(zip(regions, posters, strict=True))
+    lines = {
+        "regions": [label2rgb(labels, poster, kind="avg", bg_label=-1) for labels, poster in pairs],
+        "outlines": [mark_boundaries(poster, labels, to_rgb(FRESH)) for labels, poster in pairs],
+    }
+    shares = [np.bincount(labels.ravel()) / labels.size for labels in regions]
+    notes = [f"{len(share)} regions, largest {share.max():.0%}" for share in shares]
+    return _draw_below(dataset, rows, "Regions of similar colour", lines, notes)
 
 
 def draw_augmentations(
-    specimens: Sequence[Specimen], augment: Augment, *, seed: int, description: str
+    dataset: PreparedDataset, rows: Rows, augment: Callable[[Pixels, int], Pixels], description: str
 ) -> Any:
-    """Draws each poster beside five random versions of it, one poster a row.
+    """Draws five random versions of each poster.
 
     Args:
-        specimens: all of one size.
-        augment: (B, H, W, 3) uint8 and a seed to the same shape, uint8.
-        seed: of the first version.
+        dataset, rows: the posters.
+        augment: (B, S, S, 3) uint8 and the number of the version to the same shape, uint8.
         description: what `augment` does, for the title.
 
     Returns: a matplotlib Figure.
     """
-    batch = np.stack([specimen.pixels for specimen in specimens])  # (B, H, W, 3)
-    versions = [augment(batch, seed + number) for number in range(VERSIONS)]
-    if any(version.shape != batch.shape or version.dtype != np.uint8 for version in versions):
-        raise ValueError(
-            f"augment must keep {batch.shape=} and uint8, got {versions[0].shape} {versions[0].dtype}"
-        )
-    figure, axes = _canvas(len(specimens), VERSIONS + 1, specimens, f"Random augmentation: {description}")
-    for number, specimen in enumerate(specimens):
-        pictures = [specimen.pixels, *(version[number] for version in versions)]
-        for axis, picture in zip(axes[number], pictures, strict=True):
-            _show(axis, picture, specimen.aspect)
-    axes[0, 0].set_title("as it is", fontsize=8, color=INK)
-    for number in range(VERSIONS):
-        axes[0, number + 1].set_title(f"version {number + 1}", fontsize=8, color=NEUTRAL)
-    return figure
+    posters = np.array(dataset.images[rows])
+    lines = {f"version {number}": augment(posters, number) for number in range(1, VERSIONS + 1)}
+    return _draw_below(dataset, rows, f"Random augmentation: {description}", lines)
 
 
-def draw_samples(specimens: Sequence[Specimen], *, columns: int = 8) -> Any:
-    """Draws a contact sheet: Fresh posters above, Rotten ones below, framed in the colour of their label."""
-    ordered = sorted(specimens, key=lambda specimen: -specimen.label)
-    groups = [[one for one in ordered if one.label == label] for label in (1, 0)]
-    lines = [group[at : at + columns] for group in groups for at in range(0, len(group), columns)]
+def draw_samples(dataset: PreparedDataset, rows: Rows) -> Any:
+    """Draws a contact sheet of posters, in their order, framed in the colour of their label."""
+    index = dataset.index.iloc[rows]
     title = "Fresh (warm frame) and Rotten (cold frame)"
-    figure, axes = _canvas(len(lines), columns, specimens, title, width=1.05)
+    figure, axes = _canvas(-(-len(rows) // COLUMNS), COLUMNS, _aspects(index), title, width=1.05)
     for axis in axes.flat:
         picture_axis(axis)
-    for row, line in zip(axes, lines, strict=True):
-        for axis, specimen in zip(row, line, strict=False):
-            _show(axis, specimen.pixels, specimen.aspect)
-            axis.spines[:].set_visible(True)
-            axis.spines[:].set_color(FRESH if specimen.label else ROTTEN)
-            axis.spines[:].set_linewidth(2)
+    shown = zip(axes.flat, rows, _aspects(index), index["label"], strict=False)
+    for axis, row, aspect, label in shown:
+        _show(axis, dataset.images[row], aspect)
+        axis.spines[:].set_visible(True)
+        axis.spines[:].set_color(FRESH if label else ROTTEN)
+        axis.spines[:].set_linewidth(2)
     return figure
 
 
-def _grid(
-    specimens: Sequence[Specimen], treat: Callable[[Pixels], Treated], rows: Sequence[str], title: str
+def _draw_below(
+    dataset: PreparedDataset,
+    rows: Rows,
+    title: str,
+    lines: Mapping[str, Sequence[Pixels] | Pixels],
+    notes: Sequence[str] = (),
 ) -> Any:
-    """One poster a column, below it what `treat` made of it, one picture a row, and its note."""
-    figure, axes = _canvas(len(rows), len(specimens), specimens, title)
-    for column, specimen in zip(axes.T, specimens, strict=True):
-        pictures, note = treat(specimen.pixels)
-        for axis, picture in zip(column, [specimen.pixels, *pictures], strict=True):
-            _show(axis, picture, specimen.aspect)
-        name, color = ("Fresh", FRESH) if specimen.label else ("Rotten", ROTTEN)
-        heading = f"{_shortened(specimen.title)}\n{name}".lstrip("\n")
-        column[0].set_title(heading, fontsize=8, color=color)
-        column[-1].set_xlabel(note, fontsize=8, color=INK)
-    for axis, row in zip(axes[:, 0], rows, strict=True):
-        axis.set_ylabel(row, fontsize=8, color=INK)
+    """One poster a column, below it what was made of it, one picture a line, and its note."""
+    index = dataset.index.iloc[rows]
+    figure, axes = _canvas(len(lines) + 1, len(rows), _aspects(index), title)
+    for line, (name, pictures) in zip(axes, {"as it is": dataset.images[rows], **lines}.items(), strict=True):
+        for axis, picture, aspect in zip(line, pictures, _aspects(index), strict=True):
+            _show(axis, picture, aspect)
+        line[0].set_ylabel(name, fontsize=8, color=INK)
+    for axis, poster_title, label in zip(axes[0], index["title"], index["label"], strict=True):
+        name, color = ("Fresh", FRESH) if label else ("Rotten", ROTTEN)
+        heading = shorten(poster_title, 20, placeholder="…")
+        axis.set_title(f"{heading}\n{name}", fontsize=8, color=color)
+    for axis, note in zip(axes[-1], notes, strict=False):
+        axis.set_xlabel(note, fontsize=8, color=INK)
     return figure
 
 
-def _canvas(
-    rows: int, columns: int, specimens: Sequence[Specimen], title: str, width: float = 1.45
-) -> tuple[Any, Any]:
+def _aspects(index: pd.DataFrame) -> pd.Series:
+    """Width over height of the sources."""
+    return index["width"] / index["height"]
+
+
+def _canvas(rows: int, columns: int, aspects: pd.Series, title: str, width: float = 1.45) -> tuple[Any, Any]:
     """A figure whose cells are as high as the tallest poster at this width in inches."""
-    # Longer strips than 2:1 are shown smaller.
-    tallest = min(2.0, max(1 / specimen.aspect for specimen in specimens))
+    tallest = min(2.0, (1 / aspects).max())  # longer strips than 2:1 are shown smaller
     figure, axes = new_figure(
         max(3.0, width * columns + 0.3), 0.5 + rows * (0.93 * width * tallest + 0.08), rows, columns
     )
@@ -164,7 +135,3 @@ def _show(axis: Any, picture: Pixels, aspect: float) -> None:
     picture_axis(axis)
     height, width = picture.shape[:2]
     axis.imshow(picture, interpolation="lanczos", aspect=width / height / aspect)
-
-
-def _shortened(title: str, longest: int = 20) -> str:
-    return title if len(title) <= longest else title[: longest - 1].rstrip() + "…"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +36,8 @@ def match_images(
     """
     files = _scan(posters, recursive)
     index = _build_index(files, posters)
-    images = [
-        _find(index, *names)
-        for names in zip(
-            movies["movie_id"], movies["source_id"], movies["link"], movies["image_name"], strict=True
-        )
-    ]
+    names = movies[["movie_id", "source_id", "link", "image_name"]]
+    images = [_find(index, *row) for row in names.itertuples(index=False, name=None)]
     if len(movies) and not any(images):
         raise DatasetError(
             f"none of the {len(files)} image files in {posters} belongs to one of the {len(movies)} movies: "
@@ -57,30 +52,21 @@ def match_images(
 
 def _scan(posters: Path, recursive: bool) -> list[Path]:
     """Lists the image files: the ones nearest to the top first, then by preferred kind and name."""
-    if not posters.exists():
-        raise DatasetError(f"no folder at {posters}; give the folder with the posters")
     if not posters.is_dir():
-        raise DatasetError(f"{posters} is a file; give the folder with the posters")
-    try:
-        files = list(_walk(posters, recursive))
-    except OSError as error:
-        raise DatasetError(f"cannot read {posters}: {error.strerror or error}") from error
-    if not files:
-        below = "" if recursive else " itself (folders below are left out)"
-        raise DatasetError(f"no image files in {posters}{below}; looked for {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda path: (len(path.parts), SUFFIXES.index(path.suffix.lower()), str(path)))
+        raise DatasetError(f"no folder at {posters}; give the folder with the posters")
 
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"cannot read {error.filename}: {error.strerror}") from error
 
-def _walk(posters: Path, recursive: bool) -> Iterator[Path]:
-    """Yields the image files; links to folders are not followed, one upwards would never end."""
-    for folder, below, names in os.walk(posters, onerror=_raise):
+    files: list[Path] = []
+    # Links to folders are not followed: one upwards would never end.
+    for folder, below, names in os.walk(posters, onerror=refuse):
         below[:] = [name for name in below if recursive and not name.startswith(".")]
-        paths = (Path(folder) / name for name in names if is_image_name(name))
-        yield from filter(Path.is_file, paths)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+        files += [Path(folder) / name for name in names if is_image_name(name)]
+    if not files:
+        below_too = "" if recursive else " itself (folders below are left out)"
+        raise DatasetError(f"no image files in {posters}{below_too}; looked for {', '.join(SUFFIXES)}")
+    return sorted(files, key=lambda path: (len(path.parts), SUFFIXES.index(path.suffix.lower()), str(path)))
 
 
 def _build_index(files: list[Path], posters: Path) -> dict[str, str]:

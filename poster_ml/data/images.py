@@ -7,7 +7,6 @@ same file. Imports Pillow and NumPy only: a worker process starts in a moment.
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,13 @@ THUMBNAIL = 64
 FLAT_SHARE = 0.995  # of the thumbnail's pixels ...
 FLAT_LEVELS = 8  # ... within so many levels of the median colour: JPEG noise on one colour stays below 4
 
-_PILLOW = r"PIL\.|poster_ml\.data\.images"  # the modules that Pillow's warnings name
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 Pixels = npt.NDArray[np.uint8]
+
+# Pillow warns of sizes (checked here) and damaged EXIF (ignored): nothing to act on.
+warnings.filterwarnings("ignore", module=r"PIL\.|poster_ml\.data\.images")
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,12 @@ class DecodedPoster:
 
     Attributes:
         pixels: (size, size, 3) uint8 RGB.
+        thumbnail: (64, 64, 3) uint8, area averages of the whole picture, squashed.
         width, height: pixels of the source, upright (after its EXIF orientation).
         format: Pillow's name of the file format, for example "JPEG".
     """
 
     pixels: Pixels
-    width: int
-    height: int
-    format: str
-
-
-@dataclass(frozen=True)
-class UprightPoster:
-    """A whole poster, upright and RGB, before it is fitted to a size.
-
-    Attributes:
-        image: mode RGB; a JPEG may already be reduced, never below twice the size asked for.
-        thumbnail: (64, 64, 3) uint8, area averages of the squashed image.
-        width, height, format: of the source, as in `DecodedPoster`.
-    """
-
-    image: Image.Image
     thumbnail: Pixels
     width: int
     height: int
@@ -70,12 +56,7 @@ class UprightPoster:
 
 
 def decode_poster(
-    source: Path | bytes,
-    size: int,
-    fit: str = "squash",
-    *,
-    max_pixels: int = MAX_PIXELS,
-    reject_flat: bool = True,
+    source: Path | bytes, size: int, fit: str = "squash", *, max_pixels: int = MAX_PIXELS
 ) -> DecodedPoster:
     """Decodes one poster to (size, size, 3).
 
@@ -88,34 +69,21 @@ def decode_poster(
         fit: "squash" changes the aspect; "pad" keeps it and fills up with the median colour of the picture's
             border, which draws no edge of its own; "crop" keeps it and takes the centre.
         max_pixels: more declared pixels than that are refused before anything is decoded.
-        reject_flat: refuse pictures of one colour, which are placeholders.
 
     Raises: RequestError; the message is the reason, "<kind>: <detail>", and fits in a table of rejected rows.
     """
-    poster = read_upright(source, size, max_pixels=max_pixels, reject_flat=reject_flat)
-    return DecodedPoster(fit_image(poster.image, size, fit), poster.width, poster.height, poster.format)
-
-
-def read_upright(
-    source: Path | bytes, size: int, *, max_pixels: int = MAX_PIXELS, reject_flat: bool = True
-) -> UprightPoster:
-    """Reads one poster as upright RGB; arguments and errors as for `decode_poster`."""
     data = read_bytes(source) if isinstance(source, Path) else bytes(source)
     if not data:
         raise RequestError("empty file: it has 0 bytes")
-    _silence_pillow()
     image = _open(data, max_pixels)
-    _check_shape(image.width, image.height, max_pixels)
     width, height, file_format = image.width, image.height, str(image.format)
-    upright, sideways = _load_upright(image, size)
-    if file_format not in ("JPEG", "MPO"):
-        width, height = upright.size  # TIFF reports its size turned already, the others were not reduced
-    elif sideways:
+    upright, turned = _load_upright(image, size)
+    if turned:
         width, height = height, width
     thumbnail = np.asarray(upright.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
-    if reject_flat and is_flat(thumbnail):
+    if is_flat(thumbnail):
         raise RequestError("one colour: a placeholder, not a poster")
-    return UprightPoster(upright, thumbnail, width, height, file_format)
+    return DecodedPoster(fit_image(upright, size, fit), thumbnail, width, height, file_format)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -150,8 +118,6 @@ def fit_image(image: Image.Image, size: int, fit: str = "squash") -> Pixels:
     """Fits an RGB image into a square; `fit` as for `decode_poster`. Returns (size, size, 3) uint8."""
     if fit not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit=}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size=}")
     if fit == "pad":
         return _pad(image, size)
     # Bicubic with Pillow's support scaling is antialiased; Lanczos rings around small type.
@@ -172,43 +138,32 @@ def _pad(image: Image.Image, size: int) -> Pixels:
     return pixels
 
 
-def _silence_pillow() -> None:
-    """Turns off what Pillow warns of: sizes (checked here), damaged EXIF (ignored), nothing to act on.
-
-    For good: of two threads in `warnings.catch_warnings` the later one puts back the filters of the earlier.
-    """
-    if warnings.filters[:1] != [("ignore", None, Warning, re.compile(_PILLOW), 0)]:
-        warnings.filterwarnings("ignore", module=_PILLOW)
-
-
 def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Reads the header and refuses by what it declares, before a pixel is decoded."""
     try:
-        return Image.open(io.BytesIO(data), formats=tuple(KINDS))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=tuple(KINDS))
     except Image.DecompressionBombError:
         raise RequestError(f"too many pixels: over the limit of {max_pixels / 1e6:g} megapixels") from None
     except UnidentifiedImageError:
         start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        what = "an HTML or XML page" if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")) else ""
-        detail = what or f"no {NAMES} that can be read"
-        raise RequestError(f"not an image: {detail}") from None
+        is_page = start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg"))
+        what = "an HTML or XML page" if is_page else f"no {NAMES} that can be read"
+        raise RequestError(f"not an image: {what}") from None
     except Exception as error:
         # Pillow's parsers of damaged headers raise nearly anything: struct.error, SyntaxError, KeyError, ...
         raise RequestError(f"broken image: its header cannot be read ({_brief(error)})") from None
-
-
-def _check_shape(width: int, height: int, max_pixels: int) -> None:
-    """Refuses by the declared size, before a pixel is decoded."""
+    width, height = image.size
     if width * height > max_pixels:
-        raise RequestError(
-            f"too many pixels: {width} x {height} declared, over the limit of {max_pixels / 1e6:g} megapixels"
-        )
+        limit = f"{max_pixels / 1e6:g} megapixels"
+        raise RequestError(f"too many pixels: {width} x {height} declared, over the limit of {limit}")
     if min(width, height) < MIN_SIDE:
         raise RequestError(f"too small: {width} x {height} pixels, each side must have at least {MIN_SIDE}")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        ratio = max(width, height) / min(width, height)
+    ratio = max(width, height) / min(width, height)
+    if ratio > MAX_ASPECT:
         raise RequestError(
             f"odd aspect: {width} x {height} is {ratio:.1f}:1, at most {MAX_ASPECT:g}:1 allowed"
         )
+    return image
 
 
 def _load_upright(image: Image.Image, size: int) -> tuple[Image.Image, bool]:
@@ -221,13 +176,12 @@ def _load_upright(image: Image.Image, size: int) -> tuple[Image.Image, bool]:
     except Exception as error:
         raise RequestError(f"broken image: {image.format} data cannot be decoded ({_brief(error)})") from None
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        sideways = orientation in _SIDEWAYS
-        image = image if orientation == 1 else ImageOps.exif_transpose(image)
+        turned = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        image = ImageOps.exif_transpose(image)
     except Exception:
-        sideways = False  # damaged EXIF says nothing about the pixels: they stay as stored
+        turned = False  # damaged EXIF says nothing about the pixels: they stay as stored
     try:
-        return _to_rgb(image), sideways
+        return _to_rgb(image), turned
     except Exception as error:
         raise RequestError(f"unsupported colours: mode {image.mode} ({_brief(error)})") from None
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from poster_ml.data.images import Pixels
 from poster_ml.data.regions import region_features
 from poster_ml.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EDGE = 0.08  # of the full range per pixel: a step that the eye sees as an outline
 CORNER = 8  # a corner patch is one part in so many of the side
@@ -28,22 +25,6 @@ CORNERS = {
     "corner_bottom_left": (1, 0),
     "corner_bottom_right": (1, 1),
 }
-PROPERTIES = (
-    "brightness",
-    "contrast",
-    "saturation",
-    "warmth",
-    "colorfulness",
-    "sharpness",
-    "edge_density",
-    "entropy",
-    *CORNERS,
-    "region_count",
-    "largest_region_share",
-    "small_region_share",
-    "region_evenness",
-    "foreground_share",
-)
 
 
 def measure(images: npt.NDArray[np.uint8], rows: Iterable[int], *, workers: int = 2) -> pd.DataFrame:
@@ -54,18 +35,14 @@ def measure(images: npt.NDArray[np.uint8], rows: Iterable[int], *, workers: int 
         rows: which of them, in the order of the result.
         workers: threads; NumPy and SciPy compute outside Python's lock.
 
-    Returns: one row per poster, indexed by `row`, with the columns of PROPERTIES.
+    Returns: one row per poster, indexed by `row`, with the columns of `measure_poster`.
     """
-    import pandas as pd
-
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise ValueError(f"expected (N, S, S, 3) uint8, got {images.shape=} {images.dtype=}")
     wanted = [int(row) for row in rows]
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         # The copy is one poster: a thread never holds the memory map's pages longer than it needs them.
         measured = pool.map(lambda row: measure_poster(np.array(images[row])), wanted)
         table = list(progress(measured, "measuring posters", total=len(wanted)))
-    return pd.DataFrame(table, columns=PROPERTIES, index=pd.Index(wanted, name="row"))
+    return pd.DataFrame(table, index=pd.Index(wanted, name="row"))
 
 
 def measure_poster(image: Pixels) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.data.images import Pixels
-from poster_ml.data.splits import SPLITS, check_choice
+from poster_ml.data.splits import SPLITS
 from poster_ml.errors import DatasetError
 from poster_ml.files import FolderResult
 from poster_ml.seeding import generator
 
 FORMAT_VERSION = 1
-FILES = ("images.npy", "index.csv", "rejected.csv", "manifest.json")
 #: How a prepared dataset is recognised before it is replaced; `explore` puts its figures into it.
 PREPARED = FolderResult(
     "preprocess", "manifest.json", '"created_by": "poster-ml',
     (
-        *FILES, "duplicates.csv",
+        "images.npy", "index.csv", "rejected.csv", "manifest.json", "duplicates.csv",
         "exploration/*.png", "exploration/*.csv", "exploration/audit.json", "exploration/.poster-ml-explore",
     ),
 )  # fmt: skip
@@ -56,17 +56,18 @@ class PreparedDataset:
 
         Raises: DatasetError with what is wrong and the command that makes a dataset.
         """
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if missing:
-            what = f"lacks {', '.join(missing)}" if folder.is_dir() else "does not exist"
-            raise DatasetError(f"prepared dataset {folder} {what}; {_REMEDY} {folder}")
-        manifest = _read_manifest(folder)
+        if not (folder / "manifest.json").is_file():
+            raise DatasetError(f"prepared dataset {folder} does not exist; {_REMEDY} {folder}")
         try:
-            images = _map_images(folder / "images.npy")
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["format_version"] != FORMAT_VERSION:
+                version = manifest["format_version"]
+                raise ValueError(f"its format has version {version}, this program reads {FORMAT_VERSION}")
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             index = _read_index(folder / "index.csv")
-        except (ValueError, KeyError, OSError) as error:
+            _check(images, index, manifest)
+        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
             raise _broken(folder, " ".join(str(error).split())[:200]) from None
-        _check(folder, images, index, manifest)
         return cls(folder, images, index, manifest)
 
     @property
@@ -88,11 +89,9 @@ class PreparedDataset:
                 split gets its share, at least 2 of each class it has, with its own share of Fresh.
             seed: which posters are drawn; 0 is a seed like any other.
 
-        Raises: DatasetError for a split or limit that cannot be.
         """
-        check_choice("split", split, SPLITS)
-        if limit < 0:
-            raise DatasetError(f"limit must be 0 (all posters) or more, got {limit}")
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split=}")
         inside = np.flatnonzero((self.index["split"] == split).to_numpy()).astype(np.int64)
         if limit == 0 or limit >= len(self.index):
             return inside
@@ -120,71 +119,39 @@ class PreparedDataset:
 
 
 def pixel_digest(path: Path) -> hashlib._Hash:
-    """Returns the SHA-256 of a `.npy` file's data without its header, read in pieces of 8 MiB."""
-    digest = hashlib.sha256()
+    """Returns the SHA-256 of a `.npy` file's data without its header, read in pieces."""
     with path.open("rb") as handle:
         np.lib.format.read_magic(handle)
         np.lib.format.read_array_header_1_0(handle)
-        while data := handle.read(8 * 2**20):
-            digest.update(data)
-    return digest
-
-
-def _map_images(path: Path) -> Any:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise ValueError("images.npy is no array of NumPy's") from error
+        return hashlib.file_digest(handle, "sha256")
 
 
 def _broken(folder: Path, what: str) -> DatasetError:
     return DatasetError(f"prepared dataset {folder} is broken: {what}; {_REMEDY} {folder}")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise _broken(folder, f"manifest.json cannot be read ({error})") from None
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise DatasetError(
-            f"prepared dataset {folder} has format version {version}, this program reads {FORMAT_VERSION}; "
-            f"{_REMEDY} {folder}"
-        )
-    if not isinstance(manifest.get("fingerprint"), str):
-        raise _broken(folder, "manifest.json has no fingerprint")
-    return dict(manifest)
-
-
 def _read_index(path: Path) -> pd.DataFrame:
     # Without the usual words for "missing": there are movies called "None" and "NA".
     texts = ("movie_id", "title", "genres", "split", "sha256", "format", "perceptual_hash")
-    index = pd.read_csv(
+    return pd.read_csv(
         path,
         dtype=dict.fromkeys(texts, str)
         | {"year": "Int64", "label": np.int64, "tomatometer_rating": np.float64},
         keep_default_na=False,
         na_values={"year": [""], "tomatometer_rating": [""]},
     )
-    missing = [name for name in _NEEDED if name not in index.columns]
+
+
+def _check(images: Pixels, index: pd.DataFrame, manifest: dict[str, Any]) -> None:
+    """Raises ValueError unless the three parts fit each other, and every split has both classes."""
+    missing = [name for name in (*_NEEDED, "fingerprint") if name not in {*index.columns, *manifest}]
     if missing:
-        raise ValueError(f"index.csv lacks the columns {', '.join(missing)}")
-    return index
-
-
-def _check(folder: Path, images: Pixels, index: pd.DataFrame, manifest: dict[str, Any]) -> None:
-    shape = images.shape
-    if images.ndim != 4 or shape[1] != shape[2] or shape[3] != 3 or images.dtype != np.uint8:
-        raise _broken(folder, f"images.npy is {shape} {images.dtype}, not (N, size, size, 3) uint8")
-    if len(index) != len(images):
-        raise _broken(folder, f"index.csv has {len(index)} rows, images.npy {len(images)} pictures")
-    if list(shape) != manifest.get("shape"):
-        raise _broken(folder, f"images.npy is {list(shape)}, manifest.json says {manifest.get('shape')}")
-    if not index["label"].isin([0, 1]).all():
-        raise _broken(folder, "label has values other than 0 and 1")
-    for name in SPLITS:
-        if index.loc[index["split"] == name, "label"].nunique() < 2:
-            raise _broken(folder, f"split {name} lacks a class")
-    if not index["split"].isin(SPLITS).all():
-        raise _broken(folder, f"split has values other than {', '.join(SPLITS)}")
+        raise ValueError(f"index.csv or manifest.json lacks {', '.join(missing)}")
+    shape = [len(index), *images.shape[1:]]
+    if list(images.shape) != shape or shape != manifest["shape"] or images.dtype != np.uint8:
+        raise ValueError(
+            f"images.npy is {list(images.shape)} {images.dtype}, index.csv has {len(index)} rows, "
+            f"manifest.json says {manifest['shape']}"
+        )
+    if set(zip(index["split"], index["label"], strict=True)) != set(product(SPLITS, (0, 1))):
+        raise ValueError(f"index.csv must have labels 0 and 1 in each of {', '.join(SPLITS)}, and no others")

@@ -35,7 +35,7 @@ def mark_regions(image: Pixels) -> npt.NDArray[np.int32]:
     """
     from skimage.segmentation import felzenszwalb
 
-    height, width = _check(image)
+    height, width = image.shape[:2]
     smallest = max(4, round(SMALLEST_REGION * height * width))
     lab = _lab(image)
     labels = felzenszwalb(lab / 100, scale=100, sigma=0.7, min_size=smallest)
@@ -56,7 +56,7 @@ def foreground_mask(image: Pixels) -> npt.NDArray[np.bool_]:
     from skimage.filters import gaussian, threshold_otsu
     from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
 
-    height, width = _check(image)
+    height, width = image.shape[:2]
     lab = gaussian(_lab(image), sigma=min(height, width) / 150, channel_axis=-1)
     rim = max(1, round(BORDER * min(height, width)))
     border = np.ones((height, width), bool)
@@ -79,12 +79,16 @@ def denoise(image: Pixels) -> Pixels:
 
     Returns: the same shape, uint8.
     """
+    from scipy.ndimage import convolve
     from skimage.restoration import denoise_nl_means
 
-    _check(image)
     values = image.astype(np.float32) / 255
+    # Noise by Immerkaer 1996, with a median for the mean: the mask answers neither to flat colour nor to
+    # straight ramps, the median ignores edges. `skimage.restoration.estimate_sigma` needs PyWavelets.
+    mask = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)[..., None]
+    noise = np.median(np.abs(convolve(values, mask))) / (0.6745 * 6)
     # Texture deceives the estimate: beyond .04 fine type would be lost.
-    strength = float(np.clip(_noise(values), 0.01, 0.04))
+    strength = float(np.clip(noise, 0.01, 0.04))
     cleaned = denoise_nl_means(
         values,
         patch_size=5,
@@ -95,25 +99,6 @@ def denoise(image: Pixels) -> Pixels:
         channel_axis=-1,
     )
     return np.asarray(np.clip(np.rint(cleaned * 255), 0, 255), np.uint8)
-
-
-def color_regions(labels: npt.NDArray[np.int32]) -> Pixels:
-    """Gives every region a colour of its own; the largest, mostly the ground, gets a light grey.
-
-    Hues lie a golden angle apart, in three brightnesses, so that neighbours differ.
-
-    Args:
-        labels: (H, W), numbered from 0.
-
-    Returns: (H, W, 3) uint8.
-    """
-    from matplotlib.colors import hsv_to_rgb
-
-    number = np.arange(labels.max() + 1)
-    saturation, value = np.array([0.55, 0.75, 0.4])[number % 3], np.array([0.95, 0.7, 0.85])[number % 3]
-    palette = hsv_to_rgb(np.stack([number * 0.618034 % 1, saturation, value], axis=-1))
-    palette[np.bincount(labels.ravel()).argmax()] = 0.92
-    return np.asarray(np.rint(255 * palette), np.uint8)[labels]
 
 
 def region_features(image: Pixels) -> dict[str, float]:
@@ -185,28 +170,7 @@ def _main_colors(colors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floati
     return np.asarray(means)
 
 
-def _noise(values: npt.NDArray[np.floating[Any]]) -> float:
-    """Estimates the standard deviation of noise in (H, W, 3) by Immerkaer 1996, with a median for the mean.
-
-    The mask answers neither to flat colour nor to straight ramps; the median ignores edges. By hand, since
-    `skimage.restoration.estimate_sigma` needs PyWavelets: a dependency for this one number.
-    """
-    from scipy.ndimage import convolve
-
-    mask = np.outer([1, -2, 1], [1, -2, 1]).astype(values.dtype)
-    response = [np.abs(convolve(values[..., channel], mask)) for channel in range(3)]
-    return float(np.median(response)) / (0.6745 * 6)
-
-
 def _lab(image: Pixels) -> Any:
     from skimage.color import rgb2lab
 
     return rgb2lab(image.astype(np.float32) / 255)
-
-
-def _check(image: Pixels) -> tuple[int, int]:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 16:
-        raise ValueError(
-            f"expected (H, W, 3) uint8 with sides of at least 16, got {image.shape=} {image.dtype=}"
-        )
-    return image.shape[0], image.shape[1]

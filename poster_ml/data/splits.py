@@ -7,67 +7,53 @@ grouped     as stratified, and near-identical posters never sit on two sides
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from poster_ml.errors import DatasetError, nearest
+from poster_ml.errors import DatasetError
 from poster_ml.seeding import generator
 
 SPLITS = ("train", "val", "test")
 KINDS = ("grouped", "stratified", "study")
 FRACTIONS = (0.64, 0.16, 0.20)
+FEWEST = 6  # a Fresh and a Rotten poster for each split
 
 Counts = npt.NDArray[np.int64]
 
 
-def assign_splits(
-    index: pd.DataFrame, kind: str, *, seed: int, fractions: tuple[float, float, float] | None = None
-) -> pd.DataFrame:
+def assign_splits(index: pd.DataFrame, kind: str, *, seed: int) -> pd.DataFrame:
     """Gives every poster a split; `grouped` keeps near-identical posters on one side.
 
     Args:
-        index: one row per poster: movie_id (unique), label (0/1) and, for grouped, duplicate_group.
+        index: one row per poster: label (0/1) and, for grouped, duplicate_group.
         kind: "grouped", "stratified" or "study".
         seed: int; 0 is a seed like any other; the study used 42.
-        fractions: shares of (train, val, test), each > 0, sum 1 within 1e-9; None: .64, .16, .20. The study's
-            are fixed by its two calls.
 
     Returns: a new table, same rows and order, with `split`; the input is untouched.
 
-    Raises: DatasetError naming at most ten offending movie_ids, or the split that would lack a class.
+    Raises: DatasetError where there are too few posters, or a split would lack a class.
     """
-    check_choice("split", kind, KINDS)
-    if kind == "study" and fractions is not None:
-        raise ValueError(f"the study's fractions are fixed, got {fractions=}")
-    _check_index(index)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind=}")
+    if len(index) < FEWEST:
+        raise DatasetError(f"{len(index)} posters are too few to split; at least {FEWEST} are needed")
     labels = index["label"].to_numpy(np.int64)
     if kind == "study":
         positions = _study(len(index), seed)
     else:
-        shares = _check_fractions(fractions or FRACTIONS)
         groups = np.arange(len(index))
         if kind == "grouped":
             groups = np.unique(index["duplicate_group"].to_numpy(), return_inverse=True)[1]
-        positions = _grouped(labels, groups, shares, seed)
+        positions = _grouped(labels, groups, seed)
     _check_classes(labels, positions, kind)
     return index.assign(split=np.asarray(SPLITS, dtype=object)[positions])
-
-
-def check_choice(what: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises a DatasetError that lists what is allowed, where `value` is none of it."""
-    if value not in allowed:
-        raise DatasetError(f"{what} {value!r} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
 
 
 def _study(count: int, seed: int) -> Counts:
     """Repeats the study's two calls on row positions; returns (N,) 0 train, 1 val, 2 test."""
     from sklearn.model_selection import train_test_split
 
-    if count < 5:
-        raise DatasetError(f"{count} posters are too few to split; at least 5 are needed")
     rest, test = train_test_split(np.arange(count), test_size=0.2, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.4, random_state=seed)
     positions = np.zeros(count, np.int64)
@@ -76,13 +62,12 @@ def _study(count: int, seed: int) -> Counts:
     return positions
 
 
-def _grouped(labels: Counts, groups: Counts, shares: npt.NDArray[np.float64], seed: int) -> Counts:
+def _grouped(labels: Counts, groups: Counts, seed: int) -> Counts:
     """Deals out groups of several posters first, largest first, then fills up exactly with single posters.
 
     Args:
         labels: (N,) 0 or 1.
         groups: (N,) numbers from 0 without a gap.
-        shares: (3,) of train, val, test.
 
     Returns: (N,) 0 train, 1 val, 2 test.
     """
@@ -90,7 +75,7 @@ def _grouped(labels: Counts, groups: Counts, shares: npt.NDArray[np.float64], se
     counts = np.zeros((groups.max() + 1, 2), np.int64)  # (groups, classes)
     np.add.at(counts, (groups, labels), 1)
     sizes = counts.sum(axis=1)
-    target = _targets(counts.sum(axis=0), shares)  # (splits, classes)
+    target = _targets(counts.sum(axis=0))  # (splits, classes)
     open_places = target.copy()
     side = np.full(len(counts), -1, np.int64)
 
@@ -113,11 +98,11 @@ def _grouped(labels: Counts, groups: Counts, shares: npt.NDArray[np.float64], se
     return side[groups]
 
 
-def _targets(totals: Counts, shares: npt.NDArray[np.float64]) -> Counts:
+def _targets(totals: Counts) -> Counts:
     """Whole numbers of posters per split and class, (3, 2): by largest remainder, at least 1 if it can be."""
     target = np.zeros((3, 2), np.int64)
     for label, total in enumerate(totals):
-        exact = shares * total
+        exact = np.array(FRACTIONS) * total
         target[:, label] = np.floor(exact)
         missing = total - target[:, label].sum()
         target[np.argsort(target[:, label] - exact, kind="stable")[:missing], label] += 1
@@ -127,37 +112,11 @@ def _targets(totals: Counts, shares: npt.NDArray[np.float64]) -> Counts:
     return target
 
 
-def _check_fractions(fractions: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    shares = np.asarray(fractions, np.float64)
-    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
-        raise ValueError(f"fractions must be three shares > 0 with sum 1, got {fractions=}")
-    return shares
-
-
-def _check_index(index: pd.DataFrame) -> None:
-    repeated = index["movie_id"][index["movie_id"].duplicated()].unique()
-    if len(repeated):
-        raise DatasetError(f"movie_id must be unique; repeated: {_some(repeated)}")
-    odd = index["movie_id"][~index["label"].isin([0, 1])]
-    if len(odd):
-        raise DatasetError(f"label must be 1 (Fresh) or 0 (Rotten); it is not for: {_some(odd)}")
-    if index.empty:
-        raise DatasetError("there are no posters to split")
-
-
-def _some(names: object) -> str:
-    listed = [str(name) for name in names]  # type: ignore[attr-defined]
-    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
-    return ", ".join(listed[:10]) + more
-
-
 def _check_classes(labels: Counts, positions: Counts, kind: str) -> None:
+    fresh = int(labels.sum())
     for number, name in enumerate(SPLITS):
-        inside = labels[positions == number]
-        for label, word in ((1, "Fresh"), (0, "Rotten")):
-            if not (inside == label).any():
-                raise DatasetError(
-                    f"the {kind} split leaves {name} without a {word} poster: there are "
-                    f"{int((labels == 1).sum())} Fresh and {int((labels == 0).sum())} Rotten; "
-                    "add posters of that class"
-                )
+        if len(np.unique(labels[positions == number])) < 2:
+            raise DatasetError(
+                f"the {kind} split leaves {name} without Fresh or without Rotten posters: there are {fresh} "
+                f"Fresh and {len(labels) - fresh} Rotten; add posters of the rarer class"
+            )

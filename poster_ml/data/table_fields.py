@@ -8,7 +8,8 @@ import json
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from poster_ml.errors import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +21,10 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "<na>", "\\n
 LABELS = {"rotten": 0, "fresh": 1, "certified fresh": 1}
 ALLOWED_LABELS = "Rotten, Fresh, Certified Fresh or Certified-Fresh (upper and lower case alike)"
 
+_YEAR = r"(18[7-9]\d|19\d\d|20\d\d)"
 # Alone, in any date, or at the beginning of 19901122.
-_YEAR = r"(?<!\d)(18[7-9]\d|19\d\d|20\d\d)(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))?(?!\d)"
-_NUMBER = r"[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?|[+-]?[.,]\d+"
-_YEAR_IN_TITLE = r"\s*\((18[7-9]\d|19\d\d|20\d\d)(?:[-–]\d{0,4})?\)\s*$"
+_YEAR_IN_DATE = rf"(?<!\d){_YEAR}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))?(?!\d)"
+_YEAR_IN_TITLE = rf"\s*\({_YEAR}(?:[-–]\d{{0,4}})?\)\s*$"
 _LONGEST_ID = 100  # characters; ids become file names, of which file systems take 255 bytes
 
 
@@ -42,57 +43,48 @@ def labels(cells: pd.Series) -> pd.Series:
     return words.map(LABELS).astype("Int64")
 
 
-def numbers(cells: pd.Series, low: float, high: float) -> pd.Series:
+def numbers(cells: pd.Series, low: float, high: float, source: str) -> pd.Series:
     """Reads numbers: 5.1, 5,1, 1,234.5, 1.234,5, 1 234, 83%; missing where there is none in [low, high].
 
     Which of point and comma is the decimal mark, the column tells: a cell such as 1,234 alone could be both.
 
-    Raises: ValueError, in one line, where the column does not tell how to read such a cell.
-    """
-    import pandas as pd
+    Args:
+        cells, low, high: the column, and what its numbers must lie between.
+        source: the column's name, for the message.
 
+    Raises: TableError where the column does not tell how to read such a cell.
+    """
     bare = cells.str.replace(r"[\s%'’]", "", regex=True)
-    bare = bare.where(bare.str.fullmatch(_NUMBER), "")
-    marks = bare.map(_decimal_mark)
-    known = sorted(set(marks) & {".", ","})
-    unclear = bare[marks == "?"]
-    if len(known) == 2 or not known:
-        unclear = unclear if known else unclear[unclear.str.contains(",")]  # 7.125 is how programs write
-        if len(unclear):
-            raise ValueError(
-                f"{unclear.iloc[0]!r} may be thousands or a decimal, and the other cells do not say which; "
-                "write numbers with a decimal point and nothing between thousands"
-            )
-    marks = marks.where(marks.isin(known), known[0] if len(known) == 1 else ".")
-    plain = [_with_point(number, mark) for number, mark in zip(bare, marks, strict=True)]
-    values = pd.to_numeric(pd.Series(plain, index=cells.index), errors="coerce").astype("float64")
+    point, comma = _read_numbers(bare, ".", ","), _read_numbers(bare, ",", ".")
+    unclear = point.notna() & comma.notna() & (point != comma)
+    has_points = bool((point.notna() & comma.isna()).any())
+    has_commas = bool((comma.notna() & point.isna()).any())
+    if not (has_points or has_commas):
+        unclear &= bare.str.contains(",")  # 7.125 is how programs write
+    if has_points == has_commas and unclear.any():
+        raise TableError(
+            f"{source}: {bare[unclear].iloc[0]!r} may be thousands or a decimal, and the other cells do not "
+            "say which; write numbers with a decimal point and nothing between thousands"
+        )
+    values = comma.fillna(point) if has_commas and not has_points else point.fillna(comma)
     return values.where(values.between(low, high))
 
 
-def _decimal_mark(number: str) -> str:
-    """Returns the decimal mark that a number shows: "" where it has none, "?" for 1,234 and 1.234."""
-    marks = re.findall(r"[.,]", number)
-    if not marks:
-        return ""
-    if marks.count(marks[-1]) > 1:  # 1,234,567
-        return "." if marks[-1] == "," else ","
-    return "?" if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", number) else marks[-1]
+def _read_numbers(cells: pd.Series, mark: str, thousands: str) -> pd.Series:
+    """Reads numbers with this decimal mark or none, and between thousands this one or nothing."""
+    import pandas as pd
 
-
-def _with_point(number: str, mark: str) -> str:
-    """Writes a number with a decimal point and without thousands; "" where those are not of three digits."""
-    whole, point, fraction = number.partition(mark)
-    thousands = "." if mark == "," else ","
-    if thousands in number and not re.fullmatch(rf"[+-]?\d{{1,3}}(?:[{thousands}]\d{{3}})+", whole):
-        return ""
-    return whole.replace(thousands, "") + point.replace(mark, ".") + fraction
+    whole = rf"[1-9]\d{{0,2}}(?:[{thousands}]\d{{3}})+|\d*"
+    fitting = cells.where(cells.str.fullmatch(rf"[+-]?(?:{whole})(?:[{mark}]\d*)?(?:[eE][+-]?\d+)?"), "")
+    plain = fitting.str.replace(thousands, "").str.replace(mark, ".")
+    return pd.to_numeric(plain, errors="coerce").astype("float64")
 
 
 def years(cells: pd.Series) -> pd.Series:
     """Finds the year in "1995", "1969-01-01", "19690101", "Apr 29, 1983", "Oct 4, 1902, Original" (Int64)."""
     import pandas as pd
 
-    return pd.to_numeric(cells.str.extract(_YEAR, expand=False)).astype("Int64")
+    return pd.to_numeric(cells.str.extract(_YEAR_IN_DATE, expand=False)).astype("Int64")
 
 
 def split_title(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
@@ -120,7 +112,8 @@ def _listed(text: str) -> str:
         except (ValueError, SyntaxError):
             return text.strip("[]{}")
     items = items if isinstance(items, (list, tuple, set)) else [items]
-    return "|".join(str(item.get("name", "") if isinstance(item, dict) else item) for item in items)
+    names = (item.get("name") if isinstance(item, dict) else item for item in items)
+    return "|".join(str(name) for name in names if name)
 
 
 def unique_names(ids: pd.Series) -> pd.Series:
@@ -159,7 +152,7 @@ def imdb_id(text: str) -> str:
 
 def link_name(text: str) -> str:
     """Makes `m_13123` of /m/13123, m/13123 or https://host/m/13123?x=1."""
-    path = urlsplit(text).path if "//" in text else text.partition("?")[0]
+    path = re.sub(r"^[^/]*//[^/]*|\?.*", "", text)
     return safe_name(path.strip("/ ").replace("/", "_"))
 
 

@@ -11,89 +11,68 @@ import contextlib
 import csv
 import gzip
 import io
-import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poster_ml.errors import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_LONGEST_FIELD = 2**27  # characters; the csv module's own limit of 131,072 is met by real plot texts
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+# The csv module's own limit of 131,072 characters is met by real plot texts.
+csv.field_size_limit(2**27)
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16: its mark begins with UTF-16's
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _OTHER_ALPHABETS = ("cp1251", "koi8_r", "cp1253", "gb18030", "cp932", "euc_kr", "big5")
 _SAMPLE = 2**16  # bytes that charset-normalizer is shown
 
 
-@dataclass(frozen=True)
-class RawTable:
-    """A table as text.
-
-    Args:
-        frame: one column of `str` per column of the file; the index is the data row's number from 1.
-        malformed: row number -> reason for the rows with more fields than the header, not in `frame`.
-        short: row number -> reason for the rows with fewer fields, filled up in `frame`.
-        encoding: how the text was read: a Python codec name, or "parquet".
-    """
-
-    frame: pd.DataFrame
-    malformed: Mapping[int, str]
-    short: Mapping[int, str]
-    encoding: str
-
-
-def read_raw(path: Path) -> RawTable:
-    """Reads a table file.
+def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
+    """Reads a table file as text.
 
     Args:
         path: CSV (delimiter `,`, `;`, `|` or tab), TSV or Parquet, each also gzipped.
 
+    Returns: one column of `str` per column of the file, whose index is the data row's number from 1;
+        row number -> reason for the rows with more fields than the header (empty there) and with fewer
+        (filled up); and the encoding: a Python codec's name, or "parquet".
     Raises: TableError where there is no such file, it is no table, or it has no rows.
     """
-    content = _read_bytes(path)
-    if content[:4] == b"PAR1":
-        return RawTable(_parquet_frame(content, path), {}, {}, "parquet")
-    text, encoding = _decode(content, path)
-    header, *rows = _split_rows(text) or [[]]
-    if not rows:
-        raise TableError(f"{path}: no rows below the header; give a table with one row per movie")
-    return _fit_to_header(_unique_names(header), rows, encoding, path)
-
-
-def _fit_to_header(header: list[str], rows: list[list[str]], encoding: str, path: Path) -> RawTable:
-    """Drops empty cells beyond the header, adds those that Excel leaves out at a row's end."""
     import pandas as pd
 
+    content = _read_bytes(path)
+    if content[:4] == b"PAR1":
+        rows, encoding = _parquet_rows(content, path), "parquet"
+    else:
+        text, encoding = _decode(content, path)
+        rows = _split_rows(text)
+    if len(rows) < 2:
+        raise TableError(f"{path}: no rows below the header; give a table with one row per movie")
+    header, *rows = rows
     width = len(header)
-    fitting: dict[int, list[str]] = {}
-    malformed: dict[int, str] = {}
-    short: dict[int, str] = {}
+    malformed, fitted = {}, []
     for number, row in enumerate(rows, start=1):
-        reason = f"malformed row: {len(row)} fields where the header has {width}"
-        if any(map(str.strip, row[width:])):
-            malformed[number] = reason
-            continue
-        if len(row) < width:
-            short[number] = reason
-        fitting[number] = row[:width] + [""] * (width - len(row))
-    if not fitting:
+        beyond = any(map(str.strip, row[width:]))  # programs end rows with empty cells
+        if beyond or len(row) < width:
+            malformed[number] = f"malformed row: {len(row)} fields where the header has {width}"
+        fitted.append([""] * width if beyond else row[:width] + [""] * (width - len(row)))
+    if len(malformed) == len(rows) and not any(map(any, fitted)):
         raise TableError(
             f"{path}: no row fits the header: row 1 has {len(rows[0])} fields where the header has {width}; "
             "give every field a name in the header"
         )
-    frame = pd.DataFrame(list(fitting.values()), columns=header, index=list(fitting), dtype=object)
-    return RawTable(frame, malformed, short, encoding)
+    header = [name.strip() for name in header]
+    names = [f"{name} ({at})" if name in header[:at] else name for at, name in enumerate(header)]
+    frame = pd.DataFrame(fitted, columns=names, index=range(1, len(fitted) + 1), dtype=object)
+    return frame, malformed, encoding
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -101,45 +80,43 @@ def _read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-    except IsADirectoryError as error:
-        raise TableError(f"{path} is a folder; give the table itself, a CSV, TSV or Parquet file") from error
     except FileNotFoundError as error:
         raise TableError(f"no table at {path}; give an existing CSV, TSV or Parquet file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise TableError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, EOFError, zlib.error) as error:  # a gzip file cut short or broken too
+        reason = getattr(error, "strerror", None) or error
+        raise TableError(f"cannot read {path}: {reason}; give a whole CSV, TSV or Parquet file") from error
     if not content.strip():
         raise TableError(f"{path} is empty; give a table with a header and one row per movie")
     return content
 
 
 def _decode(content: bytes, path: Path) -> tuple[str, str]:
-    """Turns bytes into text: byte-order mark, UTF-16 without one, UTF-8, another alphabet, cp1252."""
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            try:
-                return content.decode(encoding), encoding
-            except UnicodeDecodeError as error:
-                raise TableError(f"{path}: broken {encoding} text at byte {error.start}") from error
+    """Turns bytes into text, in the first encoding that takes them all; returns its name too."""
+    for encoding in _encodings(content, path):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding), encoding
+    raise TableError(f"{path}: broken {encoding} text; fetch it again, or save the table as UTF-8")
+
+
+def _encodings(content: bytes, path: Path) -> Iterator[str]:
+    """Yields what the encoding may be: as marked, UTF-16, UTF-8, another alphabet, Western."""
+    marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "")
     head = content[:4096]
     even, odd = head[0::2].count(0), head[1::2].count(0)
+    if marked:
+        yield marked
     # Latin text in UTF-16 has a zero in nearly every second byte, and only there.
-    if max(even, odd) > 0.4 * len(head) and min(even, odd) < 0.03 * len(head):
-        encoding = "utf-16-le" if odd > even else "utf-16-be"
-        return content.decode(encoding, errors="replace"), encoding
-    if even or odd or head[:4] == b"PK\x03\x04":
+    elif max(even, odd) > 0.4 * len(head) and min(even, odd) < 0.03 * len(head):
+        yield "utf-16-le" if odd > even else "utf-16-be"
+    elif even or odd or head[:4] == b"PK\x03\x04":
         raise TableError(
             f"{path} is no text (an Excel or other binary file?); save the table as CSV or Parquet"
         )
-    with contextlib.suppress(UnicodeDecodeError):
-        return content.decode("utf-8"), "utf-8"
-    for encoding in (*_other_alphabet(content), "cp1252"):
-        try:
-            return content.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    return content.decode("latin-1"), "latin-1"  # takes every byte: the five that cp1252 leaves out
+    else:
+        yield "utf-8"
+        yield from _other_alphabet(content)
+        yield "cp1252"
+        yield "latin-1"  # takes every byte: the five that cp1252 leaves out
 
 
 def _other_alphabet(content: bytes) -> list[str]:
@@ -165,11 +142,7 @@ def _split_rows(text: str) -> list[list[str]]:
     lines = list(io.StringIO(text.lstrip("\r\n"), newline="")) or [""]
     delimiter, above = _delimiter(lines)
     lines = lines[above:]
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        rows, lone_quotes = _read_rows(lines, delimiter)
-    finally:
-        csv.field_size_limit(limit)
+    rows, lone_quotes = _read_rows(lines, delimiter)
     if lone_quotes and delimiter in "\t|" and '"' not in lines[0] and '""' not in text:
         # IMDb's tables are never quoted: then every line is a row, and every quote belongs to a title.
         unquoted = [_split_line(line, delimiter) for line in lines if line.strip()]
@@ -199,36 +172,39 @@ def _read_rows(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], b
     Returns: the rows ([] for an empty line), and whether any line was read alone.
     """
     rows: list[list[str]] = []
-    lone_quotes = False
-    done = 0
-    while done < len(lines):
-        begin = done
-        ahead = (lines[at] for at in range(begin, len(lines)))
-        reader = csv.reader(ahead, delimiter=delimiter, strict=True, skipinitialspace=True)
-        with contextlib.suppress(csv.Error):
-            for row in reader:
-                count = begin + reader.line_num - done
-                parts = [_split_line(line, delimiter) for line in lines[done + 1 : done + count]]
-                if parts and rows and _hides_rows(row, parts, len(rows[0]), f"{delimiter} " in lines[0]):
-                    break
-                rows.append(row)
-                done += count
-        if done < len(lines):
+    lone_quotes, begin = False, 0
+    while begin < len(lines):
+        width = len(rows[0]) if rows else 0
+        row, end = _read_record(lines, begin, delimiter, width)
+        if row is None:
             lone_quotes = True
-            rows.append(_read_alone(lines[done], delimiter, len(rows[0]) if rows else 0))
-            done += 1
+            row = _read_alone(lines[begin], delimiter, width)
+        rows.append(row)
+        begin = end
     return rows, lone_quotes
 
 
-def _hides_rows(row: list[str], parts: list[list[str]], width: int, spaced: bool) -> bool:
-    """Says whether a row of several lines has too many fields, or a line after the first that is a row.
+def _read_record(
+    lines: Sequence[str], begin: int, delimiter: str, width: int
+) -> tuple[list[str] | None, int]:
+    """Reads one row as CSV wants it; returns it, and the number of the line after it.
 
-    A text may have as many commas as a row, but there a space follows them: `spaced` says that it does so
-    in the header too.
+    None in its place: the quotes are not as CSV wants them, or the row has several lines and too many fields,
+    or one of them after the first is a row itself. A text may have as many commas as a row, but there a space
+    follows them, unless it does so in the header too.
     """
-    rows = [part for part in parts if len(part) == width]
-    prose = [part for part in rows if any(field.startswith(" ") for field in part[1:])]
-    return any(row[width:]) or (bool(rows) if spaced else len(rows) > len(prose))
+    ahead = (lines[at] for at in range(begin, len(lines)))
+    reader = csv.reader(ahead, delimiter=delimiter, strict=True, skipinitialspace=True)
+    try:
+        row = next(reader)
+    except csv.Error:
+        return None, begin + 1
+    end = begin + reader.line_num
+    below = [_split_line(line, delimiter) for line in lines[begin + 1 : end]] if width else []
+    rows = [part for part in below if len(part) == width]
+    if f"{delimiter} " not in lines[0]:
+        rows = [part for part in rows if not any(field.startswith(" ") for field in part[1:])]
+    return (None, begin + 1) if rows or (below and any(row[width:])) else (row, end)
 
 
 def _read_alone(line: str, delimiter: str, width: int) -> list[str]:
@@ -255,18 +231,7 @@ def _split_line(line: str, delimiter: str) -> list[str]:
     return line.rstrip("\r\n").split(delimiter)
 
 
-def _unique_names(names: Sequence[str]) -> list[str]:
-    """Strips column names; later ones of the same name get a number."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in (name.strip() for name in names):
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return unique
-
-
-def _parquet_frame(content: bytes, path: Path) -> pd.DataFrame:
-    import pandas as pd
+def _parquet_rows(content: bytes, path: Path) -> list[list[str]]:
     import pyarrow
     from pyarrow import parquet
 
@@ -276,25 +241,8 @@ def _parquet_frame(content: bytes, path: Path) -> pd.DataFrame:
     except (pyarrow.ArrowException, OSError) as error:
         detail = " ".join(str(error).split())
         raise TableError(f"{path} is a broken Parquet file: {detail}") from error
-    if table.num_rows == 0:
-        raise TableError(f"{path}: no rows; give a table with one row per movie")
-    names = _unique_names([str(name) for name in table.column_names])
-    values = {
-        name: [_as_text(value) for value in column.to_pylist()]
-        for name, column in zip(names, table.columns, strict=True)
-    }
-    return pd.DataFrame(values, index=range(1, table.num_rows + 1), dtype=object)
-
-
-def _as_text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, (list, tuple)):
-        return "|".join(_as_text(item) for item in value)
-    if isinstance(value, dict) and "name" in value:
-        return str(value["name"])
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    return str(value)
+    columns = [
+        ["" if value is None or str(value) == "nan" else str(value) for value in column.to_pylist()]
+        for column in table.columns
+    ]
+    return [list(map(str, table.column_names)), *map(list, zip(*columns, strict=True))]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.metrics import check_predictions
 from poster_ml.evaluation.stats import Floats, Integers
@@ -29,38 +27,39 @@ def align_predictions(predictions: Mapping[str, pandas.DataFrame]) -> tuple[Inte
     Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster,
         or a poster whose label differs between runs.
     """
+    import pandas
+
     if not predictions:
         raise EvaluationError("no runs to bring together: name at least one")
-    indexed: dict[str, pandas.DataFrame] = {}
     for name, table in predictions.items():
         lacking = [column for column in REQUIRED_COLUMNS if column not in table]
         if lacking:
             raise EvaluationError(
                 f"the predictions of {name} lack {', '.join(lacking)}; evaluate the run again"
             )
-        if table["movie_id"].duplicated().any():
-            twice = table["movie_id"][table["movie_id"].duplicated()].iloc[0]
-            raise EvaluationError(f"the predictions of {name} have {twice} twice; evaluate the run again")
-        indexed[name] = table.set_index("movie_id")
-    first = next(iter(indexed.values()))
-    common = first.index
-    for table in indexed.values():
-        common = common[common.isin(table.index)]
-    common = common.sort_values()  # the bootstrap must not depend on the order of a file
-    if not len(common):
+        twice = table["movie_id"][table["movie_id"].duplicated()]
+        if len(twice):
+            raise EvaluationError(
+                f"the predictions of {name} have {twice.iloc[0]} twice; evaluate the run again"
+            )
+    by_poster = {name: table.set_index("movie_id") for name, table in predictions.items()}
+    # Sorted: nothing that is drawn by chance may depend on the order of a file.
+    common = pandas.concat(by_poster, axis=1, join="inner").sort_index()
+    if common.empty:
         raise EvaluationError(
             f"the runs {', '.join(predictions)} have no poster in common; "
             "compare runs evaluated on the same split of the same dataset"
         )
-    labels = first.loc[common, "label"].to_numpy(np.int64)
+    first = next(iter(predictions))
+    labels = common[(first, "label")].to_numpy()
     columns: dict[str, Floats] = {}
-    for name, table in indexed.items():
-        differing = table.loc[common, "label"].to_numpy(np.int64) != labels
-        if differing.any():
+    for name in predictions:
+        differing = common.index[common[(name, "label")] != labels]
+        if len(differing):
             raise EvaluationError(
-                f"{int(differing.sum())} posters have other labels in {name} than in {next(iter(indexed))}, "
-                f"first {common[differing][0]}; compare runs on the same dataset"
+                f"{len(differing)} posters have other labels in {name} than in {first}, "
+                f"first {differing[0]}; compare runs on the same dataset"
             )
-        labels, columns[name] = check_predictions(labels, table.loc[common, "probability"].to_numpy(float))
-    union = set().union(*(set(table.index) for table in indexed.values()))
-    return labels, columns, len(union) - len(common)
+        checked, columns[name] = check_predictions(labels, common[(name, "probability")].to_numpy(float))
+    everything = set().union(*(table.index for table in by_poster.values()))
+    return checked, columns, len(everything) - len(common)

@@ -14,22 +14,32 @@ country) is not held equal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.evaluation.baselines import split_genres
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
 from poster_ml.evaluation.stats import Floats, Interval, check_confidence, holm, partial_effect
+from poster_ml.figures import FRESH, INK
+from poster_ml.files import atomic_path
 from poster_ml.progress import progress
 
 if TYPE_CHECKING:
     import pandas
 
-OUTCOMES = ("truth", "model")
+OUTCOMES = {"truth": "the critics' verdicts", "model": "the model's probabilities"}
+VERDICTS = {
+    "supported": "Supported by",
+    "opposite": "The opposite is seen in",
+    "not shown": "Not shown by",
+}
 KNOTS = (0.05, 0.275, 0.5, 0.725, 0.95)  # quantiles of the year, Harrell's choice for five knots
 FEWEST_OF_A_GENRE = 20
 FEWEST_POSTERS = 50  # with a known value, below which a feature is not asked
@@ -75,14 +85,10 @@ class ClaimResult:
         start = f"Claim: {self.claim.text}."
         if not self.verdicts:
             return f"{start} Not tested: none of {', '.join(self.claim.features)} was measured."
-        parts = []
-        for outcome, who in (("truth", "the critics' verdicts"), ("model", "the model's probabilities")):
-            words = {
-                "supported": f"Supported by {who}",
-                "opposite": f"The opposite is seen in {who}",
-                "not shown": f"Not shown by {who}",
-            }[self.verdicts[outcome]]
-            parts.append(f"{words}: {self.effects[outcome].text(1, sign=True)} points")
+        parts = [
+            f"{VERDICTS[verdict]} {OUTCOMES[outcome]}: {self.effects[outcome].text(1, sign=True)} points"
+            for outcome, verdict in self.verdicts.items()
+        ]
         return (
             f"{start} {'. '.join(parts)}; per standard deviation of {feature_name(self.feature)}, "
             "at equal year and genre."
@@ -106,39 +112,24 @@ class Appearance:
 
 
 NAMES = {
-    "title_largest_share": "share of the title",
-    "brightness": "brightness",
-    "contrast": "contrast",
-    "saturation": "saturation",
     "warmth": "warmth (red over blue)",
     "colorfulness": "colourfulness",
-    "sharpness": "sharpness",
     "edge_density": "share of edges",
-    "entropy": "entropy of grey levels",
     "region_count": "number of regions",
-    "largest_region_share": "largest region's share",
-    "small_region_share": "share of small regions",
-    "region_evenness": "evenness of regions",
-    "foreground_share": "share of foreground",
+    "title_largest_share": "share of the title",
 }
-_ENDINGS = {
-    "count": "number of {}",
-    "share": "share covered by {}",
-    "largest_share": "share of the largest {}",
-    "size_regularity": "regularity of the size of {}",
-}
-_KINDS = {"text": "lines of text", "faces": "faces", "figures": "figures"}
-_LARGEST = {"text": "line of text", "faces": "face", "figures": "figure"}
+for _what, _kind, _one in (
+    ("text", "lines of text", "line of text"), ("faces", "faces", "face"), ("figures", "figures", "figure"),
+):  # fmt: skip
+    NAMES[f"{_what}_count"] = f"number of {_kind}"
+    NAMES[f"{_what}_share"] = f"share covered by {_kind}"
+    NAMES[f"{_what}_largest_share"] = f"share of the largest {_one}"
+    NAMES[f"{_what}_size_regularity"] = f"regularity of the size of {_kind}"
 
 
 def feature_name(feature: str) -> str:
     """Returns a feature's name for people, for example "number of faces"."""
-    if feature in NAMES:
-        return NAMES[feature]
-    kind, _, ending = feature.partition("_")
-    if kind in _KINDS and ending in _ENDINGS:
-        return _ENDINGS[ending].format((_LARGEST if ending == "largest_share" else _KINDS)[kind])
-    return feature.replace("_", " ")
+    return NAMES.get(feature, feature.replace("_", " "))
 
 
 def measure_appearance(
@@ -184,14 +175,12 @@ def measure_appearance(
         notes.append(
             f"Not asked, for want of variation or of {FEWEST_POSTERS} posters: {', '.join(left_out)}."
         )
-    if not rows:
-        nothing = pandas.DataFrame({"feature": []})
-        return Appearance(nothing, [_untested(claim) for claim in claims], notes, confidence)
-    table = pandas.DataFrame(rows)
-    for outcome in OUTCOMES:
-        table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"])
-    order = (table["truth_effect"] / (table["truth_ci_high"] - table["truth_ci_low"])).abs()
-    table = table.iloc[np.argsort(-order.to_numpy(), kind="stable")].reset_index(drop=True)
+    table = pandas.DataFrame(rows, columns=None if rows else ["feature"])
+    if rows:
+        for outcome in OUTCOMES:
+            table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"])
+        order = (table["truth_effect"] / (table["truth_ci_high"] - table["truth_ci_low"])).abs()
+        table = table.iloc[np.argsort(-order.to_numpy(), kind="stable")].reset_index(drop=True)
     return Appearance(table, _test_claims(claims, table, 1.0 - confidence), notes, confidence)
 
 
@@ -201,29 +190,22 @@ def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
     A missing year gets the median and a column that says so. Returns the columns, and a note where there is
     nothing to hold equal.
     """
-    import pandas
-
     columns: list[Floats] = [np.ones(len(posters))]
     notes = []
-    years = (
-        pandas.to_numeric(posters["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        if "year" in posters
-        else np.full(len(posters), np.nan)
-    )
-    known = np.isfinite(years)
-    if len(np.unique(years[known])) > 1:
-        columns.extend(spline_columns(np.where(known, years, np.median(years[known]))).T)
+    year = years(posters)
+    known = np.isfinite(year)
+    if len(np.unique(year[known])) > 1:
+        columns.extend(spline_columns(np.where(known, year, np.median(year[known]))).T)
         if not known.all():
             columns.append((~known).astype(np.float64))
     else:
         notes.append("Not held equal: the year, of which no two are known.")
-    listed = [set(names) for names in split_genres(posters["genres"])] if "genres" in posters else []
-    counts = {name: sum(name in one for one in listed) for name in sorted(set().union(*listed))}
-    genres = [name for name, count in counts.items() if FEWEST_OF_A_GENRE <= count < len(posters)]
-    columns.extend(np.array([name in one for one in listed], dtype=np.float64) for name in genres)
-    if not genres:
+    genres = genre_columns(posters)
+    counts = genres.sum()
+    frequent = genres.loc[:, (counts >= FEWEST_OF_A_GENRE) & (counts < len(posters))]
+    if frequent.empty:
         notes.append(f"Not held equal: genres, of which none has {FEWEST_OF_A_GENRE} posters.")
-    return np.column_stack(columns), notes
+    return np.column_stack([*columns, frequent.to_numpy(np.float64)]), notes
 
 
 def spline_columns(values: Floats) -> Floats:
@@ -277,28 +259,20 @@ def _measure(
     return row
 
 
-def _untested(claim: Claim) -> ClaimResult:
-    return ClaimResult(claim, "", {}, {})
-
-
 def _test_claims(claims: Sequence[Claim], table: pandas.DataFrame, level: float) -> list[ClaimResult]:
     rows = {row["feature"]: row for row in table.to_dict("records")}
     chosen = [next((name for name in claim.features if name in rows), "") for claim in claims]
-    asked = [rows[name] for name in chosen if name]
-    corrected = {outcome: iter(holm([row[f"{outcome}_p"] for row in asked])) for outcome in OUTCOMES}
+    corrected = {
+        outcome: holm([rows[name][f"{outcome}_p"] if name else np.nan for name in chosen])
+        for outcome in OUTCOMES
+    }
     results = []
-    for claim, name in zip(claims, chosen, strict=True):
-        if not name:
-            results.append(_untested(claim))
-            continue
-        row, verdicts, effects = rows[name], {}, {}
-        for outcome in OUTCOMES:
-            effect = effect_of(row, outcome)
-            real = next(corrected[outcome]) < level
-            verdicts[outcome] = (
-                "not shown" if not real else "supported" if effect.estimate * claim.sign > 0 else "opposite"
-            )
-            effects[outcome] = effect
+    for place, (claim, name) in enumerate(zip(claims, chosen, strict=True)):
+        effects = {outcome: effect_of(rows[name], outcome) for outcome in OUTCOMES if name}
+        verdicts = {}
+        for outcome, effect in effects.items():
+            agrees = "supported" if effect.estimate * claim.sign > 0 else "opposite"
+            verdicts[outcome] = agrees if corrected[outcome][place] < level else "not shown"
         results.append(ClaimResult(claim, name, verdicts, effects))
     return results
 
@@ -306,3 +280,62 @@ def _test_claims(claims: Sequence[Claim], table: pandas.DataFrame, level: float)
 def effect_of(row: Mapping[Any, Any], outcome: str) -> Interval:
     """Returns the effect of one row of the table with its interval."""
     return Interval(*(float(row[f"{outcome}_{end}"]) for end in ("effect", "ci_low", "ci_high")))
+
+
+def write_appearance(folder: Path, appearance: Appearance) -> Path:
+    """Writes the table, the claims' sentences and, where a feature was asked, `appearance.png`.
+
+    Args:
+        folder: made where missing.
+        appearance: of `measure_appearance`.
+
+    Returns: the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "appearance.csv") as temporary:
+        appearance.table.to_csv(temporary, index=False, float_format="%.6g")
+    record = {
+        "claims": [
+            {"claim": one.claim.text, "feature": one.feature, "verdicts": dict(one.verdicts)}
+            for one in appearance.claims
+        ],
+        "sentences": [one.sentence() for one in appearance.claims],
+        "notes": appearance.notes,
+    }
+    with atomic_path(folder / "appearance.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if len(appearance.table):
+        _draw(folder / "appearance.png", appearance)
+    return folder
+
+
+def _draw(path: Path, appearance: Appearance) -> None:
+    """Draws every feature's effect on the critics' verdicts and on the model, claimed features first."""
+    claimed = [one.feature for one in appearance.claims if one.feature]
+    found = appearance.table.to_dict("records")
+    found.sort(key=lambda row: claimed.index(row["feature"]) if row["feature"] in claimed else len(claimed))
+    colours = {"truth": INK, "model": FRESH}
+    rows = [
+        ForestRow(
+            feature_name(row["feature"]),
+            effect_of(row, outcome),
+            f"n = {row['posters']:,}" if outcome == "truth" else "",
+            colour=colour,
+            filled=row[f"{outcome}_p_holm"] < 1.0 - appearance.confidence,
+        )
+        for row in found
+        for outcome, colour in colours.items()
+    ]
+    label = (
+        "percentage points of Fresh per standard deviation, at equal year and genre\n"
+        f"(line: {appearance.confidence:.0%} interval; filled: still there, corrected for all features)"
+    )
+    draw_forest(
+        path,
+        rows,
+        label=label,
+        title="What is associated with Fresh",
+        reference=0.0,
+        form="+.1f",
+        legend={"critics' verdicts": INK, "the model": FRESH},
+    )

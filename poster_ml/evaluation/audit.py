@@ -10,117 +10,104 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.data.properties import measure
-from poster_ml.evaluation.stats import delong_interval, holm, structural_components, wilson_interval
+from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.metadata import UNKNOWN, members, years
+from poster_ml.evaluation.stats import (
+    NOT_MEASURED,
+    Interval,
+    delong_interval,
+    holm,
+    structural_components,
+    wilson_interval,
+)
+from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN
 from poster_ml.files import atomic_path
+
+if TYPE_CHECKING:
+    from poster_ml.data.reading import PreparedDataset
 
 STRONG = 0.10  # an AUC this far from .5 is worth a classifier's attention
 FEWEST = 20  # genres with fewer posters are counted but not drawn
-UNKNOWN = "unknown"
-
-
-class Dataset(Protocol):
-    """What the audit needs of a prepared dataset."""
-
-    @property
-    def images(self) -> npt.NDArray[np.uint8]:
-        """(N, S, S, 3) uint8 RGB."""
-
-    @property
-    def index(self) -> pd.DataFrame:
-        """One row per image: movie_id, label, year, genres, split, width, height; file_bytes where known."""
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What was found and written.
+    """What was found and written: `property_associations`, sentences for a report, and all files."""
 
-    Attributes:
-        balance: per split, year, decade and genre, as of `class_balance`.
-        properties: one row per poster, as of `properties.measure`, with movie_id and label.
-        associations: one row per property, as of `property_associations`.
-        findings: sentences for a report, the most important first.
-        files: everything written.
-    """
-
-    balance: dict[str, pd.DataFrame]
-    properties: pd.DataFrame
     associations: pd.DataFrame
     findings: tuple[str, ...]
     files: tuple[Path, ...]
 
 
-def write_audit(dataset: Dataset, out: Path, *, workers: int = 2, confidence: float = 0.95) -> AuditResult:
+def write_audit(
+    dataset: PreparedDataset, out: Path, *, workers: int = 2, confidence: float = 0.95
+) -> AuditResult:
     """Audits a dataset and writes tables (CSV), figures (PNG) and `audit.json` into a folder.
 
     Args:
-        dataset: a prepared dataset.
+        dataset: its images and index are read.
         out: a folder; made where it is missing.
         workers: threads that measure posters.
         confidence: of the intervals; a property is called associated at 1 - confidence.
 
-    Returns: the tables and findings. At 224 pixels a thousand posters take about five seconds.
+    Returns: the associations and findings. At 224 pixels a thousand posters take about five seconds.
     """
-    from poster_ml.evaluation.audit_figures import draw_associations, draw_decades, draw_genres
-    from poster_ml.figures import save_figure
-
     out.mkdir(parents=True, exist_ok=True)
     index = dataset.index.reset_index(drop=True)
     balance = {by: class_balance(index, by, confidence) for by in ("split", "year", "decade", "genre")}
     measured = measure(dataset.images, range(len(index)), workers=workers).reset_index(drop=True)
     properties = pd.concat([index[["movie_id", "label"]], measured, _source(index)], axis=1)
-    asked = properties.drop(columns=["movie_id", "label"]).assign(year=_years(index))
-    associations = property_associations(
-        asked, index["label"].to_numpy(), _decades(index).to_numpy(), confidence
-    )
+    asked = properties.drop(columns=["movie_id", "label"]).assign(year=years(index))
+    decades = members(index, "decade")["value"].to_numpy()
+    associations = property_associations(asked, index["label"].to_numpy(), decades, confidence)
     tables = {f"balance_{by}": table for by, table in balance.items()}
     tables |= {"properties": properties, "property_associations": associations}
-    files = [_write_table(table, out / f"{name}.csv") for name, table in tables.items()]
+    files = []
+    for name, table in tables.items():
+        files.append(out / f"{name}.csv")
+        with atomic_path(files[-1]) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
     overall = float(index["label"].mean())
-    figures = {
-        "balance_decade": draw_decades(balance["decade"], overall, confidence),
-        "balance_genre": draw_genres(balance["genre"], overall, confidence, fewest=FEWEST),
-        "property_associations": draw_associations(associations, confidence),
-    }
-    files += [save_figure(figure, out / f"{name}.png") for name, figure in figures.items()]
+    genres = balance["genre"]
+    enough = genres[genres["posters"] >= FEWEST]
+    genres = (enough if len(enough) else genres).sort_values("fresh_share", ascending=False)
+    files.append(_draw_balance(out / "balance_decade.png", "decade", balance["decade"], overall, confidence))
+    files.append(_draw_balance(out / "balance_genre.png", "genre", genres, overall, confidence))
+    if (associations["verdict"] != "not asked").any():
+        files.append(_draw_associations(out / "property_associations.png", associations, confidence))
     findings = summarise(balance, associations, overall)
     with atomic_path(out / "audit.json") as temporary:
         record = {"posters": len(index), "fresh_share": overall, "findings": findings}
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    files.append(out / "audit.json")
-    return AuditResult(balance, properties, associations, findings, tuple(files))
+    return AuditResult(associations, findings, (*files, out / "audit.json"))
 
 
 def class_balance(index: pd.DataFrame, by: str, confidence: float = 0.95) -> pd.DataFrame:
-    """Counts Fresh and Rotten per value.
+    """Counts Fresh and Rotten per group.
 
     Args:
-        index: with label (0/1) and what `by` needs: split, year or genres.
-        by: "split", "year", "decade" or "genre"; a poster of several genres counts in each.
+        index: with label (0/1) and what `by` needs.
+        by: as of `metadata.members`; a poster of several genres counts in each.
         confidence: of the intervals, between 0 and 1.
 
     Returns: value, posters, fresh, rotten, fresh_share, and its Wilson interval as ci_low and ci_high;
         posters without the value come last, as "unknown".
     """
-    values = _values(index, by)
-    table = values.groupby("value", sort=True)["label"].agg(posters="size", fresh="sum").reset_index()
-    table = table.sort_values("value", key=_order, kind="stable", ignore_index=True)
-    shares = [
-        wilson_interval(fresh, posters, confidence)
-        for fresh, posters in zip(table["fresh"], table["posters"], strict=True)
-    ]
-    return table.assign(
-        rotten=table["posters"] - table["fresh"],
-        fresh_share=[share.estimate for share in shares],
-        ci_low=[share.low for share in shares],
-        ci_high=[share.high for share in shares],
-    )[["value", "posters", "fresh", "rotten", "fresh_share", "ci_low", "ci_high"]]
+    found = members(index, by)
+    found["label"] = index["label"].to_numpy()[found["row"]]
+    rows = []
+    for value, labels in found.groupby("value", observed=True)["label"]:
+        share = wilson_interval(int(labels.sum()), len(labels), confidence)
+        row = {"value": value, "posters": len(labels), "fresh": labels.sum(), "rotten": (1 - labels).sum()}
+        rows.append(row | {"fresh_share": share.estimate, "ci_low": share.low, "ci_high": share.high})
+    return pd.DataFrame(rows)
 
 
 def property_associations(
@@ -143,16 +130,38 @@ def property_associations(
         same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that does not vary
         or a class that is missing.
     """
-    rows = [_associate(name, properties[name], labels, strata, confidence) for name in properties.columns]
+    from scipy.stats import mannwhitneyu
+
+    rows = []
+    for name in properties.columns:
+        values = properties[name].to_numpy(float)
+        known = np.isfinite(values)
+        values, truth, groups = values[known], labels[known], strata[known]
+        fresh, rotten = values[truth == 1], values[truth == 0]
+        asked = min(len(fresh), len(rotten)) >= 2 and np.ptp(values) > 0
+        auc = delong_interval(truth, values, confidence) if asked else NOT_MEASURED
+        p_value = mannwhitneyu(fresh, rotten, method="asymptotic").pvalue if asked else np.nan
+        rows.append(
+            {
+                "property": name,
+                "posters": len(values),
+                "auc": auc.estimate,
+                "ci_low": auc.low,
+                "ci_high": auc.high,
+                "correlation": np.corrcoef(values, truth)[0, 1] if asked else np.nan,
+                "p_value": p_value,
+                "auc_within_strata": _auc_within(values, truth, groups) if asked else np.nan,
+            }
+        )
     table = pd.DataFrame(rows)
-    table["p_adjusted"] = holm(table["p_value"])
-    table["verdict"] = [
-        _verdict(area, chance, 1.0 - confidence)
-        for area, chance in zip(table["auc"], table["p_adjusted"], strict=True)
-    ]
-    table = table.assign(strength=(table["auc"] - 0.5).abs()).sort_values("strength", ascending=False)
-    columns = ["property", "posters", "auc", "ci_low", "ci_high", "correlation", "p_value", "p_adjusted"]
-    return table[[*columns, "auc_within_strata", "verdict"]].reset_index(drop=True)
+    table.insert(7, "p_adjusted", holm(table["p_value"]))
+    strength = (table["auc"] - 0.5).abs()
+    table["verdict"] = np.select(
+        [strength.isna(), table["p_adjusted"] >= 1.0 - confidence, strength >= STRONG],
+        ["not asked", "none", "strong"],
+        "weak",
+    )
+    return table.loc[strength.sort_values(ascending=False).index].reset_index(drop=True)
 
 
 def summarise(
@@ -183,40 +192,6 @@ def summarise(
     return tuple(lines)
 
 
-def _order(values: pd.Series) -> pd.Series:
-    """Splits in the order of their use; else as they are, and unknown ones last."""
-    return values.map({"val": 1, "test": 2, UNKNOWN: 3}).fillna(0)
-
-
-def _values(index: pd.DataFrame, by: str) -> pd.DataFrame:
-    """One row per poster and value, as (value, label)."""
-    if by == "genre":
-        lists = index["genres"].fillna("").astype(str).str.split("|")
-        table = pd.DataFrame({"value": lists, "label": index["label"]}).explode("value")
-        table["value"] = table["value"].str.strip().replace("", UNKNOWN)
-        return table.reset_index().drop_duplicates(["index", "value"])[["value", "label"]]
-    if by == "decade":
-        return pd.DataFrame({"value": _decades(index), "label": index["label"]})
-    if by == "year":
-        years = _years(index)
-        named = years.map("{:.0f}".format).where(years.notna(), UNKNOWN)
-        return pd.DataFrame({"value": named, "label": index["label"]})
-    if by == "split":
-        return pd.DataFrame({"value": index["split"].astype(str), "label": index["label"]})
-    raise ValueError(f"expected split, year, decade or genre, got {by=}")
-
-
-def _years(index: pd.DataFrame) -> pd.Series:
-    """Years as floats; missing, zero and unreadable ones as NaN."""
-    years = pd.to_numeric(index["year"], errors="coerce").astype(float)
-    return years.where(years > 0)
-
-
-def _decades(index: pd.DataFrame) -> pd.Series:
-    years = _years(index)
-    return (years // 10 * 10).map("{:.0f}s".format).where(years.notna(), UNKNOWN)
-
-
 def _source(index: pd.DataFrame) -> pd.DataFrame:
     """What the source files were: another scanner, site or compression shows here."""
     width, height = index["width"], index["height"]
@@ -226,31 +201,6 @@ def _source(index: pd.DataFrame) -> pd.DataFrame:
     if "file_bytes" in index:
         table["source_bytes_per_pixel"] = index["file_bytes"] / (width * height)
     return table
-
-
-def _associate(
-    name: str,
-    column: pd.Series,
-    labels: npt.NDArray[np.integer[Any]],
-    strata: npt.NDArray[Any],
-    confidence: float,
-) -> dict[str, Any]:
-    from scipy.stats import mannwhitneyu
-
-    values = column.to_numpy(float)
-    known = np.isfinite(values)
-    values, labels, strata = values[known], labels[known], strata[known]
-    row: dict[str, Any] = {"property": name, "posters": len(values)}
-    fresh, rotten = values[labels == 1], values[labels == 0]
-    missing = ("auc", "ci_low", "ci_high", "correlation", "p_value", "auc_within_strata")
-    if min(len(fresh), len(rotten)) < 2 or np.ptp(values) == 0:
-        return row | dict.fromkeys(missing, float("nan"))
-    auc = delong_interval(labels, values, confidence)
-    row |= {"auc": auc.estimate, "ci_low": auc.low, "ci_high": auc.high}
-    row["correlation"] = float(np.corrcoef(values, labels)[0, 1])
-    row["p_value"] = float(mannwhitneyu(fresh, rotten, method="asymptotic").pvalue)
-    row["auc_within_strata"] = _auc_within(values, labels, strata)
-    return row
 
 
 def _auc_within(
@@ -268,15 +218,34 @@ def _auc_within(
     return won / pairs if pairs else float("nan")
 
 
-def _verdict(area: float, chance: float, level: float) -> str:
-    if not np.isfinite(area):
-        return "not asked"
-    if chance >= level:
-        return "none"
-    return "strong" if abs(area - 0.5) >= STRONG else "weak"
+def _draw_balance(path: Path, by: str, table: pd.DataFrame, overall: float, confidence: float) -> Path:
+    """Draws the Fresh share of each group; coloured where the interval excludes that of all posters."""
+    rows = [
+        ForestRow(
+            str(row["value"]),
+            Interval(row["fresh_share"], row["ci_low"], row["ci_high"]),
+            f"n = {row['posters']:,}",
+            colour=FRESH if row["ci_low"] > overall else ROTTEN if row["ci_high"] < overall else NEUTRAL,
+        )
+        for row in table.to_dict("records")
+    ]
+    label = f"share Fresh ({confidence:.0%} interval); line: all, {overall:.0%}; grey: interval holds it"
+    return draw_forest(path, rows, label=label, title=f"Class balance by {by}", reference=overall, form=".0%")
 
 
-def _write_table(table: pd.DataFrame, path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
-    return path
+def _draw_associations(path: Path, table: pd.DataFrame, confidence: float) -> Path:
+    """Draws each property's AUC with its interval, and below it the AUC among posters of one decade."""
+    rows = []
+    for row in table[table["verdict"] != "not asked"].to_dict("records"):
+        name, within = row["property"].replace("_", " "), Interval(*[row["auc_within_strata"]] * 3)
+        colour = {"strong": FRESH, "weak": INK, "none": NEUTRAL}[row["verdict"]]
+        auc = Interval(row["auc"], row["ci_low"], row["ci_high"])
+        rows.append(ForestRow(name, auc, row["verdict"], colour=colour))
+        rows.append(ForestRow(name, within, "same decade", colour=NEUTRAL, filled=False))
+    return draw_forest(
+        path,
+        rows,
+        label=f"ROC AUC of the property alone ({confidence:.0%} interval); right: larger in Fresh posters",
+        title=f"What could give the label away (strong: {STRONG:.2f} or more from 0.5)",
+        reference=0.5,
+    )

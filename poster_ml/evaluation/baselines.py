@@ -2,20 +2,37 @@
 
 Every baseline is fitted on the train rows and scored on the evaluated rows. One that the table cannot feed
 (no years, no genres) is left out.
+
+What a poster adds to year and genres is the gain in ROC AUC on the same posters, with a paired interval.
+
+Design. Two predictors of the same evaluated posters are compared:
+
+1. metadata: gradient boosting of year + genres, fitted on the train rows;
+2. metadata + poster: a logistic regression of two numbers, the metadata model's logit and the poster
+   model's logit. It must not be fitted on posters that either model was trained on (both would look too
+   good there, and the sharper over-fitter would get the larger weight) nor on the evaluated posters.
+
+So when another split is at hand (test is evaluated, validation is there), the regression is fitted on that
+split. When only one split is at hand (validation after training), it is cross-fitted inside that split:
+each fold is predicted by a regression fitted on the others. Such a gain is too high by what the choice of
+the poster model's epoch (and setting) on these posters brought, and is called optimistic; the one to quote
+is that of test, whose posters chose nothing. The gain is AUC(2) - AUC(1) with DeLong's paired
+interval, which takes both predictors as given; the noise of three fitted coefficients is not in it and
+lowers the gain rather than raising it. A poster that adds nothing gives a gain near 0, or slightly below.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.evaluation.metrics import check_labels
-from poster_ml.evaluation.stats import Floats, Interval, delong_interval, wilson_interval
+from poster_ml.evaluation.calibration import logit
+from poster_ml.evaluation.metadata import genre_columns, years
+from poster_ml.evaluation.metrics import check_labels, check_predictions
+from poster_ml.evaluation.stats import Floats, Interval, delong_difference, delong_interval
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -24,6 +41,7 @@ if TYPE_CHECKING:
 METADATA_BASELINES = ("year", "genre", "year_genre")
 LEVELS = 4  # colour levels per channel: 64 colours
 PIXELS_PER_SIDE = 56  # a colour histogram does not need more
+FOLDS = 5  # of the combination with the poster, where it is cross-fitted
 MINIMUM_PER_CLASS = 2  # train rows of each class, below which nothing is fitted
 
 
@@ -31,31 +49,13 @@ MINIMUM_PER_CLASS = 2  # train rows of each class, below which nothing is fitted
 class BaselineResult:
     """How one baseline does on the evaluated posters; probabilities (N,) of Fresh in their order."""
 
-    name: str
     probabilities: Floats
     roc_auc: Interval
-    accuracy: Interval
 
-
-@dataclass(frozen=True)
-class MetadataModel:
-    """A classifier of `year`, `genres`, or both, fitted on train rows."""
-
-    features: str
-    genres: tuple[str, ...]
-    classifier: Any
-
-    def probabilities(self, table: pandas.DataFrame) -> Floats:
-        """Returns (N,) probabilities of Fresh; years may be missing, unknown genres count as none."""
-        return predict(self.classifier, metadata_features(table, self.features, self.genres))
-
-
-def predict(classifier: Any, features: npt.NDArray[np.floating]) -> Floats:
-    """Returns (N,) probabilities of class 1 from a fitted scikit-learn classifier."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="openmp"):
-        return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)
+    @classmethod
+    def of(cls, labels: npt.ArrayLike, probabilities: Floats, confidence: float) -> BaselineResult:
+        """Scores probabilities (N,) by labels (N,), both classes present."""
+        return cls(probabilities, delong_interval(check_labels(labels), probabilities, confidence))
 
 
 def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None = None) -> float:
@@ -66,86 +66,80 @@ def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None 
     return float((truth == majority).mean())
 
 
-def split_genres(genres: pandas.Series) -> list[list[str]]:
-    """Splits `Crime|Drama` into names; a missing or empty entry gives none."""
-    texts = genres.fillna("").astype(str)
-    return [[name.strip() for name in text.split("|") if name.strip()] for text in texts]
+@dataclass(frozen=True)
+class MetadataModel:
+    """A classifier of `year`, `genre` or both (`year_genre`), fitted on train rows.
 
-
-def has_years(table: pandas.DataFrame) -> bool:
-    """Says whether at least two different years are known."""
-    return "year" in table and table["year"].nunique(dropna=True) > 1
-
-
-def has_genres(table: pandas.DataFrame) -> bool:
-    """Says whether at least one row names a genre."""
-    return "genres" in table and any(split_genres(table["genres"]))
-
-
-def metadata_features(table: pandas.DataFrame, features: str, genres: Sequence[str]) -> Floats:
-    """Builds the columns of one baseline.
-
-    Args:
-        table: year (nullable), genres (`|` between them).
-        features: "year", "genre" or "year_genre".
-        genres: the names that get a column.
-
-    Returns: (N, K) float64: the year (NaN where missing) where asked for, then 0 or 1 per genre.
+    columns: names of what the classifier takes, `year` and genres.
     """
+
+    features: str
+    columns: tuple[str, ...]
+    classifier: Any
+
+    @classmethod
+    def fit(cls, train: pandas.DataFrame, features: str, seed: int) -> MetadataModel | None:
+        """Fits one metadata baseline.
+
+        Args:
+            train: year, genres, label.
+            features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
+                "genre" is logistic regression on one column per genre.
+            seed: int >= 0.
+
+        Returns: None where `train` lacks the columns, two different values in them, or a class.
+        """
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
+
+        labels = train["label"].to_numpy(np.int64)
+        few = np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS
+        if few or not knows(train, features):
+            return None
+        classifier: Any = LogisticRegression(max_iter=1000)
+        if features != "genre":
+            # Few and shallow trees: with 5,000 rows and 25 columns deeper ones fit noise.
+            classifier = HistGradientBoostingClassifier(
+                max_iter=150,
+                learning_rate=0.05,
+                max_leaf_nodes=8,
+                min_samples_leaf=20,
+                l2_regularization=1.0,
+                early_stopping=False,
+                random_state=derive_seed(seed, "baseline", features),
+            )
+        table = _columns(train, features)
+        # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
+        with threadpool_limits(1, user_api="openmp"):
+            classifier.fit(table.to_numpy(np.float64), labels)
+        return cls(features, tuple(table.columns), classifier)
+
+    def probabilities(self, table: pandas.DataFrame) -> Floats:
+        """Returns (N,) probabilities of Fresh; years may be missing, unknown genres count as none."""
+        from threadpoolctl import threadpool_limits
+
+        same = _columns(table, self.features).reindex(columns=list(self.columns), fill_value=0)
+        with threadpool_limits(1, user_api="openmp"):
+            return np.asarray(self.classifier.predict_proba(same.to_numpy(np.float64))[:, 1], np.float64)
+
+
+def knows(table: pandas.DataFrame, features: str) -> bool:
+    """Says whether a table has two different years, and a genre, as far as a metadata baseline takes them."""
+    no_years, no_genres = (
+        len(np.unique(years(table)[~np.isnan(years(table))])) < 2,
+        genre_columns(table).empty,
+    )
+    return not ((features != "genre" and no_years) or (features != "year" and no_genres))
+
+
+def _columns(table: pandas.DataFrame, features: str) -> pandas.DataFrame:
+    """Returns the year (NaN where missing) and a column of 0 and 1 per genre, as asked for."""
     import pandas
 
-    if features not in METADATA_BASELINES:
-        raise ValueError(f"features must be one of {', '.join(METADATA_BASELINES)}, got {features=}")
-    columns: list[Floats] = []
-    if features != "genre":
-        columns.append(
-            pandas.to_numeric(table["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        )
-    if features != "year":
-        listed = [set(names) for names in split_genres(table["genres"])]
-        columns.extend(np.array([name in names for names in listed], dtype=np.float64) for name in genres)
-    return np.column_stack(columns)
-
-
-def fit_metadata(train: pandas.DataFrame, features: str, seed: int) -> MetadataModel | None:
-    """Fits one metadata baseline.
-
-    Args:
-        train: year, genres, label.
-        features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
-            "genre" is logistic regression on one column per genre.
-        seed: int >= 0.
-
-    Returns: the model, or None where `train` lacks the columns, their values, or a class.
-    """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    lacks_year = features != "genre" and not has_years(train)
-    lacks_genre = features != "year" and not has_genres(train)
-    labels = train["label"].to_numpy(np.int64)
-    if lacks_year or lacks_genre or np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS:
-        return None
-    genres = tuple(sorted({name for names in split_genres(train["genres"]) for name in names}))
-    genres = genres if features != "year" else ()
-    if features == "genre":
-        classifier = LogisticRegression(max_iter=1000)
-    else:
-        # Few and shallow trees: with 5,000 rows and 25 columns deeper ones fit noise.
-        classifier = HistGradientBoostingClassifier(
-            max_iter=150,
-            learning_rate=0.05,
-            max_leaf_nodes=8,
-            min_samples_leaf=20,
-            l2_regularization=1.0,
-            early_stopping=False,
-            random_state=derive_seed(seed, "baseline", features),
-        )
-    # On a shared machine the threads of gradient boosting wait for each other far longer than they work.
-    with threadpool_limits(1, user_api="openmp"):
-        classifier.fit(metadata_features(train, features, genres), labels)
-    return MetadataModel(features, genres, classifier)
+    year, genres = pandas.DataFrame({"year": years(table)}, index=table.index), genre_columns(table)
+    parts = {"year": [year], "genre": [genres], "year_genre": [year, genres]}
+    return pandas.concat(parts[features], axis=1)
 
 
 def metadata_baselines(
@@ -163,28 +157,13 @@ def metadata_baselines(
 
     Raises: EvaluationError where `test` has one class only.
     """
-    labels = check_labels(test["label"].to_numpy())
-    results: dict[str, BaselineResult] = {}
-    for name in METADATA_BASELINES:
-        if (name != "genre" and not has_years(test)) or (name != "year" and not has_genres(test)):
-            continue
-        model = fit_metadata(train, name, seed)
-        if model is not None:
-            results[name] = baseline_result(name, labels, model.probabilities(test), confidence)
-    return results
-
-
-def baseline_result(
-    name: str, labels: npt.NDArray[np.int64], probabilities: Floats, confidence: float
-) -> BaselineResult:
-    """Scores one baseline's probabilities (N,) at a threshold of 0.5."""
-    right = int(((probabilities >= 0.5) == labels).sum())
-    return BaselineResult(
-        name,
-        probabilities,
-        delong_interval(labels, probabilities, confidence),
-        wilson_interval(right, len(labels), confidence),
-    )
+    labels = test["label"].to_numpy()
+    models = {name: MetadataModel.fit(train, name, seed) for name in METADATA_BASELINES if knows(test, name)}
+    return {
+        name: BaselineResult.of(labels, model.probabilities(test), confidence)
+        for name, model in models.items()
+        if model is not None
+    }
 
 
 def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Floats:
@@ -196,14 +175,13 @@ def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Flo
 
     Returns: (R, 64) shares of the pixels in each of 4 x 4 x 4 colours; a row sums to 1.
     """
-    wanted = np.asarray(rows, dtype=np.int64)
-    result = np.zeros((len(wanted), LEVELS**3))
     step = max(1, min(images.shape[1:3]) // PIXELS_PER_SIDE)
-    for position, row in enumerate(wanted):
+    shares = []
+    for row in np.asarray(rows, dtype=np.int64):
         levels = (images[row, ::step, ::step] // (256 // LEVELS)).astype(np.int64).reshape(-1, 3)
         codes = levels @ np.array([LEVELS**2, LEVELS, 1])
-        result[position] = np.bincount(codes, minlength=LEVELS**3) / len(codes)
-    return result
+        shares.append(np.bincount(codes, minlength=LEVELS**3) / len(codes))
+    return np.array(shares)
 
 
 def colour_baseline(
@@ -223,9 +201,8 @@ def colour_baseline(
         rows, labels: (R,) which images it is scored on, and 0 or 1 for each, both classes present.
         confidence: of the intervals, between 0 and 1.
 
-    Returns: the result named "colour"; None where the train rows lack a class.
+    Returns: the result; None where the train rows lack a class.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -235,8 +212,90 @@ def colour_baseline(
         return None
     # Square roots spread the many small shares (the Hellinger distance between histograms).
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
-    probabilities = predict(classifier, np.sqrt(colour_histograms(images, rows)))
-    return baseline_result("colour", check_labels(labels), probabilities, confidence)
+    classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
+    probabilities = classifier.predict_proba(np.sqrt(colour_histograms(images, rows)))[:, 1]
+    return BaselineResult.of(labels, probabilities, confidence)
+
+
+@dataclass(frozen=True)
+class PosterGain:
+    """Year + genres with and without the poster.
+
+    `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
+    `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
+    """
+
+    combined_auc: Interval
+    gain: Interval
+    design: str
+    poster_over_metadata: Interval
+    optimistic: bool
+
+
+def poster_gain(
+    train: pandas.DataFrame,
+    evaluated: pandas.DataFrame,
+    probabilities: npt.ArrayLike,
+    *,
+    seed: int,
+    confidence: float,
+    validation: pandas.DataFrame | None = None,
+    validation_probabilities: npt.ArrayLike | None = None,
+) -> PosterGain | None:
+    """Measures what the poster adds to year and genres (design: see the module).
+
+    Args:
+        train: year, genres, label of the rows that the metadata model is fitted on.
+        evaluated: the same columns, both classes present, no row of `train`.
+        probabilities: (N,) of Fresh by the poster model for `evaluated`.
+        seed: int >= 0.
+        confidence: of the intervals, between 0 and 1.
+        validation, validation_probabilities: another split and the poster model's probabilities for it;
+            without them `evaluated` is taken for validation itself: the combination is cross-fitted within
+            it, and the gain called optimistic.
+
+    Returns: the gain, or None where years or genres are missing or a class has too few posters to fit on.
+
+    Raises: EvaluationError as `metrics.check_predictions`.
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    if (validation is None) != (validation_probabilities is None):
+        raise ValueError("validation and validation_probabilities must be given together")
+    labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
+    other = evaluated if validation is None else validation
+    model = MetadataModel.fit(train, "year_genre", seed)
+    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
+    known = all(knows(table, "year_genre") for table in (evaluated, other))
+    if model is None or not known or (validation is None and folds < 2):
+        return None
+    metadata = model.probabilities(evaluated)
+    features = np.column_stack([logit(metadata), logit(values)])
+    if validation is None or validation_probabilities is None:
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
+        combined = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")[
+            :, 1
+        ]
+        design = f"combination cross-fitted in {folds} folds of the {len(labels)} posters"
+    else:
+        truth, scores = check_predictions(validation["label"].to_numpy(), validation_probabilities)
+        fitted = np.column_stack([logit(model.probabilities(validation)), logit(scores)])
+        combined = new_combiner().fit(fitted, truth).predict_proba(features)[:, 1]
+        design = f"combination fitted on {len(truth)} posters of another split"
+    return PosterGain(
+        combined_auc=delong_interval(labels, combined, confidence),
+        gain=delong_difference(labels, combined, metadata, confidence)[0],
+        design=design,
+        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
+        optimistic=validation is None,
+    )
+
+
+def new_combiner() -> Any:
+    """Returns an unfitted classifier of two logits (N, 2), of the metadata and of the poster."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Scaled first: an over-fitted poster model has logits of +-50, and the penalty must not care.
+    return make_pipeline(StandardScaler(), LogisticRegression())

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.metrics import ECE_BINS, check_labels, check_predictions, ece_bins
-from poster_ml.evaluation.stats import Floats, Interval, wilson_interval
+from poster_ml.evaluation.stats import Floats, wilson_interval
+
+if TYPE_CHECKING:
+    import pandas
 
 # Outside of these a temperature says "the logits carry nothing" or "the classes are separated".
 TEMPERATURE_RANGE = (0.05, 100.0)
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """One bin of a reliability diagram: its edges, the mean probability, the share Fresh, and how many."""
-
-    low: float
-    high: float
-    mean_probability: float
-    fresh: Interval
-    count: int
 
 
 def logit(probabilities: npt.ArrayLike) -> Floats:
@@ -71,29 +63,27 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 def reliability_bins(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = ECE_BINS, confidence: float
-) -> list[ReliabilityBin]:
+) -> pandas.DataFrame:
     """Compares probability and share Fresh in bins of equal width; empty bins are left out.
 
     Args:
         labels: (N,) 0 or 1, both present.
         probabilities: (N,) in [0, 1].
-        bins: at least 2; the same edges as `metrics.ece_bins`.
+        bins: their number; the same edges as `metrics.ece_bins`.
         confidence: of each bin's Wilson interval, between 0 and 1.
+
+    Returns: one row per bin, indexed by its number: mean_probability, count, and fresh with its ends.
     """
-    if bins < 2:
-        raise ValueError(f"bins must be at least 2, got {bins=}")
+    import pandas
+
     truth, values = check_predictions(labels, probabilities)
-    members = ece_bins(values, bins)
-    result = []
-    for position in np.unique(members):
-        inside = members == position
-        result.append(
-            ReliabilityBin(
-                low=float(position / bins),
-                high=float((position + 1) / bins),
-                mean_probability=float(values[inside].mean()),
-                fresh=wilson_interval(int(truth[inside].sum()), int(inside.sum()), confidence),
-                count=int(inside.sum()),
-            )
-        )
-    return result
+    grouped = pandas.DataFrame({"probability": values, "label": truth}).groupby(ece_bins(values, bins))
+    rows = {
+        number: {
+            "mean_probability": found["probability"].mean(),
+            "count": len(found),
+            **wilson_interval(int(found["label"].sum()), len(found), confidence).columns("fresh"),
+        }
+        for number, found in grouped
+    }
+    return pandas.DataFrame.from_dict(rows, orient="index")

@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.evaluation.baselines import (
-    METADATA_BASELINES,
-    MetadataModel,
-    fit_metadata,
-    predict,
-    split_genres,
-)
+from poster_ml.evaluation.baselines import METADATA_BASELINES, MetadataModel, new_combiner
 from poster_ml.evaluation.calibration import logit
+from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.stats import Floats
 
 if TYPE_CHECKING:
@@ -66,18 +61,19 @@ class CombinedModel:
         metadata, combiners = {}, {}
         for name in METADATA_BASELINES:
             rows = _has(validation, name)
-            model = fit_metadata(train, name, seed)
+            model = MetadataModel.fit(train, name, seed)
             if model is None or np.bincount(labels[rows], minlength=2).min() < 2:
                 continue
             known = logit(model.probabilities(validation[rows]))
             metadata[name] = model
-            combiners[name] = combiner().fit(np.column_stack([known, logit(values[rows])]), labels[rows])
+            combiners[name] = new_combiner().fit(np.column_stack([known, logit(values[rows])]), labels[rows])
         return cls(metadata, combiners) if metadata else None
 
     @property
     def genres(self) -> frozenset[str]:
         """The names that a model knows."""
-        return frozenset(name for model in self.metadata.values() for name in model.genres)
+        names = {name for model in self.metadata.values() for name in model.columns}
+        return frozenset(names - {"year"})
 
     def used(self, table: pandas.DataFrame) -> npt.NDArray[np.object_]:
         """Says by which model each row is answered, (N,): a name of `metadata`, or "" where none can."""
@@ -103,14 +99,14 @@ class CombinedModel:
             if rows.any():
                 alone[rows] = model.probabilities(table[rows])
                 both = np.column_stack([logit(alone[rows]), logit(values[rows])])
-                together[rows] = predict(self.combiners[name], both)
+                together[rows] = self.combiners[name].predict_proba(both)[:, 1]
         return alone, together
 
     def save(self, path: Path) -> None:
         """Writes the model to a file without pickle (skops)."""
         from skops.io import dump
 
-        models = {name: [list(model.genres), model.classifier] for name, model in self.metadata.items()}
+        models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
         dump({"metadata": models, "combiners": self.combiners}, path)
 
     @classmethod
@@ -123,30 +119,17 @@ class CombinedModel:
 
         content = load(path, trusted=TRUSTED)
         metadata = {
-            name: MetadataModel(name, tuple(genres), classifier)
-            for name, (genres, classifier) in content["metadata"].items()
+            name: MetadataModel(name, tuple(columns), classifier)
+            for name, (columns, classifier) in content["metadata"].items()
         }
         return cls(metadata, content["combiners"])
 
 
-def combiner() -> Any:
-    """Returns the classifier, unfitted, of two logits (N, 2): of the metadata and of the poster."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # Scaled first: an over-fitted poster model has logits of +-50, and the penalty must not care.
-    return make_pipeline(StandardScaler(), LogisticRegression())
-
-
 def _has(table: pandas.DataFrame, features: str) -> npt.NDArray[np.bool_]:
     """Says which rows (N,) have what a metadata model takes."""
-    import pandas
-
-    known = np.ones(len(table), dtype=bool)
+    rows = np.ones(len(table), dtype=bool)
     if features != "genre":
-        years = table["year"] if "year" in table else pandas.Series(np.nan, table.index)
-        known &= pandas.to_numeric(years, errors="coerce").notna().to_numpy()
+        rows &= ~np.isnan(years(table))
     if features != "year":
-        known &= [bool(names) for names in split_genres(table["genres"])] if "genres" in table else False
-    return known
+        rows &= genre_columns(table).to_numpy(bool).any(axis=1)
+    return rows

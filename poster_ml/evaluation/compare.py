@@ -9,33 +9,34 @@ setting of one run knows nothing of seeds: train it again and the figure moves b
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.stats import (
     Floats,
-    Integers,
     Interval,
+    Ranking,
     accuracy_interval,
     auc_difference,
     auc_interval,
-    check_confidence,
     holm,
     mcnemar,
     p_text,
     paired_accuracy_difference,
-    structural_components,
 )
 
 if TYPE_CHECKING:
     import pandas
+
+MEASURES = {"auc": "ROC AUC", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -51,47 +52,20 @@ class SettingScore:
 
     def texts(self) -> tuple[str, str]:
         """Returns ROC AUC and accuracy with their intervals and, of several runs, their spreads."""
-        found = []
-        for interval, spread in ((self.roc_auc, self.roc_auc_spread), (self.accuracy, self.accuracy_spread)):
-            found.append(interval.text() + (f" ± {spread:.3f}" if np.isfinite(spread) else ""))
-        return found[0], found[1]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One measure of a pair; p-values two-sided, `p_holm` corrected over the table's family."""
-
-    interval: Interval
-    p: float
-    p_holm: float
-    significant: bool = False
-
-    def text(self) -> str:
-        """Returns for example "+0.052 (+0.030 to +0.075) p<.001"."""
-        return f"{self.interval.text(sign=True)} {p_text(self.p_holm)}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """`first` minus `second`; `accuracy` is None where the table asks for ROC AUC alone."""
-
-    first: str
-    second: str
-    roc_auc: Difference
-    accuracy: Difference | None = None
-
-    def significant(self) -> list[str]:
-        """Says which measures differ significantly: of "ROC AUC" and "accuracy", none to both."""
-        measures = {"ROC AUC": self.roc_auc, "accuracy": self.accuracy}
-        return [name for name, one in measures.items() if one is not None and one.significant]
+        auc, accuracy = self.roc_auc.text(), self.accuracy.text()
+        if self.runs == 1:
+            return auc, accuracy
+        return f"{auc} ± {self.roc_auc_spread:.3f}", f"{accuracy} ± {self.accuracy_spread:.3f}"
 
 
 @dataclass(frozen=True)
 class ComparisonTable:
     """All settings on their common posters, best ROC AUC first, and all pairs of them.
 
-    The p-values of all pairs, and of both measures where accuracy is asked too, are one family: Holm's
-    correction keeps the chance of naming any difference that is none below 1 - confidence.
+    pairs: the rows of `pairs.csv`: `first` minus `second` in `auc_difference` and, where it was asked,
+        `accuracy_difference` with their ends, two-sided p-values (`auc_p`, `auc_p_holm`, ...) and which
+        measures are `significant`. The p-values of all pairs and measures are one family: Holm's correction
+        keeps the chance of naming any difference that is none below 1 - confidence.
     """
 
     posters: int
@@ -99,36 +73,28 @@ class ComparisonTable:
     majority_accuracy: float
     confidence: float
     settings: list[SettingScore]
-    pairs: list[Pair]
+    pairs: list[dict[str, Any]]
 
     def difference(self, first: str, second: str) -> Interval:
         """Returns ROC AUC of `first` minus `second`; 0 without width for a setting and itself.
 
         Raises: EvaluationError where the two were not compared.
         """
-        for pair in self.pairs:
-            found = pair.roc_auc.interval
-            if (pair.first, pair.second) == (first, second):
-                return found
-            if (pair.first, pair.second) == (second, first):
-                return Interval(-found.estimate, -found.high, -found.low)
         if first == second:
             return Interval(0.0, 0.0, 0.0)
+        for row in self.pairs:
+            found = Interval.of(row, "auc_difference")
+            if (row["first"], row["second"]) == (first, second):
+                return found
+            if (row["second"], row["first"]) == (first, second):
+                return Interval(-found.estimate, -found.high, -found.low)
         raise EvaluationError(f"{first} and {second} were not compared")
 
     def frame(self) -> pandas.DataFrame:
         """Returns one row per pair, every number in a column of its own."""
         import pandas
 
-        rows = []
-        for pair in self.pairs:
-            row: dict[str, object] = {"first": pair.first, "second": pair.second}
-            for name, one in (("auc", pair.roc_auc), ("accuracy", pair.accuracy)):
-                if one is not None:
-                    row |= one.interval.columns(f"{name}_difference")
-                    row |= {f"{name}_p": one.p, f"{name}_p_holm": one.p_holm}
-            rows.append({**row, "significant": " and ".join(pair.significant())})
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(self.pairs)
 
     def settings_frame(self) -> pandas.DataFrame:
         """Returns one row per setting, best ROC AUC first."""
@@ -148,51 +114,52 @@ class ComparisonTable:
 
     def text(self) -> str:
         """Returns both tables and, in words, which differences are significant; plain text for a terminal."""
-        width = max(len(one.name) for one in self.settings)
         left_out = f" ({self.left_out} that not all scored are left out)" if self.left_out else ""
+        width = max(len(name) for name in ("setting", *(one.name for one in self.settings)))
         lines = [
             f"{len(self.settings)} settings on the same {self.posters:,} posters{left_out}; "
             f"majority accuracy {self.majority_accuracy:.3f}; {self.confidence:.0%} intervals for "
             f"{_sources(self.settings)}; ± is the standard deviation between seeds",
             "",
-            f"{'setting':{width}}  {'seeds':5}  {'ROC AUC':32}  accuracy",
+            f"{'setting':{width}}  seeds  {'ROC AUC':32}  accuracy",
         ]
         for one in self.settings:
             auc, accuracy = one.texts()
             lines.append(f"{one.name:{width}}  {one.runs:5}  {auc:32}  {accuracy}")
-        if self.pairs:
-            lines += ["", *self._pair_lines()]
-        return "\n".join(lines)
-
-    def _pair_lines(self) -> list[str]:
-        measures = 1 if self.pairs[0].accuracy is None else 2
-        lines = [f"pairs, p-values corrected for {measures * len(self.pairs)} comparisons (Holm)"]
-        for pair in self.pairs:
-            accuracy = f", accuracy {pair.accuracy.text()}" if pair.accuracy else ""
-            named = pair.significant()
-            verdict = f"significant in {' and '.join(named)}" if named else "not told apart"
-            lines.append(f"{pair.first} - {pair.second}: ROC AUC {pair.roc_auc.text()}{accuracy}: {verdict}")
-        count = sum(bool(pair.significant()) for pair in self.pairs)
+        if not self.pairs:
+            return "\n".join(lines)
+        measures = [name for name in MEASURES if f"{name}_p" in self.pairs[0]]
+        count = len(measures) * len(self.pairs)
+        lines += ["", f"pairs, p-values corrected for {count} comparisons (Holm)"]
+        for row in self.pairs:
+            differences = [
+                f"{MEASURES[name]} {Interval.of(row, f'{name}_difference').text(sign=True)} "
+                f"{p_text(row[f'{name}_p_holm'])}"
+                for name in measures
+            ]
+            verdict = f"significant in {row['significant']}" if row["significant"] else "not told apart"
+            lines.append(f"{row['first']} - {row['second']}: {', '.join(differences)}: {verdict}")
+        count = sum(bool(row["significant"]) for row in self.pairs)
         lines += ["", f"{count} of {len(self.pairs)} pairs differ significantly at {self.confidence:.0%}."]
         once = [one.name for one in self._compared() if one.runs == 1]
         if once:
             lines.append(f"one run only, so nothing is known of other seeds: {', '.join(once)}")
-        return lines
+        return "\n".join(lines)
 
     def _compared(self) -> list[SettingScore]:
-        names = {name for pair in self.pairs for name in (pair.first, pair.second)}
+        names = {row[side] for row in self.pairs for side in ("first", "second")}
         return [one for one in self.settings if one.name in names]
 
     def draw(self, path: Path) -> Path:
         """Draws a forest plot of the differences in ROC AUC; coloured where they are significant."""
         rows = [
             ForestRow(
-                f"{pair.first} - {pair.second}",
-                pair.roc_auc.interval,
-                p_text(pair.roc_auc.p_holm),
-                pair.roc_auc.significant,
+                f"{row['first']} - {row['second']}",
+                Interval.of(row, "auc_difference"),
+                p_text(row["auc_p_holm"]),
+                row["auc_p_holm"] < 1.0 - self.confidence,
             )
-            for pair in self.pairs
+            for row in self.pairs
         ]
         sources = _sources(self._compared())
         return draw_forest(
@@ -224,17 +191,6 @@ class ComparisonTable:
         return draw_forest(path, rows, label=label, title=f"{title}{about}", reference=0.5)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What a setting is made of: per run its AUC and accuracy; per poster the mean over runs."""
-
-    aucs: Floats  # (R,)
-    below: Floats  # (P,) mean share of Rotten posters below each Fresh one
-    above: Floats  # (Q,) mean share of Fresh posters above each Rotten one
-    accuracies: Floats  # (R,)
-    right: Floats  # (N,) share of runs that are right
-
-
 def compare(
     predictions: Mapping[str, Sequence[pandas.DataFrame]],
     *,
@@ -257,7 +213,6 @@ def compare(
     Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster, or a poster
         whose label differs between runs; ValueError where accuracy cannot be tested.
     """
-    check_confidence(confidence)
     empty = [name for name, runs in predictions.items() if not runs]
     if empty:
         raise EvaluationError(f"no run of {', '.join(empty)}: leave it out, or train it")
@@ -271,14 +226,38 @@ def compare(
         }
     )
     scores = iter(columns.values())
-    parts = {}
+    rankings: dict[str, Ranking] = {}
+    right: dict[str, npt.NDArray[np.bool_]] = {}
     for name, runs in predictions.items():
+        found = np.array([next(scores) for _ in runs])  # (R, N)
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
-        parts[name] = _parts(labels, [next(scores) for _ in runs], limits)
-    settings = [_score(name, one, confidence) for name, one in parts.items()]
+        rankings[name] = Ranking.of(labels, *found)
+        right[name] = (found >= np.array(limits)[:, None]) == labels
+    settings = [
+        SettingScore(
+            name=name,
+            runs=len(right[name]),
+            roc_auc=auc_interval(ranking, confidence),
+            roc_auc_spread=_spread(ranking.aucs),
+            accuracy=accuracy_interval(right[name], confidence),
+            accuracy_spread=_spread(right[name].mean(axis=1)),
+        )
+        for name, ranking in rankings.items()
+    ]
     settings.sort(key=lambda one: (-one.roc_auc.estimate, one.name))
     names = [one.name for one in settings if one.name not in not_compared]
-    pairs = [_pair(first, second, parts, confidence, accuracy) for first, second in combinations(names, 2)]
+    pairs = []
+    for first, second in combinations(names, 2):
+        interval, p_value = auc_difference(rankings[first], rankings[second], confidence)
+        row: dict[str, Any] = {"first": first, "second": second, **interval.columns("auc_difference")}
+        row |= {"auc_p": p_value, "auc_p_holm": np.nan}
+        if accuracy:
+            only = right[first] & ~right[second], right[second] & ~right[first]
+            only_first, only_second = (int(one.sum()) for one in only)
+            interval = paired_accuracy_difference(only_first, only_second, len(labels), confidence)
+            row |= interval.columns("accuracy_difference")
+            row |= {"accuracy_p": mcnemar(only_first, only_second), "accuracy_p_holm": np.nan}
+        pairs.append(row)
     share = float(labels.mean())
     return ComparisonTable(
         posters=len(labels),
@@ -290,56 +269,16 @@ def compare(
     )
 
 
-def _parts(labels: Integers, scores: Sequence[Floats], limits: Sequence[float]) -> _Parts:
-    components = [structural_components(labels, column) for column in scores]
-    right = np.array(
-        [(column >= limit) == labels for column, limit in zip(scores, limits, strict=True)], dtype="float64"
-    )
-    return _Parts(
-        aucs=np.array([auc for auc, _, _ in components]),
-        below=np.mean([below for _, below, _ in components], axis=0),
-        above=np.mean([above for _, _, above in components], axis=0),
-        accuracies=right.mean(axis=1),
-        right=right.mean(axis=0),
-    )
-
-
-def _score(name: str, one: _Parts, confidence: float) -> SettingScore:
-    return SettingScore(
-        name=name,
-        runs=len(one.aucs),
-        roc_auc=auc_interval(one.aucs, one.below, one.above, confidence),
-        roc_auc_spread=_spread(one.aucs),
-        accuracy=accuracy_interval(one.right, one.accuracies, confidence),
-        accuracy_spread=_spread(one.accuracies),
-    )
-
-
-def _pair(first: str, second: str, parts: Mapping[str, _Parts], confidence: float, accuracy: bool) -> Pair:
-    one, other = parts[first], parts[second]
-    interval, p_value = auc_difference(
-        (one.aucs, one.below, one.above), (other.aucs, other.below, other.above), confidence
-    )
-    found = Pair(first, second, Difference(interval, p_value, p_value))
-    if not accuracy:
-        return found
-    only_first = int((one.right > other.right).sum())
-    only_second = int((other.right > one.right).sum())
-    interval = paired_accuracy_difference(only_first, only_second, len(one.right), confidence)
-    p_value = mcnemar(only_first, only_second)
-    return replace(found, accuracy=Difference(interval, p_value, p_value))
-
-
-def _corrected(pairs: Sequence[Pair], confidence: float) -> list[Pair]:
-    """Corrects the p-values of all pairs and measures together."""
-    measures = ("roc_auc", "accuracy")
-    asked = [(row, name) for name in measures for row, pair in enumerate(pairs) if getattr(pair, name)]
-    found = list(pairs)
-    corrected = holm([getattr(pairs[row], name).p for row, name in asked])
-    for (row, name), p_holm in zip(asked, corrected.tolist(), strict=True):
-        one = replace(getattr(pairs[row], name), p_holm=p_holm, significant=p_holm < 1.0 - confidence)
-        found[row] = replace(found[row], **{name: one})
-    return found
+def _corrected(pairs: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
+    """Adds the p-values of all pairs and measures corrected together, and what is significant."""
+    asked = [(row, name) for row in pairs for name in MEASURES if f"{name}_p" in row]
+    corrected = holm([row[f"{name}_p"] for row, name in asked]).tolist()
+    for (row, name), p_holm in zip(asked, corrected, strict=True):
+        row[f"{name}_p_holm"] = p_holm
+    for row in pairs:
+        below = [text for name, text in MEASURES.items() if row.get(f"{name}_p_holm", 1.0) < 1.0 - confidence]
+        row["significant"] = " and ".join(below)
+    return pairs
 
 
 def _sources(settings: Sequence[SettingScore]) -> str:

@@ -12,21 +12,20 @@ Both samples must be of different posters each: a poster scored a hundred times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.stats import Interval, holm
+from poster_ml.evaluation.stats import Floats, Interval, holm
 from poster_ml.seeding import generator
 
 BINS = 10
 FEWEST = 50  # posters on each side: below that even PSI .25 is lost in noise
 MODERATE, MAJOR = 0.1, 0.25
 NONE, SLIGHT, MODERATE_DRIFT, MAJOR_DRIFT = "none seen", "slight", "moderate", "major"
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,18 @@ def compare_features(
     names = [name for name in reference if name in current]
     if not names:
         raise EvaluationError(f"nothing to compare: {', '.join(reference)} against {', '.join(current)}")
-    found = []
-    for name in names:
-        first, second = _clean(name, reference[name]), _clean(name, current[name])
-        found.append(_compare(name, first, second, confidence, repeats, seed))
-    corrected = holm([value for item in found for value in (item.psi_p, item.ks_p)])
-    alpha = 1.0 - confidence
-    return [
-        _judged(item, corrected[2 * place], corrected[2 * place + 1], alpha)
-        for place, item in enumerate(found)
+    measured = [
+        _measure(name, _clean(name, reference[name]), _clean(name, current[name]), confidence, repeats, seed)
+        for name in names
     ]
+    corrected = holm([row[test] for row in measured for test in ("psi_p", "ks_p")]).reshape(-1, 2)
+    found = []
+    for row, (psi_p, ks_p) in zip(measured, corrected.tolist(), strict=True):
+        size = row["psi"].estimate
+        verdict = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
+        verdict = verdict if min(psi_p, ks_p) < 1.0 - confidence else NONE
+        found.append(FeatureDrift(**row | {"psi_p": psi_p, "ks_p": ks_p, "verdict": verdict}))
+    return found
 
 
 def bin_edges(reference: Floats, bins: int = BINS) -> Floats:
@@ -107,7 +108,8 @@ def stability_index(reference: npt.NDArray[np.int64], current: npt.NDArray[np.in
 
     Returns: (...), each at least 0.
     """
-    p, q = _shares(reference), _shares(current)
+    p, q = (side + 0.5 for side in (reference, current))
+    p, q = (side / side.sum(axis=-1, keepdims=True) for side in (p, q))
     return np.asarray(((p - q) * np.log(p / q)).sum(axis=-1), dtype=np.float64)
 
 
@@ -121,9 +123,10 @@ def _clean(name: str, values: npt.ArrayLike) -> Floats:
     return numbers
 
 
-def _compare(
+def _measure(
     name: str, reference: Floats, current: Floats, confidence: float, repeats: int, seed: int
-) -> FeatureDrift:
+) -> dict[str, Any]:
+    """Returns the fields of a FeatureDrift with uncorrected p-values, without the verdict."""
     from scipy.stats import ks_2samp
 
     edges = bin_edges(reference)
@@ -132,7 +135,10 @@ def _compare(
     ]
     random = generator(seed, "drift", name)
     index = float(stability_index(counts[0], counts[1]))
-    shuffled = _shuffled(counts[0], counts[1], repeats, random)
+    # Chance alone: all posters divided at random into two groups of these sizes.
+    both = counts[0] + counts[1]
+    first = random.multivariate_hypergeometric(both, len(reference), size=repeats, method="marginals")
+    shuffled = stability_index(first, both - first)
     resampled = stability_index(
         random.multinomial(len(reference), counts[0] / len(reference), size=repeats),
         random.multinomial(len(current), counts[1] / len(current), size=repeats),
@@ -143,46 +149,16 @@ def _compare(
     estimate = max(0.0, index - float(shuffled.mean()))
     test = ks_2samp(reference, current, method="asymp")
     distance = float(test.statistic)
-    margin = _dkw(len(reference), tail) + _dkw(len(current), tail)
-    return FeatureDrift(
-        name=name,
-        reference_posters=len(reference),
-        current_posters=len(current),
-        reference_mean=float(reference.mean()),
-        current_mean=float(current.mean()),
-        psi=Interval(estimate, float(min(max(0.0, low), estimate)), float(max(high, estimate))),
-        psi_p=float((1 + np.sum(shuffled >= index - 1e-12)) / (1 + repeats)),
-        ks=Interval(distance, max(0.0, distance - margin), min(1.0, distance + margin)),
-        ks_p=float(test.pvalue),
-        verdict="",
-    )
-
-
-def _shuffled(
-    reference: npt.NDArray[np.int64],
-    current: npt.NDArray[np.int64],
-    repeats: int,
-    random: np.random.Generator,
-) -> Floats:
-    """Returns the index of random divisions of all posters into two groups of these sizes, (repeats,)."""
-    both = reference + current
-    first = random.multivariate_hypergeometric(both, int(reference.sum()), size=repeats, method="marginals")
-    return stability_index(first, both - first)
-
-
-def _shares(counts: npt.NDArray[np.int64]) -> Floats:
-    smoothed = counts + 0.5
-    return np.asarray(smoothed / smoothed.sum(axis=-1, keepdims=True), dtype=np.float64)
-
-
-def _dkw(count: int, tail: float) -> float:
-    """Half-width of a band that holds a distribution function with probability 1 - tail (Massart 1990)."""
-    return float(np.sqrt(np.log(2.0 / tail) / (2.0 * count)))
-
-
-def _judged(item: FeatureDrift, psi_p: float, ks_p: float, alpha: float) -> FeatureDrift:
-    verdict = NONE
-    if min(psi_p, ks_p) < alpha:
-        size = item.psi.estimate
-        verdict = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
-    return replace(item, psi_p=psi_p, ks_p=ks_p, verdict=verdict)
+    # Bands that hold each distribution function with probability 1 - tail (Massart 1990).
+    margin = sum(float(np.sqrt(np.log(2.0 / tail) / (2.0 * len(side)))) for side in (reference, current))
+    return {
+        "name": name,
+        "reference_posters": len(reference),
+        "current_posters": len(current),
+        "reference_mean": float(reference.mean()),
+        "current_mean": float(current.mean()),
+        "psi": Interval(estimate, float(min(max(0.0, low), estimate)), float(max(high, estimate))),
+        "psi_p": float((1 + np.sum(shuffled >= index - 1e-12)) / (1 + repeats)),
+        "ks": Interval(distance, max(0.0, distance - margin), min(1.0, distance + margin)),
+        "ks_p": float(test.pvalue),
+    }

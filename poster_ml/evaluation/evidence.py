@@ -10,7 +10,6 @@ twice. The share says how much a difference of that size has been worth between 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,20 +62,17 @@ class DesignPairs:
 
     @classmethod
     def match(
-        cls, labels: npt.ArrayLike, logits: npt.ArrayLike, years: npt.ArrayLike, genres: Sequence[set[str]]
+        cls, labels: npt.ArrayLike, logits: npt.ArrayLike, years: npt.ArrayLike, genres: npt.ArrayLike
     ) -> DesignPairs:
         """Pairs every Fresh movie with every Rotten one of the same decade that shares a genre.
 
         Args:
             labels, logits, years: (N,); a year may be NaN, and then has no partner.
-            genres: N sets of names.
+            genres: (N, G) 0 or 1 per genre.
         """
         truth, values = np.asarray(labels), np.asarray(logits, dtype=np.float64)
         decades = np.floor(np.asarray(years, dtype=np.float64) / 10.0)
-        names = {name: column for column, name in enumerate(sorted(set().union(*genres)))}
-        has = np.zeros((len(truth), max(1, len(names))), dtype=np.float32)
-        for row, listed in enumerate(genres):
-            has[row, [names[name] for name in listed]] = 1.0
+        has = np.asarray(genres, dtype=np.float32)
         first, second = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
         same_decade = decades[first][:, None] == decades[second][None, :]  # NaN equals nothing
         fresh, rotten = np.nonzero(same_decade & (has[first] @ has[second].T > 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poster_ml.evaluation.gain import PosterGain
+from poster_ml.evaluation.baselines import PosterGain
 from poster_ml.evaluation.page import Headline
 from poster_ml.evaluation.report_files import EvaluationResult
 from poster_ml.evaluation.stats import Interval
@@ -32,58 +32,54 @@ def finding_sentences(result: EvaluationResult) -> list[str]:
         than year + genres, what the poster adds to them, calibration, and the worst slices; those that could
         not be measured are left out.
     """
-    findings = [_against_chance(result), _against_majority(result)]
+    auc, accuracy, error = (result.intervals[name] for name in ("roc_auc", "accuracy", "ece"))
+    interval = f"the {result.confidence:.0%} interval of ROC AUC, {auc.low:.3f} to {auc.high:.3f},"
+    chance = (
+        "The poster tells something about the reviews: of one Fresh and one Rotten poster the model puts "
+        f"the Fresh one first in {auc.estimate:.0%} of the cases, and {interval} lies above chance.",
+        f"The model ranks posters worse than chance: {interval} lies below .5; look for swapped labels.",
+        f"It is not shown that the model does better than chance: {interval} includes .5.",
+    )
+    start, majority = f"Its accuracy of {accuracy.estimate:.3f}", f"{result.majority_accuracy:.3f}"
+    naming = (
+        f"{start} is above the {majority} of always naming the majority, interval and all.",
+        f"{start} is below the {majority} that always naming the majority reaches.",
+        f"{start} cannot be told apart from the {majority} of always naming the majority.",
+    )
+    findings = [chance[_side(auc, 0.5)], naming[_side(accuracy, result.majority_accuracy)]]
     if "year_genre" in result.baselines:
         findings.append(_against_metadata(result))
     if result.gain is not None:
         findings.append(_gain(result.gain))
-    findings.append(_calibration(result))
+    start = f"Its probabilities are off by {error.estimate:.3f} on average (ECE"
+    if error.low == 0.0:
+        findings.append(f"{start}), no more than a calibrated model would show on as few posters.")
+    else:
+        findings.append(f"{start}, interval {error.low:.3f} to {error.high:.3f}).")
     worst = [
-        f"{item.kind}: {item.name} (n = {item.count:,}, ROC AUC {item.roc_auc.text(2)})"
-        for item in result.worst
-        if item.roc_auc is not None
+        f"{row['slice']}: {row['value']} (n = {row['posters']:,}, "
+        f"ROC AUC {Interval.of(row, 'roc_auc').text(2)})"
+        for row in result.worst.to_dict("records")
     ]
     return [*findings, f"It is weakest on {'; '.join(worst)}."] if worst else findings
 
 
-def _against_chance(result: EvaluationResult) -> str:
-    auc = result.intervals["roc_auc"]
-    interval = f"the {result.confidence:.0%} interval of ROC AUC, {auc.low:.3f} to {auc.high:.3f},"
-    if auc.low > 0.5:
-        return (
-            "The poster tells something about the reviews: of one Fresh and one Rotten poster the model puts "
-            f"the Fresh one first in {auc.estimate:.0%} of the cases, and {interval} lies above chance."
-        )
-    if auc.high < 0.5:
-        return (
-            f"The model ranks posters worse than chance: {interval} lies below .5; look for swapped labels."
-        )
-    return f"It is not shown that the model does better than chance: {interval} includes .5."
-
-
-def _against_majority(result: EvaluationResult) -> str:
-    accuracy, majority = result.intervals["accuracy"], result.majority_accuracy
-    start = f"Its accuracy of {accuracy.estimate:.3f}"
-    if accuracy.low > majority:
-        return f"{start} is above the {majority:.3f} of always naming the majority, interval and all."
-    if accuracy.high < majority:
-        return f"{start} is below the {majority:.3f} that always naming the majority reaches."
-    return f"{start} cannot be told apart from the {majority:.3f} of always naming the majority."
+def _side(interval: Interval, value: float) -> int:
+    """Returns 0 where the interval lies above the value, 1 where below, 2 where it holds the value."""
+    return 0 if interval.low > value else 1 if interval.high < value else 2
 
 
 def _against_metadata(result: EvaluationResult) -> str:
     """The poster alone against year + genres alone, paired where both were scored on the same posters."""
     auc, metadata = result.intervals["roc_auc"], result.baselines["year_genre"].roc_auc
-    names = f"year and genres alone, without any poster (ROC AUC {metadata.estimate:.3f})"
     if result.gain is not None:
-        paired = result.gain.poster_over_metadata
-        beats, loses = paired.low > 0, paired.high < 0
-        by = f": {paired.text(sign=True)} on the same posters"
+        side = _side(result.gain.poster_over_metadata, 0.0)
+        by = f": {result.gain.poster_over_metadata.text(sign=True)} on the same posters"
     else:  # two intervals that overlap prove nothing: then nothing is claimed
-        beats, loses = auc.low > metadata.high, auc.high < metadata.low
-        by = "" if beats or loses else ": the intervals overlap"
-    words = "beats" if beats else "knows less than" if loses else "cannot be told apart from"
-    return f"It {words} {names}{by}."
+        side = 0 if auc.low > metadata.high else 1 if auc.high < metadata.low else 2
+        by = ": the intervals overlap" if side == 2 else ""
+    words = ("beats", "knows less than", "cannot be told apart from")[side]
+    return f"It {words} year and genres alone, without any poster (ROC AUC {metadata.estimate:.3f}){by}."
 
 
 def _gain(measured: PosterGain) -> str:
@@ -95,14 +91,6 @@ def _gain(measured: PosterGain) -> str:
     if measured.optimistic:
         text += " These posters also chose the model's epoch, so the gain is too high: quote that of test."
     return text
-
-
-def _calibration(result: EvaluationResult) -> str:
-    error = result.intervals["ece"]
-    start = f"Its probabilities are off by {error.estimate:.3f} on average (ECE"
-    if error.low == 0.0:
-        return f"{start}), no more than a calibrated model would show on as few posters."
-    return f"{start}, interval {error.low:.3f} to {error.high:.3f})."
 
 
 def metric_rows(result: EvaluationResult) -> list[tuple[str, str]]:

@@ -6,8 +6,6 @@ of every resample is a matrix product or a cumulative sum over predictions that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -97,9 +95,66 @@ def score(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float 
 
     Raises: EvaluationError and ValueError as `check_predictions`.
     """
-    scorer = Scorer.of(labels, probabilities, threshold)
-    values = scorer.weighted(np.ones((1, len(scorer.labels))))
-    return {name: float(values[name][0]) for name in METRIC_NAMES}
+    truth, values = check_predictions(labels, probabilities)
+    found = weighted_scores(truth, values, threshold, np.ones((1, len(truth))))
+    return {name: float(found[name][0]) for name in METRIC_NAMES}
+
+
+def weighted_scores(
+    labels: Integers, probabilities: Floats, threshold: float, weights: Floats
+) -> dict[str, Floats]:
+    """Scores predictions under many weightings.
+
+    Args:
+        labels, probabilities: (N,) as of `check_predictions`.
+        threshold: in [0, 1].
+        weights: (R, N) >= 0; each row has weight in both classes.
+
+    Returns: each of METRIC_NAMES (R,), and `gaps` (R, 15): each calibration bin's share of posters times
+        (share Fresh - mean probability), whose absolute values sum to ECE.
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold must be in [0, 1], got {threshold=}")
+    order = np.argsort(probabilities, kind="stable")  # from low to high
+    truth, values, ordered = labels[order], probabilities[order], weights[:, order]
+    fresh = ordered * truth  # (R, N)
+    total, fresh_total = ordered.sum(axis=1), fresh.sum(axis=1)
+    rotten_total = total - fresh_total
+    # At the threshold.
+    called = np.searchsorted(values, threshold, side="left")  # first one called Fresh
+    true_fresh = fresh[:, called:].sum(axis=1)
+    false_fresh = ordered[:, called:].sum(axis=1) - true_fresh
+    sensitivity, specificity = true_fresh / fresh_total, 1.0 - false_fresh / rotten_total
+    # Ranking: posters of equal probability count as one group of U.
+    starts = np.flatnonzero(np.r_[True, np.diff(values) > 0])
+    tied_fresh = np.add.reduceat(fresh, starts, axis=1)  # (R, U)
+    tied_all = np.add.reduceat(ordered, starts, axis=1)
+    tied_rotten = tied_all - tied_fresh
+    rotten_below = np.cumsum(tied_rotten, axis=1) - tied_rotten
+    well_ordered = (tied_fresh * (rotten_below + 0.5 * tied_rotten)).sum(axis=1)
+    found_fresh = np.cumsum(tied_fresh[:, ::-1], axis=1)  # with the threshold at each probability, from high
+    called_fresh = np.cumsum(tied_all[:, ::-1], axis=1)
+    precision = np.divide(found_fresh, called_fresh, out=np.zeros_like(found_fresh), where=called_fresh > 0)
+    # Calibration.
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(values, epsilon, 1.0 - epsilon)
+    losses = -np.where(truth == 1, np.log(clipped), np.log(1.0 - clipped))
+    residuals = truth - values
+    in_bins = np.zeros((len(values), ECE_BINS))
+    in_bins[np.arange(len(values)), ece_bins(values)] = residuals
+    gaps = ordered @ in_bins / total[:, None]
+    return {
+        "accuracy": (true_fresh + rotten_total - false_fresh) / total,
+        "roc_auc": well_ordered / (fresh_total * rotten_total),
+        "balanced_accuracy": (sensitivity + specificity) / 2.0,
+        "average_precision": (tied_fresh[:, ::-1] * precision).sum(axis=1) / fresh_total,
+        # 2 TP / (2 TP + FP + FN), and TP + FN is all Fresh: never divided by zero.
+        "f1": 2.0 * true_fresh / (true_fresh + false_fresh + fresh_total),
+        "log_loss": ordered @ losses / total,
+        "brier": ordered @ residuals**2 / total,
+        "ece": np.abs(gaps).sum(axis=1),
+        "gaps": gaps,
+    }
 
 
 def metrics_with_intervals(
@@ -134,25 +189,26 @@ def metrics_with_intervals(
 
     Raises: EvaluationError as `score`.
     """
-    scorer = Scorer.of(labels, probabilities, threshold)
     truth, values = check_predictions(labels, probabilities)
-    sample = scorer.weighted(np.ones((1, len(truth))))
-    draws, drawn_gaps = _draws(scorer, truth, repeats, seed, stratified)
-    right = int(((values >= threshold) == truth).sum())
-    result = {
-        "accuracy": wilson_interval(right, len(truth), confidence),
-        "roc_auc": delong_interval(truth, values, confidence),
-    }
-    constant = [name for name in METRIC_NAMES if np.ptp(draws[name]) < 1e-12 and name not in result]
+    sample = weighted_scores(truth, values, threshold, np.ones((1, len(truth))))
+
+    def resampled(stratified: bool) -> dict[str, Floats]:
+        weightings = bootstrap_weights(truth, repeats, seed, stratified=stratified)
+        chunks = [weighted_scores(truth, values, threshold, weights) for weights in weightings]
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in sample}
+
+    draws = resampled(stratified)
+    named = [name for name in METRIC_NAMES if name not in ("accuracy", "roc_auc")]
+    constant = [name for name in named if np.ptp(draws[name]) < 1e-12]
     if constant:
-        plain, plain_gaps = _draws(scorer, truth, repeats, seed, False)
+        plain = resampled(False)
         draws |= {name: plain[name] for name in constant}
-        drawn_gaps = plain_gaps if "ece" in constant else drawn_gaps
-    for name in METRIC_NAMES:
-        if name == "ece":
-            result[name] = ece_interval(scorer.bin_gaps(np.ones((1, len(truth))))[0], drawn_gaps, confidence)
-        elif name not in result:
-            result[name] = percentile_interval(float(sample[name][0]), draws[name], confidence)
+        draws["gaps"] = plain["gaps"] if "ece" in constant else draws["gaps"]
+    result = {name: percentile_interval(float(sample[name][0]), draws[name], confidence) for name in named}
+    right = int(((values >= threshold) == truth).sum())
+    result["accuracy"] = wilson_interval(right, len(truth), confidence)
+    result["roc_auc"] = delong_interval(truth, values, confidence)
+    result["ece"] = ece_interval(sample["gaps"][0], draws["gaps"], confidence)
     for name, (low, high) in _ends_from_rates(truth, values >= threshold, confidence).items():
         if name in constant:
             result[name] = Interval(result[name].estimate, low, high)
@@ -179,120 +235,7 @@ def _ends_from_rates(
     return {name: (low, high) for name, (low, high) in ends.items()}
 
 
-def _draws(
-    scorer: Scorer, truth: Integers, repeats: int, seed: int, stratified: bool
-) -> tuple[dict[str, Floats], Floats]:
-    """Returns each metric (repeats,) and the gaps of the calibration bins (repeats, 15) of the resamples."""
-    chunks = [
-        (scorer.weighted(weights), scorer.bin_gaps(weights))
-        for weights in bootstrap_weights(truth, repeats, seed, stratified=stratified)
-    ]
-    metrics = {name: np.concatenate([chunk[name] for chunk, _ in chunks]) for name in METRIC_NAMES}
-    return metrics, np.concatenate([gaps for _, gaps in chunks])
-
-
 def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:
     """Returns the bin (0 .. bins - 1) of each probability; bins are (low, high], the first one [0, high]."""
     edges = np.linspace(0.0, 1.0, bins + 1)
     return np.asarray(np.searchsorted(edges[1:-1], probabilities, side="left"), dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """Predictions sorted by probability once, to be scored under many weightings.
-
-    labels (N,) and probabilities (N,) are sorted from low to high; `order` (N,) is where each stood before;
-    `starts` (U,) is where each run of equal probabilities begins.
-    """
-
-    labels: Integers
-    probabilities: Floats
-    order: Integers
-    starts: Integers
-    threshold: float
-
-    @classmethod
-    def of(cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float) -> Scorer:
-        """Checks and sorts the predictions; errors as `check_predictions`."""
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold must be in [0, 1], got {threshold=}")
-        truth, values = check_predictions(labels, probabilities)
-        order = np.argsort(values, kind="stable")
-        ordered = values[order]
-        starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])
-        return cls(truth[order], ordered, order, starts, threshold)
-
-    def weighted(self, weights: npt.NDArray[np.floating]) -> dict[str, Floats]:
-        """Scores every row of weights.
-
-        Args:
-            weights: (R, N) >= 0, in the order of the predictions; each row has weight in both classes.
-
-        Returns: each of METRIC_NAMES with its (R,) values.
-        """
-        sorted_weights = np.asarray(weights, dtype=np.float64)[:, self.order]  # (R, N)
-        total = sorted_weights.sum(axis=1)  # (R,)
-        fresh = sorted_weights * self.labels  # (R, N)
-        fresh_total = fresh.sum(axis=1)
-        rotten_total = total - fresh_total
-        called = np.searchsorted(self.probabilities, self.threshold, side="left")  # first one called Fresh
-        true_fresh = fresh[:, called:].sum(axis=1)
-        false_fresh = sorted_weights[:, called:].sum(axis=1) - true_fresh
-        sensitivity = true_fresh / fresh_total
-        specificity = 1.0 - false_fresh / rotten_total
-        values = {
-            "accuracy": (true_fresh + rotten_total - false_fresh) / total,
-            "balanced_accuracy": (sensitivity + specificity) / 2.0,
-            # 2 TP / (2 TP + FP + FN), and TP + FN is all Fresh: never divided by zero.
-            "f1": 2.0 * true_fresh / (true_fresh + false_fresh + fresh_total),
-        }
-        values.update(self._ranking(sorted_weights, fresh, fresh_total, rotten_total))
-        values.update(self._calibration(sorted_weights, total))
-        return values
-
-    def auc(self, weights: npt.NDArray[np.floating]) -> Floats:
-        """Returns ROC AUC alone, (R,), for every row of weights (R, N)."""
-        ordered = np.asarray(weights, dtype=np.float64)[:, self.order]
-        fresh = ordered * self.labels
-        fresh_total = fresh.sum(axis=1)
-        return self._ranking(ordered, fresh, fresh_total, ordered.sum(axis=1) - fresh_total)["roc_auc"]
-
-    def _ranking(
-        self, weights: Floats, fresh: Floats, fresh_total: Floats, rotten_total: Floats
-    ) -> dict[str, Floats]:
-        tied_fresh = np.add.reduceat(fresh, self.starts, axis=1)  # (R, U), from low to high probability
-        tied_all = np.add.reduceat(weights, self.starts, axis=1)
-        tied_rotten = tied_all - tied_fresh
-        rotten_below = np.cumsum(tied_rotten, axis=1) - tied_rotten
-        pairs = (tied_fresh * (rotten_below + 0.5 * tied_rotten)).sum(axis=1)
-        # From high to low: what is called Fresh when the threshold sits at each probability.
-        true_fresh = np.cumsum(tied_fresh[:, ::-1], axis=1)
-        called_fresh = np.cumsum(tied_all[:, ::-1], axis=1)
-        precision = np.divide(true_fresh, called_fresh, out=np.zeros_like(true_fresh), where=called_fresh > 0)
-        steps = (tied_fresh[:, ::-1] * precision).sum(axis=1)
-        return {"roc_auc": pairs / (fresh_total * rotten_total), "average_precision": steps / fresh_total}
-
-    def _calibration(self, weights: Floats, total: Floats) -> dict[str, Floats]:
-        epsilon = np.finfo(np.float64).eps
-        clipped = np.clip(self.probabilities, epsilon, 1.0 - epsilon)
-        losses = -np.where(self.labels == 1, np.log(clipped), np.log(1.0 - clipped))
-        residuals = self.labels - self.probabilities  # (N,)
-        return {
-            "log_loss": weights @ losses / total,
-            "brier": weights @ residuals**2 / total,
-            "ece": np.abs(self._gaps(weights, total)).sum(axis=1),
-        }
-
-    def bin_gaps(self, weights: npt.NDArray[np.floating]) -> Floats:
-        """Returns (R, 15): each bin's share of posters times (share Fresh - mean probability).
-
-        ECE is the sum of their absolute values.
-        """
-        ordered = np.asarray(weights, dtype=np.float64)[:, self.order]
-        return self._gaps(ordered, ordered.sum(axis=1))
-
-    def _gaps(self, ordered: Floats, total: Floats) -> Floats:
-        residuals = self.labels - self.probabilities
-        members = np.zeros((len(residuals), ECE_BINS))
-        members[np.arange(len(residuals)), ece_bins(self.probabilities)] = residuals
-        return np.asarray(ordered @ members / total[:, None], dtype=np.float64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,7 @@ def write_page(path: Path, page: ReportPage) -> Path:
 
     Returns: the path.
     """
-    filled = [section for section in page.sections if not section.is_empty()]
-    shown = ReportPage(page.title, page.subtitle, page.headlines, filled)
+    shown = replace(page, sections=[section for section in page.sections if not section.is_empty()])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(render("report.html.j2", page=shown), encoding="utf-8")

@@ -12,28 +12,21 @@ import numpy.typing as npt
 
 from poster_ml.evaluation.baselines import (
     BaselineResult,
+    PosterGain,
     colour_baseline,
     majority_accuracy,
     metadata_baselines,
+    poster_gain,
 )
 from poster_ml.evaluation.calibration import logit
-from poster_ml.evaluation.forest import ForestRow, draw_forest
-from poster_ml.evaluation.gain import PosterGain, poster_gain
 from poster_ml.evaluation.metrics import check_predictions, metrics_with_intervals
-from poster_ml.evaluation.plots import (
-    draw_calibration,
-    draw_confusion_matrix,
-    draw_precision_recall,
-    draw_roc,
-)
-from poster_ml.evaluation.slices import MINIMUM_POSTERS, Slice, compute_slices, worst_slices, write_slices
+from poster_ml.evaluation.plots import draw_evaluation
+from poster_ml.evaluation.slices import compute_slices, worst_slices
 from poster_ml.evaluation.stats import Floats, Interval
 from poster_ml.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas
-
-CLASS_NAMES = ("Rotten", "Fresh")
 
 
 @dataclass(frozen=True)
@@ -72,8 +65,8 @@ class EvaluationResult:
     majority_accuracy: float
     baselines: dict[str, BaselineResult]
     gain: PosterGain | None
-    slices: list[Slice]
-    worst: list[Slice]
+    slices: pandas.DataFrame
+    worst: pandas.DataFrame
     metrics: dict[str, float]
     notes: list[str]
 
@@ -129,6 +122,13 @@ def write_evaluation(
             notes.append("No gain over year + genres: too few posters of one class to combine the two.")
     train_labels = None if references.train is None else references.train["label"].to_numpy()
     majority = majority_accuracy(labels, train_labels)
+    named = intervals | {f"baseline_{name}_roc_auc": item.roc_auc for name, item in baselines.items()}
+    if gain is not None:
+        named["poster_beyond_metadata_auc_gain"] = gain.gain
+        named["year_genre_poster_roc_auc"] = gain.combined_auc
+    metrics = {"majority_accuracy": majority}
+    for name, interval in named.items():
+        metrics |= interval.columns(name)
     slices = compute_slices(posters, values, threshold=threshold, confidence=confidence)
     result = EvaluationResult(
         folder=folder,
@@ -142,11 +142,11 @@ def write_evaluation(
         gain=gain,
         slices=slices,
         worst=worst_slices(slices, intervals["roc_auc"].estimate),
-        metrics=_flat_metrics(intervals, majority, baselines, gain),
+        metrics=metrics,
         notes=notes,
     )
-    _write_tables(folder, posters, labels, values, logits, result)
-    _draw_figures(folder, labels, values, result, seed)
+    _write_tables(posters, values, logits, result)
+    draw_evaluation(result, labels, values, seed)
     return result
 
 
@@ -177,95 +177,29 @@ def _baselines(
     return found, notes
 
 
-def _flat_metrics(
-    intervals: dict[str, Interval],
-    majority: float,
-    baselines: dict[str, BaselineResult],
-    gain: PosterGain | None,
-) -> dict[str, float]:
-    named = intervals | {f"baseline_{name}_roc_auc": item.roc_auc for name, item in baselines.items()}
-    if gain is not None:
-        named["poster_beyond_metadata_auc_gain"] = gain.gain
-        named["year_genre_poster_roc_auc"] = gain.combined_auc
-    flat = {"majority_accuracy": majority}
-    for name, interval in named.items():
-        flat |= {name: interval.estimate, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
-    return flat
+def _write_tables(
+    posters: pandas.DataFrame, values: Floats, logits: npt.ArrayLike | None, result: EvaluationResult
+) -> None:
+    """Writes `predictions.csv` in the order of the posters, `classification_report.*` and `slices.csv`."""
+    from sklearn.metrics import classification_report
 
-
-def predictions_table(
-    posters: pandas.DataFrame,
-    probabilities: npt.ArrayLike,
-    *,
-    threshold: float,
-    logits: npt.ArrayLike | None = None,
-) -> pandas.DataFrame:
-    """Returns one row per poster, in their order.
-
-    Columns: `movie_id, title, year, genres` (empty where unknown), `label, logit, probability`, and
-    `predicted`, `correct`: 0 or 1.
-    """
-    values = np.asarray(probabilities, dtype=np.float64)
-    labels = posters["label"].to_numpy(np.int64)
-    predicted = (values >= threshold).astype(np.int64)
-    return posters.reindex(columns=["movie_id", "title", "year", "genres"]).assign(
+    folder, labels = result.folder, posters["label"].to_numpy(np.int64)
+    predicted = (values >= result.threshold).astype(np.int64)
+    table = posters.reindex(columns=["movie_id", "title", "year", "genres"]).assign(
         label=labels,
         logit=logit(values) if logits is None else np.asarray(logits, dtype=np.float64),
         probability=values,
         predicted=predicted,
         correct=(predicted == labels).astype(np.int64),
     )
-
-
-def _write_tables(
-    folder: Path,
-    posters: pandas.DataFrame,
-    labels: Any,
-    values: Floats,
-    logits: npt.ArrayLike | None,
-    result: EvaluationResult,
-) -> None:
-    from sklearn.metrics import classification_report
-
-    table = predictions_table(posters, values, threshold=result.threshold, logits=logits)
     with atomic_path(folder / "predictions.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.9g")
-    predicted = table["predicted"]
-    arguments = {"target_names": list(CLASS_NAMES), "labels": [0, 1], "zero_division": 0.0}
+    arguments = {"target_names": ["Rotten", "Fresh"], "labels": [0, 1], "zero_division": 0.0}
     text = classification_report(labels, predicted, digits=4, **arguments)
     report = classification_report(labels, predicted, output_dict=True, **arguments)
     with atomic_path(folder / "classification_report.txt") as temporary:
         temporary.write_text(str(text), encoding="utf-8")
     with atomic_path(folder / "classification_report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    write_slices(folder / "slices.csv", result.slices)
-
-
-def _draw_figures(folder: Path, labels: Any, values: Floats, result: EvaluationResult, seed: int) -> None:
-    curves = {name: item.probabilities for name, item in result.baselines.items()}
-    auc, precision = result.intervals["roc_auc"], result.intervals["average_precision"]
-    threshold, confidence = result.threshold, result.confidence
-    draw_roc(
-        folder / "roc.png",
-        labels,
-        values,
-        auc=auc,
-        baselines=curves,
-        threshold=threshold,
-        confidence=confidence,
-        seed=seed,
-    )
-    draw_precision_recall(
-        folder / "precision_recall.png", labels, values, average_precision=precision, baselines=curves
-    )
-    draw_confusion_matrix(folder / "confusion_matrix.png", labels, values, threshold=threshold)
-    draw_calibration(folder / "calibration.png", labels, values, confidence=confidence)
-    rows = [
-        ForestRow(f"{item.kind}: {item.name}", item.roc_auc, f"n = {item.count:,}", item in result.worst)
-        for item in result.slices
-        if item.roc_auc is not None and item.count >= MINIMUM_POSTERS
-    ]
-    if rows:
-        label = f"ROC AUC with {confidence:.0%} interval (line: all posters)"
-        title = "ROC AUC by slice; the worst are coloured" if result.worst else "ROC AUC by slice"
-        draw_forest(folder / "slices.png", rows, label=label, title=title, reference=auc.estimate)
+    with atomic_path(folder / "slices.csv") as temporary:
+        result.slices.to_csv(temporary, index=False, float_format="%.6f")

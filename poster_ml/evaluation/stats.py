@@ -17,8 +17,9 @@ A family is what one table or figure asks: its p-values are corrected together, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,11 @@ class Interval:
         form = f"{'+' if sign else ''}.{digits}f"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], name: str) -> Interval:
+        """Reads what `columns` wrote."""
+        return cls(*(float(row[name + end]) for end in ("", "_ci_low", "_ci_high")))
+
     def columns(self, name: str) -> dict[str, float]:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
@@ -55,6 +61,9 @@ class Interval:
     def record(self, count: int) -> dict[str, float]:
         """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
         return {"mean": self.estimate, "ci_low": self.low, "ci_high": self.high, "n": count}
+
+
+NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
 
 
 def check_confidence(confidence: float) -> None:
@@ -144,12 +153,12 @@ def wilson_interval(successes: float, count: float, confidence: float) -> Interv
     return Interval(share, float(max(0.0, min(low, share))), float(min(1.0, max(high, share))))
 
 
-def accuracy_interval(right: Floats, accuracies: Floats, confidence: float) -> Interval:
+def accuracy_interval(right: npt.NDArray[np.bool_], confidence: float) -> Interval:
     """Returns the mean accuracy of several runs on the same posters; of one run it is Wilson's interval.
 
     Args:
-        right: (N,) share of the runs that are right about each poster.
-        accuracies: (R,) of the runs; their spread is what other seeds would add.
+        right: (R, N) whether each run is right about each poster; the spread between the runs is what other
+            seeds would add.
         confidence: between 0 and 1.
 
     Wilson's interval knows a share and a number of posters. The number that goes in is that of independent
@@ -157,9 +166,10 @@ def accuracy_interval(right: Floats, accuracies: Floats, confidence: float) -> I
     """
     from scipy.stats import norm, t
 
-    share = float(right.mean())
-    variance, freedom = _with_seeds(float(right.var()) / len(right), [accuracies])
-    count = share * (1.0 - share) / variance if variance > 0 else float(len(right))
+    posters = right.mean(axis=0)  # (N,) share of the runs that are right
+    share, total = float(posters.mean()), right.shape[1]
+    variance, freedom = _with_seeds(float(posters.var()) / total, [right.mean(axis=1)])
+    count = share * (1.0 - share) / variance if variance > 0 else float(total)
     # Student's quantile instead of the normal one: Wilson's formula holds quantile ** 2 / count only.
     tail = (1.0 - confidence) / 2.0
     count *= float(norm.isf(tail) / t.isf(tail, freedom)) ** 2
@@ -240,13 +250,50 @@ def _with_seeds(posters: float, seeds: Sequence[Floats]) -> tuple[float, float]:
     return variance, variance**2 / uncertain if uncertain > 0 else np.inf
 
 
-def auc_interval(aucs: Floats, below: Floats, above: Floats, confidence: float) -> Interval:
-    """Returns the mean ROC AUC of several runs on the same posters, on the logit scale.
+@dataclass(frozen=True)
+class Ranking:
+    """How one run, or several on the same posters, rank Fresh above Rotten.
 
-    Args:
-        aucs: (R,) of the runs; their spread is what other seeds would add.
-        below, above: (P,), (Q,) placement values, means over the runs (`structural_components`).
-        confidence: between 0 and 1.
+    aucs: (R,) of the runs; their spread is what other seeds would add.
+    below, above: (P,), (Q,) placement values, means over the runs (`structural_components`).
+    """
+
+    aucs: Floats
+    below: Floats
+    above: Floats
+
+    @classmethod
+    def of(cls, labels: npt.ArrayLike, *scores: npt.ArrayLike) -> Ranking:
+        """Ranks by the scores (N,) of each run; higher for Fresh, each on any scale."""
+        aucs, below, above = zip(*(structural_components(labels, one) for one in scores), strict=True)
+        return cls(np.array(aucs), np.mean(below, axis=0), np.mean(above, axis=0))
+
+    @classmethod
+    def within(cls, labels: npt.ArrayLike, scores: npt.ArrayLike, folds: npt.ArrayLike) -> Ranking:
+        """Ranks every poster among those of its own fold only.
+
+        The networks of different folds share no scale, so a pair of posters from two folds says nothing.
+
+        Args:
+            labels, scores: (N,), each scored by the network that did not see the poster.
+            folds: (N,) the fold of each poster; both classes in each.
+
+        Returns: as of one run: the mean AUC of the folds, weighted by their Fresh posters, and placements in
+            the order of the posters. Source: LeDell et al. 2015 (doi:10.1214/15-EJS1035).
+        """
+        truth, values, parts = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(folds)
+        placements = np.empty(len(truth))
+        for fold in np.unique(parts):
+            inside = parts == fold
+            _, below, above = structural_components(truth[inside], values[inside])
+            placements[inside & (truth == 1)] = below
+            placements[inside & (truth == 0)] = above
+        below, above = placements[truth == 1], placements[truth == 0]
+        return cls(np.array([below.mean()]), below, above)
+
+
+def auc_interval(ranking: Ranking, confidence: float) -> Interval:
+    """Returns the mean ROC AUC of the runs, on the logit scale, which never leaves [0, 1].
 
     Where the classes are separated perfectly, or no two posters have different scores, the variance is 0 and
     says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may be different: the
@@ -256,10 +303,11 @@ def auc_interval(aucs: Floats, below: Floats, above: Floats, confidence: float) 
     from scipy.stats import t
 
     check_confidence(confidence)
-    auc, tail = float(aucs.mean()), (1.0 - confidence) / 2.0
-    variance, freedom = _with_seeds(_variance(below) + _variance(above), [aucs])
+    auc, tail = float(ranking.aucs.mean()), (1.0 - confidence) / 2.0
+    posters = _variance(ranking.below) + _variance(ranking.above)
+    variance, freedom = _with_seeds(posters, [ranking.aucs])
     if auc in (0.0, 1.0) or variance == 0.0:
-        bound = tail ** (1.0 / min(len(below), len(above)))
+        bound = tail ** (1.0 / min(len(ranking.below), len(ranking.above)))
         return Interval(auc, auc * bound, 1.0 - (1.0 - auc) * bound)
     half = float(t.isf(tail, freedom)) * np.sqrt(variance) / (auc * (1.0 - auc))
     low, high = expit([logit(auc) - half, logit(auc) + half])
@@ -267,32 +315,24 @@ def auc_interval(aucs: Floats, below: Floats, above: Floats, confidence: float) 
 
 
 def delong_interval(labels: npt.ArrayLike, scores: npt.ArrayLike, confidence: float) -> Interval:
-    """Returns one run's ROC AUC with DeLong's interval on the logit scale, which never leaves [0, 1].
+    """Returns one run's ROC AUC with DeLong's interval on the logit scale.
 
     Arguments as `structural_components`. Source: Sun and Xu 2014 (doi:10.1109/LSP.2014.2337313).
     """
-    auc, below, above = structural_components(labels, scores)
-    return auc_interval(np.array([auc]), below, above, confidence)
+    return auc_interval(Ranking.of(labels, scores), confidence)
 
 
-def auc_difference(
-    first: tuple[Floats, Floats, Floats], second: tuple[Floats, Floats, Floats], confidence: float
-) -> tuple[Interval, float]:
+def auc_difference(first: Ranking, second: Ranking, confidence: float) -> tuple[Interval, float]:
     """Compares the mean ROC AUC of two groups of runs on the same posters: first - second.
-
-    Args:
-        first, second: aucs (R,), below (P,), above (Q,) as for `auc_interval`, posters in one order.
-        confidence: between 0 and 1.
 
     Returns: the difference with its paired interval, and the two-sided p-value of no difference.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, eq. 4-8; the variance between runs is added to theirs.
     """
-    (aucs, below, above), (other_aucs, other_below, other_above) = first, second
-    below, above = below - other_below, above - other_above
+    below, above = first.below - second.below, first.above - second.above
     posters = _variance(below) + _variance(above) if below.any() or above.any() else 0.0
-    variance, freedom = _with_seeds(posters, [aucs, other_aucs])
-    difference = float(aucs.mean() - other_aucs.mean())
+    variance, freedom = _with_seeds(posters, [first.aucs, second.aucs])
+    difference = float(first.aucs.mean() - second.aucs.mean())
     interval, p_value = student(difference, float(np.sqrt(variance)), freedom, confidence)
     return _clipped(interval, -1.0, 1.0), p_value
 
@@ -300,18 +340,8 @@ def auc_difference(
 def delong_difference(
     labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, confidence: float
 ) -> tuple[Interval, float]:
-    """Compares two scores of the same posters: AUC(first) - AUC(second), see `auc_difference`.
-
-    Args:
-        labels: (N,) 0 or 1, both present.
-        first, second: (N,) scores, higher for Fresh, each on any scale.
-        confidence: between 0 and 1.
-    """
-    auc, below, above = structural_components(labels, first)
-    other, other_below, other_above = structural_components(labels, second)
-    return auc_difference(
-        (np.array([auc]), below, above), (np.array([other]), other_below, other_above), confidence
-    )
+    """Compares two scores (N,) of the same posters: AUC(first) - AUC(second), see `auc_difference`."""
+    return auc_difference(Ranking.of(labels, first), Ranking.of(labels, second), confidence)
 
 
 def auc_gap(
@@ -385,15 +415,15 @@ def bootstrap_weights(
         raise ValueError(f"repeats must be at least 1, got {repeats=}")
     random = generator(seed, "bootstrap", "stratified" if stratified else "plain")
     size = max(1, CHUNK // len(labels))
+    classes = [np.flatnonzero(labels == value) for value in (0, 1)]
     for first in range(0, repeats, size):
-        count = min(size, repeats - first)
-        if not stratified:
-            yield _plain_weights(labels, count, random)
-            continue
-        weights = np.zeros((count, len(labels)))
-        for value in (0, 1):
-            rows = np.flatnonzero(labels == value)
-            weights[:, rows] = _draw(len(rows), count, random)
+        weights = np.zeros((min(size, repeats - first), len(labels)))
+        lacking = np.arange(len(weights))
+        while lacking.size:
+            for rows in classes if stratified else [np.arange(len(labels))]:
+                weights[np.ix_(lacking, rows)] = _draw(len(rows), len(lacking), random)
+            fresh = weights @ labels
+            lacking = np.flatnonzero((fresh == 0) | (fresh == len(labels)))
         yield weights
 
 
@@ -402,16 +432,6 @@ def _draw(items: int, count: int, random: np.random.Generator) -> Floats:
     drawn = random.integers(0, items, size=(count, items))
     drawn += np.arange(count)[:, None] * items
     return np.bincount(drawn.ravel(), minlength=count * items).reshape(count, items).astype(np.float64)
-
-
-def _plain_weights(labels: Integers, count: int, random: np.random.Generator) -> Floats:
-    weights = _draw(len(labels), count, random)
-    while True:
-        fresh = weights @ labels
-        lacking = np.flatnonzero((fresh == 0) | (fresh == len(labels)))
-        if not lacking.size:
-            return weights
-        weights[lacking] = _draw(len(labels), len(lacking), random)
 
 
 def percentile_interval(estimate: float, draws: Floats, confidence: float) -> Interval:
@@ -431,7 +451,7 @@ def ece_interval(gaps: Floats, drawn_gaps: Floats, confidence: float) -> Interva
     observed gaps shrunk or stretched to that ECE, makes what was observed unsurprising (an inverted test).
 
     Args:
-        gaps: (K,) of the sample, as `Scorer.bin_gaps`.
+        gaps: (K,) of the sample, as `metrics.weighted_scores`.
         drawn_gaps: (R, K) of the resamples.
         confidence: between 0 and 1.
     """

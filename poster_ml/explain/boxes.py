@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def text_detector() -> Detector:
     def detect(image: np.ndarray) -> list[Box]:
         backwards = np.ascontiguousarray(image[..., ::-1])  # the package reads BGR
         found = reader(backwards, use_det=True, use_cls=False, use_rec=False).boxes
-        corners = [] if found is None else [np.asarray(one, float) for one in found]
-        return _inside([(*one.min(axis=0), *one.max(axis=0)) for one in corners], image)
+        corners = np.zeros((0, 4, 2)) if found is None else np.asarray(found, float)
+        return _inside(np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), image)
 
     return detect
 
@@ -50,9 +51,9 @@ def face_detector() -> Detector:
     detector = _optional("mtcnn", "faces").MTCNN(device="CPU:0")
 
     def detect(image: np.ndarray) -> list[Box]:
-        faces = detector.detect_faces(image)
-        sure = [face["box"] for face in faces if float(face["confidence"]) >= _FACE_CONFIDENCE]
-        return _inside([(left, top, left + width, top + height) for left, top, width, height in sure], image)
+        faces = [face for face in detector.detect_faces(image) if face["confidence"] >= _FACE_CONFIDENCE]
+        corners = np.reshape([face["box"] for face in faces], (-1, 2, 2))  # left and top, width and height
+        return _inside(corners.cumsum(axis=1), image)
 
     return detect
 
@@ -94,48 +95,31 @@ def find_cached(
 
     Returns: for each row its boxes.
     """
-    known = _read(file)
-    new = [int(row) for row in rows if int(row) not in known]
+    known: dict[int, list[Box]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        with suppress(ValueError):  # empty, or cut short
+            entry = json.loads(line)
+            known[entry["row"]] = entry["boxes"]
+    new = [row for row in rows if row not in known]
     if new:
         file.parent.mkdir(parents=True, exist_ok=True)
         detect = make_detector()
         with file.open("a", encoding="utf-8") as handle:
             for row in progress(new, description):
                 # To a tenth of a pixel, in the file and here: what comes back later is the same.
-                known[row] = [_rounded(box) for box in detect(np.asarray(images[row]))]
+                known[row] = [[round(value, 1) for value in box] for box in detect(np.asarray(images[row]))]
                 # The line break comes first: a line that a kill left unfinished spoils only itself.
                 handle.write("\n" + json.dumps({"row": row, "boxes": known[row]}))
                 handle.flush()
-    return [known[int(row)] for row in rows]
+    return [known[row] for row in rows]
 
 
-def _read(file: Path) -> dict[int, list[Box]]:
-    known: dict[int, list[Box]] = {}
-    if not file.is_file():
-        return known
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            known[int(entry["row"])] = [_rounded(box) for box in entry["boxes"]]
-        except (ValueError, KeyError, TypeError):
-            continue  # empty, or cut short
-    return known
-
-
-def _inside(boxes: Sequence[Any], image: np.ndarray) -> list[Box]:
+def _inside(boxes: np.ndarray, image: np.ndarray) -> list[Box]:
     """Cuts boxes at the border and drops what is left too thin."""
     height, width = image.shape[:2]
-    cut = []
-    for box in boxes:
-        left, top, right, bottom = np.clip(box, 0, (width, height, width, height)).astype(float).tolist()
-        if min(right - left, bottom - top) >= _SMALLEST:
-            cut.append((left, top, right, bottom))
-    return cut
-
-
-def _rounded(box: Sequence[float]) -> Box:
-    left, top, right, bottom = (round(float(value), 1) for value in box)
-    return left, top, right, bottom
+    cut = np.clip(np.reshape(boxes, (-1, 4)), 0.0, (width, height, width, height))
+    thick = (cut[:, 2:] - cut[:, :2]).min(axis=1) >= _SMALLEST
+    return [*cut[thick].tolist()]
 
 
 def _optional(package: str, what: str) -> Any:

@@ -14,9 +14,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from poster_ml.explain.graph import check_images, find_layer, functional_view
+from poster_ml.explain.graph import check_images, find_layer
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any]]
+BATCH_SIZE = 16  # posters at once: activations of a wide layer are far larger than the map they become
 LogitAndGradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
@@ -51,11 +52,8 @@ class _Probed(keras.layers.Layer):
         # caller's layers; tests/explain/test_gradients.py fails should this method change.
         outputs = self.network._run_through_graph([images], operation_fn=with_probe)
         logit = outputs[0] if isinstance(outputs, list | tuple) else outputs
-        if len(seen) != 1:
-            raise ValueError(
-                f"layer {self.probed.name!r} is called {len(seen)} times in the graph; once is needed"
-            )
-        return keras.ops.cast(seen[0], "float32"), keras.ops.cast(logit, "float32")[:, 0]
+        (activations,) = seen  # a layer that is called twice has no one gradient
+        return keras.ops.cast(activations, "float32"), keras.ops.cast(logit, "float32")[:, 0]
 
 
 def logit_and_gradient(model: keras.Model, layer_name: str) -> LogitAndGradient:
@@ -64,8 +62,8 @@ def logit_and_gradient(model: keras.Model, layer_name: str) -> LogitAndGradient:
     Build it once and call it often: it is compiled on the first call.
 
     Args:
-        model: Keras model from uint8 (B, H, W, 3) to one logit (B, 1); read only. Later changes of its
-            weights are seen.
+        model: Keras model from uint8 (B, H, W, 3), H and W fixed, to one logit (B, 1); read only. Later
+            changes of its weights are seen.
         layer_name: a layer with output (B, h, w, K), dominating the output or not.
 
     Returns: callable(images (B, H, W, 3) uint8) -> (activations (B, h, w, K), gradients (B, h, w, K),
@@ -73,44 +71,29 @@ def logit_and_gradient(model: keras.Model, layer_name: str) -> LogitAndGradient:
     Raises: UnknownLayerError, listing the layers with 4-D output; ValueError with what was received.
     """
     layer = find_layer(model, layer_name)
-    network = functional_view(model)
-    step = _backend_step(_Probed(network, layer))
-    input_type = str(model.inputs[0].dtype)
+    # A view of its own; the input alone, not in a list: PyTorch's backend warns of another structure.
+    probed = _Probed(keras.Model(model.inputs[0], model.outputs), layer)
+    makers = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}
+    step = makers[keras.backend.backend()](probed)
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         check_images(images)
-        probe = np.zeros((len(images), *_activation_shape(network, layer, images.shape[1:])), np.float32)
-        activations, gradients, logits = step(images.astype(input_type, copy=False), probe)
+        probe = np.zeros((len(images), *layer.output.shape[1:]), np.float32)
+        activations, gradients, logits = step(images, probe)
         convert = keras.ops.convert_to_numpy
         return convert(activations), convert(gradients), convert(logits)
 
     return run
 
 
-def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+def padded_batches(images: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (batch, number of real rows); a short last batch is filled up, so that nothing is recompiled."""
-    for start in range(0, len(images), batch_size):
-        chunk = np.asarray(images[start : start + batch_size])
+    for start in range(0, len(images), BATCH_SIZE):
+        chunk = np.asarray(images[start : start + BATCH_SIZE])
         count = len(chunk)
-        if count < batch_size and len(images) > batch_size:
-            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], batch_size - count, axis=0)])
+        if count < BATCH_SIZE < len(images):
+            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], BATCH_SIZE - count, axis=0)])
         yield chunk, count
-
-
-def _activation_shape(network: keras.Model, layer: Any, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(layer.output.shape[1:])
-    if None in shape:  # a network for pictures of any size
-        view = functional_view(network, layer.output)
-        shape = tuple(view.compute_output_shape((1, *image_shape))[1:])
-    return shape
-
-
-def _backend_step(probed: _Probed) -> Step:
-    backend = keras.backend.backend()
-    makers = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}
-    if backend not in makers:
-        raise ValueError(f"gradients need one of the backends {sorted(makers)}, got {backend=}")
-    return makers[backend](probed)
 
 
 def _tensorflow_step(probed: _Probed) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from poster_ml.explain.graph import default_layer, find_layer, functional_view
+from poster_ml.explain.graph import default_layer, find_layer
 from poster_ml.models.ensemble import ensemble_members
 
 
@@ -36,4 +36,4 @@ class PooledFeatures:
 
 def _pooled(model: keras.Model, layer_name: str) -> keras.Model:
     layer = find_layer(model, layer_name or default_layer(model))
-    return functional_view(model, keras.layers.GlobalAveragePooling2D(dtype="float32")(layer.output))
+    return keras.Model(model.inputs[0], keras.layers.GlobalAveragePooling2D(dtype="float32")(layer.output))

@@ -8,18 +8,16 @@ to layer (Araujo et al. 2019, doi:10.23915/distill.00021).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from poster_ml.explain.graph import find_layer
+from poster_ml.explain.graph import find_layer, output_shape
 from poster_ml.models.graph import parents
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """Cells along one axis: centre of the first one and distance between centres, in pixels of the picture.
 
     A pixel's centre lies at its number + .5.
@@ -28,36 +26,35 @@ class Axis:
     start: float = 0.5
     step: float = 1.0
 
-    def windowed(self, kernel: int, stride: int, before: float) -> Axis:
-        """Returns the cells behind a window of `kernel` cells, moved by `stride`, `before` of it padding."""
-        return Axis(self.start + ((kernel - 1) / 2 - before) * self.step, self.step * stride)
 
-
-def cell_axes(model: keras.Model, layer_name: str) -> tuple[Axis, Axis] | None:
+def cell_axes(model: keras.Model, layer_name: str) -> tuple[Axis, Axis]:
     """Follows the picture's cells from the input to a layer.
 
     Args:
         model: Keras model; read only. Where branches meet, one is followed: they are centred alike.
         layer_name: a layer with 4-D output.
 
-    Returns: down and across; None behind a layer that moves places in a way that is not known here.
+    Returns: down and across; evenly over the picture behind a layer that moves places in a way that is not
+        known here.
     """
     above = parents(model)
     chain = [find_layer(model, layer_name)]
-    while True:
-        sources = [name for name in above.get(chain[-1].name, ()) if _is_picture(model.get_layer(name))]
-        if not sources:
-            break
-        chain.append(model.get_layer(sources[-1]))
-    axes = (Axis(), Axis())
+    while sources := [
+        source for source in map(model.get_layer, above[chain[-1].name]) if len(output_shape(source)) == 4
+    ]:
+        chain.append(sources[-1])
+    axes = [Axis(), Axis()]
     for layer, source in zip(chain[-2::-1], chain[:0:-1], strict=True):
-        before, after = source.output.shape[1:3], layer.output.shape[1:3]
-        moved = _after(layer, axes, before)
-        if moved is not None:
-            axes = moved
-        elif tuple(before) != tuple(after):
-            return None
-    return axes
+        sizes = output_shape(source)[1:3]
+        windows = _windows(layer, sizes)
+        if windows is None and sizes != output_shape(layer)[1:3]:
+            whole, cells = output_shape(chain[-1])[1:3], output_shape(chain[0])[1:3]
+            steps = [pixels / count for pixels, count in zip(whole, cells, strict=True)]
+            return Axis(steps[0] / 2, steps[0]), Axis(steps[1] / 2, steps[1])
+        for number, (reach, stride, before) in enumerate(windows or ()):
+            start, step = axes[number]
+            axes[number] = Axis(start + ((reach - 1) / 2 - before) * step, step * stride)
+    return axes[0], axes[1]
 
 
 def place_maps(maps: np.ndarray, height: int, width: int, axes: tuple[Axis, Axis]) -> np.ndarray:
@@ -74,25 +71,18 @@ def _weights(cells: int, pixels: int, axis: Axis) -> np.ndarray:
     return np.asarray(np.maximum(0.0, 1.0 - distance))
 
 
-def _is_picture(layer: Any) -> bool:
-    shape = getattr(getattr(layer, "output", None), "shape", ())
-    return len(shape) == 4
-
-
-def _after(layer: Any, axes: tuple[Axis, Axis], sizes: tuple[int, int]) -> tuple[Axis, Axis] | None:
-    """The cells behind one layer; None for a layer that is no window and no padding."""
+def _windows(layer: Any, sizes: tuple[Any, ...]) -> list[tuple[int, int, int]] | None:
+    """Reach, stride and padding before, down and across; None for what is no window and no padding."""
     if isinstance(layer, keras.layers.ZeroPadding2D):
         (top, _), (left, _) = layer.padding
-        return axes[0].windowed(1, 1, top), axes[1].windowed(1, 1, left)
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        return None
+        return [(1, 1, top), (1, 1, left)]
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if kernel is None or len(kernel) != 2 or not hasattr(layer, "strides"):
+    if kernel is None or isinstance(layer, keras.layers.Conv2DTranspose):
         return None
-    dilation = getattr(layer, "dilation_rate", (1, 1))
     found = []
-    for axis, size, one, stride, spread in zip(axes, sizes, kernel, layer.strides, dilation, strict=True):
+    dilation = getattr(layer, "dilation_rate", (1, 1))
+    for size, one, stride, spread in zip(sizes, kernel, layer.strides, dilation, strict=True):
         reach = (one - 1) * spread + 1
         missing = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        found.append(axis.windowed(reach, stride, missing // 2 if layer.padding == "same" else 0))
-    return found[0], found[1]
+        found.append((reach, stride, missing // 2 if layer.padding == "same" else 0))
+    return found

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from poster_ml.evaluation.stats import mean_interval, wilson_interval
-from poster_ml.explain.controls import centre_maps
+from poster_ml.explain.controls import centre_map
 
-Box = tuple[float, float, float, float]
+Box = Sequence[float]  # left, top, right, bottom in pixels, right and bottom exclusive
 
 
 def pointing_game(
@@ -30,22 +30,16 @@ def pointing_game(
     Returns: a dict for JSON: `hit_rate`, with `centre_hit_rate`, the same for a map that always points at the
         middle, `area_share`, the share of the poster that the boxes cover (what a random place would hit),
         and `advantage_over_centre`, paired; each with mean and interval; `posters` that counted.
-    Raises: ValueError where lengths differ, a box is empty, or no poster has one.
+    Raises: ValueError where lengths differ or no poster has a box.
     """
-    if len(maps) != len(boxes):
-        raise ValueError(f"one list of boxes per map is needed, got {len(maps)=}, {len(boxes)=}")
     height, width = maps.shape[1:3]
-    rows = [row for row in range(len(maps)) if len(boxes[row]) > 0]
-    if not rows:
-        raise ValueError(f"no poster has a box, so nothing can be hit, got {len(boxes)=}")
-    centre = centre_maps(np.zeros((1, height, width, 3), np.uint8))[0]
-    hits, centre_hits, areas = [], [], []
-    for row in rows:
-        mask = box_mask(boxes[row], height, width)
-        hits.append(_hit(maps[row], mask))
-        centre_hits.append(_hit(centre, mask))
-        areas.append(float(mask.mean()))
-    ours, theirs, count = np.array(hits), np.array(centre_hits), len(rows)
+    centre = centre_map(height, width)
+    masks = [
+        (one, box_mask(found, height, width)) for one, found in zip(maps, boxes, strict=True) if len(found)
+    ]
+    ours = np.array([_hit(one, mask) for one, mask in masks])
+    theirs = np.array([_hit(centre, mask) for _, mask in masks])
+    areas, count = [float(mask.mean()) for _, mask in masks], len(masks)
     return {
         "posters": count,
         "hit_rate": wilson_interval(float(ours.sum()), count, confidence).record(count),
@@ -56,17 +50,9 @@ def pointing_game(
 
 
 def box_mask(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:
-    """Draws boxes (left, top, right, bottom) in pixels into a (height, width) bool mask; cut at the border.
-
-    Raises: ValueError naming a box whose right or bottom does not lie beyond its left or top.
-    """
+    """Draws boxes (left, top, right, bottom) in pixels: (height, width) bool, cut at the border."""
     mask = np.zeros((height, width), bool)
-    for box in boxes:
-        left, top, right, bottom = box
-        if right <= left or bottom <= top:
-            raise ValueError(
-                f"a box is (left, top, right, bottom) with right > left and bottom > top, got {box=}"
-            )
+    for left, top, right, bottom in boxes:
         rows = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
         columns = slice(max(0, int(np.floor(left))), max(0, int(np.ceil(right))))
         mask[rows, columns] = True

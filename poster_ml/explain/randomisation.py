@@ -6,7 +6,6 @@ Source: Adebayo et al. 2018 (arXiv:1810.03292), cascading randomisation from the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,55 +14,49 @@ from scipy.stats import rankdata
 from skimage.metrics import structural_similarity
 
 from poster_ml.evaluation.stats import mean_interval
+from poster_ml.explain.maps import Explainer
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
-MapFunction = Callable[[keras.Model, np.ndarray], np.ndarray]
+STAGES = 4  # from the top layer to all layers; each costs one map per poster
 
 
 def randomisation_check(
-    model: keras.Model,
-    images: np.ndarray,
-    explain: MapFunction,
-    *,
-    confidence: float = 0.95,
-    seed: int,
-    stages: int = 4,
+    explainer: Explainer, images: np.ndarray, maps: np.ndarray, *, confidence: float = 0.95, seed: int
 ) -> list[dict[str, Any]]:
     """Compares a model's maps with those of its copy with more and more layers redrawn, from the top down.
 
     Args:
-        model: read only; the weights are redrawn in a copy.
+        explainer: of the model, which is read only; the weights are redrawn in a copy.
         images: (B, H, W, 3) uint8, B at least 1.
-        explain: (model, images) -> (B, H, W) signed maps in [-1, 1].
+        maps: (B, H, W), the explainer's own.
         confidence: of the intervals, between 0 and 1.
         seed: of the new weights.
-        stages: steps from the top layer to all layers, at least 1; each costs one map per poster.
 
     Returns: one dict per stage: `layers` redrawn so far, `lowest_layer`, and the similarity to the true maps
         with intervals over posters: `spearman` of the signed values, `spearman_absolute` (where, whatever the
         sign) and `ssim`. Near 1 at the last stage: the maps do not depend on the model; 0 is as it should be.
-    Raises: ValueError for less than one stage or poster.
     """
-    if stages < 1 or len(images) == 0:
-        raise ValueError(f"at least one stage and one image are needed, got {stages=}, {len(images)=}")
-    original = explain(model, images)
-    copy = copy_model(model)
+    copy = copy_model(explainer.model)
+    redrawn = Explainer(copy, method=explainer.method, layer_name=explainer.layer_name)
     layers = [layer for layer in reversed(copy.layers) if layer.weights]
-    ends = sorted({max(1, round(len(layers) * stage / stages)) for stage in range(1, stages + 1)} | {1})
+    ends = sorted({max(1, round(len(layers) * stage / STAGES)) for stage in range(1, STAGES + 1)} | {1})
     results = []
     done = 0
     for end in progress(ends, "redrawing weights"):
         for layer in layers[done:end]:
             redraw(layer, seed)
         done = end
-        results.append(
-            {
-                "layers": end,
-                "lowest_layer": str(layers[end - 1].name),
-                **_similarities(original, explain(copy, images), confidence),
-            }
-        )
+        pairs = list(zip(maps, redrawn.explain(images), strict=True))
+        similarities = {
+            "spearman": [spearman(one, other) for one, other in pairs],
+            "spearman_absolute": [spearman(np.abs(one), np.abs(other)) for one, other in pairs],
+            "ssim": [structural_similarity(one, other, data_range=2.0) for one, other in pairs],
+        }
+        record: dict[str, Any] = {"layers": end, "lowest_layer": str(layers[end - 1].name)}
+        for name, values in similarities.items():
+            record[name] = mean_interval(values, confidence)[0].record(len(values))
+        results.append(record)
     return results
 
 
@@ -97,24 +90,3 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def map_similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """SSIM of two (H, W) maps in [-1, 1]; the window shrinks with small maps."""
-    window = min(7, *one.shape)
-    window -= 1 - window % 2
-    if window < 3:
-        return float(np.array_equal(one, other))
-    return float(structural_similarity(one, other, data_range=2.0, win_size=window))
-
-
-def _similarities(original: np.ndarray, changed: np.ndarray, confidence: float) -> dict[str, Any]:
-    pairs = list(zip(original, changed, strict=True))
-    measured = {
-        "spearman": [spearman(one, other) for one, other in pairs],
-        "spearman_absolute": [spearman(np.abs(one), np.abs(other)) for one, other in pairs],
-        "ssim": [map_similarity(one, other) for one, other in pairs],
-    }
-    return {
-        name: mean_interval(values, confidence)[0].record(len(values)) for name, values in measured.items()
-    }

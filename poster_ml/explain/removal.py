@@ -6,6 +6,9 @@ by a seeded shuffle, so that a flat map removes at random instead of from the to
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
@@ -42,18 +45,26 @@ def top_mask(ranks: np.ndarray, share: float) -> np.ndarray:
     return np.asarray(ranks < round(share * ranks.size))
 
 
+def luminance(images: np.ndarray) -> np.ndarray:
+    """Returns the luminance (ITU-R BT.601) of posters (..., 3) uint8: (...) float32 in [0, 255]."""
+    return images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
 def mean_grey(image: np.ndarray) -> np.ndarray:
     """The grey of the poster's mean luminance: the end of deletion. (H, W, 3) uint8.
 
     Not its mean colour, which would keep what a model reads from colour, spread out.
     """
-    luminance = float(image.mean(axis=(0, 1)) @ np.array([0.299, 0.587, 0.114]))
-    return np.full(image.shape, round(luminance), np.uint8)
+    mean = float(image.mean(axis=(0, 1)) @ np.array([0.299, 0.587, 0.114]))
+    return np.full(image.shape, round(mean), np.uint8)
 
 
-def blurred(image: np.ndarray) -> np.ndarray:
-    """The poster so blurred that only its large areas are left: the start of insertion. (H, W, 3) uint8."""
-    sigma = max(image.shape[:2]) / 12
+def blurred(image: np.ndarray, share: float = 1 / 12) -> np.ndarray:
+    """Blurs a poster by a share of its longer side: (H, W, 3) uint8.
+
+    By default only its large areas are left: the start of insertion.
+    """
+    sigma = share * max(image.shape[:2])
     return np.rint(ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))).astype(np.uint8)
 
 
@@ -76,13 +87,10 @@ def impute(image: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
 
     Returns: (H, W, 3) uint8; with everything removed, grey plus noise.
     """
-    noise = generator(seed, "imputation").normal(0, _IMPUTATION_NOISE, image.shape)
-    if mask.all():
-        filling = mean_grey(image).astype(np.float64)
-    elif not mask.any():
+    if not mask.any():
         return image.copy()
-    else:
-        filling = _smooth_filling(image, mask)
+    noise = generator(seed, "imputation").normal(0, _IMPUTATION_NOISE, image.shape)
+    filling = mean_grey(image) if mask.all() else _smooth_filling(image, mask)
     return replace(image, mask, np.rint(filling + noise).clip(0, 255).astype(np.uint8))
 
 
@@ -97,37 +105,30 @@ def _smooth_filling(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         / np.maximum(kept, 1e-6)[..., None]
     )
     known = kept > 1e-6
-    colours[~known] = _solve(colours, known)
+    if not known.all():
+        colours[~known] = _solve(colours, known)
     return np.stack([_resize(colours[..., channel], height, width) for channel in range(3)], axis=-1)
 
 
 def _solve(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Solves for the unknown places; returns (unknown, 3)."""
-    rows, columns = known.shape
-    unknown = np.argwhere(~known)
-    if len(unknown) == 0:
-        return np.zeros((0, 3))
-    number = np.full(known.shape, -1)
-    number[~known] = np.arange(len(unknown))
-    right = np.zeros((len(unknown), 3))
-    weight_sum = np.zeros(len(unknown))
-    entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for down, across, weight in _NEIGHBOURS:
-        place = unknown + np.array([down, across])
-        inside = ((place >= 0) & (place < (rows, columns))).all(axis=1)
-        here = np.flatnonzero(inside)
-        there = place[inside]
-        weight_sum[here] += weight  # at the border fewer neighbours share the weight
-        is_known = known[there[:, 0], there[:, 1]]
-        right[here[is_known]] += weight * colours[there[is_known, 0], there[is_known, 1]]
-        linked = here[~is_known]
-        entries.append(
-            (linked, number[there[~is_known, 0], there[~is_known, 1]], np.full(len(linked), -weight))
-        )
-    entries.append((np.arange(len(unknown)), np.arange(len(unknown)), weight_sum))
-    row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
-    system = sparse.csc_matrix((value, (row, column)), shape=(len(unknown), len(unknown)))
-    return np.asarray(spsolve(system, right)).reshape(len(unknown), 3)
+    """Solves for the places that are not known, each the weighted mean of its neighbours: (unknown, 3)."""
+    weights, system = _neighbour_weights(*known.shape)
+    unknown = np.flatnonzero(~known)
+    right = weights[unknown][:, known.ravel()] @ colours[known]
+    return np.asarray(spsolve(system[unknown][:, unknown], right)).reshape(len(unknown), 3)
+
+
+@cache
+def _neighbour_weights(rows: int, columns: int) -> tuple[Any, Any]:
+    """Weights of each place's neighbours (places, places), and their sums less them: a place's equation.
+
+    At the border fewer neighbours share the weight.
+    """
+    weights = sum(
+        weight * sparse.kron(sparse.eye(rows, k=down), sparse.eye(columns, k=across))
+        for down, across, weight in _NEIGHBOURS
+    ).tocsr()
+    return weights, (sparse.diags(np.asarray(weights.sum(axis=1)).ravel()) - weights).tocsc()
 
 
 def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-POOLINGS = ("flatten", "average")
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -25,8 +23,6 @@ class Architecture:
         dense: units of the dense layers (ReLU) before the logit; may be empty.
         dropout: rate after each dense layer, in [0, 1).
         l2: penalty on the squares of the head's kernels, added to the loss; at least 0.
-
-    Raises: ValueError for values that no configuration lets through.
     """
 
     family: str
@@ -40,14 +36,3 @@ class Architecture:
     dense: tuple[int, ...] = (512,)
     dropout: float = 0.0
     l2: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Checks what no other layer would."""
-        if self.input_shape[2] != 3:
-            raise ValueError(f"input_shape must be (height, width, 3); received {self.input_shape}")
-        if self.preprocessing not in ("backbone", "unit"):
-            raise ValueError(f"preprocessing must be 'backbone' or 'unit'; received {self.preprocessing!r}")
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; received {self.pooling!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1); received {self.dropout}")

@@ -11,8 +11,7 @@ import keras
 from poster_ml.errors import DatasetError, UnknownLayerError, WeightsError, nearest
 from poster_ml.models import cnn, graph
 from poster_ml.models.architecture import Architecture
-from poster_ml.models.catalogue import find_family
-from poster_ml.models.family import Family
+from poster_ml.models.catalogue import Family, find_family
 from poster_ml.models.freezing import TAP, apply_unfreeze
 from poster_ml.models.preprocessing import PosterPreprocessing
 from poster_ml.models.standardize import StandardizeFeatures
@@ -64,7 +63,13 @@ def build_model(
     if family.has_backbone:
         features, tapped = _backbone(family, architecture, images, weights, seed)
     else:
-        _refuse_backbone_options(architecture, weights)
+        if architecture.output_layer:
+            raise UnknownLayerError(
+                f"{family.name} has no backbone with a layer {architecture.output_layer}: leave "
+                "'output_layer' empty"
+            )
+        if weights not in ("imagenet", "none"):
+            raise WeightsError(f"{family.name} has no backbone to load {weights} into: leave --weights out")
         features, tapped = cnn.tower(images, architecture.filters, seed), {}
     values = _pool(features, tapped, architecture)
     model = keras.Model(poster, _head(values, architecture, seed), name=family.name)
@@ -74,21 +79,6 @@ def build_model(
 
 def _scale(family: Family, architecture: Architecture) -> str:
     return family.scale if architecture.preprocessing == "backbone" else "unit"
-
-
-def _refuse_backbone_options(architecture: Architecture, weights: str) -> None:
-    family = architecture.family
-    for option, layers in (
-        ("output_layer", architecture.output_layer),
-        ("feature_layers", ", ".join(architecture.feature_layers)),
-    ):
-        if layers:
-            raise UnknownLayerError(f"{family} has no backbone with a layer {layers}: leave {option!r} empty")
-    if weights not in ("imagenet", "none"):
-        raise WeightsError(
-            f"{family} has no backbone to load {weights} into: leave out --weights or choose vgg16, "
-            "inception_v3, inception_resnet_v2 or mobilenet_v2"
-        )
 
 
 def _backbone(

@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from poster_ml.errors import DatasetError
-from poster_ml.models.family import Family
 from poster_ml.seeding import derive_seed
-
-CNN = Family(
-    name="cnn",
-    scale="unit",
-    smallest_size=4,
-    first_convolution="conv_1",
-)
-
-
-def smallest_size(filters: Sequence[int]) -> int:
-    """Returns the least height and width in pixels that leave one pixel after every convolution."""
-    size = 1
-    for _ in filters:
-        size = 2 * size + 2  # pooling halves, the convolution takes one pixel from either side
-    return size
 
 
 def tower(images: Any, filters: Sequence[int], seed: int) -> Any:
@@ -37,10 +23,8 @@ def tower(images: Any, filters: Sequence[int], seed: int) -> Any:
 
     Raises: DatasetError where the images are too small for so many convolutions.
     """
-    import keras
-
     height, width = images.shape[1:3]
-    needed = smallest_size(filters)
+    needed = 3 * 2 ** len(filters) - 2  # pooling halves, the convolution takes one pixel from either side
     if min(height, width) < needed:
         raise DatasetError(
             f"cnn with {len(filters)} convolutions needs posters of at least {needed}x{needed} pixels, "

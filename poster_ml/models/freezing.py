@@ -1,4 +1,4 @@
-"""Which part of a backbone is trained: by block, by layer, or by depth in convolutions."""
+"""Which part of a backbone is trained (by block, layer or depth in convolutions), and the cut below it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import keras
 from poster_ml.errors import UnknownLayerError, nearest
 from poster_ml.models import graph
 from poster_ml.models.catalogue import find_family
+from poster_ml.models.standardize import StandardizeFeatures
 
 HEAD_STARTS = ("flatten", "average_pool")
 TAP = "tap_"  # before the name of a layer that is pooled besides the last one
@@ -103,6 +104,48 @@ def trainable_summary(model: keras.Model) -> dict[str, int]:
         "layers": len(weighted),
         "trainable_layers": sum(bool(layer.trainable_weights) for layer in weighted),
     }
+
+
+def frozen_cut(model: keras.Model) -> str | None:
+    """Finds the deepest layer whose output never changes during training.
+
+    Every path from input to output goes through it, and up to and including it nothing is trained and
+    nothing is random except the augmentation before `preprocessing`. Standardisation stays above: its
+    statistics are taken from the features below it.
+
+    Args:
+        model: from `build_model`, with its layers frozen as they will be trained.
+
+    Returns: the layer's name, or None where no convolution would be saved.
+    """
+    passed = set(graph.dominators(graph.parents(model)))
+    cut: str | None = None
+    preprocessed = convolved = False
+    for layer in model.layers:
+        preprocessed = preprocessed or layer.name == "preprocessing"
+        random = preprocessed and hasattr(layer, "seed_generator")
+        if layer.trainable_weights or random or isinstance(layer, StandardizeFeatures):
+            break
+        convolved = convolved or isinstance(layer, CONVOLUTIONS)
+        if convolved and layer.name in passed:
+            cut = layer.name
+    return cut
+
+
+def split_at(model: keras.Model, layer_name: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts a model in two that share its layers: training the second trains the whole.
+
+    Args:
+        model: from `build_model`.
+        layer_name: a layer that every path goes through, for example from `frozen_cut`.
+
+    Returns: (prefix, suffix) with suffix(prefix(posters)) == model(posters). Call the prefix with
+        `training=False` for features of the posters as they are, with True for an augmented view.
+    """
+    middle = model.get_layer(layer_name).output
+    prefix = keras.Model(model.input, middle, name=f"{model.name}_prefix")
+    suffix = keras.Model(middle, model.output, name=f"{model.name}_suffix")
+    return prefix, suffix
 
 
 def _chosen(model: keras.Model, unfreeze: str | int | Sequence[str]) -> set[str]:

@@ -16,30 +16,18 @@ def parents(model: keras.Model) -> dict[str, list[str]]:
 
     Returns: layer name -> names of its inputs; topological order, the input layer first.
     """
-    node_of = _nodes(model)
-    return {
-        layer.name: [tensor._keras_history.operation.name for tensor in node_of[layer.name].input_tensors]
-        for layer in model.layers
-    }
+    return {layer["name"]: _sources(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
 
 
-def input_tensor(model: keras.Model, name: str) -> Any:
-    """Returns the tensor (B, ...) that a layer with one input gets in this model, which may share it."""
-    return _nodes(model)[name].input_tensors[0]
-
-
-def _nodes(model: keras.Model) -> dict[str, Any]:
-    """Returns layer name -> its call in this model: a layer that two models share has several."""
-    node_of: dict[str, Any] = {}
-    pending = [tensor._keras_history for tensor in model.outputs]
-    while pending:
-        history = pending.pop()
-        operation = history.operation
-        if operation.name not in node_of:
-            node = operation._inbound_nodes[history.node_index]
-            node_of[operation.name] = node
-            pending += [tensor._keras_history for tensor in node.input_tensors]
-    return node_of
+def _sources(call: Any) -> list[str]:
+    """Returns the names of the layers whose outputs stand in the recorded arguments of a layer's call."""
+    if isinstance(call, dict):
+        if "keras_history" in call:
+            return [call["keras_history"][0]]
+        call = call.values()
+    elif not isinstance(call, list | tuple):
+        return []
+    return [name for part in call for name in _sources(part)]
 
 
 def ancestors(inputs_of: dict[str, list[str]], name: str) -> set[str]:
@@ -59,15 +47,14 @@ def dominators(inputs_of: dict[str, list[str]]) -> list[str]:
 
     In a topological order of a graph with one source and one sink these are the layers that no edge skips.
     """
-    names = list(inputs_of)
-    position = {name: index for index, name in enumerate(names)}
-    last_use = [0] * len(names)
+    position = {name: index for index, name in enumerate(inputs_of)}
+    last_use = [0] * len(position)
     for name, sources in inputs_of.items():
         for source in sources:
             last_use[position[source]] = max(last_use[position[source]], position[name])
     found = []
     furthest = 0  # the latest layer that anything before the current one feeds
-    for index, name in enumerate(names):
+    for name, index in position.items():
         if furthest <= index:
             found.append(name)
         furthest = max(furthest, last_use[index])
@@ -83,7 +70,7 @@ def canonical_names(model: keras.Model) -> dict[str, str]:
     numbered: dict[str, list[tuple[int, str]]] = {}
     names = {layer.name: layer.name for layer in model.layers}
     for layer in model.layers:
-        stem = _snake_case(type(layer).__name__)
+        stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()  # Conv2D: conv2d
         match = re.fullmatch(rf"{stem}(?:_(\d+))?", layer.name)
         if match:
             numbered.setdefault(stem, []).append((int(match[1] or 0), layer.name))
@@ -91,10 +78,3 @@ def canonical_names(model: keras.Model) -> dict[str, str]:
         for index, (_, name) in enumerate(sorted(entries)):
             names[name] = f"{stem}_{index}" if index else stem
     return names
-
-
-def _snake_case(name: str) -> str:
-    """Conv2D -> conv2d, BatchNormalization -> batch_normalization, as Keras names layers."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -48,8 +48,8 @@ def log_exploration(dataset: PreparedDataset, files: Sequence[Path], findings: S
 
 def find_dataset_run(fingerprint: str) -> str:
     """Returns the id of the run that logged a dataset, or an empty text."""
-    query = f"tags.kind = 'preprocess' and tags.`dataset.fingerprint` = '{fingerprint}'"
-    found = [run for run in search_runs(query, limit=10) if run.status == "FINISHED"]
+    made = f"tags.kind = 'preprocess' and tags.`dataset.fingerprint` = '{fingerprint}'"
+    found = search_runs(f"{made} and attributes.status = 'FINISHED'", limit=1)
     return found[0].run_id if found else ""
 
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import qmc
 
-from poster_ml import seeding
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
-from poster_ml.evaluation.appearance import Appearance, measure_appearance
-from poster_ml.evaluation.appearance_files import write_appearance
+from poster_ml.evaluation.appearance import Appearance, measure_appearance, write_appearance
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
-from poster_ml.explain.maps import explain_images
-from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, box_perturbations, shortcut_table
+from poster_ml.explain.maps import Explainer
+from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, change_of, shortcut_table
 from poster_ml.explain.pointing import pointing_game
 from poster_ml.files import atomic_path
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
+from poster_ml.seeding import derive_seed, generator
 
 TRAINING_POSTERS = 64  # of the shortcut tests after training; `evaluate` takes as many as configured
 POINTING_POSTERS = 128
@@ -47,11 +47,9 @@ class Diagnostics:
     def metrics(self) -> dict[str, float]:
         """Returns `shortcut_<name>_auc_change` and `pointing_<kind>_...`, with intervals."""
         flat: dict[str, float] = {}
-        for row in [] if self.shortcuts is None else self.shortcuts.to_dict("records"):
-            if row["perturbation"] != "none":
-                name = f"shortcut_{str(row['perturbation']).replace(' ', '_')}_auc_change"
-                flat[name] = row["roc_auc_change"]
-                flat |= {f"{name}_ci_{end}": row[f"roc_auc_change_ci_{end}"] for end in ("low", "high")}
+        for row in [] if self.shortcuts is None else self.shortcuts.iloc[1:].to_dict("records"):
+            name = f"shortcut_{row['perturbation'].replace(' ', '_')}_auc_change"
+            flat |= change_of(row, "roc_auc").columns(name)
         for kind, measured in self.pointing.items():
             flat |= with_ends(f"pointing_{kind}_hit_rate", measured["hit_rate"])
             flat |= with_ends(f"pointing_{kind}_over_centre", measured["advantage_over_centre"])
@@ -60,11 +58,7 @@ class Diagnostics:
 
 def with_ends(name: str, measured: Mapping[str, float]) -> dict[str, float]:
     """Returns a mean with its interval under the names that are logged."""
-    return {
-        name: measured["mean"],
-        f"{name}_ci_low": measured["ci_low"],
-        f"{name}_ci_high": measured["ci_high"],
-    }
+    return Interval(measured["mean"], measured["ci_low"], measured["ci_high"]).columns(name)
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ class EvaluatedSplit:
     order: (n,) of `draw_order`: the tests take the first posters of it.
     """
 
-    model: Any
+    explainer: Explainer
     predict: Predict
     threshold: float
     dataset: PreparedDataset
@@ -85,14 +79,9 @@ class EvaluatedSplit:
     probabilities: np.ndarray
     order: np.ndarray
 
-    @property
-    def seed(self) -> int:
-        """Of noise and places: by the dataset, so that every model is shown the same changed posters."""
-        return seeding.derive_seed(0, "diagnostics", self.dataset.fingerprint)
-
     def images(self, positions: np.ndarray) -> np.ndarray:
         """Reads some of the posters into memory."""
-        return np.stack([self.dataset.images[row] for row in self.rows[positions]])
+        return np.array(self.dataset.images[self.rows[positions]])
 
 
 def run_diagnostics(
@@ -115,9 +104,7 @@ def run_diagnostics(
         return Diagnostics(shortcuts, notes=notes)
     found = find_boxes(evaluated.dataset, evaluated.rows, order[: config.explain.detect_posters])
     shortcuts, notes = _shortcuts(evaluated, config, order[:count], found.first(count), folder)
-    pointing = _pointing(evaluated, config, found) if found.drawn else {}
-    if pointing:
-        _write_json(folder / "pointing.json", pointing)
+    pointing = _pointing(evaluated, config, found, folder) if found.drawn else {}
     appearance = _appearance(evaluated, config, found, folder)
     return Diagnostics(shortcuts, appearance, pointing, found.notes + notes)
 
@@ -140,10 +127,9 @@ def draw_order(posters: pd.DataFrame, fingerprint: str) -> np.ndarray:
     names = posters["movie_id"].astype(str).to_numpy(str)
     ranked = np.lexsort((names, years, posters["label"].to_numpy()))
     count = len(ranked)
-    bits = max(1, int(count - 1).bit_length())
-    reversed_bits = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(count)]
-    start = int(seeding.generator(0, "diagnostics", fingerprint).integers(count))
-    return ranked[(np.argsort(reversed_bits, kind="stable") + start) % count]
+    van_der_corput = qmc.Halton(1, scramble=False).random(count)[:, 0]
+    start = int(generator(0, "diagnostics", fingerprint).integers(count))
+    return ranked[(np.argsort(van_der_corput) + start) % count]
 
 
 def _shortcuts(
@@ -156,80 +142,65 @@ def _shortcuts(
     """Scores posters as they are and perturbed; what was found is hidden on those searched for it."""
     if not len(positions):
         return None, []
-    tables = [_scored(evaluated, config, positions, PERTURBATIONS)]
-    if found is not None and found.boxes and len(found.positions):
-        size = evaluated.dataset.size
-        perturbations = box_perturbations(found.boxes, size, size, evaluated.seed)
-        scored = _scored(evaluated, config, found.positions, perturbations)
-        tables.append(None if scored is None else scored[scored["perturbation"] != "none"])
-    done = [table for table in tables if table is not None]
-    if not done:
+    dataset, tests = evaluated.dataset, [(positions, PERTURBATIONS)]
+    if found is not None and found.boxes:
+        # Noise and places by the dataset, so that every model is shown the same changed posters.
+        size, seed = dataset.size, derive_seed(0, "diagnostics", dataset.fingerprint)
+        tests.append((found.positions, box_perturbations(found.boxes, size, size, seed)))
+    labels, confidence = evaluated.posters["label"].to_numpy(), config.evaluate.confidence
+    tables = [
+        shortcut_table(
+            evaluated.predict,
+            evaluated.images(chosen),
+            labels[chosen],
+            perturbations,
+            threshold=evaluated.threshold,
+            confidence=confidence,
+        )
+        for chosen, perturbations in tests
+        if len(np.unique(labels[chosen])) == 2
+    ]
+    if not tables:
         return None, [f"No shortcut tests: the {len(positions)} posters drawn for them are of one class."]
-    table = pd.concat(done, ignore_index=True)
-    level = 1.0 - config.evaluate.confidence
+    table = pd.concat(tables).drop_duplicates("perturbation", ignore_index=True)  # "none" once
     for name in ("roc_auc", "accuracy"):  # each measure is a family: all perturbations, hidden boxes too
         corrected = holm(table[f"{name}_change_p"])
         table[f"{name}_change_p_holm"] = corrected
-        table[f"{name}_falls"] = (corrected < level) & (table[f"{name}_change"] < 0)
+        table[f"{name}_falls"] = (corrected < 1.0 - confidence) & (table[f"{name}_change"] < 0)
     with atomic_path(folder / "shortcuts.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
-    _draw(folder / "shortcuts.png", table, config.evaluate.confidence)
-    return table, []
-
-
-def _scored(
-    evaluated: EvaluatedSplit,
-    config: ExperimentConfig,
-    positions: np.ndarray,
-    perturbations: Mapping[str, Perturbation],
-) -> pd.DataFrame | None:
-    labels = evaluated.posters["label"].to_numpy()[positions]
-    if len(np.unique(labels)) < 2:
-        return None
-    return shortcut_table(
-        evaluated.predict,
-        evaluated.images(positions),
-        labels,
-        perturbations,
-        threshold=evaluated.threshold,
-        confidence=config.evaluate.confidence,
-    )
-
-
-def _draw(path: Path, table: pd.DataFrame, confidence: float) -> None:
-    rows = [
-        ForestRow(
-            str(row["perturbation"]),
-            Interval(*(row[f"roc_auc_change{end}"] for end in ("", "_ci_low", "_ci_high"))),
-            f"n = {row['posters']:,}",
-            row["roc_auc_falls"],
-        )
-        for row in table.to_dict("records")
-        if row["perturbation"] != "none"
-    ]
     draw_forest(
-        path,
-        rows,
+        folder / "shortcuts.png",
+        [
+            ForestRow(
+                row["perturbation"],
+                change_of(row, "roc_auc"),
+                f"n = {row['posters']:,}",
+                row["roc_auc_falls"],
+            )
+            for row in table.iloc[1:].to_dict("records")
+        ],
         label=f"change in ROC AUC with {confidence:.0%} interval",
         title="What the model loses; coloured: significant after Holm's correction",
         reference=0.0,
     )
+    return table, []
 
 
-def _pointing(evaluated: EvaluatedSplit, config: ExperimentConfig, found: PosterBoxes) -> dict[str, Any]:
+def _pointing(
+    evaluated: EvaluatedSplit, config: ExperimentConfig, found: PosterBoxes, folder: Path
+) -> dict[str, Any]:
     """Where the drawn cause is known: does the map's highest place lie in it? Figures speak for Rotten."""
     some = found.first(POINTING_POSTERS)
-    maps = explain_images(
-        evaluated.model,
-        evaluated.images(some.positions),
-        method=config.explain.method,
-        layer_name=config.explain.layer,
-    )
+    maps = evaluated.explainer.explain(evaluated.images(some.positions))
     signs = {"title": 1, "figures": -1}
-    return {
+    pointing = {
         kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
         for kind, boxes in some.boxes.items()
     }
+    with atomic_path(folder / "pointing.json") as temporary:
+        temporary.write_text(json.dumps(pointing, indent=1), encoding="utf-8")
+    return pointing
 
 
 def _appearance(
@@ -249,8 +220,3 @@ def _appearance(
     )
     write_appearance(folder, appearance)
     return appearance
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")

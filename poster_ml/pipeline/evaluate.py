@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import fit_temperature, logit
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
+from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.thresholds import choose_threshold
 from poster_ml.pipeline.diagnostics import Diagnostics, with_ends
 from poster_ml.training.batches import Samples, predict_logits
@@ -123,6 +123,7 @@ def evaluate_split(
     logger.info(f"evaluating {split}")
     rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
     other = None if split == "val" else expit(logits["val"] / decision_rule.temperature)
+    brightness = [dataset.images[row].mean() / 255.0 for row in rows[split]]
     references = References(
         train=dataset.index.iloc[rows["train"]],
         validation=None if other is None else dataset.index.iloc[rows["val"]],
@@ -133,7 +134,7 @@ def evaluate_split(
     )
     return write_evaluation(
         folder / "evaluation" / split,
-        posters_table(dataset, rows[split]),
+        dataset.index.iloc[rows[split]].reset_index(drop=True).assign(brightness=brightness),
         expit(logits[split] / decision_rule.temperature),
         threshold=decision_rule.threshold,
         repeats=config.evaluate.bootstrap,
@@ -150,8 +151,8 @@ def score_images(model: Any, images: np.ndarray, decision_rule: DecisionRule) ->
     return np.asarray(expit(predict_logits(model, samples) / decision_rule.temperature))
 
 
-def posters_table(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:
-    """Returns the index rows of the posters, with their mean brightness in [0, 1]."""
-    posters = dataset.index.iloc[rows].reset_index(drop=True)
-    brightness = np.array([dataset.images[row].mean() / 255.0 for row in rows])
-    return posters.assign(brightness=brightness)
+def with_interval(metrics: Mapping[str, float], name: str, digits: int = 3) -> str:
+    """Returns "0.612 (0.590 to 0.634)", from `name_ci_low` and `name_ci_high` where they were measured."""
+    if f"{name}_ci_low" not in metrics:
+        return f"{metrics[name]:.{digits}f}"
+    return Interval(metrics[name], metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]).text(digits)

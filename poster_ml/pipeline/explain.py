@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import expit
 
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.explain.activations import dead_channels, default_activation_layers
+from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import measure_faithfulness
-from poster_ml.explain.posters import write_explanation
+from poster_ml.explain.maps import Explainer
+from poster_ml.explain.sheets import poster_caption, write_sheet
 from poster_ml.files import atomic_path
 from poster_ml.pipeline.diagnostics import Diagnostics, EvaluatedSplit, draw_order, run_diagnostics
 from poster_ml.pipeline.evaluate import DecisionRule, score_images
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class RowsView:
-    """Some rows of a memory map, read one at a time: `view[i]` is `images[rows[i]]`."""
-
-    images: Any
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> np.ndarray:
-        """Returns one poster (H, W, 3) uint8."""
-        return np.asarray(self.images[self.rows[position]])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, H, W, 3)."""
-        return (len(self.rows), *self.images.shape[1:])
+SURE = 8  # posters per sheet, as in the study
 
 
 def explain_split(
@@ -74,7 +54,7 @@ def explain_split(
     rows = dataset.indices(split, config.max_samples, config.seed)
     posters = dataset.index.iloc[rows].reset_index(drop=True)
     evaluated = EvaluatedSplit(
-        model=model,
+        explainer=Explainer(model, method=config.explain.method, layer_name=config.explain.layer),
         predict=lambda pictures: score_images(model, pictures, decision_rule),
         threshold=decision_rule.threshold,
         dataset=dataset,
@@ -85,48 +65,60 @@ def explain_split(
     )
     explained = folder / "explain" / split
     explained.mkdir(parents=True, exist_ok=True)
-    _write_maps(evaluated, config, explained)
+    _write_maps(evaluated, explained)
     faithfulness = _faithfulness(evaluated, config, decision_rule, explained)
     logger.info(f"testing shortcuts and claims on {split}")
     return faithfulness, run_diagnostics(evaluated, config, explained, complete=complete)
 
 
-def _write_maps(evaluated: EvaluatedSplit, config: ExperimentConfig, folder: Path) -> None:
-    """Writes the sheets of maps and the activation grids."""
-    titles = [None if pd.isna(title) else str(title) for title in evaluated.posters["title"]]
-    write_explanation(
-        evaluated.model,
-        RowsView(evaluated.dataset.images, evaluated.rows),  # type: ignore[arg-type]
-        evaluated.posters["label"].to_numpy(),
-        evaluated.probabilities,
-        titles,
-        folder,
-        threshold=evaluated.threshold,
-        method=config.explain.method,
-        layer_name=config.explain.layer,
-    )
+def choose_posters(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Chooses the rows of the four sheets: name -> (heading, at most 8 rows, the surest or worst first).
+
+    A poster is an error where it was called Fresh (its probability is `threshold` or more) and is Rotten, or
+    the other way round.
+    """
+    rising = np.argsort(probabilities, kind="stable")
+    falling = np.argsort(-probabilities, kind="stable")
+    called = probabilities >= threshold
+    false_fresh = falling[called[falling] & (labels[falling] == 0)]
+    false_rotten = rising[~called[rising] & (labels[rising] == 1)]
+    return {
+        "cam_fresh_top8": ("Highest probability of Fresh", falling[:SURE]),
+        "cam_rotten_top8": ("Lowest probability of Fresh", rising[:SURE]),
+        "cam_false_fresh_worst8": ("Called Fresh, true label Rotten", false_fresh[:SURE]),
+        "cam_false_rotten_worst8": ("Called Rotten, true label Fresh", false_rotten[:SURE]),
+    }
+
+
+def _write_maps(evaluated: EvaluatedSplit, folder: Path) -> None:
+    """Writes the sheets of maps, and the activation grids of the most probably Fresh poster."""
+    explainer, probabilities = evaluated.explainer, evaluated.probabilities
+    labels, titles = evaluated.posters["label"].to_numpy(), evaluated.posters["title"].fillna("").astype(str)
+    for name, (heading, rows) in choose_posters(labels, probabilities, evaluated.threshold).items():
+        images = evaluated.images(rows)
+        captions = [poster_caption(titles[row], probabilities[row], labels[row]) for row in rows]
+        maps = explainer.explain(images)
+        write_sheet(folder / f"{name}.png", images, maps, captions, f"{heading} ({explainer.how})")
+    (surest,) = evaluated.images(np.argmax(probabilities, keepdims=True))
+    write_activation_grids(explainer.model, surest, folder)
 
 
 def _faithfulness(
     evaluated: EvaluatedSplit, config: ExperimentConfig, decision_rule: DecisionRule, folder: Path
 ) -> dict[str, Any] | None:
     """Measures how faithful the maps of the first posters of the order are, where asked for."""
-    count = min(config.explain.faithfulness_posters, len(evaluated.rows))
+    count = config.explain.faithfulness_posters
     if count == 0:
         return None
-    model, sample = evaluated.model, evaluated.images(np.sort(evaluated.order[:count]))
     measured = measure_faithfulness(
-        model,
-        sample,
+        evaluated.explainer,
+        evaluated.images(np.sort(evaluated.order[:count])),
         threshold=decision_rule.uncalibrated_threshold(),
-        method=config.explain.method,
-        layer_name=config.explain.layer,
         confidence=config.evaluate.confidence,
         seed=config.seed,
     )
-    measured["dead_channels"] = {
-        name: int(dead_channels(model, sample, name).sum()) for name in default_activation_layers(model)
-    }
     with atomic_path(folder / "faithfulness.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1))
     return measured

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ from poster_ml.explain.graph import find_layer
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import find_family
-from poster_ml.pipeline.features import FitInputs, UntrainedNetwork, precompute_frozen_features
+from poster_ml.pipeline.features import precompute_frozen_features
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.training.code_version import code_digest
 from poster_ml.training.devices import shared_batches
 from poster_ml.training.fit import FitResult, OnEpoch, fit
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.statistics import set_statistics
-
-logger = logging.getLogger(__name__)
 
 # What the weights depend on; data is not in it, since the dataset's fingerprint says which pixels came out.
 CODE = ("models", "augment", "training", "seeding.py", "pipeline/fit.py", "pipeline/features.py")
@@ -61,7 +58,7 @@ def fit_model(
     cache_folder: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
-    """Builds, trains and scores one network: the steps of `train` that a trial of a search has, too.
+    """Builds, trains and scores one network: what `train` and a trial of a search have in common.
 
     Args:
         config: the experiment.
@@ -74,88 +71,47 @@ def fit_model(
 
     Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError; `StopTraining` when `on_epoch` asks.
     """
-    with shared_batches(config.train.batch_size):
-        untrained = build_untrained(config, dataset)
-        features = precompute_frozen_features(untrained, config, cache_folder)
-        fitted = fit_network(features, config, dataset, folder=folder, on_epoch=on_epoch)
-    return trained_model(untrained, fitted, config)
-
-
-def build_untrained(config: ExperimentConfig, dataset: PreparedDataset) -> UntrainedNetwork:
-    """Builds the network of a configuration and draws its posters; refuses now what would fail after hours.
-
-    Raises: WeightsError, UnknownLayerError; DatasetError where a split lacks a class.
-    """
     if config.train.deterministic:
         _be_deterministic()
     keras.utils.set_random_seed(config.seed)
     train, validation = (_samples(dataset, split, config) for split in ("train", "val"))
-    for split, samples in (("train", train), ("val", validation)):
-        _check_both_classes(samples.labels, split)  # metrics and threshold need both at the end
-    if config.max_samples:
-        counts = f"{len(train)} training and {len(validation)} validation posters"
-        logger.info(f"limit {config.max_samples} of {len(dataset.index)} posters: {counts}")
     precision = _precision(config)
-    with precision_scope(precision):
-        network = build_network(config, dataset.size, weights=config.model.weights)
-    if config.explain.layer:
-        find_layer(network, config.explain.layer)
-    return UntrainedNetwork(network, precision, train, validation, dataset.fingerprint)
-
-
-def fit_network(
-    inputs: FitInputs,
-    config: ExperimentConfig,
-    dataset: PreparedDataset,
-    *,
-    folder: Path,
-    on_epoch: OnEpoch | None = None,
-) -> FitResult:
-    """Trains a network in place; arguments, result and errors as of `fit_model`."""
-    set_statistics(inputs.model, inputs.train)
-    return fit(
-        inputs.model,
-        inputs.train,
-        inputs.validation,
-        config.train,
-        seed=config.seed,
-        folder=folder,
-        identity=identity(config, dataset),
-        scorer=inputs.scorer,
-        on_epoch=on_epoch,
-    )
-
-
-def trained_model(untrained: UntrainedNetwork, fitted: FitResult, config: ExperimentConfig) -> TrainedModel:
-    """Returns the whole network, fitted by now, in float32 with its validation logits."""
-    validation = untrained.validation
-    model = as_float32(untrained.network, config, int(validation.images.shape[1]))
-    logits = predict_logits(model, validation)
-    return TrainedModel(model, fitted, untrained.precision, validation.rows, logits)
+    with shared_batches(config.train.batch_size):
+        with precision_scope(precision):
+            network = build_network(config, dataset.size, weights=config.model.weights)
+        if config.explain.layer:
+            find_layer(network, config.explain.layer)  # refuses now what would fail after hours
+        about = {"dataset": dataset.fingerprint, "precision": precision, "size": dataset.size}
+        inputs = precompute_frozen_features(
+            network, train, validation, config, about=about, cache=cache_folder
+        )
+        set_statistics(network, inputs.train, inputs.cut)
+        fitted = fit(
+            inputs.model,
+            inputs.train,
+            inputs.validation,
+            config.train,
+            seed=config.seed,
+            folder=folder,
+            identity=identity(config, dataset),
+            scorer=inputs.scorer,
+            on_epoch=on_epoch,
+        )
+    model = as_float32(network, config, dataset.size)
+    return TrainedModel(model, fitted, precision, validation.rows, predict_logits(model, validation))
 
 
 def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
     """Builds the network of a configuration for square posters of `size` pixels."""
-    model = config.model
-    architecture = Architecture(
-        family=model.family,
-        input_shape=(size, size, 3),
-        preprocessing=model.preprocessing,
-        output_layer=model.output_layer,
-        feature_layers=model.feature_layers,
-        pooling=model.pooling,
-        standardize=model.standardize,
-        filters=model.filters,
-        dense=model.dense,
-        dropout=model.dropout,
-        l2=model.l2,
-    )
+    options = asdict(config.model)
+    del options["weights"]
+    unfreeze, batch_norm = options.pop("unfreeze"), options.pop("batch_norm")
     return build_model(
-        architecture,
-        augmentation=build_augmentation(**to_mapping(config)["augment"], seed=config.seed),
+        Architecture(input_shape=(size, size, 3), **options),
+        augmentation=build_augmentation(**asdict(config.augment), seed=config.seed),
         weights=weights,
-        unfreeze=model.unfreeze,
-        batch_norm=model.batch_norm,
+        unfreeze=unfreeze,
+        batch_norm=batch_norm,
         seed=config.seed,
     )
 
@@ -189,19 +145,17 @@ def _precision(config: ExperimentConfig) -> str:
 
 
 def _samples(dataset: PreparedDataset, split: str, config: ExperimentConfig) -> Samples:
+    """Draws a split's posters. Raises: DatasetError unless both classes are there, which metrics need."""
     rows = dataset.indices(split, config.max_samples, config.seed)
-    return Samples(dataset.images, rows, dataset.labels(rows))
-
-
-def _check_both_classes(labels: np.ndarray, split: str) -> None:
-    """Raises DatasetError unless the labels (N,) hold both Rotten (0) and Fresh (1)."""
-    fresh = int(np.sum(labels))
+    labels = dataset.labels(rows)
+    fresh = int(labels.sum())
     if not 0 < fresh < len(labels):
         raise DatasetError(
             f"training needs Fresh and Rotten posters in every split, got {fresh} Fresh and "
             f"{len(labels) - fresh} Rotten in {split}: raise --limit, or prepare the dataset again with "
             "more posters or `--split stratified`"
         )
+    return Samples(dataset.images, rows, labels)
 
 
 def _be_deterministic() -> None:

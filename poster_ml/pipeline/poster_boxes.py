@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,21 +40,18 @@ class PosterBoxes:
     def first(self, count: int) -> PosterBoxes:
         """Returns the same for the first `count` posters."""
         boxes = {kind: found[:count] for kind, found in self.boxes.items()}
-        return PosterBoxes(self.positions[:count], boxes, self.drawn, self.notes)
+        return replace(self, positions=self.positions[:count], boxes=boxes)
 
     def features(self, posters: int, size: int) -> pd.DataFrame:
         """Returns `<kind>_count, <kind>_share, ...` of all `posters` of a split; NaN: not looked for.
 
         `size` is the posters' side in pixels. A title is one: its number and regularity are left out.
         """
-        columns: dict[str, np.ndarray] = {}
+        columns = {}
         for kind, found in self.boxes.items():
-            measured = pd.DataFrame([box_features(one, size, size) for one in found])
-            names = ["largest_share"] if kind == "title" else list(measured.columns)
-            for name in names:
-                column = np.full(posters, np.nan)
-                column[self.positions] = measured[name].to_numpy()
-                columns[f"{kind}_{name}"] = column
+            measured = pd.DataFrame([box_features(one, size, size) for one in found], index=self.positions)
+            for name in ["largest_share"] if kind == "title" else measured.columns:
+                columns[f"{kind}_{name}"] = measured[name].reindex(range(posters))
         return pd.DataFrame(columns, index=range(posters))
 
 
@@ -70,30 +67,26 @@ def find_boxes(dataset: PreparedDataset, rows: np.ndarray, positions: np.ndarray
     drawn = _drawn_boxes(dataset, rows[positions])
     if drawn is not None:
         return PosterBoxes(positions, drawn, drawn=True)
-    if not len(positions):
-        return PosterBoxes(positions)
     boxes: dict[str, list[list[Box]]] = {}
     notes = []
     cache = feature_cache_folder() / f"boxes-{dataset.fingerprint[:16]}"
-    for kind, make in DETECTORS.items():
+    wanted = rows[positions].tolist()
+    for kind, make in DETECTORS.items() if wanted else ():
         try:
             boxes[kind] = find_cached(
-                make, dataset.images, rows[positions].tolist(), cache / f"{kind}.jsonl", f"finding {kind}"
+                make, dataset.images, wanted, cache / f"{kind}.jsonl", f"finding {kind}"
             )
         except ExplanationError as error:
             notes.append(f"Not looked for: {kind}, since {error}.")
     if boxes:
-        _describe(cache, dataset)
+        entry = {"dataset": dataset.fingerprint, "shape": "boxes of text and faces"}  # for `poster-ml cache`
+        with atomic_path(cache / "entry.json") as temporary:
+            temporary.write_text(json.dumps(entry))
     return PosterBoxes(positions, boxes, notes=notes)
 
 
-def _describe(cache: Path, dataset: PreparedDataset) -> None:
-    """Says what the folder holds, for `poster-ml cache`."""
-    with atomic_path(cache / "entry.json") as temporary:
-        temporary.write_text(json.dumps({"dataset": dataset.fingerprint, "shape": "boxes of text and faces"}))
-
-
 def _drawn_boxes(dataset: PreparedDataset, rows: np.ndarray) -> dict[str, list[list[Box]]] | None:
+    """Reads the boxes of what a program drew and scales them to the prepared posters; None: not known."""
     options, source = dataset.manifest["options"], dataset.manifest.get("source", {})
     places = [dataset.folder / REGIONS]
     if source.get("table") == "synthetic":
@@ -101,26 +94,17 @@ def _drawn_boxes(dataset: PreparedDataset, rows: np.ndarray) -> dict[str, list[l
     file = next((place for place in places if place.is_file()), None)
     if file is None or options["fit"] != "squash":
         return None
-    table = pd.read_csv(file, dtype={"movie_id": str})
-    posters = dataset.index.iloc[rows]
-    if not posters["movie_id"].isin(table["movie_id"]).any():
+    posters = dataset.index.iloc[rows][["movie_id", "width", "height"]]
+    table = pd.read_csv(file, dtype={"movie_id": str}).merge(posters, on="movie_id", suffixes=("_drawn", ""))
+    if table.empty:
         return None
-    found: dict[str, list[list[Box]]] = {}
-    for drawn, kind in DRAWN_KINDS.items():
-        of_kind = dict(list(table[table["kind"] == drawn].groupby("movie_id")))
-        found[kind] = [
-            _scaled(of_kind.get(movie), dataset.size / width, dataset.size / height)
-            for movie, width, height in zip(
-                posters["movie_id"], posters["width"], posters["height"], strict=True
-            )
-        ]
-    return found
-
-
-def _scaled(regions: pd.DataFrame | None, across: float, down: float) -> list[Box]:
-    if regions is None:
-        return []
-    return [
-        (left * across, top * down, right * across, bottom * down)
-        for left, top, right, bottom in regions[["left", "top", "right", "bottom"]].to_numpy(float).tolist()
-    ]
+    for ends, side in ((["left", "right"], "width"), (["top", "bottom"], "height")):
+        table[ends] = table[ends].mul(dataset.size / table[side], axis=0)
+    found: dict[Any, Any] = {
+        key: group[["left", "top", "right", "bottom"]].to_numpy().tolist()
+        for key, group in table.groupby(["kind", "movie_id"])
+    }
+    return {
+        kind: [found.get((drawn, movie), []) for movie in posters["movie_id"]]
+        for drawn, kind in DRAWN_KINDS.items()
+    }

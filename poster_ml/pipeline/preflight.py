@@ -35,17 +35,12 @@ def check_training(
         raise ConfigError(["no model was named: give --model NAME or --experiment FILE"])
     path = experiment or experiment_path(model, protocol or "sound")
     config = load_experiment(path, tuple(overrides))
-    if model and config.variant != model:
-        raise ConfigError(
-            [f"{path} describes {config.variant!r}, but --model says {model!r}: give one of them"]
-        )
-    if protocol and config.protocol != protocol:
-        raise ConfigError(
-            [
-                f"{path} has the protocol {config.protocol!r}, but --protocol says {protocol!r}: give one of "
-                "them"
-            ]
-        )
+    for said, own, is_of, option in (
+        (model, config.variant, "describes", "model"),
+        (protocol, config.protocol, "has the protocol", "protocol"),
+    ):
+        if said and said != own:
+            raise ConfigError([f"{path} {is_of} {own!r}, but --{option} says {said!r}: give one of them"])
     weights = config.model.weights
     if weights not in ("imagenet", "none") and not Path(weights).is_file():
         raise WeightsError(f"no weights file {weights}: give 'imagenet', 'none' or an existing file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,13 +74,3 @@ def recorded_logits(
     if not names.isin(table.index).all():
         return {}
     return {"val": table["logit"].loc[names].to_numpy("float64")}
-
-
-def copy_artifact(record: RunRecord, path: str, target: Path) -> None:
-    """Puts a copy of an artifact at `target`, where the run has it; does nothing where it has not."""
-    try:
-        with fetched(record.run_id, path) as file:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-    except TrackingError:
-        return

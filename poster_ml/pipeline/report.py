@@ -23,7 +23,7 @@ CURVES = {
     "it by column.",
     "calibration.png": "Calibration, ECE {ece}: whether posters given 70 % turn out Fresh 70 % of the time.",
 }
-TRAINING = {"accuracy_loss.png": "Accuracy, loss, ROC AUC and learning rate by epoch, the kept one marked."}
+TRAINING = {"accuracy_loss.png": "Accuracy, loss, ROC AUC and learning rate by epoch, the best one marked."}
 SLICES = {"slices.png": "ROC AUC, with its interval, by group of posters."}
 SHEETS = {
     "cam_fresh_top8.png": "The highest probabilities of Fresh: poster, map, overlay. Warm speaks for Fresh.",
@@ -33,12 +33,9 @@ SHEETS = {
 }
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 CAVEATS = {
-    "train": ["A model knows the posters it was fitted on: figures of training posters are too high."],
-    "val": [
-        "Validation posters also choose a model's epoch and threshold: their figures are a little too high; "
-        "quote those of the test posters."
-    ],
-    "test": [],
+    "train": "A model knows the posters it was fitted on: figures of training posters are too high.",
+    "val": "Validation posters also choose a model's epoch and threshold: their figures are a little too "
+    "high; quote those of the test posters.",
 }
 
 
@@ -63,13 +60,13 @@ def write_report(
         trained_on: fingerprint of the dataset that the model was fitted on; empty: of `dataset`.
     """
     result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], profile == "demo"
-    findings, metrics = finding_sentences(result), metric_rows(result)
+    findings, metrics, notes = finding_sentences(result), metric_rows(result), result.notes
     balance = dataset.manifest["class_balance"]["train"]
     fitted_on = f"{balance['posters']} posters, {balance['fresh_share']:.1%} of them Fresh."
-    notes = [*CAVEATS[evaluation.split], *result.notes]
     if trained_on not in ("", dataset.fingerprint):
         fitted_on = f"Another dataset than it was evaluated on: fingerprint {trained_on}."
-        notes = result.notes
+    elif evaluation.split in CAVEATS:
+        notes = [CAVEATS[evaluation.split], *notes]
     settings = {key: str(value) for key, value in flatten(config).items()}
     facts = {
         "run": run_id,
@@ -78,17 +75,17 @@ def write_report(
         "posters": f"{len(dataset.index)} of {dataset.size}x{dataset.size} pixels",
         "split": str(dataset.manifest["options"]["split"]),
     }
-    columns = ("Metric", f"Value ({result.confidence:.0%} interval)")
+    values, about = ("Metric", f"Value ({result.confidence:.0%} interval)"), ("What", "Value")
+    posters = "synthetic posters, demo profile" if demo else "posters"
     page = ReportPage(
         title=f"{config.variant}: Fresh or Rotten?",
-        subtitle=f"{result.posters} {split} {'synthetic posters, demo profile' if demo else 'posters'}, "
-        f"{config.protocol} protocol",
+        subtitle=f"{result.posters} {split} {posters}, {config.protocol} protocol",
         headlines=headlines(result),
         sections=[
             PageSection("What this says", findings, notes),
-            PageSection("All numbers", tables=[PageTable(columns, metrics)]),
+            PageSection("All numbers", tables=[PageTable(values, metrics)]),
             *_figure_sections(folder, evaluation),
-            PageSection("What was run", tables=[PageTable(("What", "Value"), [*(facts | settings).items()])]),
+            PageSection("What was run", tables=[PageTable(about, [*(facts | settings).items()])]),
         ],
     )
     write_page(folder / "report.html", page)

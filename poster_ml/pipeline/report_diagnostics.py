@@ -6,12 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from poster_ml.evaluation.appearance import Appearance, effect_of, feature_name
+from poster_ml.evaluation.appearance import effect_of, feature_name
 from poster_ml.evaluation.page import PageFigure, PageSection, PageTable
 from poster_ml.evaluation.stats import Interval
+from poster_ml.explain.perturbations import change_of
 from poster_ml.pipeline.diagnostics import Diagnostics
+
+SHORTCUTS, APPEARANCE = "Does it lean on shortcuts?", "What makes a poster look Fresh?"
+POINTING, FAITHFULNESS = "Do the maps hit the known cause?", "Do the maps show what the model uses?"
+MEASURES = ("deletion", "insertion", "road")
+CHANGED = (
+    "The same posters again, changed. A loss says that the model used what was taken away or was "
+    "disturbed by the change. Where boxes were hidden, the control hides as many of the same sizes elsewhere."
+)
+DRAWN = (
+    "A program drew these posters, so the cause of the label is known: how often the highest place of "
+    "the map lies in it, beside a map that always points at the middle and the share of the poster that "
+    "the cause covers, which a random place would hit. Mean and interval over posters."
+)
+REMOVED = (
+    "Deletion: the class probability while the places that the map ranks highest are taken out "
+    "(lower is better). Insertion: while they are put back (higher is better). ROAD: how much more is "
+    "lost when the highest places are imputed than when the lowest are (higher is better). "
+    "Mean and interval over posters."
+)
 
 
 def diagnostic_sections(folder: Path, diagnostics: Diagnostics) -> list[PageSection]:
@@ -21,54 +39,45 @@ def diagnostic_sections(folder: Path, diagnostics: Diagnostics) -> list[PageSect
         folder: `explain/<split>`, with `shortcuts.png` and `appearance.png`.
         diagnostics: of `diagnostics.run_diagnostics`.
     """
-    shortcuts = PageSection("Does it lean on shortcuts?", paragraphs=diagnostics.notes)
-    if diagnostics.shortcuts is not None:
-        shortcuts = _shortcuts(shortcuts, folder / "shortcuts.png", diagnostics.shortcuts)
-    appearance = PageSection("What makes a poster look Fresh?")
-    if diagnostics.appearance is not None:
-        appearance = _appearance(appearance.title, folder / "appearance.png", diagnostics.appearance)
-    return [shortcuts, appearance]
+    return [
+        _shortcuts(folder / "shortcuts.png", diagnostics),
+        _appearance(folder / "appearance.png", diagnostics),
+    ]
 
 
-def _shortcuts(section: PageSection, figure: Path, table: pd.DataFrame) -> PageSection:
-    records = table.to_dict("records")
-    changed = [row for row in records if row["perturbation"] != "none"]
-    lost = [row for row in changed if row["roc_auc_falls"]]
-    named = "; ".join(f"{row['perturbation']} ({row['roc_auc_change']:+.3f})" for row in lost)
-    explained = (
-        "The same posters again, changed. A loss says that the model used what was taken away or was "
-        "disturbed by the change"
+def _shortcuts(figure: Path, diagnostics: Diagnostics) -> PageSection:
+    table = diagnostics.shortcuts
+    if table is None:
+        return PageSection(SHORTCUTS, paragraphs=diagnostics.notes)
+    lost = [
+        f"{row.perturbation} ({row.roc_auc_change:+.3f})"
+        for row in table[table["roc_auc_falls"]].itertuples()
+    ]
+    finding = (
+        f"ROC AUC falls significantly with: {'; '.join(lost)}"
+        if lost
+        else "No change lowers ROC AUC significantly"
     )
-    if any(str(row["perturbation"]).endswith("control") for row in changed):
-        explained += "; what was hidden has a control beside it, boxes of the same sizes at other places"
-    columns = ("posters changed by", "n", "ROC AUC", "its change", "accuracy", "its change")
     rows = []
-    for row in records:
-        scores = [(f"{row[name]:.3f}", _change(row, name)) for name in ("roc_auc", "accuracy")]
-        rows.append([str(row["perturbation"]), f"{row['posters']:,}", *scores[0], *scores[1]])
+    for number, row in enumerate(table.to_dict("records")):
+        scores = [row["perturbation"], f"{row['posters']:,}"]
+        for name in ("roc_auc", "accuracy"):
+            scores += [f"{row[name]:.3f}", change_of(row, name).text(sign=True) if number else ""]
+        rows.append(scores)
+    columns = ("posters changed by", "n", "ROC AUC", "its change", "accuracy", "its change")
     return PageSection(
-        section.title,
-        [
-            (
-                f"ROC AUC falls significantly with: {named}"
-                if lost
-                else "No change lowers ROC AUC significantly"
-            )
-            + f" (Holm's correction over {len(changed)} changes)."
-        ],
-        [f"{explained}.", *section.paragraphs],
+        SHORTCUTS,
+        [f"{finding} (Holm's correction over {len(table) - 1} changes)."],
+        [CHANGED, *diagnostics.notes],
         [PageFigure(figure, "Change of ROC AUC, with its interval, for each perturbation.")],
         [PageTable(columns, rows)],
     )
 
 
-def _change(row: Mapping[Any, Any], name: str) -> str:
-    if row["perturbation"] == "none":
-        return ""
-    return Interval(*(row[f"{name}_change{end}"] for end in ("", "_ci_low", "_ci_high"))).text(sign=True)
-
-
-def _appearance(title: str, figure: Path, appearance: Appearance) -> PageSection:
+def _appearance(figure: Path, diagnostics: Diagnostics) -> PageSection:
+    appearance = diagnostics.appearance
+    if appearance is None:
+        return PageSection(APPEARANCE)
     columns = ("feature", "n", "critics, points", "model, points", "critics, unadjusted", "model, unadjusted")
     rows = [
         [
@@ -81,7 +90,7 @@ def _appearance(title: str, figure: Path, appearance: Appearance) -> PageSection
     ]
     caption = "Effect of each feature on critics and model side by side, with intervals."
     return PageSection(
-        title,
+        APPEARANCE,
         [claim.sentence() for claim in appearance.claims],
         ["Each feature alone, at equal year and genre: association, not cause.", *appearance.notes],
         [PageFigure(figure, caption)] if rows else (),
@@ -91,11 +100,8 @@ def _appearance(title: str, figure: Path, appearance: Appearance) -> PageSection
 
 def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
     """Returns the section on how often a map's highest place lies in what was drawn as the cause."""
-    explained = (
-        "A program drew these posters, so the cause of the label is known: how often the highest place of "
-        "the map lies in it, beside a map that always points at the middle and the share of the poster that "
-        "the cause covers, which a random place would hit. Mean and interval over posters."
-    )
+    if not pointing:
+        return PageSection(POINTING)
     columns = ("what", "map", "middle", "share of the poster", "posters")
     rows = [
         [
@@ -105,42 +111,29 @@ def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
         ]
         for kind, measured in pointing.items()
     ]
-    title = "Do the maps hit the known cause?"
-    return PageSection(title, (), [explained], (), [PageTable(columns, rows)]) if rows else PageSection(title)
+    return PageSection(POINTING, paragraphs=[DRAWN], tables=[PageTable(columns, rows)])
 
 
 def faithfulness_section(measured: Mapping[str, Any] | None) -> PageSection:
     """Returns the section on how the model's maps compare with maps that know nothing of the model."""
-    title = "Do the maps show what the model uses?"
     if measured is None:
-        return PageSection(title)
-    explained = (
-        "Deletion: the class probability while the places that the map ranks highest are taken out "
-        "(lower is better). Insertion: while they are put back (higher is better). ROAD: how much more is "
-        "lost when the highest places are imputed than when the lowest are (higher is better). "
-        "Mean and interval over posters."
-    )
-    measures = ("deletion", "insertion", "road")
+        return PageSection(FAITHFULNESS)
     rows = [
-        [name.replace("_", " "), *(_mean(scores[measure], 3) for measure in measures)]
+        [name, *(_mean(scores[measure], 3) for measure in MEASURES)]
         for name, scores in measured["scores"].items()
     ]
-    findings = [_advantage(control, scores) for control, scores in measured["against"].items()]
-    return PageSection(title, findings, [explained], (), [PageTable(("map", *measures), rows)])
-
-
-def _advantage(control: str, scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Says in which scores the maps are significantly better than a control that knows nothing."""
-    better = [name for name, score in scores.items() if score["better"]]
-    rest = [name for name in scores if name not in better]
-    if not better:
-        return f"Against {control} the maps are not shown to be better."
-    end = f"; not shown in {_listed(rest)}" if rest else ""
-    return f"Against {control} the maps are better in {_listed(better)}{end}."
+    findings = []
+    for control, scores in measured["against"].items():
+        better = [name for name in MEASURES if scores[name]["better"]]
+        rest = [name for name in MEASURES if name not in better]
+        shown = f"better in {_listed(better)}" if better else "not shown to be better"
+        end = f"; not shown in {_listed(rest)}" if better and rest else ""
+        findings.append(f"Against {control} the maps are {shown}{end}.")
+    return PageSection(FAITHFULNESS, findings, [REMOVED], tables=[PageTable(("map", *MEASURES), rows)])
 
 
 def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _mean(score: Mapping[str, float], digits: int) -> str:

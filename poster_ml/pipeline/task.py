@@ -14,13 +14,14 @@ from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
-from poster_ml.errors import WeightsError
-from poster_ml.models.catalogue import FAMILIES
-from poster_ml.models.family import Family
+from poster_ml.errors import TrackingError, WeightsError
+from poster_ml.models.catalogue import FAMILIES, Family
 from poster_ml.models.weights import build_weighted_backbone
 from poster_ml.pipeline.dataset_run import find_dataset_run
 from poster_ml.pipeline.features import WORKPLACE
+from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.synthetic.writing import write_posters
+from poster_ml.tracking.runs import find_run
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,32 @@ def run_tags(task: Task) -> dict[str, str]:
         "split": str(dataset.manifest["options"]["split"]),
         "preprocess_run_id": find_dataset_run(dataset.fingerprint),
     }
+
+
+def recorded_task(run_id: str, model: str = "", protocol: str = "") -> Task:
+    """Finds the configuration and data that a run was started with, to continue it.
+
+    Args:
+        run_id: of a training run that is not finished.
+        model, protocol: where given, they must be the run's own.
+
+    Raises: TrackingError, DatasetError, ConfigError.
+    """
+    record = find_run(run_id)
+    for option, wanted, tag in (("model", model, "variant"), ("protocol", protocol, "protocol")):
+        own = record.tags.get(tag, "")
+        if wanted and own and wanted != own:
+            raise TrackingError(
+                f"run {run_id} is a run of {own!r}, but --{option} says {wanted!r}: leave --{option} out "
+                f"(with `mlflow run` give -P {option}={own}), or start a new run without --resume"
+            )
+    if record.status == "FINISHED":
+        raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
+    if "data" not in record.params:
+        raise TrackingError(f"run {run_id} is no training run: give the id of one that `train` started")
+    config, dataset = recorded_config(record), recorded_dataset(record)
+    dataset.verify()
+    return Task(config, dataset, record.tags.get("profile", "full"))
 
 
 def demo_dataset(folder: Path) -> PreparedDataset:

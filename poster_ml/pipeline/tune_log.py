@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from poster_ml.config import SearchSpace
-from poster_ml.errors import TuningError
 from poster_ml.tracking.runs import RunLogger, RunRecord, search_runs
-from poster_ml.tuning.figures import draw_all
-from poster_ml.tuning.importance import Importance, importances
+from poster_ml.tuning.figures import draw_all, importances
 from poster_ml.tuning.records import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     PRUNED,
-    RUNNING,
     TrialRecord,
     best_so_far,
     by_end,
@@ -35,7 +32,7 @@ STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED:
 
 
 def find_parent(study: str, storage: str) -> str | None:
-    """Finds the run of a study, the oldest where two machines began at once; None where there is none."""
+    """Finds the run of a study; None where there is none."""
     found = search_runs(f"tags.kind = 'study' and tags.study = '{study}'")
     same = [run for run in found if run.tags.get("storage") == storage]
     return same[-1].run_id if same else None
@@ -67,58 +64,39 @@ class ParentLog:
             rows.append(row)
         self.run.fill_epochs(rows)
 
-    def settle_children(self) -> None:
-        """Gives the child runs of killed workers their true state: what the study says, it is."""
-        records = {str(record.number): record for record in read_records(self.opened, self.space)}
-        repeats = {record.retry_of: record.number for record in records.values()}
+    def settle_children(self, records: Sequence[TrialRecord]) -> None:
+        """Gives the child runs of killed processes their true state: what the study says, it is."""
+        states = {str(record.number): record.state for record in records}
         for child in children(self.run.run_id):
-            record = records.get(child.tags.get("trial.number", ""))
-            if record is None or record.state == RUNNING or child.status == STATUS[record.state]:
+            state = states.get(child.tags.get("trial.number", ""))
+            if state is None or child.status == STATUS[state]:
                 continue
             logger = RunLogger(child.run_id)
-            tags = {"trial.state": record.state}
-            if record.state == INTERRUPTED:
-                again = repeats.get(record.number)
-                tags["error"] = "the worker died" + ("" if again is None else f"; run again as trial {again}")
-            logger.set_tags(tags)
-            logger.end(STATUS[record.state])
+            logger.set_tags({"trial.state": state})
+            if state == INTERRUPTED:
+                logger.set_tags({"error": "interrupted: repeat the command to continue it"})
+            logger.end(STATUS[state])
 
     def finish(self) -> list[TrialRecord]:
-        """Logs table, figures, importance and best settings; returns the records."""
+        """Logs table, figures, importance and best settings; returns the records. No trial runs any more."""
         self.after_trial()
-        self.settle_children()
         records = read_records(self.opened, self.space)
-        counts = {state: sum(record.state == state for record in records) for state in STATUS}
-        self.run.log_metrics(
-            {f"trials_{state}": count for state, count in counts.items()}
-            | {"epochs_run": epochs_run(records)}
-        )
+        self.settle_children(records)
+        counts = {f"trials_{state}": sum(record.state == state for record in records) for state in STATUS}
+        self.run.log_metrics(counts | {"epochs_run": epochs_run(records)})
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            shares = self._shares(folder)
-            draw_all(self.opened, shares, folder)
+            draw_all(self.opened, folder)
+            if shares := importances(self.opened):
+                (folder / "importance.json").write_text(json.dumps(shares, indent=1), encoding="utf-8")
             (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
-            best = top(records, 1)
-            if best:
-                text = yaml.safe_dump(nested(best[0].overrides), sort_keys=False)
-                note = (
-                    f"# Trial {best[0].number}: validation AUC {best[0].value:.4f} at the trials' fidelity\n"
-                )
+            for best in top(records, 1):
+                text = yaml.safe_dump(nested(best.overrides), sort_keys=False)
+                note = f"# Trial {best.number}: validation AUC {best.value:.4f} at the trials' fidelity\n"
                 (folder / "best_parameters.yaml").write_text(note + text, encoding="utf-8")
-                self.run.log_metrics({"best_trial": best[0].number})
+                self.run.log_metrics({"best_trial": best.number})
             self.run.log_folder(folder, "study")
         return records
-
-    def _shares(self, folder: Path) -> list[Importance]:
-        """Computes and writes the importances; none where too few trials finished."""
-        try:
-            shares = importances(self.opened)
-        except TuningError as error:
-            (folder / "importance.txt").write_text(f"{error}\n", encoding="utf-8")
-            return []
-        rows = [asdict(share) for share in shares]
-        (folder / "importance.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        return shares
 
 
 def describe_best(records: Sequence[TrialRecord]) -> str:
@@ -128,12 +106,11 @@ def describe_best(records: Sequence[TrialRecord]) -> str:
     best = top(records, 1)
     if not best:
         return f"no trial finished{failed}"
-    drawn = ", ".join(f"{name} {_short(value)}" for name, value in best[0].drawn.items())
+    short = {
+        name: f"{value:.3g}" if isinstance(value, float) else value for name, value in best[0].drawn.items()
+    }
+    drawn = ", ".join(f"{name} {value}" for name, value in short.items())
     return f"best: trial {best[0].number}, validation AUC {best[0].value:.4f} ({drawn}){failed}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def nested(overrides: dict[str, object]) -> dict[str, object]:

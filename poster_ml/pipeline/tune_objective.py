@@ -4,17 +4,78 @@ from __future__ import annotations
 
 import gc
 import math
-import shutil
-from dataclasses import dataclass
+import os
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig, replace
+from poster_ml.config import (
+    ExperimentConfig,
+    Fidelity,
+    SearchSpace,
+    experiment_path,
+    load_experiment,
+    replace,
+)
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.reading import Rows
 from poster_ml.errors import TuningError
+from poster_ml.pipeline.features import feature_cache_folder
+from poster_ml.pipeline.tune_options import TuneOptions, work_folder
 from poster_ml.quiet import load_keras, quiet_libraries
-from poster_ml.tracking.runs import RunLogger, open_run
+from poster_ml.tracking.runs import RunLogger, open_run, search_runs
+from poster_ml.tracking.store import experiment_name, shared_uri, store_folder, use_store
+from poster_ml.tuning.search import Job
+from poster_ml.tuning.space import default_points
 from poster_ml.tuning.trial import PrunedError, TrialContext
+
+
+def make_job(
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    space: SearchSpace,
+    tags: dict[str, str],
+    parent_run_id: str,
+    options: TuneOptions,
+) -> Job:
+    """Returns the search of a study as workers in any folder can run it.
+
+    Args:
+        config: the experiment as trials run it.
+        dataset: what they are trained on.
+        space: what is searched.
+        tags: of every child run; `study` is the study's name.
+        parent_run_id: of the study's run.
+        options: of the command.
+    """
+    folder, cache, data = (
+        path.resolve() for path in (work_folder(tags["study"]), feature_cache_folder(), dataset.folder)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "POSTER_ML_CACHE": str(cache),
+        "KERAS_BACKEND": tags["backend"],
+        "TF_FORCE_GPU_ALLOW_GROWTH": os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "true"),
+    }
+    where = (shared_uri(), experiment_name())
+    own = default_points(space, config, load_experiment(experiment_path(space.variant, "study")))
+    return Job(
+        space=space,
+        objective=TrainingObjective(config, data, tags, parent_run_id, *where, environment),
+        trials=options.trials,
+        folder=folder,
+        points=tuple(own) if options.own_settings else (),
+        deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
+        paths=(folder, cache, data, store_folder()),
+    )
+
+
+def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConfig:
+    """Returns the experiment as trials run it: fewer posters, no more epochs than it has."""
+    epochs = min(fidelity.epochs or config.train.epochs, config.train.epochs)
+    limits = [limit for limit in (config.max_samples, fidelity.max_samples) if limit]
+    return replace(config, **{"max_samples": min(limits, default=0), "train.epochs": epochs})
 
 
 @dataclass(frozen=True)
@@ -39,39 +100,40 @@ class TrainingObjective:
     Attributes:
         config: the experiment at the trials' fidelity (limit and epochs).
         data: the prepared dataset.
-        study: name of the study.
         tags: of every child run.
         parent_run_id: the study's run.
-        keep: keep the checkpoints of trials that ended (Hyperband of KerasTuner continues from them).
+        store, experiment: where runs go: a worker may live in another folder than the command.
+        environment: variables of the command that a worker takes over.
     """
 
     config: ExperimentConfig
     data: Path
-    study: str
     tags: dict[str, str]
     parent_run_id: str
-    keep: bool = False
+    store: str
+    experiment: str
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, trial: TrialContext) -> float:
         """Returns the validation AUC of the kept epoch. Raises PrunedError where the pruner says so."""
+        os.environ.update(self.environment)
+        use_store(self.store, self.experiment)
         config = replace(self.config, **{**trial.overrides, "seed": trial.seed})
-        tags = {
-            **self.tags,
-            "study": self.study,
-            "kind": "trial",
-            "trial.number": str(trial.number),
-            "trial.root": str(trial.root),
-            "trial.attempt": str(trial.attempt),
-            "trial.seed": str(trial.seed),
-        }
+        number = str(trial.number)
+        tags = self.tags | {"kind": "trial", "trial.number": number, "trial.seed": str(trial.seed)}
+        # Its worker or its command died before: the same run continues.
+        begun = search_runs(
+            f"tags.`mlflow.parentRunId` = '{self.parent_run_id}' and tags.`trial.number` = '{number}'"
+        )
         with open_run(
-            f"trial {trial.number}", tags=tags, parent_run_id=self.parent_run_id, system_metrics=False
+            f"trial {number}",
+            tags=tags,
+            run_id=begun[0].run_id if begun else None,
+            parent_run_id=self.parent_run_id,
+            system_metrics=False,
         ) as run:
-            trial.note("run_id", run.run_id)
             run.log_config(config)
             value = self._train(trial, config, run)
-        if not self.keep:
-            shutil.rmtree(trial.folder, ignore_errors=True)
         if value is None:
             raise PrunedError
         return value

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import mlflow
 
-from poster_ml.errors import RegistryError, nearest
+from poster_ml.errors import RegistryError
 from poster_ml.serving.settings import (
     COMPACT_FILE,
     NETWORK_FILE,
@@ -32,7 +30,7 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
         model_uri: models:/name@alias, models:/name/version, models:/m-id, runs:/run_id/model, or a folder.
 
     Returns: the keras.Model, uint8 (B, S, S, 3) to logit (B, 1), not compiled, and its settings.
-    Raises: RegistryError saying what exists.
+    Raises: RegistryError where there is none.
     """
     artifacts = model_folder(model_uri) / "artifacts"
     if (artifacts / COMPACT_FILE).is_file():
@@ -49,13 +47,39 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
 def load_poster_model(model_uri: str) -> Any:
     """Loads the model as it is served: an mlflow PyFuncModel around `PosterModel`.
 
-    Raises: RegistryError saying what exists, or that the model cannot be loaded.
+    Raises: RegistryError where there is none, or it cannot be loaded.
     """
     folder = model_folder(model_uri)
     try:
         return mlflow.pyfunc.load_model(str(folder))
     except (mlflow.MlflowException, OSError, ValueError, ImportError) as error:
         raise RegistryError(f"{model_uri} cannot be loaded: {_one_line(error)}") from error
+
+
+def identify(model: Any, model_uri: str) -> dict[str, Any]:
+    """Says which model was loaded, by what never moves, so that a result can say who made it.
+
+    Args:
+        model: what `load_poster_model` returned.
+        model_uri: what it was loaded from.
+
+    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`, "poster-vgg16 version
+        3" where the URI names a registered model, else ""; `run_id`, where it was trained; `settings`, as in
+        `ServingSettings`.
+    """
+    version = ""
+    if named := re.fullmatch(r"models:/+([^/@]+)([/@])([^/@]+)", model_uri):
+        name, kind, number = named.groups()
+        if kind == "@":
+            number = mlflow.MlflowClient().get_model_version_by_alias(name, number).version
+        version = f"{name} version {number}"
+    return {
+        "model_id": str(model.metadata.model_id or model.metadata.model_uuid),
+        "model_uri": model_uri,
+        "version": version,
+        "run_id": str(model.metadata.run_id or ""),
+        "settings": dict((model.metadata.metadata or {}).get("settings", {})),
+    }
 
 
 def read_network(path: Path) -> Any:
@@ -80,34 +104,22 @@ def register_layers() -> None:
 def model_folder(model_uri: str) -> Path:
     """Returns a local folder with the model's files; nothing is copied where the store is local.
 
-    Raises: RegistryError saying what exists.
+    Raises: RegistryError where there is none.
     """
-    quiet_unless_watched()
-    if not re.match(r"^[a-z][a-z0-9+\-]+:", model_uri):
-        folder = Path(model_uri)
-        if not (folder / "MLmodel").is_file():
-            raise RegistryError(f"no model at {model_uri!r} (no file MLmodel): give {_FORMS}")
-        if unquote(str(folder.absolute())) != str(folder.absolute()):
-            raise RegistryError(
-                f"the path {folder.absolute()} has an escape such as %20, which MLflow's load_model "
-                "unquotes: copy the model to a folder without"
-            )
-        return folder
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_logged_model_uri(model_uri)))
-    except (mlflow.MlflowException, OSError, ValueError) as error:
-        raise RegistryError(
-            f"no model at {model_uri!r} ({_one_line(error)}); {_what_exists(model_uri)}"
-        ) from error
+    folder = Path(model_uri)
+    if re.match(r"^[a-z][a-z0-9+\-]+:", model_uri):
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_logged_model_uri(model_uri)))
+        except (mlflow.MlflowException, OSError, ValueError) as error:
+            raise RegistryError(f"no model at {model_uri!r} ({_one_line(error)}): give {_FORMS}") from error
     if not (folder / "MLmodel").is_file():
-        raise RegistryError(f"{model_uri!r} is no model (no file MLmodel); {_what_exists(model_uri)}")
+        raise RegistryError(f"no model at {model_uri!r} (no file MLmodel): give {_FORMS}")
+    if unquote(str(folder.absolute())) != str(folder.absolute()):
+        raise RegistryError(
+            f"the path {folder.absolute()} has an escape such as %20, which MLflow's load_model unquotes: "
+            "copy the model to a folder without"
+        )
     return folder
-
-
-def quiet_unless_watched() -> None:
-    """Keeps MLflow's progress bars off where stderr is not a terminal; a set variable has its way."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def _logged_model_uri(model_uri: str) -> str:
@@ -127,37 +139,6 @@ def logged_model(run: Any, name: str = "model") -> Any | None:
         output_format="list",
     )
     return found[0] if found else None
-
-
-def _what_exists(model_uri: str) -> str:
-    """Lists the aliases and versions of the model named, or the registered models and the nearest name."""
-    client = mlflow.MlflowClient()
-    name, _, wanted = re.sub("[/@]", " ", model_uri.removeprefix("models:").lstrip("/")).partition(" ")
-    try:
-        registered = client.search_registered_models(max_results=20)
-        if model_uri.startswith("models:") and client.search_registered_models(f"name = '{name}'"):
-            return _what_model_has(client, name, wanted)
-    except (mlflow.MlflowException, OSError):
-        return f"give {_FORMS}"
-    if not registered:
-        return "nothing is registered yet: train a model, then `poster-ml register`"
-    parts = [
-        f"{model.name} ({', '.join('@' + alias for alias in sorted(model.aliases)) or 'no alias'})"
-        for model in registered
-    ]
-    hint = nearest(name, [model.name for model in registered]) if model_uri.startswith("models:") else ""
-    return f"registered: {', '.join(parts)}{hint}"
-
-
-def _what_model_has(client: Any, name: str, wanted: str) -> str:
-    """Says which aliases and versions a registered model has."""
-    aliases = client.get_registered_model(name).aliases
-    there = (
-        ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases.items())) or "no alias"
-    )
-    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
-    versions = ", ".join(map(str, numbers)) or "none"
-    return f"{name} has {there}{nearest(wanted, aliases)}; versions: {versions}"
 
 
 def _one_line(error: BaseException) -> str:

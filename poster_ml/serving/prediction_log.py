@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 from PIL import Image
 
@@ -34,6 +35,7 @@ DEFAULT_MEGABYTES, DEFAULT_FILES = 64, 5
 GRID = 32  # statistics are those of area averages, so that networks of different input sizes agree
 STATISTICS = ("brightness", "contrast", "saturation")
 KEY_DIGITS = 16  # of the file's SHA-256: tells posters apart
+_COLUMNS = ("time", "model", "poster", *STATISTICS, "width", "height", "file_bytes", "probability", "error")
 _LONGEST_ERROR = 80
 _is_log = begins_with('{"time": "')  # also a first line that was cut off
 
@@ -86,8 +88,6 @@ class PredictionLog:
     """
 
     def __init__(self, path: Path, max_bytes: int, files: int, model: str = "") -> None:
-        if max_bytes < 1 or files < 1:
-            raise ValueError(f"max_bytes and files must be at least 1, got {max_bytes=} {files=}")
         self.path, self.max_bytes, self.files, self.model = path, max_bytes, files, model
         self.warned = False
         self._handler = _Rotating(
@@ -104,8 +104,13 @@ class PredictionLog:
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:
             return None
-        megabytes = _whole_number(SIZE_VARIABLE, DEFAULT_MEGABYTES)
-        log = cls(Path(path), megabytes * 1_000_000, _whole_number(FILES_VARIABLE, DEFAULT_FILES), model)
+        sizes = []
+        for name, default in ((SIZE_VARIABLE, DEFAULT_MEGABYTES), (FILES_VARIABLE, DEFAULT_FILES)):
+            text = os.environ.get(name, "").strip() or str(default)
+            if not text.isdigit() or int(text) < 1:
+                raise RegistryError(f"{name} must be a whole number of at least 1, got {text!r}")
+            sizes.append(int(text))
+        log = cls(Path(path), sizes[0] * 1_000_000, sizes[1], model)
         log.check()
         return log
 
@@ -155,34 +160,53 @@ def log_entry(facts: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any
 def read_log(path: Path) -> Iterator[dict[str, Any] | None]:
     """Yields the entries of a log and of what was rotated away from it, oldest first; None for a broken line.
 
-    Raises: DatasetError where there is no such file or it cannot be read.
+    Raises: DatasetError where there is no such file.
     """
     older = [found for found in path.parent.glob(path.name + ".*") if found.suffix[1:].isdigit()]
     files = sorted(older, key=lambda found: -int(found.suffix[1:])) + [path] * path.exists()
     if not files:
         raise DatasetError(f"no prediction log at {path}: serve with {PATH_VARIABLE} set to a file")
     for file in files:
-        try:
-            with file.open(encoding="utf-8", errors="replace") as handle:
-                for line in handle:
-                    if line.strip():
-                        yield _entry(line)
-        except OSError as error:
-            raise DatasetError(f"{file} cannot be read: {error.strerror or error}") from error
+        with file.open(encoding="utf-8", errors="replace") as handle:
+            for line in filter(str.strip, handle):
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    entry = None
+                yield entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
 
 
-def _entry(line: str) -> dict[str, Any] | None:
+def read_period(path: Path, since: str, until: str) -> tuple[pd.DataFrame, int]:
+    """Returns the entries of a period, one row each, and how many lines of the whole log are broken.
+
+    Args:
+        path: of the log.
+        since, until: ISO 8601 dates or times, UTC where they name no zone; since is inside, until outside;
+            empty: no limit.
+
+    Raises: DatasetError where there is no log, a limit is no date, or the period has no entry.
+    """
+    begin, end = _moment(since, "--since"), _moment(until, "--until")
+    rows = [
+        None if entry is None or "probability" not in entry else tuple(map(entry.get, _COLUMNS))
+        for entry in read_log(path)
+    ]
+    table = pd.DataFrame([row for row in rows if row], columns=list(_COLUMNS))
+    moments = pd.to_datetime(table["time"], utc=True, format="ISO8601", errors="coerce")
+    whole = moments.notna()
+    inside = whole & (begin is None or moments >= begin) & (end is None or moments < end)
+    if not inside.any():
+        raise DatasetError(
+            f"{path} has no entry in the period; it has {whole.sum():,} in all: change --since or --until"
+        )
+    return table[inside], len(rows) - int(whole.sum())
+
+
+def _moment(text: str, option: str) -> datetime | None:
     try:
-        entry = json.loads(line)
+        moment = datetime.fromisoformat(text) if text else None
     except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("time"), str) else None
-
-
-def _whole_number(name: str, default: int) -> int:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdigit() or int(text) < 1:
-        raise RegistryError(f"{name} must be a whole number of at least 1, got {text!r}")
-    return int(text)
+        raise DatasetError(
+            f"{option} must be a date or time such as 2026-01-31 or 2026-01-31T18:00, got {text!r}"
+        ) from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None

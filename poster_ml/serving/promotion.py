@@ -10,10 +10,9 @@ decisions, stays below it (`docs/evaluation.md`, `benchmarks/promotion_simulatio
 
 from __future__ import annotations
 
-import tempfile
+import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,7 +22,6 @@ import pandas as pd
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.alignment import align_predictions
 from poster_ml.evaluation.stats import Interval, delong_difference
-from poster_ml.serving.load import quiet_unless_watched
 from poster_ml.serving.registry import CHALLENGER, CHAMPION, find_version, move_champion
 
 ERROR = 0.025  # chance of even one false promotion among all decisions on the same posters
@@ -62,6 +60,20 @@ class Promotion:
             f"on the same {self.posters:,} {SPLIT} posters, one-sided p={self.p_value:.4f} "
             f"(decision {self.decision} on these posters: better below {self.level:.4f})"
         )
+
+    def tags(self) -> dict[str, str]:
+        """Returns the tags of the challenger's version that keep the verdict."""
+        return {
+            "promotion_verdict": "promoted" if self.promoted else "not promoted",
+            "promotion_against": str(self.champion),
+            "promotion_split": SPLIT,
+            "promotion_posters": str(self.posters),
+            "promotion_auc_difference": f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]",
+            "promotion_p_value": f"{self.p_value:.6f}",
+            "promotion_decision": str(self.decision),
+            "promotion_level": f"{self.level:.6f}",
+            "promotion_time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
 
 
 def decision_level(decision: int) -> float:
@@ -102,17 +114,24 @@ def promote(name: str) -> Promotion:
     Raises: RegistryError where an alias, test predictions or a common dataset is missing.
     """
     client = mlflow.MlflowClient()
-    champion, challenger = find_version(name, CHAMPION), find_version(name, CHALLENGER)
-    fingerprint = _common_fingerprint(name, champion, challenger)
-    versions = {CHALLENGER: challenger, CHAMPION: champion}
+    versions = {CHALLENGER: find_version(name, CHALLENGER), CHAMPION: find_version(name, CHAMPION)}
+    numbers = {role: int(version.version) for role, version in versions.items()}
+    prints = {role: version.tags.get("dataset.fingerprint", "") for role, version in versions.items()}
+    fingerprint = prints[CHALLENGER]
+    if fingerprint != prints[CHAMPION]:
+        raise RegistryError(
+            f"{name}: champion (version {numbers[CHAMPION]}) and challenger (version {numbers[CHALLENGER]}) "
+            f"were trained on different datasets ({prints[CHAMPION][:12]}, {fingerprint[:12]}): "
+            "train both on one"
+        )
     labels, scores, _ = align_predictions({role: _predictions(each) for role, each in versions.items()})
-    number = _decision_number(client, name, fingerprint, f"{challenger.version}>{champion.version}")
+    number = _decision_number(client, name, fingerprint, f"{numbers[CHALLENGER]}>{numbers[CHAMPION]}")
     level = decision_level(number)
     difference, p_value = decide(labels, scores[CHALLENGER], scores[CHAMPION], level)
     verdict = Promotion(
         name=name,
-        champion=int(champion.version),
-        challenger=int(challenger.version),
+        champion=numbers[CHAMPION],
+        challenger=numbers[CHALLENGER],
         posters=len(labels),
         difference=difference.estimate,
         low=difference.low,
@@ -122,20 +141,11 @@ def promote(name: str) -> Promotion:
         level=level,
         promoted=p_value < level,
     )
-    _write_verdict(client, verdict)
+    for key, value in verdict.tags().items():
+        client.set_model_version_tag(name, str(verdict.challenger), key, value)
     if verdict.promoted:
-        move_champion(name, str(challenger.version))
+        move_champion(name, str(verdict.challenger))
     return verdict
-
-
-def _common_fingerprint(name: str, champion: Any, challenger: Any) -> str:
-    prints = [version.tags.get("dataset.fingerprint", "unknown") for version in (champion, challenger)]
-    if prints[0] != prints[1]:
-        raise RegistryError(
-            f"{name}: champion (version {champion.version}) and challenger (version {challenger.version}) "
-            f"were trained on different datasets ({prints[0][:12]}, {prints[1][:12]}): train both on one"
-        )
-    return str(prints[0])
 
 
 def _decision_number(client: Any, name: str, fingerprint: str, pair: str) -> int:
@@ -150,32 +160,12 @@ def _decision_number(client: Any, name: str, fingerprint: str, pair: str) -> int
 
 
 def _predictions(version: Any) -> pd.DataFrame:
-    quiet_unless_watched()
     path = f"evaluation/{SPLIT}/predictions.csv"
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            local = mlflow.artifacts.download_artifacts(
-                run_id=version.run_id, artifact_path=path, dst_path=folder
-            )
-            return pd.read_csv(Path(local), dtype={"movie_id": str})
-        except (mlflow.MlflowException, OSError, ValueError) as error:
-            raise RegistryError(
-                f"version {version.version} of {version.name} has no {path} in its run: "
-                f"run `poster-ml evaluate --run {version.run_id} --split {SPLIT}` first"
-            ) from error
-
-
-def _write_verdict(client: Any, verdict: Promotion) -> None:
-    tags = {
-        "promotion_verdict": "promoted" if verdict.promoted else "not promoted",
-        "promotion_against": str(verdict.champion),
-        "promotion_split": SPLIT,
-        "promotion_posters": str(verdict.posters),
-        "promotion_auc_difference": f"{verdict.difference:+.4f} [{verdict.low:+.4f}, {verdict.high:+.4f}]",
-        "promotion_p_value": f"{verdict.p_value:.6f}",
-        "promotion_decision": str(verdict.decision),
-        "promotion_level": f"{verdict.level:.6f}",
-        "promotion_time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    for key, value in tags.items():
-        client.set_model_version_tag(verdict.name, str(verdict.challenger), key, value)
+    try:
+        text = mlflow.artifacts.load_text(f"runs:/{version.run_id}/{path}")
+    except (mlflow.MlflowException, OSError) as error:
+        raise RegistryError(
+            f"version {version.version} of {version.name} has no {path} in its run: "
+            f"run `poster-ml evaluate --run {version.run_id} --split {SPLIT}` first"
+        ) from error
+    return pd.read_csv(io.StringIO(text), dtype={"movie_id": str})

@@ -8,7 +8,7 @@ What a row gets beside the poster's own probability is in `answers`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,11 @@ from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.reference import Reference
-from poster_ml.serving.requests import MAX_PIXELS, fact_cells, image_bytes, image_cells, request_index
+from poster_ml.serving.requests import MAX_PIXELS, fact_cells, image_bytes, image_column
 from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
 COLUMNS = ("probability_fresh", "label", "threshold", "error", *METADATA_COLUMNS)
-
-
-# One image: pixels (S, S, 3) uint8, and what the prediction log says of it.
-_Decoded = tuple[np.ndarray, dict[str, Any]]
 
 
 class PosterModel(PythonModel):
@@ -92,19 +88,18 @@ class PosterModel(PythonModel):
         """
         rows: list[dict[str, Any]] = []
         try:
-            cells = image_cells(model_input)
+            cells = image_column(model_input)
             options = RequestOptions.read(params, len(cells))
             self.answers.check(options)
-            index = request_index(model_input, len(cells))
             for start in range(0, len(cells), BATCH_SIZE):
-                rows.extend(self._score(cells[start : start + BATCH_SIZE], options))
-            self.answers.add(rows, fact_cells(model_input, len(rows)), list(index), options)
+                rows.extend(self._score(cells.iloc[start : start + BATCH_SIZE], options))
+            self.answers.add(rows, fact_cells(model_input, len(rows)), list(cells.index), options)
         except PosterMLError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
         columns = [*COLUMNS, *self.answers.columns(options)]
+        # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
         whole = [{name: row.get(name) for name in columns} for row in rows]
-        table = pd.DataFrame(whole, index=index, columns=columns, dtype=object)
+        table = pd.DataFrame(whole, index=cells.index, columns=columns, dtype=object)
         numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
         return table.astype(dict.fromkeys(numbers, "float64"))
 
@@ -116,45 +111,38 @@ class PosterModel(PythonModel):
         """Returns the calibrated probability of Fresh (B,) of posters (B, S, S, 3) uint8."""
         return np.asarray(expit(self.logits(pixels) / self.settings.temperature))
 
-    def _score(self, cells: Sequence[Any], options: RequestOptions) -> list[dict[str, Any]]:
+    def _score(self, cells: Iterable[Any], options: RequestOptions) -> list[dict[str, Any]]:
+        """Returns the rows of one batch."""
         decoded = list(self.decoders.map(self._decode, cells))
-        images = {index: item for index, item in enumerate(decoded) if isinstance(item, tuple)}
-        scored = list(images)
-        probabilities = np.full(len(cells), np.nan)
-        seen: dict[int, dict[str, Any]] = {}
+        unknown = dict.fromkeys(["probability_fresh", "label"])
+        rows = [{**unknown, "threshold": self.settings.threshold, "error": error} for _, error, _ in decoded]
+        scored = [row for row in rows if row["error"] is None]
         if scored:
-            pixels = np.stack([pixels for pixels, _ in images.values()])  # (B, S, S, 3)
-            probabilities[scored] = self.probabilities(pixels)
-            seen = dict(zip(scored, self.answers.of_pixels(pixels, options), strict=True))
-        rows = [
-            self._row(float(probabilities[index]), item if isinstance(item, str) else None)
-            for index, item in enumerate(decoded)
-        ]
+            pixels = np.stack([picture for picture, _, _ in decoded if picture is not None])  # (B, S, S, 3)
+            for row, probability in zip(scored, self.probabilities(pixels), strict=True):
+                if np.isfinite(probability):
+                    label = "Fresh" if probability >= self.settings.threshold else "Rotten"
+                    row |= {"probability_fresh": float(probability), "label": label}
+                else:
+                    row["error"] = "the network returned no number for this image"
+            for row, found in zip(scored, self.answers.of_pixels(pixels, options), strict=True):
+                row.update(found)
         if self.log is not None:
-            facts = [{} if isinstance(item, str) else item[1] for item in decoded]
-            self.log.write([log_entry(*pair) for pair in zip(facts, rows, strict=True)])
-        return [{**row, **seen.get(index, {})} for index, row in enumerate(rows)]
+            self.log.write([log_entry(item[2], row) for item, row in zip(decoded, rows, strict=True)])
+        return rows
 
-    def _decode(self, cell: Any) -> _Decoded | str:
-        """Returns the pixels, or the reason why there are none."""
+    def _decode(self, cell: Any) -> tuple[np.ndarray | None, str | None, dict[str, Any]]:
+        """Returns the pixels (S, S, 3) uint8, or why there are none, and what the log says of them."""
         try:
             data = image_bytes(cell)
             poster = decode_poster(data, self.settings.size, self.settings.fit, max_pixels=MAX_PIXELS)
         except RequestError as error:
-            return str(error)
+            return None, str(error), {}
         except Exception as error:  # one broken file must not fail its neighbours
-            return f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
+            reason = f"the image cannot be decoded ({type(error).__name__}): send a JPEG, PNG or WebP file"
+            return None, reason, {}
         pixels = np.asarray(poster.pixels, dtype=np.uint8)
-        return pixels, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
-
-    def _row(self, probability: float, error: str | None) -> dict[str, Any]:
-        threshold = self.settings.threshold
-        if error is None and not np.isfinite(probability):
-            error = "the network returned no number for this image"
-        if error is not None:
-            return {"probability_fresh": None, "label": None, "threshold": threshold, "error": error}
-        label = "Fresh" if probability >= threshold else "Rotten"
-        return {"probability_fresh": probability, "label": label, "threshold": threshold, "error": None}
+        return pixels, None, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
 
 
 def _flat(output: Any) -> np.ndarray:

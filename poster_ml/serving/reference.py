@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poster_ml.evaluation.baselines import split_genres
 from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.evidence import DesignPairs, similar_share
+from poster_ml.evaluation.metadata import genre_columns, years
 
 CONFIDENCE = 0.95
 _EMPTY_ONLY: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}  # a movie may be called "NA"
@@ -85,8 +85,8 @@ class Reference:
     def pairs(self) -> DesignPairs:
         """Pairs of validation movies, one Fresh and one Rotten, of one decade and with a shared genre."""
         table = self.validation
-        genres = [set(names) for names in split_genres(table["genres"])]
-        return DesignPairs.match(table["label"], table["logit"], table["year"], genres)
+        genres = genre_columns(table).to_numpy(np.float32)
+        return DesignPairs.match(table["label"], table["logit"], years(table), genres)
 
     def similar(self, logit: float) -> dict[str, float]:
         """Returns `similar_share` with its interval and `similar_count` for one poster (`similar_share`)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ def image_bytes(cell: Any, max_bytes: int = MAX_BYTES) -> bytes:
     )
 
 
-def image_cells(model_input: Any, column: str = "image") -> list[Any]:
+def image_column(model_input: Any, column: str = "image") -> pd.Series:
     """Returns the cells of a request, in order, from every shape that a scoring call can have.
 
     Args:
@@ -61,66 +60,51 @@ def image_cells(model_input: Any, column: str = "image") -> list[Any]:
             array, or one cell. Other columns are ignored.
         column: the name of the column.
 
+    Returns: a Series of objects with the index of the table asked about, so that pandas aligns the answer
+        with it; without a table 0, 1, 2, ...
     Raises: RequestError where the request as a whole makes no sense: no such column, two of them, no rows.
     """
-    cells = _cells(model_input, column)
-    if len(cells) == 1 and isinstance(cells[0], (list, tuple, np.ndarray)):
-        cells = list(cells[0])  # {"image": [a, b]} reaches a model as one row with a list in it
-    if not cells:
+    value = model_input
+    if isinstance(value, (pd.DataFrame, dict)):
+        value = _of_column(value, column)
+    elif isinstance(value, (list, tuple, pd.Series, pd.Index)):
+        rows = [_of_column(row, column) if isinstance(row, dict) else row for row in value]
+        value = pd.Series(rows, value.index if isinstance(value, pd.Series) else None, dtype=object)
+    elif not isinstance(value, (str, bytes, bytearray, memoryview, np.ndarray)):
+        raise RequestError(
+            f"expected a table with the column {column!r}, got a value of type {type(value).__name__}"
+        )
+    if (
+        isinstance(value, pd.Series)
+        and len(value) == 1
+        and isinstance(value.iloc[0], (list, tuple, np.ndarray))
+    ):
+        value = value.iloc[0]  # {"image": [a, b]} reaches a model as one row with a list in it
+    if not isinstance(value, pd.Series):
+        value = list(np.ravel(value)) if isinstance(value, np.ndarray) else value
+        value = pd.Series(value if isinstance(value, (list, tuple)) else [value], dtype=object)
+    if value.empty:
         raise RequestError(f"the request has no rows: send at least one image in the column {column!r}")
-    return cells
-
-
-def request_index(model_input: Any, rows: int, column: str = "image") -> pd.Index:
-    """Returns the index that the answer carries: the request's own, so that pandas aligns row with row.
-
-    Args:
-        model_input: as for `image_cells`.
-        rows: how many cells it has.
-
-    Returns: the index of a DataFrame or Series with as many rows, whatever its labels; else 0, 1, 2, ...
-    """
-    table = model_input.get(column) if isinstance(model_input, dict) else model_input
-    if isinstance(table, (pd.DataFrame, pd.Series)) and len(table) == rows:
-        return table.index
-    return pd.RangeIndex(rows)
+    return value
 
 
 def fact_cells(model_input: Any, rows: int) -> dict[str, list[Any]]:
     """Returns the cells of the optional columns `year` and `genres`, None in each row without one.
 
     Args:
-        model_input: as for `image_cells`. rows: how many cells it has.
+        model_input: as for `image_column`.
+        rows: how many cells that has.
     """
     return {name: _optional(model_input, name, rows) for name in ("year", "genres")}
 
 
 def _optional(model_input: Any, column: str, rows: int) -> list[Any]:
+    found: Any = ()
     if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
         found = [row.get(column) if isinstance(row, dict) else None for row in model_input]
     elif isinstance(model_input, (pd.DataFrame, dict)) and column in model_input:
-        value = model_input[column]
-        found = list(value) if isinstance(value, (list, tuple, np.ndarray, pd.Series)) else [value]
-        if len(found) == 1 and rows > 1 and isinstance(found[0], (list, tuple, np.ndarray)):
-            found = list(found[0])  # as for the images: one row with lists in it
-    else:
-        found = []
+        found = image_column(model_input, column).tolist()
     return found if len(found) == rows else [None] * rows
-
-
-def _cells(model_input: Any, column: str) -> list[Any]:
-    if isinstance(model_input, (str, bytes, bytearray, memoryview)):
-        return [model_input]
-    if isinstance(model_input, (pd.DataFrame, dict)):
-        value = _of_column(model_input, column)
-        return list(value) if isinstance(value, (list, tuple, np.ndarray, pd.Series)) else [value]
-    if isinstance(model_input, np.ndarray):
-        return list(model_input.reshape(-1))
-    if isinstance(model_input, (Sequence, pd.Series, pd.Index)):
-        return [_of_column(row, column) if isinstance(row, dict) else row for row in model_input]
-    raise RequestError(
-        f"expected a table with the column {column!r}, got a value of type {type(model_input).__name__}"
-    )
 
 
 def _of_column(table: pd.DataFrame | dict[Any, Any], column: str) -> Any:

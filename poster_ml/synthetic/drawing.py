@@ -10,6 +10,7 @@ import colorsys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -29,8 +30,7 @@ CREDITS_TOP = 0.915  # the billing block begins here, as a share of the height
 Color = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in pixels of the finished poster; left and top inside, right and bottom outside."""
 
     left: int
@@ -66,15 +66,9 @@ class Plan:
     mark: bool
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A drawn poster and where its parts are, as (kind, box) with kind title, figure, credits or mark."""
-
-    image: Image.Image
-    regions: list[tuple[str, Box]]
-
-
-def draw_poster(plan: Plan, width: int, height: int, random: np.random.Generator) -> Drawing:
+def draw_poster(
+    plan: Plan, width: int, height: int, random: np.random.Generator
+) -> tuple[Image.Image, list[tuple[str, Box]]]:
     """Draws one poster.
 
     Args:
@@ -82,7 +76,7 @@ def draw_poster(plan: Plan, width: int, height: int, random: np.random.Generator
         width, height: of the finished picture in pixels.
         random: decides everything that the plan leaves open.
 
-    Returns: an RGB picture of that size and the boxes of its parts.
+    Returns: an RGB picture of that size, and its parts as (kind, box): title, figure, credits or mark.
     """
     ground, deep, inks = _palette(plan.hue, random)
     canvas = _background(width * SCALE, height * SCALE, ground, deep, random)
@@ -102,7 +96,7 @@ def draw_poster(plan: Plan, width: int, height: int, random: np.random.Generator
     regions.append(("credits", _draw_credits(canvas, width, height, inks[0], random)))
     if plan.mark:
         regions.append(("mark", _draw_mark(pen, width)))
-    return Drawing(canvas.reduce(SCALE), regions)
+    return canvas.reduce(SCALE), regions
 
 
 def _between(first: Color, second: Color, share: float) -> Color:

@@ -14,51 +14,49 @@ what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from poster_ml.errors import DatasetError
 from poster_ml.files import FolderResult, atomic_folder, check_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.synthetic.drawing import GRIDS, Plan, draw_poster
-from poster_ml.synthetic.rule import (
-    CLEAN_FRESH,
-    GAP,
-    LARGEST_TITLE,
-    SMALLEST_TITLE,
-    Confounders,
-    best_possible,
-    rule_score,
-    score_regions,
-)
 
+GAP = 0.25  # no poster has a score nearer to zero (boxes on whole pixels move it by a few hundredths)
+CLEAN_FRESH = 0.6  # share of posters with a positive score; .58 are Fresh after flips at .9
+SMALLEST_TITLE, LARGEST_TITLE = 0.035, 0.30  # area of the title's box as a share of the poster
+MOST_FIGURES = max(GRIDS)
 FRESH_GENRES = ("Documentary", "Drama", "Animation", "Classics")
 ROTTEN_GENRES = ("Action", "Comedy", "Horror", "Thriller")
-TABLE_COLUMNS = (
-    "movie_id",
-    "title",
-    "year",
-    "genres",
-    "tomatometer_rating",
-    "tomatometer_status",
-    "imdb_score",
-    "rating_source",
-)
 REGION_COLUMNS = ("movie_id", "kind", "left", "top", "right", "bottom")
 #: How a folder that this module wrote is recognised.
 RESULT = FolderResult(
     "synth", "synthetic.json", '"bayes_accuracy"',
     ("synthetic.json", "movies.csv", "regions.csv", "posters/synth*.jpg"),
 )  # fmt: skip
-__all__ = ["Confounders", "SyntheticSummary", "best_possible", "score_regions", "write_posters"]
-
 _FIRST = ("Last", "Silent", "Golden", "Broken", "Distant", "Crimson", "Hidden", "Endless", "Midnight")
 _SECOND = ("Harbour", "Summer", "Kingdom", "Letter", "Garden", "Horizon", "Station", "Mirror", "Shadow")
 _THIRD = ("Returns", "Forever", "Rising", "Tonight", "Untold", "Awakens")
+
+
+@dataclass(frozen=True)
+class Confounders:
+    """How strongly other things follow the label: 0 not at all, 1 always.
+
+    `palette` (Fresh warm, Rotten cold) and `shortcut` (a mark in the corner of Fresh posters) can be seen;
+    `genre` and `year` (Fresh movies are older) stand in the table only.
+    """
+
+    palette: float = 0.0
+    genre: float = 0.3
+    year: float = 0.3
+    shortcut: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,15 +102,14 @@ def write_posters(
         seed: an int >= 0.
         bayes_accuracy: in [0.5, 1]; 0.5 makes labels that nothing in the poster explains.
         width, height: pixels, at least 64 each.
-        confounders: what else follows the label; None: genre and year a little.
+        confounders: what else follows the label, each in [0, 1]; None: genre and year a little.
 
-    Raises: DatasetError for values out of range; OutputError for a folder with other things in it.
+    Raises: DatasetError for an accuracy out of range; OutputError for a folder with other things in it.
     """
+    if not 0.5 <= bayes_accuracy <= 1:  # so that NaN fails too
+        raise DatasetError(f"the best accuracy must be between 0.5 and 1, got {bayes_accuracy}")
     confounders = confounders or Confounders()
-    _check(count, seed, bayes_accuracy, width, height, confounders)
     check_output_folder(out, RESULT, "OUT")
-    import pandas as pd
-
     rows: list[dict[str, object]] = []
     regions: list[list[object]] = []
     labels, clean_labels = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -128,29 +125,27 @@ def write_posters(
             plan = _plan(
                 str(row["title"]), int(clean_labels[at]), int(labels[at]), confounders, random("plan")
             )
-            drawing = draw_poster(plan, width, height, random("drawing"))
-            drawing.image.save(folder / "posters" / f"{row['movie_id']}.jpg", quality=90)
+            image, boxes = draw_poster(plan, width, height, random("drawing"))
+            image.save(folder / "posters" / f"{row['movie_id']}.jpg", quality=90)
             rows.append(row)
-            regions.extend([row["movie_id"], kind, *astuple(box)] for kind, box in drawing.regions)
-        pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(folder / "movies.csv", index=False)
+            regions.extend([row["movie_id"], kind, *box] for kind, box in boxes)
+        pd.DataFrame(rows).to_csv(folder / "movies.csv", index=False)
         pd.DataFrame(regions, columns=REGION_COLUMNS).to_csv(folder / "regions.csv", index=False)
         accuracy, area = best_possible(bayes_accuracy, confounders)
         fresh = float(labels.mean())
-        summary = SyntheticSummary(
-            folder=out,
-            count=count,
-            seed=seed,
-            bayes_accuracy=bayes_accuracy,
-            best_accuracy=round(accuracy, 6),
-            best_roc_auc=round(area, 6),
-            achieved_accuracy=float((labels == clean_labels).mean()),
-            fresh_share=fresh,
-            majority_accuracy=max(fresh, 1 - fresh),
-        )
-        facts = asdict(summary) | {"width": width, "height": height, "confounders": asdict(confounders)}
-        del facts["folder"]
-        (folder / "synthetic.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return summary
+        facts: dict[str, Any] = {
+            "count": count,
+            "seed": seed,
+            "bayes_accuracy": bayes_accuracy,
+            "best_accuracy": round(accuracy, 6),
+            "best_roc_auc": round(area, 6),
+            "achieved_accuracy": float((labels == clean_labels).mean()),
+            "fresh_share": fresh,
+            "majority_accuracy": max(fresh, 1 - fresh),
+        }
+        record = facts | {"width": width, "height": height, "confounders": asdict(confounders)}
+        (folder / "synthetic.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return SyntheticSummary(out, **facts)
 
 
 def _follows(label: int, strength: float, random: np.random.Generator) -> bool:
@@ -210,22 +205,36 @@ def _table_row(
     }
 
 
-def _check(
-    count: int, seed: int, bayes_accuracy: float, width: int, height: int, confounders: Confounders
-) -> None:
-    # Comparisons are written so that NaN fails too.
-    if not 20 <= count <= 99_999:
-        raise DatasetError(
-            f"count must be between 20 and 99999, got {count}: fewer can't be split three ways"
-        )
-    if seed < 0:
-        raise DatasetError(f"seed must be 0 or more, got {seed}")
-    if not 0.5 <= bayes_accuracy <= 1:
-        raise DatasetError(
-            f"bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got {bayes_accuracy}"
-        )
-    if not (64 <= width <= 4096 and 64 <= height <= 4096):
-        raise DatasetError(f"width and height must be between 64 and 4096 pixels, got {width} x {height}")
-    for name, strength in asdict(confounders).items():
-        if not 0 <= strength <= 1:
-            raise DatasetError(f"confounder {name} must be between 0 (absent) and 1 (always), got {strength}")
+def rule_score(title_share: float, figures: int) -> float:
+    """Returns the score of one poster, in [-1, 1], from its title's area share and its number of figures."""
+    prominence = (title_share - SMALLEST_TITLE) / (LARGEST_TITLE - SMALLEST_TITLE)
+    return prominence - (figures - 1) / (MOST_FIGURES - 1)
+
+
+def best_possible(bayes_accuracy: float, confounders: Confounders) -> tuple[float, float]:
+    """Computes what a perfect reader of the pictures reaches.
+
+    The rule, the palette and the mark are independent given the label, so all their combinations can be
+    enumerated.
+
+    Args:
+        bayes_accuracy: how often the label agrees with the rule, in [0.5, 1].
+        confounders: those that can be seen count.
+
+    Returns: accuracy and ROC AUC in expectation.
+    """
+    joint = np.array([[CLEAN_FRESH, bayes_accuracy], [1 - CLEAN_FRESH, 1 - bayes_accuracy]])
+    fresh = float(joint[0].prod() + joint[1].prod())
+    of_fresh = CLEAN_FRESH * bayes_accuracy / fresh
+    of_rotten = CLEAN_FRESH * (1 - bayes_accuracy) / (1 - fresh)
+    chances = np.array([[of_rotten], [of_fresh]])  # (Rotten and Fresh, every combination of signs)
+    chances = np.concatenate([chances, 1 - chances], axis=1)
+    for strength in (confounders.palette, confounders.shortcut):
+        agrees = np.array([[1 - strength], [1 + strength]]) / 2
+        chances = np.concatenate([chances * agrees, chances * (1 - agrees)], axis=1)
+    rotten_chance, fresh_chance = chances
+    accuracy = np.maximum(fresh * fresh_chance, (1 - fresh) * rotten_chance).sum()
+    posterior = fresh * fresh_chance / np.maximum(fresh * fresh_chance + (1 - fresh) * rotten_chance, 1e-300)
+    above = posterior[:, None] - posterior[None, :]
+    wins = (above > 1e-12) + 0.5 * (np.abs(above) <= 1e-12)
+    return float(accuracy), float(fresh_chance @ wins @ rotten_chance)

@@ -185,17 +185,14 @@ def open_run(
 def find_run(run_id: str) -> RunRecord:
     """Looks a run up.
 
-    Raises: TrackingError naming the newest runs where there is no such run.
+    Raises: TrackingError where there is no such run.
     """
     connect()
     try:
         run = mlflow.MlflowClient().get_run(run_id)
     except mlflow.MlflowException as error:
-        newest = ", ".join(f"{run.run_id} ({run.name})" for run in search_runs(limit=3)) or "none yet"
-        raise TrackingError(
-            f"no run {run_id!r} in {mask_passwords(mlflow.get_tracking_uri())}: give the id of a run, "
-            f"newest: {newest}"
-        ) from error
+        store = mask_passwords(mlflow.get_tracking_uri())
+        raise TrackingError(f"no run {run_id!r} in {store}: give an id that `mlflow ui` shows") from error
     return _record(run)
 
 

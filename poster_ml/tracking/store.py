@@ -16,6 +16,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from poster_ml.errors import TrackingError
+from poster_ml.quiet import quiet_libraries
 from poster_ml.tracking.reach import (
     check_database,
     check_sqlite,
@@ -47,9 +48,7 @@ def connect(*, write: bool = False) -> str:
 
     Raises: TrackingError, within ten seconds where the store cannot be reached.
     """
-    # Creating the database logs one line per migration.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    quiet_libraries()  # creating the database logs one line per migration
     uri = tracking_uri()
     if uri != mlflow.get_tracking_uri() or not os.environ.get("MLFLOW_TRACKING_URI"):
         if not _reached and file_store(Path.cwd()):
@@ -129,10 +128,24 @@ def needs_store(model_uri: str) -> bool:
     return re.match(r"(models|runs|mlflow-artifacts):", model_uri) is not None
 
 
-def journal_folder() -> Path:
-    """Returns the folder beside the MLflow store, where tuning keeps its journal."""
+def store_folder() -> Path:
+    """Returns the folder beside the MLflow store, where tuning keeps its own."""
     file = sqlite_file(mlflow.get_tracking_uri())
     return file.resolve().parent if file is not None else Path.cwd()
+
+
+def shared_uri() -> str:
+    """Returns the store as processes that live in other folders can name it."""
+    uri = tracking_uri()
+    file = sqlite_file(uri)
+    return uri if file is None or "%" in uri or "?" in str(file) else f"sqlite:///{file}"
+
+
+def use_store(uri: str, experiment: str) -> None:
+    """Takes over store and experiment (its name) of the command that this process works for."""
+    mlflow.set_tracking_uri(uri)
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment
 
 
 def file_store(folder: Path) -> bool:

@@ -65,10 +65,7 @@ def save_state(
 
     Raises: TrackingError where the file cannot be written; the state before it stays.
     """
-    optimizer = {
-        f"optimizer/{index}": keras.ops.convert_to_numpy(variable)
-        for index, variable in enumerate(model.optimizer.variables)
-    }
+    optimizer = _numbered("optimizer", model.optimizer.variables)
     about = {"history": list(history), "identity": identity, "best_epoch": best_epoch}
     _write(folder / STATE, _weights(model) | optimizer, about)
     for file in folder.glob("best-*.npz"):
@@ -121,7 +118,7 @@ def save_best(folder: Path, model: Any, epoch: int) -> None:
 
     Raises: TrackingError where the file cannot be written.
     """
-    _write(_best(folder, epoch), _weights(model), {"epoch": epoch})
+    _write(_best(folder, epoch), _weights(model), {})
 
 
 def restore_best(folder: Path, model: Any) -> int:
@@ -130,9 +127,9 @@ def restore_best(folder: Path, model: Any) -> int:
     Raises: TrackingError where a file is missing or damaged.
     """
     _, state = _read(folder / STATE)
-    arrays, about = _read(_best(folder, state["best_epoch"]))
+    arrays, _ = _read(_best(folder, state["best_epoch"]))
     restore_weights(model, arrays)
-    return int(about["epoch"])
+    return int(state["best_epoch"])
 
 
 def _best(folder: Path, epoch: int) -> Path:
@@ -141,11 +138,14 @@ def _best(folder: Path, epoch: int) -> Path:
 
 def _weights(model: Any) -> Arrays:
     """All weights by layer. Random layers' generators are no part: they are set anew for every epoch."""
-    return {
-        f"weights/{layer.name}/{index}": keras.ops.convert_to_numpy(variable)
-        for layer in model.layers
-        for index, variable in enumerate(layer.weights)
-    }
+    arrays: Arrays = {}
+    for layer in model.layers:
+        arrays |= _numbered(f"weights/{layer.name}", layer.weights)
+    return arrays
+
+
+def _numbered(name: str, variables: Sequence[Any]) -> Arrays:
+    return {f"{name}/{index}": keras.ops.convert_to_numpy(value) for index, value in enumerate(variables)}
 
 
 def _assign(variable: Any, name: str, arrays: Arrays) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,20 @@ import ml_dtypes
 import numpy as np
 from filelock import FileLock
 
-from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path
 from poster_ml.progress import progress_bar
 from poster_ml.training.batches import Samples, predict_padded, release_pages
 from poster_ml.training.code_version import code_digest
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 128  # posters per stored step; what a kill can lose
+BATCH = 64  # posters per forward pass
 # What the cache's folder holds of ours; `explain.boxes` keeps the boxes on posters there.
 _ENTRY_NAME = re.compile(r"[0-9a-f]{24}(\.partial)?|boxes-[0-9a-f]{16}")
 _ENTRY_FILES = re.compile(r"features\.npy|entry\.json|done\.json|\w+\.jsonl|\.\w+\.json\.[0-9a-f]{8}\.tmp")
+
+Augment = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,9 @@ def cached_features(
     *,
     about: dict[str, Any],
     folder: Path,
-    batch_size: int = 64,
-    augment: Any = None,
+    augment: Augment | None = None,
     views: int = 1,
-) -> np.ndarray:
+) -> np.ndarray | None:
     """Runs the frozen part of a network over samples, or finds that it has been done.
 
     Args:
@@ -63,42 +68,41 @@ def cached_features(
         about: what the features depend on besides prefix, rows, backend and code: dataset fingerprint,
             precision, seed.
         folder: of the cache.
-        batch_size: posters per forward pass.
         augment: (batch uint8, first position) -> batch; None leaves the posters as they are.
         views: how many augmented versions are kept, at least 1.
 
     Returns: read-only memory map (views * n, ...) in the type that the prefix computes (float32, bfloat16 or
         float16: nothing is lost, and half of the disk is saved); version v of sample i stands at v * n + i.
-
-    Raises: DatasetError where the disk cannot hold it.
+        None, which is said, where it would take more than half of the free disk.
     """
-    about, place = _entry(prefix, samples, about, folder, augment is not None, views)
+    dtype = keras.backend.standardize_dtype(prefix.output.dtype)
+    rows = np.ascontiguousarray(samples.rows, dtype="<i8").tobytes()
+    key = {
+        **about,
+        "backend": keras.backend.backend(),
+        "code": code_digest("models", "augment"),
+        "prefix": digest(prefix, augmented=augment is not None),
+        "rows": hashlib.sha256(rows).hexdigest()[:24],
+        "views": views,
+        "dtype": dtype,
+    }
+    place = folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{place.name}.lock"):  # taken back when the process dies
         if not _is_whole(place):
-            _compute(prefix, samples, about, place, batch_size, augment, views)
+            shutil.rmtree(place, ignore_errors=True)
+            partial = place.with_name(place.name + ".partial")
+            shape = (views * len(samples), *prefix.output.shape[1:])
+            # NumPy's file format has no bfloat16: its bits are kept as they are.
+            opened = _open_partial(partial, shape, "uint16" if dtype == "bfloat16" else dtype)
+            if opened is None:
+                return None
+            _compute(prefix, samples, augment, partial, *opened)
+            entry = {**key, "shape": list(shape), "checksum": _checksum(opened[0])}
+            (partial / "entry.json").write_text(json.dumps(entry, indent=1))
+            partial.rename(place)
         features = np.load(place / "features.npy", mmap_mode="r")
-    return features.view(ml_dtypes.bfloat16) if about["dtype"] == "bfloat16" else features
-
-
-def missing_bytes(
-    prefix: Any,
-    samples: Samples,
-    *,
-    about: dict[str, Any],
-    folder: Path,
-    augmented: bool = False,
-    views: int = 1,
-) -> int:
-    """Tells how much disk `cached_features` would take for the same arguments: 0 where it is there already.
-
-    What an interrupted call has reserved counts as taken.
-    """
-    about, place = _entry(prefix, samples, about, folder, augmented, views)
-    if place.exists() or place.with_name(place.name + ".partial").exists():
-        return 0
-    size = np.dtype(_storage(about["dtype"])).itemsize * int(np.prod(prefix.output.shape[1:]))
-    return size * views * len(samples)
+    return features.view(ml_dtypes.bfloat16) if dtype == "bfloat16" else features
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
@@ -107,7 +111,7 @@ def list_entries(folder: Path) -> list[CacheEntry]:
     The folder may be one that holds other things too: what is no entry by its name and its files is left out.
     """
     entries = []
-    for place in sorted(folder.glob("*")) if folder.is_dir() else []:
+    for place in sorted(folder.glob("*")):
         if not _ENTRY_NAME.fullmatch(place.name) or place.is_symlink() or not place.is_dir():
             continue
         file = place / "entry.json"
@@ -152,40 +156,14 @@ def digest(model: Any, augmented: bool = True) -> str:
     return fingerprint.hexdigest()[:24]
 
 
-def _entry(
-    prefix: Any, samples: Samples, about: dict[str, Any], folder: Path, augmented: bool, views: int
-) -> tuple[dict[str, Any], Path]:
-    """Returns all that an entry depends on, and its place."""
-    rows = np.ascontiguousarray(samples.rows, dtype="<i8").tobytes()
-    key = {
-        **about,
-        "backend": keras.backend.backend(),
-        "code": code_digest("models", "augment"),
-        "prefix": digest(prefix, augmented),
-        "rows": hashlib.sha256(rows).hexdigest()[:24],
-        "views": views,
-        "dtype": keras.backend.standardize_dtype(prefix.output.dtype),
-    }
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-    return key, folder / name
-
-
-def _storage(dtype: str) -> str:
-    """NumPy's file format has no bfloat16: its bits are kept as they are."""
-    return "uint16" if dtype == "bfloat16" else dtype
-
-
 def _is_whole(place: Path) -> bool:
-    """Checks length and checksum; an entry that fails is removed and computed again."""
+    """Checks length and checksum of an entry; one that fails is computed again."""
     try:
         about = json.loads((place / "entry.json").read_text())
         features = np.load(place / "features.npy", mmap_mode="r")
-        whole = bool(list(features.shape) == about["shape"] and _checksum(features) == about["checksum"])
+        return bool(list(features.shape) == about["shape"] and _checksum(features) == about["checksum"])
     except (OSError, ValueError, KeyError):
-        whole = False
-    if not whole:
-        shutil.rmtree(place, ignore_errors=True)
-    return whole
+        return False
 
 
 def _checksum(features: np.ndarray) -> int:
@@ -196,44 +174,11 @@ def _checksum(features: np.ndarray) -> int:
     return value
 
 
-def _compute(
-    prefix: Any,
-    samples: Samples,
-    about: dict[str, Any],
-    place: Path,
-    batch_size: int,
-    augment: Any,
-    views: int,
-) -> None:
-    partial = place.with_name(place.name + ".partial")
-    count = len(samples)
-    shape = (views * count, *prefix.output.shape[1:])
-    storage = _storage(about["dtype"])
-    features, done = _open_partial(partial, shape, storage)
-    with progress_bar(views * count, "running the frozen layers on posters", initial=done) as bar:
-        for start in range(done, views * count, CHUNK):
-            end = min(start + CHUNK, views * count)
-            for low in range(start, end, batch_size):
-                high = min(low + batch_size, end)
-                positions = np.arange(low, high)
-                batch = np.asarray(samples.images[samples.rows[positions % count]])
-                if augment is not None:
-                    batch = augment(batch, int(low))
-                output = predict_padded(prefix, batch, min(batch_size, CHUNK, views * count))
-                features[low:high] = output.view(storage) if storage == "uint16" else output
-                bar.update(high - low)
-            features.flush()
-            release_pages(features)
-            release_pages(samples.images)
-            with atomic_path(partial / "done.json") as temporary:
-                temporary.write_text(json.dumps({"done": end, "shape": list(shape)}))
-    entry = {**about, "shape": list(shape), "checksum": _checksum(features)}
-    (partial / "entry.json").write_text(json.dumps(entry, indent=1))
-    partial.rename(place)
+def _open_partial(partial: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, int] | None:
+    """Opens what an earlier process left unfinished, or reserves a new file; returns it and the rows done.
 
-
-def _open_partial(partial: Path, shape: tuple[int, ...], storage: str) -> tuple[np.memmap, int]:
-    """Opens what an earlier process left unfinished, or a new file; returns it and the rows done."""
+    None where the features would take more than half of the free disk.
+    """
     try:
         done = json.loads((partial / "done.json").read_text())
         if done["shape"] == list(shape):
@@ -241,19 +186,46 @@ def _open_partial(partial: Path, shape: tuple[int, ...], storage: str) -> tuple[
     except (OSError, ValueError, KeyError):
         pass
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    file = partial / "features.npy"
-    features = np.lib.format.open_memmap(file, mode="w+", dtype=storage, shape=shape)
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    free = shutil.disk_usage(partial.parent).free
     try:
+        if size > free / 2:
+            raise OSError("more than half of what is free")
+        partial.mkdir()
+        file = partial / "features.npy"
+        features = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         # A full disk must be an error here: while a map is written to, it would be a deadly signal (SIGBUS).
         with file.open("r+b") as handle:
             os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
     except OSError as error:
-        del features
-        size = file.stat().st_size
         shutil.rmtree(partial, ignore_errors=True)
-        raise DatasetError(
-            f"frozen features of {size / 1e9:.1f} GB do not fit into {partial.parent} ({error.strerror}): "
-            "free some disk, set POSTER_ML_CACHE to a folder with more, or --set train.feature_cache=false"
-        ) from error
+        logger.warning(
+            f"frozen features would take {size / 1e9:.1f} GB of {free / 1e9:.1f} GB free in {partial.parent} "
+            f"({error.args[-1]}): not kept, the frozen layers run in every epoch"
+        )
+        return None
     return features, 0
+
+
+def _compute(
+    prefix: Any, samples: Samples, augment: Augment | None, partial: Path, features: np.memmap, done: int
+) -> None:
+    """Fills `features` from row `done` on, noting in `partial` after every chunk how far it is."""
+    total = len(features)
+    with progress_bar(total, "running the frozen layers on posters", initial=done) as bar:
+        for start in range(done, total, CHUNK):
+            end = min(start + CHUNK, total)
+            for low in range(start, end, BATCH):
+                high = min(low + BATCH, end)
+                rows = samples.rows[np.arange(low, high) % len(samples)]
+                batch = np.asarray(samples.images[rows])
+                if augment is not None:
+                    batch = augment(batch, low)
+                output = predict_padded(prefix, batch, min(BATCH, total))
+                features[low:high] = output.view(features.dtype)
+                bar.update(high - low)
+            features.flush()
+            release_pages(features)
+            release_pages(samples.images)
+            with atomic_path(partial / "done.json") as temporary:
+                temporary.write_text(json.dumps({"done": end, "shape": list(features.shape)}))

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,35 +83,89 @@ def fit(
             f"training on {len(train):,} posters, at most {settings.epochs} epochs"
             + (f", {resumed_from} of them done before" if resumed_from else "")
         )
+        batches = Batches(train, settings.batch_size, seed)
         backbone = [layer for layer in model.layers if layer.trainable and not is_head(layer)]
         for phase in _phases(model, settings):
-            if resumed_from >= phase.end or _is_over(history, settings, phase):
+            if _is_over(history, settings, phase):
                 continue
-            for layer in backbone:
-                layer.trainable = phase.whole
-            batches = Batches(train, settings.batch_size, seed)
+            _set_trainable(backbone, phase.whole)
             compile_model(model, settings, len(batches), phase.end - phase.start)
             if phase.start < resumed_from:
                 checkpoint.restore_state(model, arrays)
             elif arrays and resumed_from == phase.start:
                 checkpoint.restore_weights(model, arrays)
-            score = partial(validation_metrics, scorer or model, validation, settings.batch_size)
-            model.fit(
-                batches,
-                initial_epoch=max(phase.start, resumed_from),
-                epochs=phase.end,
-                shuffle=False,
-                verbose=0,
-                callbacks=[
-                    _TrainingCallback(
-                        batches, score, settings, seed, phase, folder, identity, history, on_epoch
-                    )
-                ],
-                class_weight=class_weights(train.labels) if settings.class_weight == "balanced" else None,
-            )
-        for layer in backbone:
-            layer.trainable = True
+            while not _is_over(history, settings, phase):
+                # In this order, so that a kill loses at most one epoch.
+                epoch = len(history)
+                metrics, raw = _train_epoch(model, batches, settings, seed, history)
+                metrics |= validation_metrics(scorer or model, validation, settings.batch_size)
+                history.append(metrics)
+                best = selection.best_epoch(history, settings.monitor) if settings.keep_best else epoch
+                if best == epoch:
+                    checkpoint.save_best(folder, model, epoch + 1)
+                for variable, value in raw:
+                    variable.assign(value)
+                checkpoint.save_state(folder, model, history, identity, best + 1)
+                logger.info(
+                    f"epoch {epoch + 1:>3}/{settings.epochs}  loss {metrics['loss']:.4f}  "
+                    f"accuracy {metrics['accuracy']:.3f}  val_loss {metrics['val_loss']:.4f}  "
+                    f"val_accuracy {metrics['val_accuracy']:.3f}  val_auc {metrics['val_auc']:.3f}  "
+                    f"{metrics['epoch_seconds']:.1f} s"
+                )
+                if on_epoch is not None:
+                    on_epoch(epoch + 1, metrics)
+        _set_trainable(backbone, True)
         return FitResult(history, checkpoint.restore_best(folder, model), resumed_from)
+
+
+def _train_epoch(
+    model: Any, batches: Batches, settings: TrainConfig, seed: int, history: list[dict[str, float]]
+) -> tuple[dict[str, float], list[tuple[Any, np.ndarray]]]:
+    """Trains the epoch after `history`, with order, draws and rate that depend on (seed, epoch) alone.
+
+    Returns: its metrics; and the trainable variables with the values to continue from, where weights are
+        averaged: the network holds the averages then.
+    """
+    epoch = len(history)
+    batches.set_epoch(epoch)
+    reset_draws(model, seed, epoch)
+    if settings.schedule == "plateau":
+        model.optimizer.learning_rate = plateau_rate(settings, [past["val_loss"] for past in history])
+    raw: list[tuple[Any, np.ndarray]] = []
+
+    def keep_raw(epoch: int, logs: Any) -> None:  # as `fit` ends, Keras puts the averages into the network
+        if settings.ema_momentum > 0:
+            raw.extend((variable, _value(variable)) for variable in model.trainable_variables)
+
+    started = time.perf_counter()
+    with progress_bar(len(batches), f"epoch {epoch + 1}/{settings.epochs}", brief=True) as bar:
+        trained = model.fit(
+            batches,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                keras.callbacks.LambdaCallback(
+                    on_train_batch_end=lambda batch, logs: bar.update(1), on_epoch_end=keep_raw
+                )
+            ],
+            class_weight=class_weights(batches.samples.labels)
+            if settings.class_weight == "balanced"
+            else None,
+        )
+    seconds = time.perf_counter() - started
+    for variable, _ in raw:
+        # On JAX the average and the weight are now one buffer, which the next step would give away twice.
+        variable.assign(_value(variable))
+    metrics = {name: float(values[-1]) for name, values in trained.history.items()}
+    metrics["learning_rate"] = float(_value(model.optimizer.learning_rate))
+    metrics["epoch_seconds"] = seconds
+    metrics["images_per_second"] = len(batches.samples) / seconds
+    return metrics, raw
+
+
+def _value(variable: Any) -> np.ndarray:
+    """Returns a copy."""
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 @dataclass(frozen=True)
@@ -132,8 +185,14 @@ def _phases(model: Any, settings: TrainConfig) -> list[_Phase]:
 
 
 def _is_over(history: list[dict[str, float]], settings: TrainConfig, phase: _Phase) -> bool:
-    """Whether patience is at its end; never during the warm-up of the head."""
-    return phase.whole and selection.should_stop(history, settings.monitor, settings.patience, phase.start)
+    """Whether a phase is at its end, or patience is, which does not count while the head warms up."""
+    stopped = phase.whole and selection.should_stop(history, settings.monitor, settings.patience, phase.start)
+    return stopped or len(history) >= phase.end
+
+
+def _set_trainable(layers: list[Any], trainable: bool) -> None:
+    for layer in layers:
+        layer.trainable = trainable
 
 
 def is_head(layer: Any) -> bool:
@@ -183,88 +242,6 @@ def compile_model(model: Any, settings: TrainConfig, steps: int, epochs: int) ->
         # XLA's CPU convolutions are slower than oneDNN's, and compiling InceptionV3 takes minutes.
         jit_compile=keras.backend.backend() == "jax",
     )
-
-
-@dataclass(eq=False)
-class _TrainingCallback(keras.callbacks.Callback):
-    """Everything that happens around an epoch, in one visible order."""
-
-    batches: Batches
-    score: Callable[[], dict[str, float]]
-    settings: TrainConfig
-    seed: int
-    phase: _Phase
-    folder: Path  # of the checkpoints
-    identity: str
-    history: list[dict[str, float]]  # grows
-    on_epoch: OnEpoch | None
-
-    def __post_init__(self) -> None:
-        """Lays down the order of the first epoch."""
-        super().__init__()
-        self.raw: list[tuple[Any, np.ndarray]] = []
-        self.batches.set_epoch(len(self.history))
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Draws and rates that depend on (seed, epoch) alone."""
-        self.started = time.perf_counter()
-        reset_draws(self.model, self.seed, epoch)
-        if self.settings.schedule == "plateau":
-            losses = [past["val_loss"] for past in self.history]
-            self.model.optimizer.learning_rate = plateau_rate(self.settings, losses)
-        description = f"epoch {epoch + 1}/{self.settings.epochs}"
-        self.bar = progress_bar(len(self.batches), description, brief=True)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Shows how far the epoch is."""
-        self.bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Scores, keeps, saves, calls `on_epoch`; in this order, so a kill loses at most one epoch."""
-        self.bar.close()
-        seconds = time.perf_counter() - self.started
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
-        metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        metrics["epoch_seconds"] = seconds
-        metrics["images_per_second"] = len(self.batches.samples) / seconds
-        self.raw = self._average_weights()
-        metrics |= self.score()
-        self.history.append(metrics)
-        best = selection.best_epoch(self.history, self.settings.monitor) if self.settings.keep_best else epoch
-        if best == epoch:
-            checkpoint.save_best(self.folder, self.model, epoch + 1)
-        self._restore_raw()
-        checkpoint.save_state(self.folder, self.model, self.history, self.identity, best + 1)
-        logger.info(
-            f"epoch {epoch + 1:>3}/{self.settings.epochs}  loss {metrics['loss']:.4f}  "
-            f"accuracy {metrics['accuracy']:.3f}  val_loss {metrics['val_loss']:.4f}  "
-            f"val_accuracy {metrics['val_accuracy']:.3f}  val_auc {metrics['val_auc']:.3f}  "
-            f"{seconds:.1f} s"
-        )
-        self.batches.set_epoch(epoch + 1)
-        self.model.stop_training = _is_over(self.history, self.settings, self.phase)
-        if self.on_epoch is not None:
-            self.on_epoch(epoch + 1, metrics)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Undoes the averaging that Keras ends `fit` with: a resumed run would not start from there."""
-        self._restore_raw()
-
-    def _restore_raw(self) -> None:
-        for variable, value in self.raw:
-            variable.assign(value)
-
-    def _average_weights(self) -> list[tuple[Any, np.ndarray]]:
-        """Puts the averaged weights into the network, where asked for; returns those they replace."""
-        if self.settings.ema_momentum == 0:
-            return []
-        trainable = self.model.trainable_variables
-        raw = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in trainable]
-        self.model.optimizer.finalize_variable_values(trainable)
-        for variable in trainable:
-            # On JAX the average and the weight are now one buffer, which the next step would give away twice.
-            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
-        return raw
 
 
 def reset_draws(model: Any, seed: int, epoch: int) -> None:

@@ -85,13 +85,16 @@ def _layerwise(kind: type) -> type:
             self._rates = dict(rates)
 
         def build(self, variables: Sequence[Any]) -> None:
-            self._factors = [self._rates.get(variable.path, 1.0) for variable in variables]
+            # TensorFlow hands the variable inside Keras' one to `update_step`, the other backends Keras' own.
+            self._factors = {
+                id(known): self._rates.get(variable.path, 1.0)
+                for variable in variables
+                for known in (variable, variable.value)
+            }
             super().build(variables)
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
-            # TensorFlow hands over its own variable, which has no path: Keras knows it by its index.
-            factor = self._factors[self._get_variable_index(variable)]
-            return super().update_step(gradient, variable, learning_rate * factor)
+            return super().update_step(gradient, variable, learning_rate * self._factors[id(variable)])
 
     LayerwiseOptimizer.__name__ = f"Layerwise{kind.__name__}"
     return LayerwiseOptimizer

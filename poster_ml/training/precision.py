@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,42 +30,40 @@ def resolve_precision(precision: str, *, depthwise: bool = False) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether the backend computes on a GPU."""
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        return bool(torch.cuda.is_available())
-    if backend == "jax":
-        import jax
-
-        return bool(jax.default_backend() == "gpu")
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    """Whether the backend computes on a GPU or TPU."""
+    return _accelerator_has_bfloat16() is not None
 
 
 def has_fast_bfloat16() -> bool:
     """Whether bfloat16 is computed in hardware: AVX512-BF16 or AMX on a CPU, Ampere or newer on a GPU."""
+    accelerator = _accelerator_has_bfloat16()
+    if accelerator is not None:
+        return accelerator
+    if keras.backend.backend() == "jax":
+        return False  # XLA's CPU convolutions know no bfloat16 kernels
+    return bool({"avx512_bf16", "amx_bf16"} & processor_flags())
+
+
+def _accelerator_has_bfloat16() -> bool | None:
+    """None where the backend computes on the processor."""
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
 
-        if torch.cuda.is_available():
-            return bool(torch.cuda.is_bf16_supported())
-    elif backend == "jax":
+        return bool(torch.cuda.is_bf16_supported()) if torch.cuda.is_available() else None
+    if backend == "jax":
         import jax
 
-        if jax.default_backend() == "gpu":
-            return float(getattr(jax.devices()[0], "compute_capability", 0.0)) >= 8.0
-        return bool(jax.default_backend() != "cpu")  # XLA's CPU convolutions know no bfloat16 kernels
-    elif backend == "tensorflow":
-        import tensorflow as tf
+        device = jax.devices()[0]
+        if device.platform == "cpu":
+            return None
+        return device.platform != "gpu" or float(getattr(device, "compute_capability", 0.0)) >= 8.0
+    import tensorflow as tf
 
-        for device in tf.config.list_physical_devices("GPU"):
-            capability = tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
-            return bool(capability >= (8, 0))
-    return bool({"avx512_bf16", "amx_bf16"} & processor_flags())
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        return bool(details.get("compute_capability", (0, 0)) >= (8, 0))
+    return None
 
 
 def processor_flags() -> set[str]:
@@ -73,10 +72,8 @@ def processor_flags() -> set[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return set()
-    for line in text.splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
+    flags = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
+    return set(flags[1].split()) if flags else set()
 
 
 @contextmanager

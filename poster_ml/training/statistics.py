@@ -7,27 +7,29 @@ from typing import Any
 import keras
 import numpy as np
 
-from poster_ml.models.graph import input_tensor
+from poster_ml.models.graph import parents
 from poster_ml.models.standardize import StandardizeFeatures
 from poster_ml.progress import progress
 from poster_ml.training.batches import Batches, Samples, iterate, predict_padded
 
 
-def set_statistics(model: Any, train: Samples, batch_size: int = 64) -> None:
+def set_statistics(network: Any, train: Samples, cut: str = "", batch_size: int = 64) -> None:
     """Gives every `StandardizeFeatures` layer mean and deviation of what the training posters bring it.
 
     Args:
-        model: the network, or the part above a frozen prefix; changed in place. Without such a layer
-            nothing is computed.
-        train: posters, or the prefix's output; of several views the first one counts.
+        network: the whole network; changed in place. Without such a layer nothing is computed.
+        train: posters, or the output of the layer `cut`; of several views the first one counts.
+        cut: name of a layer below the standardisation; empty where `train` holds posters.
         batch_size: samples per pass, at least 1.
     """
-    for layer in model.layers:
+    for layer in network.layers:
         if not isinstance(layer, StandardizeFeatures):
             continue
-        source = input_tensor(model, layer.name)
-        # Cached features may be just what the layer gets: there is nothing below it then.
-        below = None if source is model.input else keras.Model(model.input, source)
+        (source,) = parents(network)[layer.name]
+        below = None  # cached features may be just what the layer gets
+        if source != cut:
+            start = network.get_layer(cut).output if cut else network.input
+            below = keras.Model(start, network.get_layer(source).output)
         size = min(batch_size, len(train))
         batches = Batches(train, size)
         parts = [

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from poster_ml.figures import INK, ROTTEN, new_figure, save_figure
-from poster_ml.tuning.importance import Importance
+from poster_ml.figures import save_figure
 from poster_ml.tuning.study import OpenStudy
 
 VALUE_LABEL = "validation ROC AUC"
+FEWEST_TRIALS = 5  # finished, before anything is said about importance
 
 
-def draw_all(opened: OpenStudy, shares: Sequence[Importance], folder: Path) -> list[Path]:
+def importances(opened: OpenStudy) -> dict[str, float]:
+    """Returns which share of the differences between finished trials each dimension explains (fANOVA).
+
+    Returns: shares that sum to 1, the largest first; empty where fewer than `FEWEST_TRIALS` trials finished,
+        or all have one value. Pruned trials stay out: their values are of other epochs.
+    """
+    finished = opened.trials(TrialState.COMPLETE)
+    if len(finished) < FEWEST_TRIALS or len({trial.value for trial in finished}) < 2:
+        return {}
+    return get_param_importances(opened.study, evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+def draw_all(opened: OpenStudy, folder: Path) -> list[Path]:
     """Draws the figures of a search, none where no trial has finished.
 
     Args:
         opened: the study; its pruned, failed and interrupted trials are in no figure.
-        shares: of the importance; empty where it is not known.
         folder: made where it is missing.
 
     Returns: the files written: history.png, slices.png, parallel_coordinates.png, importance.png.
@@ -31,7 +43,7 @@ def draw_all(opened: OpenStudy, shares: Sequence[Importance], folder: Path) -> l
     from optuna.visualization import matplotlib as plots
 
     study = opened.study
-    finished = [trial for trial in opened.trials() if trial.state == TrialState.COMPLETE]
+    finished = opened.trials(TrialState.COMPLETE)
     if not finished:
         return []
     dimensions = len({name for trial in finished for name in trial.params})
@@ -47,28 +59,11 @@ def draw_all(opened: OpenStudy, shares: Sequence[Importance], folder: Path) -> l
             for axis in lines.figure.axes:
                 axis.grid(False)
             paths.append(_save(lines, folder / "parallel_coordinates.png", 2.0 * dimensions + 3.0, 5.0))
-    if shares:
-        paths.append(draw_importance(shares, folder / "importance.png"))
+        if importances(opened):
+            evaluator = FanovaImportanceEvaluator(seed=0)
+            shares = plots.plot_param_importances(study, evaluator=evaluator, target_name=VALUE_LABEL)
+            paths.append(_save(shares, folder / "importance.png", 6.5, 0.5 * dimensions + 1.4))
     return paths
-
-
-def draw_importance(shares: Sequence[Importance], path: Path) -> Path:
-    """Draws the importances, the most important on top; by hand, since Optuna's figure has no intervals."""
-    figure, axes = new_figure(6.5, 0.5 * len(shares) + 1.4)
-    axis = axes[0, 0]
-    ordered = list(reversed(shares))
-    means = np.asarray([share.mean for share in ordered])
-    below = [share.mean - share.low for share in ordered]
-    above = [share.high - share.mean for share in ordered]
-    axis.barh(range(len(ordered)), means, color=ROTTEN, height=0.6)
-    whiskers = np.maximum([below, above], 0.0)
-    axis.errorbar(means, range(len(ordered)), xerr=whiskers, fmt="none", ecolor=INK, capsize=3)
-    axis.set_yticks(range(len(ordered)), [share.name for share in ordered])
-    axis.set_xlabel(
-        "share of the variation explained (bar: mean, whisker: 90 % over resampled trials)", fontsize=8
-    )
-    axis.set_xlim(0.0, 1.0)
-    return save_figure(figure, path)
 
 
 @contextmanager

@@ -11,35 +11,38 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from poster_ml.config import SearchSpace
-from poster_ml.tuning.claims import ERROR, SURPLUS, reason
 from poster_ml.tuning.space import Primitive, dimensions_of, overrides
 from poster_ml.tuning.study import OpenStudy
-from poster_ml.tuning.work import MORE_OVERRIDES
 
 FINISHED = "finished"
 PRUNED = "pruned"
 FAILED = "failed"
 INTERRUPTED = "interrupted"
-RUNNING = "running"
+STATES = {
+    TrialState.COMPLETE: FINISHED,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+    TrialState.RUNNING: INTERRUPTED,
+}
+MORE_OVERRIDES = "more_overrides"  # of one trial, beyond the space: KerasTuner's Hyperband sets its epochs
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """One trial that has begun.
 
     Attributes:
         number: unique in the study.
-        state: FINISHED, PRUNED, FAILED (its objective raised), INTERRUPTED (its worker died; the trial that
-            repeats it has its number in `retry_of`) or RUNNING. Only the first two count.
+        state: FINISHED, PRUNED, FAILED (its objective raised) or INTERRUPTED (not ended: it continues when
+            the command is repeated, unless it runs now). Only the first two count.
         value: validation AUC; of a pruned trial the last one reported.
         drawn: what the engine drew, by dimension name.
         overrides: the same as configuration overrides, fixed values included; empty where nothing was drawn.
-        curve: (epochs done, validation AUC) in order.
+        epochs: how many it reported.
         seed: the trial's seed, None where it never began.
-        origin: "own setting ...", "repeat of ...", "sampler" or KerasTuner's words.
-        seconds: from begin to end, None while it runs.
+        error: why it failed.
+        seconds: from begin to end, None while it has none.
         ended: when it ended.
-        notes: everything else that was stored with the trial.
     """
 
     number: int
@@ -47,14 +50,11 @@ class TrialRecord:
     value: float | None
     drawn: dict[str, Primitive]
     overrides: dict[str, Any]
-    curve: tuple[tuple[int, float], ...]
+    epochs: int
     seed: int | None
-    retry_of: int | None
-    origin: str
     error: str
     seconds: float | None
     ended: datetime | None
-    notes: dict[str, Any]
 
     @property
     def counted(self) -> bool:
@@ -63,12 +63,8 @@ class TrialRecord:
 
 
 def read_records(opened: OpenStudy, space: SearchSpace) -> list[TrialRecord]:
-    """Returns all trials but the surplus ones, which never began, in the order of their numbers."""
-    return [
-        _record(trial, space)
-        for trial in opened.trials()
-        if trial.state != TrialState.FAIL or reason(trial) != SURPLUS
-    ]
+    """Returns the trials that have begun, in the order of their numbers."""
+    return [_record(trial, space) for trial in opened.trials(*STATES)]
 
 
 def top(records: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
@@ -104,46 +100,40 @@ def by_end(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def epochs_run(records: Sequence[TrialRecord]) -> int:
     """Returns how many epochs the counted trials took."""
-    return sum(len(record.curve) for record in records if record.counted)
+    return sum(record.epochs for record in records if record.counted)
 
 
 def to_csv(records: Sequence[TrialRecord]) -> str:
     """Writes the records as CSV text, one row per trial, one column per dimension."""
-    head = ["number", "state", "val_auc", "epochs", "seconds", "seed", "origin", "retry_of", "error"]
-    names = list(dict.fromkeys(name for record in records for name in record.drawn))
     rows = [
-        [
-            *(one.number, one.state, one.value, len(one.curve), one.seconds, one.seed),
-            *(one.origin, one.retry_of, one.error),
-            *map(one.drawn.get, names),
-        ]
+        {
+            "number": one.number,
+            "state": one.state,
+            "val_auc": one.value,
+            "epochs": one.epochs,
+            "seconds": one.seconds,
+            "seed": one.seed,
+            "error": one.error,
+            **one.drawn,
+        }
         for one in records
     ]
-    return pd.DataFrame(rows, columns=[*head, *names], dtype=object).to_csv(index=False)
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)
 
 
 def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
-    notes = dict(trial.user_attrs)
+    notes = trial.user_attrs
     names = [dimension.name for dimension in dimensions_of(space)]
     drawn = {name: trial.params[name] for name in names if name in trial.params}
     return TrialRecord(
         number=trial.number,
-        state=_state(trial),
-        value=trial.value if trial.state in {TrialState.COMPLETE, TrialState.PRUNED} else None,
+        state=STATES[trial.state],
+        value=trial.value if trial.state != TrialState.RUNNING else None,
         drawn=drawn,
         overrides=overrides(space, drawn) | notes.get(MORE_OVERRIDES, {}) if len(drawn) == len(names) else {},
-        curve=tuple(sorted(trial.intermediate_values.items())),
+        epochs=len(trial.intermediate_values),
         seed=notes.get("seed"),
-        retry_of=notes.get("retry_of"),
-        origin=str(notes.get("origin", "")),
-        error=str(notes.get("error", "")) if trial.state == TrialState.FAIL else "",
+        error=str(notes.get("error", "")),
         seconds=None if trial.duration is None else round(trial.duration.total_seconds(), 3),
         ended=trial.datetime_complete,
-        notes=notes,
     )
-
-
-def _state(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
-        return FAILED if reason(trial) == ERROR else INTERRUPTED
-    return {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED}.get(trial.state, RUNNING)

@@ -10,10 +10,12 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from poster_ml.errors import TuningError, mask_passwords, nearest
 from poster_ml.seeding import derive_seed
-from poster_ml.tuning.storage import OpenStorage, open_storage
+from poster_ml.tuning.storage import open_storage
 
 SAMPLERS = ("tpe", "random", "qmc")
 PRUNERS = ("median", "third", "hyperband", "halving", "none")
@@ -22,19 +24,17 @@ IDENTITY = "identity"
 
 @dataclass(frozen=True)
 class StudySpec:
-    """Everything a worker needs to open the study; picklable.
+    """Where a study lies, and how it searches.
 
     Attributes:
         name: of the study in its storage.
-        storage: path of a journal file, or a database URL.
+        storage: path of a SQLite file, or a database URL.
         sampler: one of `SAMPLERS`.
         pruner: one of `PRUNERS`.
         seed: of the study, at least 0; samplers and trials derive theirs from it.
         epochs: the most epochs a trial can have; Hyperband plans with it.
         startup: counted trials before the sampler learns.
         prune_after: finished trials before the median and third pruners evaluate.
-        heartbeat: seconds between signs of life (databases only).
-        grace: seconds without one after which a trial is given to another worker (databases only).
     """
 
     name: str
@@ -45,8 +45,6 @@ class StudySpec:
     epochs: int = 15
     startup: int = 8
     prune_after: int = 3
-    heartbeat: int = 10
-    grace: int = 60
 
     def __post_init__(self) -> None:
         """Checks the names at the door."""
@@ -56,32 +54,39 @@ class StudySpec:
                 raise TuningError(f"unknown {what} {name!r}{hint}: choose one of {', '.join(allowed)}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class OpenStudy:
-    """A study that is open, with its storage."""
+    """A study that is open; its command is the only one that touches it."""
 
     spec: StudySpec
     study: optuna.Study
-    storage: OpenStorage
+    storage: BaseStorage
 
-    @property
-    def study_id(self) -> int:
-        """The study's key in its storage."""
-        return self.storage.optuna.get_study_id_from_name(self.spec.name)
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Returns the trials of these states (all without one), read-only, in the order of their numbers."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """Returns all trials, read-only, in the order of their numbers."""
-        return self.study.get_trials(deepcopy=False)
+    def counted(self) -> int:
+        """Returns how many trials count towards what was asked for: finished or pruned ones."""
+        return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
 
-    def trial(self, trial_id: int, number: int) -> optuna.Trial:
-        """Returns a trial that can draw and report.
+    def ask(self) -> optuna.Trial:
+        """Begins the next trial: the first of those that were enqueued, or a new draw."""
+        waiting = self.trials(TrialState.WAITING)
+        self._seed_sampler(waiting[0].number if waiting else len(self.trials()))
+        return self.study.ask()
 
-        Every trial has a sampler seed of its own, made of the study's seed and its number: the numbers are
-        unique over all machines and all continuations, so no start-up point is ever drawn twice.
-        """
+    def resume(self, number: int) -> optuna.Trial:
+        """Takes up a trial that is running and nobody's: what it drew and reported is kept."""
+        self._seed_sampler(number)
+        study_id = self.storage.get_study_id_from_name(self.spec.name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return optuna.Trial(self.study, trial_id)
+
+    def _seed_sampler(self, number: int) -> None:
+        """Every trial has a sampler seed of its own, so that no start-up point is drawn twice."""
         seed = derive_seed(self.spec.seed, "sampler", number)
         self.study.sampler = make_sampler(self.spec.sampler, seed, self.spec.startup, self.spec.seed)
-        return optuna.Trial(self.study, trial_id)
 
 
 def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> OpenStudy:
@@ -95,10 +100,10 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
     Raises: TuningError where the storage cannot be used or the identity differs.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = open_storage(spec.storage, spec.heartbeat, spec.grace)
+    storage = open_storage(spec.storage)
     study = optuna.create_study(
         study_name=spec.name,
-        storage=storage.optuna,
+        storage=storage,
         sampler=make_sampler(spec.sampler, spec.seed, spec.startup, spec.seed),
         pruner=make_pruner(spec.pruner, spec.epochs, spec.prune_after),
         direction="maximize",

@@ -13,44 +13,31 @@ class PrunedError(Exception):
 
 
 class TrialLostError(Exception):
-    """Raised to an objective whose trial was given to another worker, as this one seemed dead.
-
-    An objective lets it through: what it would return is not counted.
-    """
-
-
-class WorkerStopped(SystemExit):
-    """Raised inside a worker that was asked to stop; no Exception, so that objectives let it through."""
+    """Raised by `TrialContext.report` where the command is gone; an objective lets it through."""
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """One trial, as an objective sees it.
+    """One trial, as an objective sees it: the same again where it is run again after a death.
 
     Attributes:
         number: of the trial, unique in its study.
-        root: of the trial whose settings this one repeats after an interruption; else its own number.
-        attempt: 0, then 1, 2, ... for each repetition after an interruption.
         overrides: dotted configuration keys and their values.
-        seed: of this trial; a repetition has the seed of its root.
-        folder: for checkpoints; the same one for a trial and its repetitions. It exists.
+        seed: of this trial.
+        folder: for checkpoints. It exists, and nobody else works in it.
         report: takes the epochs done (1, 2, ...) and the validation AUC; returns whether to stop: then
             raise `PrunedError`.
-        note: stores a JSON value under a key with the trial, at once.
     """
 
     number: int
-    root: int
-    attempt: int
     overrides: dict[str, Any]
     seed: int
     folder: Path
     report: Callable[[int, float], bool]
-    note: Callable[[str, Any], None]
 
 
 class Objective(Protocol):
-    """Trains one candidate. It must be picklable: workers are fresh processes."""
+    """Trains one candidate. It must be picklable: workers are other processes."""
 
     def __call__(self, trial: TrialContext) -> float:
         """Returns the validation AUC, higher is better. Raises `PrunedError` to stop early; any other error

@@ -13,23 +13,25 @@ import pytest
 
 from poster_ml.commands import suite_table
 from poster_ml.commands import train as train_module
-from poster_ml.commands.suite import VARIANTS, _tasks, overrides_of, run_suite
+from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import ConfigError, OutputError
+from poster_ml.errors import ConfigError
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
 
 
 def test_an_override_for_one_variant_reaches_that_one_only_and_wins() -> None:
-    given = ["vgg16:train.epochs=1", "train.epochs=5", "model.dropout=0.1"]
-    assert overrides_of("vgg16", given, VARIANTS) == ["train.epochs=5", "model.dropout=0.1", "train.epochs=1"]
-    assert overrides_of("basic_cnn", given, VARIANTS) == ["train.epochs=5", "model.dropout=0.1"]
-    # A colon in the value is no prefix.
-    assert overrides_of("vgg16", ["explain.layer=a:b"], VARIANTS) == ["explain.layer=a:b"]
-    with pytest.raises(ConfigError, match=r"unknown variant 'vgg61'.*did you mean 'vgg16'"):
-        overrides_of("vgg16", ["vgg61:train.epochs=1"], VARIANTS)
+    given = ["vgg16:train.epochs=1", "train.epochs=5", "explain.layer=a:b"]  # a colon in a value is no prefix
+    assert overrides_of("vgg16", given) == ["train.epochs=5", "explain.layer=a:b", "train.epochs=1"]
+    assert overrides_of("basic_cnn", given) == ["train.epochs=5", "explain.layer=a:b"]
+
+
+def test_all_unknown_variants_are_named_at_once() -> None:
+    said = r"unknown variant 'vgg61' \(did you mean 'vgg16'\?\) and 'cnn': choose of basic_cnn, "
+    with pytest.raises(ConfigError, match=said):
+        suite_tasks(None, "sound", ["vgg61"], ["cnn:train.epochs=1"], 1)
 
 
 def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(
@@ -37,8 +39,13 @@ def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(
 ) -> None:
     verified: list[Path] = []
     monkeypatch.setattr(PreparedDataset, "verify", lambda dataset: verified.append(dataset.folder))
-    tasks = _tasks(tiny_dataset, "sound", ["basic_cnn", "regularized_cnn"], [], seeds=2)
-    assert [task.config.variant for task in tasks] == ["basic_cnn"] * 2 + ["regularized_cnn"] * 2
+    tasks = suite_tasks(tiny_dataset, "sound", ["basic_cnn", "regularized_cnn"], [], seeds=2)
+    assert [(task.config.variant, task.config.seed) for task in tasks] == [
+        ("basic_cnn", 42),
+        ("basic_cnn", 43),
+        ("regularized_cnn", 42),
+        ("regularized_cnn", 43),
+    ]
     assert len({id(task.dataset) for task in tasks}) == 1
     assert verified == [tiny_dataset]
 
@@ -82,7 +89,8 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
             "basic_cnn": [record("basic_cnn", "cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
             "vgg16": [record("vgg16", "vgg16", "none", 2.0, 4)],
             "mobilenet_v2": [record("mobilenet_v2", "mobilenet_v2", "file.h5", 2.0, seed) for seed in (5, 6)],
-        }
+        },
+        confidence=0.95,
     )
     rows = table.markdown().splitlines()
     assert rows[2].startswith("| basic_cnn | 3 | .99 / .55 | 0.900 |")
@@ -92,10 +100,10 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
     assert rows[2].rstrip(" |").endswith("3 of 7")
     assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |"
     assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |" in rows
-    assert table.random == ("vgg16",)
-    pairs = [{pair.first, pair.second} for pair in table.scores.pairs]
+    assert table.random == ["vgg16"]
+    pairs = [{pair["first"], pair["second"]} for pair in table.scores.pairs]
     assert pairs == [{"basic_cnn", "mobilenet_v2"}]
-    assert table.scores.pairs[0].significant() == ["ROC AUC"]
+    assert table.scores.pairs[0]["significant"] == "ROC AUC"
     table.write(tmp_path)
     names = {path.name for path in tmp_path.glob("[!.]*")}
     assert names == {"suite.md", "suite.csv", "suite.png", "pairs.csv", "pairs.png", "comparison.txt"}
@@ -103,50 +111,39 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
     assert list(frame["random_weights"]) == [False] * 3 + [True] + [False] * 2
 
 
-def test_a_suite_of_two_seeds_trains_each_once(tiny_dataset: Path, mlflow_place: Path) -> None:
-    arguments = {
-        "data": tiny_dataset,
-        "only": ["basic_cnn"],
-        "overrides": [*LEAN, "train.epochs=1", "basic_cnn:model.dense=[4]", "model.filters=[4]"],
-        "seeds": 2,
-        "out": Path("suite"),
-    }
-    first = run_suite(**arguments)
-    assert [row["seed"] for row in first.rows] == ["42", "43"]
-    assert len({row["run_id"] for row in first.rows}) == 2
-    assert "| basic_cnn | 2 |" in first.text()
-    again = run_suite(**arguments)
-    assert [row["run_id"] for row in again.rows] == [row["run_id"] for row in first.rows]
-    assert again.run_id != first.run_id
+TINY = [*LEAN, "train.epochs=1", "model.dense=[4]", "model.filters=[4]"]
 
 
-def test_a_suite_logs_its_own_files_only_and_says_what_it_leaves(
+def test_a_suite_trains_each_once_logs_its_own_files_only_and_says_what_it_leaves(
     tiny_dataset: Path, mlflow_place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    tiny = [*LEAN, "train.epochs=1", "model.dense=[4]", "model.filters=[4]"]
     out = mlflow_place / "out"
-    two = run_suite(data=tiny_dataset, only=["basic_cnn", "regularized_cnn"], overrides=tiny, out=out)
+    wide = [*TINY, "basic_cnn:model.dense=[8]"]
+    two = run_suite(data=tiny_dataset, only=["basic_cnn", "regularized_cnn"], overrides=wide, out=out)
     (out / "mine.txt").write_text("a note of the user's")
-    wide = [*tiny, "evaluate.bootstrap=150", "evaluate.confidence=0.8", "vgg16:train.epochs=1"]
-    one = run_suite(data=tiny_dataset, only=["basic_cnn"], overrides=wide, out=out)
+    wide += ["evaluate.bootstrap=150", "evaluate.confidence=0.8", "vgg16:train.epochs=1"]
+    seeds = run_suite(data=tiny_dataset, only=["basic_cnn"], overrides=wide, seeds=2, out=out)
     client = mlflow.MlflowClient()
     suite = {"suite.md", "suite.csv", "suite.png"}
     pairs = {"pairs.csv", "pairs.png", "comparison.txt"}
     assert {file.path for file in client.list_artifacts(two.run_id)} == suite | pairs
-    assert {file.path for file in client.list_artifacts(one.run_id)} == suite
+    assert {file.path for file in client.list_artifacts(seeds.run_id)} == suite
     assert {file.name for file in out.iterdir()} == suite | {"mine.txt", ".poster-ml-suite"}
-    assert one.rows[0]["run_id"] == two.rows[0]["run_id"], "evaluating does not ask for another training"
+    assert [row["seed"] for row in seeds.rows] == ["42", "43"]
+    assert seeds.rows[0]["run_id"] == two.rows[0]["run_id"], "evaluating does not ask for another training"
+    assert seeds.rows[1]["run_id"] != two.rows[0]["run_id"]
     assert "keeps the settings that it was begun with (evaluate.bootstrap=100, evaluate.conf" in caplog.text
-    assert "--set vgg16:train.epochs=1 is for vgg16, which is not among the chosen variants" in caplog.text
-    assert "the 80% interval" in one.table
+    assert "--set vgg16:... is for vgg16, which is not among the chosen variants" in caplog.text
+    assert "| basic_cnn | 2 |" in seeds.text()
+    assert "the 80% interval" in seeds.table
 
 
 def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     tiny_dataset: Path, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    tiny = [*LEAN, "train.epochs=2", "model.dense=[4]", "model.filters=[4]"]
+    tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
 
     def interrupt(run: RunLogger) -> Callable[[int, dict[str, float]], None]:
@@ -166,12 +163,3 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     assert find_run(begun.run_id).params["evaluate.bootstrap"] == "100"
     assert f"basic_cnn continues: run {begun.run_id}" in caplog.text
     assert "keeps the settings that it was begun with (evaluate.bootstrap=100)" in caplog.text
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_trained(
-    tiny_dataset: Path, mlflow_place: Path
-) -> None:
-    (mlflow_place / "taken").write_text("")
-    with pytest.raises(OutputError, match="--out taken is a file: give a new or empty folder"):
-        run_suite(data=tiny_dataset, only=["basic_cnn"], out=Path("taken"))
-    assert search_runs() == []

@@ -10,22 +10,21 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from poster_ml import cli
 from poster_ml.commands import train as train_module
-from poster_ml.commands.compare import run_compare
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.train import resume_train, run_train, train_task
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError, RegistryError, TrackingError, UnknownLayerError
-from poster_ml.pipeline import preflight
-from poster_ml.pipeline.explain import RowsView
-from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
+from poster_ml.pipeline import preflight, train_log
+from poster_ml.pipeline.records import fetched, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.registry import register_best
-from poster_ml.tracking.runs import find_run, open_run, search_runs
+from poster_ml.tracking.runs import RunLogger, find_run, open_run, search_runs
 from tests.commands.datasets import changed_copy
 
 TINY = {
@@ -109,6 +108,9 @@ def test_a_run_logs_everything_that_the_interface_names(task):
     rows = dataset.indices("val")
     again = model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
     np.testing.assert_allclose(again, known, atol=1e-5)
+    with fetched(result.run_id, "evaluation/val/predictions.csv") as file:
+        table = pd.read_csv(file)
+    np.testing.assert_allclose(table["probability"], expit(known / record.metrics["temperature"]), atol=1e-6)
     assert settings.variant == "basic_cnn"
     assert recorded_config(record) == task.config
 
@@ -117,8 +119,8 @@ def test_a_training_is_one_function_of_one_screen():
     lines = inspect.getsource(train_task).splitlines()
     assert len(lines) <= 60
     steps = (
-        "_locked_run", "build_untrained", "precompute_frozen_features", "fit_network", "fit_decision_rule",
-        "evaluate_split", "explain_split", "_log_model", "write_report",
+        "locked_run", "log_task", "fit_model", "fit_decision_rule", "evaluate_split", "explain_split",
+        "log_network", "write_report",
     )  # fmt: skip
     found = [next(number for number, line in enumerate(lines) if f"{step}(" in line) for step in steps]
     assert found == sorted(found)
@@ -137,7 +139,7 @@ def test_a_command_opens_and_verifies_its_dataset_once_and_reaches_the_model_in_
 
         return call
 
-    real_log = train_module.log_poster_model
+    real_log = train_log.log_poster_model
 
     def log_model(*arguments, **options):
         frames = inspect.stack()[1:]
@@ -150,12 +152,12 @@ def test_a_command_opens_and_verifies_its_dataset_once_and_reaches_the_model_in_
     monkeypatch.setattr(PreparedDataset, "verify", counted("dataset verified", PreparedDataset.verify))
     real_load = counted("configuration validated", preflight.load_experiment)
     monkeypatch.setattr(preflight, "load_experiment", real_load)
-    monkeypatch.setattr(train_module, "log_poster_model", log_model)
+    monkeypatch.setattr(train_log, "log_poster_model", log_model)
     settings = "model.filters=[4];model.dense=[4];train.epochs=1;evaluate.bootstrap=100"
     settings += ";explain.faithfulness_posters=0;explain.shortcut_posters=0"
     assert cli.run(["train", "--model", "basic_cnn", "--data", str(tiny_dataset), "--set", settings]) == 0
     assert calls == {"configuration validated": 1, "dataset opened": 1, "dataset verified": 1}
-    assert hops == ["train", "run_train", "train_task", "_log_model"]
+    assert hops == ["train", "run_command", "run_train", "train_task", "log_network"]
 
 
 def test_what_the_kept_network_is_evaluated_by_is_the_last_word(mlflow_place):
@@ -171,7 +173,8 @@ def test_what_the_kept_network_is_evaluated_by_is_the_last_word(mlflow_place):
 
 
 def test_evaluate_adds_the_split_to_the_same_run_and_leaves_its_state(task):
-    run_id = train_task(task).run_id
+    trained = train_task(task)
+    run_id = trained.run_id
     before = mlflow.MlflowClient().get_run(run_id)
     result = run_evaluate(run=run_id, split="test")
     after = mlflow.MlflowClient().get_run(run_id)
@@ -186,9 +189,11 @@ def test_evaluate_adds_the_split_to_the_same_run_and_leaves_its_state(task):
     assert "evaluation/test/predictions.csv" in artifacts(run_id)
     again = run_evaluate(model_uri=f"runs:/{run_id}/model", split="test")
     assert again.metrics == pytest.approx(result.metrics, nan_ok=True)
+    validation = run_evaluate(run=run_id, split="val")
+    assert validation.metrics == pytest.approx(trained.metrics, nan_ok=True)
 
 
-def test_an_evaluation_can_measure_more_or_less_than_the_training_was_told(task):
+def test_an_evaluation_can_measure_more_or_less_and_cannot_change_what_the_model_is(task):
     run_id = train_task(task).run_id
     asked = ["explain.shortcut_posters=0", "evaluate.bootstrap=150"]
     few = run_evaluate(run=run_id, overrides=asked)
@@ -202,27 +207,13 @@ def test_an_evaluation_can_measure_more_or_less_than_the_training_was_told(task)
     assert whole.metrics["test_roc_auc"] == few.metrics["test_roc_auc"]
     assert whole.metrics["test_log_loss_ci_low"] != few.metrics["test_log_loss_ci_low"]
     assert find_run(run_id).tags["evaluation.test.set"] == ""
-
-
-def test_an_evaluation_cannot_change_what_the_model_is(task):
-    run_id = train_task(task).run_id
-    with pytest.raises(ConfigError) as caught:
-        run_evaluate(run=run_id, overrides=["model.dropout=0.5", "explain.detect_posters=-1"])
-    assert str(caught.value).startswith(
-        "--set model.dropout=0.5: 'model.dropout' cannot be set here: choose of evaluate.bootstrap, "
-    )
-    with pytest.raises(
-        ConfigError, match=r"^--set explain.detect_posters=-1: explain.detect_posters: received -1"
-    ):
-        run_evaluate(run=run_id, overrides=["explain.detect_posters=-1"])
-    assert "test_roc_auc" not in find_run(run_id).metrics
-
-
-def test_evaluating_validation_gives_the_numbers_of_train(task):
-    trained = train_task(task)
-    assert run_evaluate(run=trained.run_id, split="val").metrics == pytest.approx(
-        trained.metrics, nan_ok=True
-    )
+    wrong = {
+        "model.dropout=0.5": "'model.dropout' cannot be set here: choose of evaluate.bootstrap, ",
+        "explain.detect_posters=-1": "explain.detect_posters: received -1",
+    }
+    for override, message in wrong.items():
+        with pytest.raises(ConfigError, match=f"^--set {override}: {message}"):
+            run_evaluate(run=run_id, overrides=[override])
 
 
 def test_another_dataset_is_used_only_when_named_and_gets_a_run_of_its_own(task, tiny_dataset, tmp_path):
@@ -261,25 +252,34 @@ def test_a_layer_to_explain_that_is_not_there_is_refused_before_the_first_epoch(
 
 def test_a_run_on_some_of_the_posters_is_not_registered(task):
     train_task(Task(tiny(max_samples=100), task.dataset, "full"))
-    with pytest.raises(RegistryError, match="were limited to some of its posters"):
+    with pytest.raises(RegistryError, match=r"on all posters \(no --limit\)"):
         register_best("cnn")
     whole = train_task(task)
     assert register_best("cnn").run_id == whole.run_id
 
 
+def interrupting(real, at_epoch, action):
+    """`fit_model`, with something that happens after an epoch was saved and before it is logged."""
+
+    def fit_model(*arguments, on_epoch, **options):
+        def log(epoch, metrics):
+            if epoch == at_epoch:
+                action()
+            on_epoch(epoch, metrics)
+
+        return real(*arguments, on_epoch=log, **options)
+
+    return fit_model
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
 def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, monkeypatch):
     whole = train_task(task)
-
-    def epochs_then_interrupt(run):
-        def log(epoch, metrics):
-            if epoch == 2:
-                raise KeyboardInterrupt  # after the epoch was saved, before it was logged
-            run.log_metrics(metrics, step=epoch)
-
-        return log
-
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_epoch_logger", epochs_then_interrupt)
+        patch.setattr(train_module, "fit_model", interrupting(train_module.fit_model, 2, interrupt))
         with pytest.raises(KeyboardInterrupt):
             train_task(task)
     (stopped,) = search_runs("attributes.status = 'KILLED'")
@@ -301,25 +301,21 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, 
 
 def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
     """While it trains, while it is evaluated, and just after its end: refused before the run is touched."""
-    real_evaluate = train_module.evaluate_split
-    alive, seen = [], []
+    real_evaluate, seen = train_module.evaluate_split, []
 
-    def try_to_take(run):
-        before = find_run(run.run_id)
+    def try_to_take():
+        (before,) = search_runs()
         with pytest.raises(TrackingError, match=r"another process trains into .* now: wait for it to end"):
-            train_task(task, run_id=run.run_id, name="thief")
-        assert (find_run(run.run_id).status, find_run(run.run_id).tags) == ("RUNNING", before.tags)
-        seen.append(run.run_id)
-
-    def log_epoch(run):
-        alive.append(run)
-        return lambda epoch, metrics: try_to_take(run) if epoch == 2 else None
+            train_task(task, run_id=before.run_id, name="thief")
+        after = find_run(before.run_id)
+        assert (after.status, after.tags) == ("RUNNING", before.tags)
+        seen.append(before.run_id)
 
     def evaluate_late(*arguments):
-        try_to_take(*alive)
+        try_to_take()
         return real_evaluate(*arguments)
 
-    monkeypatch.setattr(train_module, "_epoch_logger", log_epoch)
+    monkeypatch.setattr(train_module, "fit_model", interrupting(train_module.fit_model, 2, try_to_take))
     monkeypatch.setattr(train_module, "evaluate_split", evaluate_late)
     result = train_task(task)
     assert seen == [result.run_id] * 2
@@ -330,7 +326,7 @@ def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
     assert "error" not in record.tags
 
 
-def test_a_run_that_ends_well_keeps_no_error_of_an_earlier_attempt(task, monkeypatch):
+def test_a_run_that_fails_says_so_and_one_that_ends_well_keeps_no_error_of_it(task, monkeypatch):
     def fail(*arguments):
         raise OSError("disk full")
 
@@ -338,75 +334,33 @@ def test_a_run_that_ends_well_keeps_no_error_of_an_earlier_attempt(task, monkeyp
         patch.setattr(train_module, "evaluate_split", fail)
         with pytest.raises(OSError, match="disk full"):
             train_task(task)
-    (failed,) = search_runs("attributes.status = 'FAILED'")
+    (failed,) = search_runs()
+    assert failed.status == "FAILED"
     assert failed.tags["error"] == "OSError: disk full"
     resume_train(failed.run_id)
     assert find_run(failed.run_id).status == "FINISHED"
     assert "error" not in find_run(failed.run_id).tags
 
 
-def test_a_run_that_fails_says_so_with_its_error(task, monkeypatch):
-    def fail(*arguments, **options):
-        raise ValueError("no luck")
-
-    monkeypatch.setattr(train_module, "fit_network", fail)
-    with pytest.raises(ValueError, match="no luck"):
-        train_task(task)
-    (failed,) = search_runs()
-    assert failed.status == "FAILED"
-    assert failed.tags["error"] == "ValueError: no luck"
-
-
-def test_runs_are_compared_on_the_posters_that_both_scored(task):
-    runs = [train_task(Task(tiny(seed=seed), task.dataset, "full")).run_id for seed in (1, 2)]
-    comparison = run_compare(runs, split="val", out=task.dataset.folder.parent / "comparison")
-    table = comparison.by_run
-    assert table.posters == len(task.dataset.indices("val"))
-    assert comparison.by_setting is not None
-    assert [one.runs for one in comparison.by_setting.settings] == [2]
-    assert comparison.by_setting.pairs == []
-    assert (task.dataset.folder.parent / "comparison" / "pairs.png").is_file()
-    with pytest.raises(TrackingError, match=r"has no predictions of test: call `poster-ml evaluate --run"):
-        run_compare(runs, split="test")
-
-
-def test_under_mlflow_run_the_run_of_another_experiment_points_to_ours(mlflow_place, monkeypatch):
-    with mlflow.start_run(experiment_id="0") as outer:
+@pytest.mark.parametrize("ours", [True, False])
+def test_under_mlflow_run_a_run_of_our_experiment_is_used_and_another_points_to_ours(
+    mlflow_place, monkeypatch, ours
+):
+    with open_run("first", tags={}, system_metrics=False) as outer:
         pass
-    monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
-    with open_run("mine", tags={}, system_metrics=False) as run:
+    if not ours:
+        with mlflow.start_run(experiment_id="0") as active:
+            outer = RunLogger(active.info.run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer.run_id)
+    with open_run("second", tags={}, system_metrics=False) as run:
         pass
-    assert run.run_id != outer.info.run_id
-    assert mlflow.MlflowClient().get_run(outer.info.run_id).data.tags["poster_ml.run_id"] == run.run_id
-
-
-def test_under_mlflow_run_a_run_of_our_experiment_is_used(mlflow_place, monkeypatch):
-    with open_run("first", tags={}, system_metrics=False) as first:
-        pass
-    monkeypatch.setenv("MLFLOW_RUN_ID", first.run_id)
-    with open_run("second", tags={}, system_metrics=False) as second:
-        pass
-    assert second.run_id == first.run_id
+    assert (run.run_id == outer.run_id) is ours
+    if not ours:
+        tags = mlflow.MlflowClient().get_run(outer.run_id).data.tags
+        assert tags["poster_ml.run_id"] == run.run_id
 
 
 def test_a_run_keeps_the_state_that_was_set_inside(mlflow_place):
     with open_run("pruned", tags={}, system_metrics=False) as run:
         run.end("KILLED")
     assert find_run(run.run_id).status == "KILLED"
-
-
-def test_a_view_of_rows_reads_single_posters():
-    images = np.arange(2 * 2 * 3 * 5, dtype=np.uint8).reshape(5, 2, 2, 3)
-    view = RowsView(images, np.array([4, 0]))
-    assert (len(view), view.shape) == (2, (2, 2, 2, 3))
-    np.testing.assert_array_equal(view[0], images[4])
-
-
-def test_predictions_of_a_run_carry_their_logits(task):
-    run_id = train_task(task).run_id
-    place = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="evaluation/val/predictions.csv")
-    table = pd.read_csv(place)
-    temperature = find_run(run_id).metrics["temperature"]
-    np.testing.assert_allclose(
-        table["probability"], 1 / (1 + np.exp(-table["logit"] / temperature)), atol=1e-6
-    )

@@ -19,29 +19,21 @@ def test_both_protocols_have_the_nine_variants():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-class TestEveryExperiment:
-    def test_is_called_what_its_file_is_called_and_opens_with_its_command(self, path):
-        config = load_experiment(path)
-        assert config.variant == path.stem
-        text = path.read_text()
-        assert text.startswith("# ")
-        assert f"poster-ml train --model {path.stem}" in text
-
-    def test_names_a_family_and_its_protocol(self, path):
-        config = load_experiment(path)
-        assert config.model.family in FAMILIES
-        assert config.protocol == ("study" if path.parent.name == "study" else "sound")
-
-    def test_the_sound_protocol_selects_on_validation_and_scales_pixels_for_the_backbone(self, path):
-        config = load_experiment(path)
-        if config.protocol == "sound":
-            assert config.train.monitor.startswith("val_")
-            assert config.train.keep_best
-            assert config.model.preprocessing == ("unit" if config.model.family == "cnn" else "backbone")
-            assert not config.augment.horizontal_flip
-        else:
-            assert config.train.monitor == "accuracy"
-            assert config.model.preprocessing == "unit"
+def test_an_experiment_opens_with_its_command_and_follows_its_protocol(path):
+    config = load_experiment(path)
+    assert config.variant == path.stem
+    assert path.read_text().startswith("# ")
+    assert f"poster-ml train --model {path.stem}" in path.read_text()
+    assert config.model.family in FAMILIES
+    if path.parent.name == "study":
+        assert (config.protocol, config.train.monitor) == ("study", "accuracy")
+        assert config.model.preprocessing == "unit"
+    else:
+        assert config.protocol == "sound"
+        assert config.train.monitor.startswith("val_")
+        assert config.train.keep_best
+        assert config.model.preprocessing == ("unit" if config.model.family == "cnn" else "backbone")
+        assert not config.augment.horizontal_flip
 
 
 def study(name):

@@ -22,23 +22,16 @@ def test_the_entry_points_of_the_interface_are_there():
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
-class TestEveryEntryPoint:
-    def test_passes_every_declared_parameter_on_under_its_own_name(self, name):
-        command = ENTRY_POINTS[name]["command"]
-        passed = dict(re.findall(r"--([a-z-]+) \{(\w+)\}", command))
-        assert set(passed.values()) == set(ENTRY_POINTS[name]["parameters"])
-        assert all(option.replace("-", "_") == parameter for option, parameter in passed.items())
-
-    def test_calls_a_command_that_knows_its_options(self, name):
-        command = ENTRY_POINTS[name]["command"]
-        word = command.split("poster_ml ")[1].split()[0]
-        assert word == {"main": "demo"}.get(name, name)
-        known = {option for parameter in COMMANDS[word].params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", command)) <= known
-
-    def test_has_typed_parameters(self, name):
-        types = {parameter["type"] for parameter in ENTRY_POINTS[name]["parameters"].values()}
-        assert types <= {"string", "float"}
+def test_every_entry_point_calls_a_command_and_passes_every_typed_parameter_under_its_own_name(name):
+    command, parameters = ENTRY_POINTS[name]["command"], ENTRY_POINTS[name]["parameters"]
+    passed = dict(re.findall(r"--([a-z-]+) \{(\w+)\}", command))
+    assert set(passed.values()) == set(parameters)
+    assert all(option.replace("-", "_") == parameter for option, parameter in passed.items())
+    word = command.split("poster_ml ")[1].split()[0]
+    assert word == {"main": "demo"}.get(name, name)
+    known = {option for parameter in COMMANDS[word].params for option in parameter.opts}
+    assert set(re.findall(r"--[a-z-]+", command)) <= known
+    assert {parameter["type"] for parameter in parameters.values()} <= {"string", "float"}
 
 
 def test_an_empty_text_means_not_given():

@@ -11,8 +11,14 @@ from poster_ml.augment.build import build_augmentation
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import FAMILIES
-from poster_ml.models.freezing import CONVOLUTIONS, apply_unfreeze, backbone_layers, convolution_layers
-from poster_ml.models.surgery import frozen_cut, split_at
+from poster_ml.models.freezing import (
+    CONVOLUTIONS,
+    apply_unfreeze,
+    backbone_layers,
+    convolution_layers,
+    frozen_cut,
+    split_at,
+)
 
 HEIGHT, WIDTH = 96, 112
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("uint8")
@@ -86,7 +92,7 @@ def test_the_backbones_layers_are_the_models_own(model: keras.Model) -> None:
     family = FAMILIES[model.name]
     convolutions = convolution_layers(model)
     assert convolutions[0] == family.first_convolution
-    assert set(convolutions) <= set(backbone_layers(model))
+    assert {*convolutions, *(end for _, end in family.blocks)} <= set(backbone_layers(model))
     deep = keras.Model(model.input, model.get_layer(convolutions[-1]).output)
     assert len(deep(POSTERS, training=False).shape) == 4
 
@@ -96,11 +102,6 @@ def test_names_do_not_depend_on_what_was_built_before(model: keras.Model) -> Non
         return  # seven seconds more for the same code as inception_v3
     again = build_model(Architecture(model.name, (HEIGHT, WIDTH, 3), filters=(4, 8)), weights="none")
     assert backbone_layers(again) == backbone_layers(model)
-
-
-def test_the_blocks_ends_exist(model: keras.Model) -> None:
-    for _, end in FAMILIES[model.name].blocks:
-        assert end in backbone_layers(model)
 
 
 def test_saving_and_loading_keeps_output_and_freezing(
@@ -116,13 +117,18 @@ def test_saving_and_loading_keeps_output_and_freezing(
     assert frozen_cut(loaded) == frozen_cut(model)
 
 
-def test_split_at_the_frozen_cut_computes_the_same(model: keras.Model, logits: np.ndarray) -> None:
-    apply_unfreeze(model, "none")
+@pytest.mark.parametrize("released", [False, True])
+def test_split_at_the_frozen_cut_computes_the_same(
+    model: keras.Model, logits: np.ndarray, released: bool
+) -> None:
+    family = FAMILIES[model.name]
+    apply_unfreeze(model, [BLOCKS[model.name][0]] if released and family.has_backbone else "none")
     cut = frozen_cut(model)
-    if not FAMILIES[model.name].has_backbone:
+    if not family.has_backbone:
         assert cut is None
         return
-    assert cut == "average_pool"
+    ends = [end for _, end in family.blocks]
+    assert cut == (ends[-2] if released else "average_pool")
     prefix, suffix = split_at(model, cut)
     features = prefix(POSTERS, training=False)
     np.testing.assert_array_equal(ops.convert_to_numpy(suffix(features, training=False)), logits)
@@ -130,21 +136,6 @@ def test_split_at_the_frozen_cut_computes_the_same(model: keras.Model, logits: n
     assert {id(value) for value in suffix.trainable_weights} == {
         id(value) for value in model.trainable_weights
     }
-
-
-def test_split_under_a_released_block_computes_the_same(model: keras.Model, logits: np.ndarray) -> None:
-    if not FAMILIES[model.name].has_backbone:
-        return
-    block, _ = BLOCKS[model.name]
-    apply_unfreeze(model, [block])
-    names = [name for name, _ in FAMILIES[model.name].blocks]
-    before = dict(FAMILIES[model.name].blocks)[names[names.index(block) - 1]]
-    assert frozen_cut(model) == before
-    prefix, suffix = split_at(model, before)
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(suffix(prefix(POSTERS, training=False), training=False)), logits
-    )
-    assert not prefix.trainable_weights
 
 
 def test_unfreezing_trains_what_was_named_and_the_head(model: keras.Model) -> None:

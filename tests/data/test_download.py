@@ -1,4 +1,4 @@
-"""Download against a local server that misbehaves in every way: fetched once, or reported with the reason."""
+"""Download against a local server that misbehaves in every way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,8 @@ import pytest
 from PIL import Image
 
 from poster_ml.commands.download import run_download
-from poster_ml.data.download import download_posters
-from poster_ml.data.download_record import Outcome, Status, append_to_record, read_record, write_record
-from poster_ml.data.fetch import FetchOptions, unusable_url
+from poster_ml.data.download import DownloadReport, download_posters, read_record, write_record
+from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.image_kinds import NAMES
 from poster_ml.errors import DownloadError, TableError
 
@@ -40,131 +38,113 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 90), seed: int = 0)
 
 
 POSTER = picture()
+CONTENTS = {
+    "good": POSTER,
+    "png": picture("PNG"),
+    "webp": picture("WEBP"),
+    "page": b"<!DOCTYPE html><html>Not here</html>",
+    "text": b"no picture at all",
+    "dot": picture("GIF", (1, 1)),
+    "tiny": picture("PNG", (20, 20)),
+    "half": POSTER[: len(POSTER) // 2],  # a whole answer with half a picture
+}
 
 
-class Server:
+class Server(ThreadingHTTPServer):
     """Counts what it is asked for; the path says how it behaves."""
 
+    daemon_threads = True
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.lock = threading.Lock()
         self.hits: Counter[str] = Counter()
         self.times: list[float] = []
-        self.most_at_once = 0
-        self.dies_after: int | None = None  # requests
-        self._now = 0
-        self._lock = threading.Lock()
-        outer = self
+        self.at_once = self.most_at_once = 0
+        self.dies_after = 10**9  # requests
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def handle_error(self, *_: object) -> None:
+        pass
 
-            def log_message(self, *_: object) -> None:
-                pass
 
-            def do_GET(self) -> None:
-                with outer._lock:
-                    outer.hits[self.path] += 1
-                    outer.times.append(time.monotonic())
-                    outer._now += 1
-                    outer.most_at_once = max(outer.most_at_once, outer._now)
-                    dead = outer.dies_after is not None and sum(outer.hits.values()) > outer.dies_after
-                if dead:
-                    self.close_connection = True
-                    return
-                try:
-                    outer._answer(self, self.path.strip("/").split("/"), outer.hits[self.path])
-                finally:
-                    with outer._lock:
-                        outer._now -= 1
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+    def log_message(self, *_: object) -> None:
+        pass
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def do_GET(self) -> None:
+        server = self.server
+        with server.lock:
+            server.hits[self.path] += 1
+            server.times.append(time.monotonic())
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+            dead = sum(server.hits.values()) > server.dies_after
+        kind, _, rest = self.path.strip("/").partition("/")
+        try:
+            self.answer("hang_up" if dead else kind, rest, server.hits[self.path])
+        finally:
+            with server.lock:
+                server.at_once -= 1
 
-    def _answer(self, handler: BaseHTTPRequestHandler, path: list[str], hit: int) -> None:  # noqa: C901 - a row of cases
-        def send(status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
-            handler.send_response(status)
-            for name, value in headers.items():
-                handler.send_header(name.replace("_", "-"), value)
-            handler.send_header("Content-Length", str(len(content) if length is None else length))
-            handler.end_headers()
-            handler.wfile.write(content)
+    def send(self, status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        headers["Content-Length"] = str(len(content) if length is None else length)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
 
-        kind = path[0]
-        if kind == "good":
-            send(200, POSTER)
+    def answer(self, kind: str, rest: str, hit: int) -> None:
+        if kind in CONTENTS:
+            self.send(200, CONTENTS[kind], Content_Type="image/jpeg")
         elif kind == "slow":
             time.sleep(0.1)
-            send(200, POSTER)
+            self.send(200, POSTER)
         elif kind == "status":
-            send(int(path[1]))
-        elif kind == "flaky":  # path[1] faults, then well
-            send(*((503, b"") if hit <= int(path[1]) else (200, POSTER)))
-        elif kind == "wait" and hit == 1:
-            send(
-                429, Retry_After=path[1] if path[1] != "date" else formatdate(time.time() + 1.5, usegmt=True)
-            )
-        elif kind in ("wait", "typed"):
-            send(200, picture(path[1]) if kind == "typed" else POSTER)
-        elif kind == "page":
-            send(200, b"<!DOCTYPE html><html>Not here</html>", Content_Type="image/jpeg")
-        elif kind == "text":
-            send(200, b"no picture at all", Content_Type="image/jpeg")
-        elif kind == "dot":
-            send(200, picture("GIF", (1, 1)))
-        elif kind == "tiny":
-            send(200, picture("PNG", (20, 20)))
-        elif kind == "cut":  # announces more than it sends
-            send(200, POSTER[: len(POSTER) // 2], length=len(POSTER))
-            handler.close_connection = True
-        elif kind == "cut_once" and hit == 1:
-            send(200, POSTER[:500], length=len(POSTER))
-            handler.close_connection = True
-        elif kind == "cut_once":
-            send(200, POSTER)
-        elif kind == "half":  # a whole answer with half a picture
-            send(200, POSTER[: len(POSTER) // 2])
-        elif kind == "announced":
-            send(200, b"", length=10**9)
-            handler.close_connection = True
-        elif kind == "endless":
-            handler.send_response(200)
-            handler.end_headers()
+            self.send(int(rest.partition("/")[0]))
+        elif kind == "flaky":  # so many faults, then well
+            self.send(*((503, b"") if hit <= int(rest) else (200, POSTER)))
+        elif kind == "wait":
+            asked = formatdate(time.time() + 1.5, usegmt=True) if rest == "date" else rest
+            self.send(*((429, b"") if hit == 1 else (200, POSTER)), Retry_After=asked)
+        elif kind in ("cut", "cut_once", "announced"):  # announces more than it sends
+            content = POSTER if kind == "cut_once" and hit > 1 else POSTER[:500]
+            self.send(200, content, length=10**9 if kind == "announced" else len(POSTER))
+            self.close_connection = True
+        elif kind in ("endless", "drip"):
+            self.send_response(200)
+            self.end_headers()
             while True:
-                handler.wfile.write(b"x" * 65536)
-        elif kind == "drip":
-            handler.send_response(200)
-            handler.end_headers()
-            for byte in POSTER:
-                handler.wfile.write(bytes([byte]))
-                time.sleep(0.05)
-        elif kind == "hang_up":
-            handler.close_connection = True
-        elif kind == "to":
-            send(302, Location="/" + "/".join(path[1:]))
-        elif kind == "loop":
-            send(302, Location=handler.path)
-        elif kind == "to_file":
-            send(302, Location="file:///etc/hostname")
+                self.wfile.write(b"x" * 65536 if kind == "endless" else b"x")
+                time.sleep(0 if kind == "endless" else 0.05)
+        elif kind in ("to", "loop", "to_file"):
+            places = {"to": f"/{rest}", "loop": self.path, "to_file": "file:///etc/hostname"}
+            self.send(302, Location=places[kind])
+        else:  # hang up
+            self.close_connection = True
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    running = Server()
-    yield running
-    running.close()
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield running
+        running.shutdown()
 
 
 def movies(server: Server, **paths: str) -> pd.DataFrame:
     """movie_id=path on the server, or a whole URL."""
     urls = [server.url + path if path.startswith("/") else path for path in paths.values()]
     return pd.DataFrame({"movie_id": list(paths), "image_url": urls})
+
+
+def counts(report: DownloadReport) -> dict[str, int]:
+    return {status: number for status, number in report.counts.items() if number}
 
 
 def lines(out: Path) -> dict[str, dict[str, str]]:
@@ -176,28 +156,12 @@ def posters(out: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir() if path.name != "download.csv")
 
 
-def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: Server, tmp_path: Path):
-    saved = {
-        "good": "/good",
-        "png": "/typed/PNG",
-        "webp": "/typed/WEBP",
-        "slow": "/slow",
-        "moved": "/to/good/moved",
-    }
+def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server: Server, tmp_path: Path):
+    saved = {"good": "/good", "png": "/png", "webp": "/webp", "slow": "/slow", "moved": "/to/good/moved"}
     tried_again = {"flaky": "/flaky/2", "cut_once": "/cut_once"}
-    alike = (
-        "page",
-        "text",
-        "dot",
-        "tiny",
-        "cut",
-        "half",
-        "announced",
-        "endless",
-        "hang_up",
-        "loop",
-        "to_file",
-    )
+    alike = [
+        "page", "text", "dot", "tiny", "cut", "half", "announced", "endless", "hang_up", "loop", "to_file",
+    ]  # fmt: skip
     statuses = {"gone": "/status/404", "forbidden": "/status/403", "broken": "/status/500"}
     unusable = {"none": "", "relative": "assets/x.jpg", "ftp": "ftp://x.test/a.jpg"}
     misbehaving = {name: f"/{name}" for name in alike}
@@ -233,41 +197,37 @@ def test_everything_fetchable_is_fetched_once_and_the_rest_is_reported(server: S
         "loop": ("failed", "0", "Exceeded maximum allowed redirects."),
         "to_file": ("failed", "0", "Request URL has an unsupported protocol 'file://'."),
         "none": ("rejected", "0", "no URL"),
-        "relative": ("rejected", "0", "a relative path, not a URL"),
-        "ftp": ("rejected", "0", "scheme 'ftp': only http and https are fetched"),
+        "relative": ("rejected", "0", "not a whole http or https URL"),
+        "ftp": ("rejected", "0", "not a whole http or https URL"),
     }
     once = [*saved.values(), "/good/moved", "/status/404", "/page"]
     assert [server.hits[path] for path in once] == [1] * len(once)
     assert server.hits["/flaky/2"] == server.hits["/status/500"] == server.hits["/cut"] == 3
-    assert report.counts == {"saved": 7, "present": 0, "rejected": 3, "failed": 10, "unreachable": 4}
+    assert counts(report) == {"saved": 7, "rejected": 3, "failed": 10, "unreachable": 4}
     assert report.bytes == sum((tmp_path / name).stat().st_size for name in fetched)
     assert report.reasons["the server answers 404"] == 1
     text = report.text().splitlines()
     assert text[0].startswith("7 posters saved (0.0 MB in ")
     assert text[1] == f"17 movies without poster, see {tmp_path / 'download.csv'}:"
-    assert text[2] == "       2  larger than 1000000 bytes"
+    assert "       2  larger than 1000000 bytes" in text[2:4]
     assert text[-1] == "the same command asks again for 4 of them"
 
 
-def test_again_fetches_nothing_twice_but_asks_for_what_may_have_come_back(server: Server, tmp_path: Path):
+def test_again_asks_only_for_what_may_have_come_back(server: Server, tmp_path: Path):
     table = movies(server, good="/good", gone="/status/404", broken="/flaky/5", bad="")
     first = download_posters(table, tmp_path, QUICK)
-    assert first.counts == {"saved": 1, "present": 0, "rejected": 1, "failed": 1, "unreachable": 1}
+    assert counts(first) == {"saved": 1, "rejected": 1, "failed": 1, "unreachable": 1}
     second = download_posters(table, tmp_path, QUICK)
-    assert second.counts == {"saved": 1, "present": 1, "rejected": 1, "failed": 1, "unreachable": 0}
+    assert counts(second) == {"saved": 1, "present": 1, "rejected": 1, "failed": 1}
     third = download_posters(table, tmp_path, QUICK)
-    assert third.counts == {"saved": 0, "present": 2, "rejected": 1, "failed": 1, "unreachable": 0}
+    assert counts(third) == {"present": 2, "rejected": 1, "failed": 1}
     assert server.hits["/flaky/5"] == 6
     assert server.hits["/good"] == server.hits["/status/404"] == 1
     download_posters(table, tmp_path, QUICK, retry_failed=True)
     assert server.hits["/status/404"] == 2
     assert server.hits["/good"] == 1
-
-
-def test_another_url_of_a_failed_movie_is_asked(server: Server, tmp_path: Path):
-    with pytest.raises(DownloadError):
-        download_posters(movies(server, a="/status/404"), tmp_path, QUICK)
-    assert download_posters(movies(server, a="/good"), tmp_path, QUICK).counts["saved"] == 1
+    moved = movies(server, good="/good", gone="/good/moved")  # another URL of what failed is asked
+    assert download_posters(moved, tmp_path, QUICK).counts["saved"] == 1
 
 
 def test_one_url_of_many_movies_is_asked_once(server: Server, tmp_path: Path):
@@ -286,10 +246,10 @@ def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server: Server, tmp_
 
 @pytest.mark.parametrize("asked", ["1", "date"])
 def test_retry_after_is_waited_for_by_the_whole_host(server: Server, tmp_path: Path, asked: str):
-    options = FetchOptions(per_host=2, backoff=0.0, retries=1, delay=0.3)
-    download_posters(movies(server, a=f"/wait/{asked}", b="/good"), tmp_path, options)
-    assert posters(tmp_path) == ["a.jpg", "b.jpg"]
-    assert server.times[1] - server.times[0] >= (0.95 if asked == "1" else 0.4)
+    options = FetchOptions(per_host=2, backoff=0.0, retries=1)
+    download_posters(movies(server, a=f"/wait/{asked}", b="/slow", c="/good"), tmp_path, options)
+    assert posters(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert server.times[2] - server.times[0] >= (0.95 if asked == "1" else 0.4)
 
 
 def test_a_server_that_asks_for_too_much_patience_is_left_for_later(server: Server, tmp_path: Path):
@@ -313,12 +273,6 @@ def test_a_host_gets_no_more_than_its_share(server: Server, tmp_path: Path):
     assert 1 < server.most_at_once <= 3
 
 
-def test_delay_between_two_starts(server: Server, tmp_path: Path):
-    table = movies(server, **{f"m{n}": f"/good/{n}" for n in range(6)})
-    report = download_posters(table, tmp_path, FetchOptions(delay=0.1))
-    assert report.seconds >= 0.5  # five pauses; a lower bound holds on a busy machine too
-
-
 def test_a_dead_host_is_given_up_and_the_living_one_goes_on(server: Server, tmp_path: Path):
     dead = {f"d{n}": f"http://127.0.0.1:9/{n}.jpg" for n in range(60)}
     report = download_posters(movies(server, **dead, a="/good"), tmp_path, QUICK)
@@ -333,72 +287,55 @@ def test_a_server_that_dies_in_the_middle_and_comes_back(server: Server, tmp_pat
     table = movies(server, **{f"m{n:02}": f"/good/{n}" for n in range(30)})
     server.dies_after = 8
     first = download_posters(table, tmp_path, FetchOptions(per_host=2, retries=1, backoff=0.01))
-    assert first.counts == {"saved": 8, "present": 0, "rejected": 0, "failed": 0, "unreachable": 22}
+    assert counts(first) == {"saved": 8, "unreachable": 22}
     assert sum(server.hits.values()) < 30  # it is not asked for every single one
-    server.dies_after = None
+    server.dies_after = 10**9
     before = server.hits.copy()
     second = download_posters(table, tmp_path, QUICK)
-    assert second.counts == {"saved": 22, "present": 8, "rejected": 0, "failed": 0, "unreachable": 0}
+    assert counts(second) == {"saved": 22, "present": 8}
     assert sum((server.hits - before).values()) == 22
 
 
-def start(table: pd.DataFrame, out: Path) -> subprocess.Popen[str]:
-    """A download in a process of its own, to be killed."""
-    table.assign(title="x", tomatometer_status="Fresh").to_csv(out / "table.csv", index=False)
+def start_download(table: Path, out: Path, count: int) -> subprocess.Popen[str]:
+    """A download in a process of its own, to be killed: returns when so many posters are there."""
     code = (
         "import sys; from pathlib import Path; from poster_ml.commands.download import run_download;"
-        "run_download(Path(sys.argv[1]), Path(sys.argv[2]), per_host=2)"
+        "run_download(Path(sys.argv[1]), Path(sys.argv[2]), workers=2)"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(out / "table.csv"), str(out / "posters")],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "NO_PROXY": "127.0.0.1"},
-    )
-
-
-def wait_for_posters(out: Path, count: int) -> None:
+    command = [sys.executable, "-c", code, str(table), str(out)]
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if out.is_dir() and sum(not path.name.startswith(".") for path in out.glob("*.jpg")) >= count:
-            return
+    while len(list(out.glob("[!.]*.jpg"))) < count:
+        assert time.monotonic() < until, "the download did not get going"
         time.sleep(0.01)
-    raise AssertionError("the download did not get going")
+    return process
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_download_goes_on_without_fetching_anything_twice(
     server: Server, tmp_path: Path, how: signal.Signals
 ):
-    paths = {f"m{n:02}": "/status/404" + f"/{n}" if n % 8 == 0 else f"/slow/{n}" for n in range(40)}
-    table = movies(server, **paths)
-    process = start(table, tmp_path)
-    wait_for_posters(tmp_path / "posters", 10)
+    paths = {f"m{n:02}": f"/status/404/{n}" if n % 8 == 0 else f"/slow/{n}" for n in range(40)}
+    table, out = tmp_path / "table.csv", tmp_path / "posters"
+    movies(server, **paths).assign(title="x", tomatometer_status="Fresh").to_csv(table, index=False)
+    process = start_download(table, out, 10)
     process.send_signal(how)
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
     assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
-    kept = {path.stem for path in (tmp_path / "posters").glob("[!.]*.jpg")}
+    kept = list(out.glob("[!.]*.jpg"))
     assert 10 <= len(kept) < 35
-    for path in (tmp_path / "posters").glob("[!.]*.jpg"):
-        assert path.read_bytes() == POSTER
-    failed_before = {
-        line for line, values in lines(tmp_path / "posters").items() if values["status"] == "failed"
-    }
-    assert failed_before
-    before = server.hits.copy()
+    assert all(path.read_bytes() == POSTER for path in kept)
 
-    report = run_download(tmp_path / "table.csv", tmp_path / "posters")
-    expected = {"saved": 35 - len(kept), "present": len(kept), "rejected": 0, "failed": 5, "unreachable": 0}
-    assert report.counts == expected
-    again = server.hits - before
-    assert not {f"/slow/{int(name[1:])}" for name in kept} & set(again)
-    assert not {f"/status/404/{int(name[1:])}" for name in failed_before} & set(again)
+    report = run_download(table, out)
+    expected = {"saved": 35 - len(kept), "present": len(kept), "failed": 5}
+    assert counts(report) == expected
     # Under way when the kill came: asked again, at most the two that may run at once.
     assert sum(count == 2 for count in server.hits.values()) <= 2
     assert max(server.hits.values()) <= 2
-    assert list(lines(tmp_path / "posters")) == list(paths)
-    assert not list((tmp_path / "posters").glob(".*.tmp"))
+    assert list(lines(out)) == list(paths)
+    assert not list(out.glob(".*.tmp"))
 
 
 def test_nothing_at_all_is_an_error_that_says_why(server: Server, tmp_path: Path):
@@ -430,54 +367,27 @@ def test_run_download_reads_the_table(server: Server, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"),
+    ("reason", "urls"),
     [
-        ("https://x.test/a.jpg", ""),
-        ("HTTP://x.test/m/kino_poster.jpg", ""),
-        ("", "no URL"),
-        ("/assets/pizza-pie/images/x.gif", "a relative path, not a URL"),
-        ("//x.test/a.jpg", "a relative path, not a URL"),
-        ("poster.jpg", "a relative path, not a URL"),
-        ("https:///a.jpg", "a URL without host"),
-        ("http://[x/a.jpg", "not a URL"),
-        ("file:///etc/passwd", "scheme 'file': only http and https are fetched"),
-        ("https://x.test/images/poster_default.c8c896e70c3.gif", "a placeholder by its name"),
-        ("https://x.test/no_image.png", "a placeholder by its name"),
+        ("", ["https://x.test/a.jpg", "HTTP://x.test/m/kino_poster.jpg"]),
+        ("no URL", [""]),
+        ("not a whole http or https URL", [
+            "http://[x/a.jpg", "/assets/images/x.gif", "//x.test/a.jpg", "poster.jpg", "https:///a.jpg", "file:///etc/passwd",
+        ]),
+        ("a placeholder by its name", ["https://x.test/m/poster_default.c8e9.gif?x=/y", "https://x.test/no_image.png"]),
     ],
-)
-def test_unusable_urls(url: str, reason: str):
-    assert unusable_url(url) == reason
+)  # fmt: skip
+def test_unusable_urls(reason: str, urls: list[str]):
+    assert [unusable_url(url) for url in urls] == [reason] * len(urls)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"timeout": 0}, "timeout must be above 0, got 0"),
-        ({"retries": -1}, "retries must be at least 0, got -1"),
-        ({"delay": float("nan")}, "delay must be at least 0, got nan"),
-    ],
-)
-def test_options_out_of_range(values: dict[str, float], message: str):
-    with pytest.raises(DownloadError) as caught:
-        FetchOptions(**values)  # type: ignore[arg-type]
-    assert str(caught.value) == message
-
-
-def test_a_record_torn_by_a_kill_is_read_and_continued(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_record_torn_by_a_kill_is_read_and_continued(server: Server, tmp_path: Path):
     record = tmp_path / "download.csv"
     whole = Outcome("a", 'http://x.test/"1",2', Status.FAILED, http_status=404, attempts=1, reason="gone")
-    write_record(record, [])
+    write_record(record, [whole])
     with record.open("a") as handle:
-        append_to_record(handle, whole)
-        assert read_record(record) == {"a": whole}, "a line is there as soon as it was appended"
         handle.write("b,http://x.test/2,fai")
     assert read_record(record) == {"a": whole}
-    # As if killed before the last step, in which the record is written anew.
-    steps = Mock()
-    steps.side_effect = lambda *values: write_record(*values) if steps.call_count == 1 else None
-    monkeypatch.setattr("poster_ml.data.download.write_record", steps)
-    download_posters(movies(server, c="/good"), tmp_path, QUICK)
+    table = movies(server, a=whole.url, c="/good")
+    assert download_posters(table, tmp_path, QUICK).counts["failed"] == 1
     assert list(read_record(record)) == ["a", "c"]

@@ -9,8 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from poster_ml.data.duplicates import colour_print, duplicate_table, find_groups, perceptual_hash
-from poster_ml.data.images import read_upright
+from poster_ml.data.duplicates import (
+    colour_print,
+    duplicate_table,
+    find_groups,
+    leakage_summary,
+    perceptual_hash,
+)
+from poster_ml.data.images import decode_poster
 
 
 def picture(seed: int) -> Image.Image:
@@ -28,9 +34,14 @@ def saved(image: Image.Image, quality: int = 90) -> bytes:
 
 
 def features(images: list[Image.Image], quality: int = 90) -> tuple[np.ndarray, np.ndarray]:
-    thumbnails = [read_upright(saved(image, quality), 64).thumbnail for image in images]
+    thumbnails = [decode_poster(saved(image, quality), 64).thumbnail for image in images]
     hashes = np.array([perceptual_hash(thumbnail) for thumbnail in thumbnails], np.uint64)
     return hashes, np.stack([colour_print(thumbnail) for thumbnail in thumbnails])
+
+
+def groups_of(hashes: np.ndarray, prints: np.ndarray) -> list[int]:
+    """The groups of files that all differ."""
+    return find_groups(hashes, prints, [str(number) for number in range(len(hashes))]).tolist()
 
 
 ALTERED = {
@@ -47,34 +58,28 @@ ALTERED = {
 def test_an_altered_copy_is_in_the_group_of_its_original(change: str) -> None:
     originals = [picture(seed) for seed in range(20)]
     hashes, prints = features(originals + [ALTERED[change](image) for image in originals])
-    assert find_groups(hashes, prints).tolist() == [*range(20), *range(20)]
+    assert groups_of(hashes, prints) == [*range(20), *range(20)]
 
 
 def test_different_pictures_stay_apart() -> None:
     hashes, prints = features([picture(seed) for seed in range(150)])
-    assert find_groups(hashes, prints).tolist() == list(range(150))
+    assert groups_of(hashes, prints) == list(range(150))
 
 
-def test_the_hash_alone_does_not_make_a_group() -> None:
-    hashes = np.zeros(2, np.uint64)
-    prints = np.random.default_rng(0).integers(0, 256, (2, 768), np.uint8)
-    assert find_groups(hashes, prints).tolist() == [0, 1]
-    assert find_groups(hashes, prints, min_correlation=-1).tolist() == [0, 0]
-
-
-def test_the_colours_alone_do_not_make_a_group() -> None:
-    prints = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 768), np.uint8), 3, axis=0)
-    hashes = np.array([0, 2**10 - 1, 2**11 - 1], np.uint64)  # 0, 10 and 11 bits
-    assert find_groups(hashes[[0, 1]], prints[:2]).tolist() == [0, 0], "10 bits are allowed"
-    assert find_groups(hashes[[0, 2]], prints[:2]).tolist() == [0, 1], "11 are not"
-    assert find_groups(hashes[[0, 2]], prints[:2], max_distance=11).tolist() == [0, 0]
+def test_neither_the_hash_nor_the_colours_alone_make_a_group() -> None:
+    random = np.random.default_rng(0)
+    different = random.integers(0, 256, (2, 768), np.uint8)
+    assert groups_of(np.zeros(2, np.uint64), different) == [0, 1]
+    same = np.repeat(different[:1], 2, axis=0)
+    assert groups_of(np.array([0, 2**10 - 1], np.uint64), same) == [0, 0], "10 bits are allowed"
+    assert groups_of(np.array([0, 2**11 - 1], np.uint64), same) == [0, 1], "11 are not"
 
 
 def test_groups_are_transitive_and_numbered_by_first_appearance() -> None:
     prints = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 768), np.uint8), 5, axis=0)
     lone, a, b, c = 2**64 - 1, 0, 2**8 - 1, 2**16 - 1  # a-b 8 bits, b-c 8 bits, a-c 16
     hashes = np.array([lone, c, a, b, lone], np.uint64)
-    assert find_groups(hashes, prints).tolist() == [0, 1, 1, 1, 0]
+    assert groups_of(hashes, prints) == [0, 1, 1, 1, 0]
 
 
 def test_equal_files_are_one_group_whatever_they_look_like() -> None:
@@ -91,6 +96,7 @@ def test_blocks_give_what_a_plain_double_loop_gives(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("poster_ml.data.duplicates._CHECKED_AT_ONCE", 7)
     random = np.random.default_rng(3)
     prints = np.repeat(random.integers(0, 256, (1, 768), np.uint8), 120, axis=0)
+    monkeypatch.setattr("poster_ml.data.duplicates.MAX_DISTANCE", 2)
     hashes = random.integers(0, 2**12, 120).astype(np.uint64)
     expected = list(range(120))
     for a in range(120):
@@ -98,31 +104,20 @@ def test_blocks_give_what_a_plain_double_loop_gives(monkeypatch: pytest.MonkeyPa
             if int(hashes[a] ^ hashes[b]).bit_count() <= 2 and expected[a] != expected[b]:
                 old, new = sorted((expected[a], expected[b]), reverse=True)
                 expected = [new if value == old else value for value in expected]
-    found = find_groups(hashes, prints, max_distance=2)
+    found = np.array(groups_of(hashes, prints))
     assert [min(np.flatnonzero(found == group)) for group in found] == expected
     assert 1 < len(set(expected)) < 120
 
 
 def test_pictures_of_one_colour_do_not_divide_by_zero() -> None:
     prints = np.stack([np.full(768, 10, np.uint8), np.full(768, 200, np.uint8)])
-    assert find_groups(np.zeros(2, np.uint64), prints).tolist() == [0, 1]
+    assert groups_of(np.zeros(2, np.uint64), prints) == [0, 1]
     assert perceptual_hash(np.full((64, 64, 3), 90, np.uint8)) >= 0
 
 
 def test_none_and_one_poster() -> None:
-    assert find_groups(np.zeros(0, np.uint64), np.zeros((0, 768), np.uint8)).tolist() == []
-    assert find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), ["x"]).tolist() == [0]
-
-
-def test_wrong_shapes_are_named() -> None:
-    with pytest.raises(ValueError, match=r"prints must be \(2, 768\), got prints.shape=\(2, 5\)"):
-        find_groups(np.zeros(2, np.uint64), np.zeros((2, 5), np.uint8))
-    with pytest.raises(ValueError, match="max_distance must be between 0 and 64, got max_distance=65"):
-        find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), max_distance=65)
-    with pytest.raises(ValueError, match="contents must have 1 entries"):
-        find_groups(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8), ["a", "b"])
-    with pytest.raises(ValueError, match=r"thumbnail must be \(64, 64, 3\)"):
-        perceptual_hash(np.zeros((8, 8, 3), np.uint8))
+    assert groups_of(np.zeros(0, np.uint64), np.zeros((0, 768), np.uint8)) == []
+    assert groups_of(np.zeros(1, np.uint64), np.zeros((1, 768), np.uint8)) == [0]
 
 
 def test_the_table_lists_groups_with_both_labels() -> None:
@@ -135,3 +130,22 @@ def test_the_table_lists_groups_with_both_labels() -> None:
     assert table["movie_id"].tolist() == ["d", "e", "a", "c"]
     assert table["exact"].tolist() == [False, False, True, True]
     assert table["labels_differ"].tolist() == [False, False, True, True]
+
+
+def test_leaks_are_counted_pair_by_pair() -> None:
+    random = np.random.default_rng(0)
+    index = pd.DataFrame({
+        "label": random.integers(0, 2, 300), "duplicate_group": random.integers(0, 150, 300),
+        "split": random.choice(["train", "val", "test"], 300),
+    })  # fmt: skip
+    rows = list(index.itertuples())
+    twins = [(a, b) for a in rows for b in rows[: a.Index] if a.duplicate_group == b.duplicate_group]
+    leaks = [a.duplicate_group for a, b in twins if a.split != b.split]
+    assert leakage_summary(index) == {
+        "duplicate_groups": len({a.duplicate_group for a, _ in twins}),
+        "duplicate_posters": len({one.Index for pair in twins for one in pair}),
+        "groups_with_both_labels": len({a.duplicate_group for a, b in twins if a.label != b.label}),
+        "leaking_pairs": len(leaks),
+        "leaking_groups": len(set(leaks)),
+    }
+    assert set(leakage_summary(index.drop_duplicates("duplicate_group")).values()) == {0}

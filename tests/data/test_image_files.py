@@ -1,20 +1,31 @@
-"""Which file belongs to which movie."""
+"""Which file belongs to which movie, and which kinds of image are read everywhere."""
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
+from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES
+from poster_ml.data.images import decode_poster
 from poster_ml.data.tables import read_table
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, RequestError
+from poster_ml.pipeline.poster_files import walk_posters
+
+LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
 
-def movies(*rows: tuple[str, str, str]) -> pd.DataFrame:
-    """movie_id, link, image_name each."""
-    frame = pd.DataFrame(rows, columns=["movie_id", "link", "image_name"])
+def movies(*rows: str) -> pd.DataFrame:
+    """Of "movie_id,link,image_name" each; what is left out is empty."""
+    cells = [(row + ",,").split(",")[:3] for row in rows]
+    frame = pd.DataFrame(cells, columns=["movie_id", "link", "image_name"])
     return frame.assign(row=range(1, len(rows) + 1), source_id=frame["movie_id"])
 
 
@@ -25,27 +36,35 @@ def touch(folder: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("movie", "file"),
+    ("rows", "files", "found"),
     [
-        (("tt0000101", "", ""), "tt0000101.jpg"),
-        (("tt0000101", "", ""), "TT0000101.JPEG"),
-        (("Mud_1999", "", ""), "mud_1999.jpg"),
-        (("tt0000101", "", ""), "101.PNG"),
-        (("tt0000101", "", ""), "0000101.webp"),
-        (("m_13123", "m_13123", ""), "m_13123.jpg"),
-        (("m_13123", "m_13123", ""), "_m_13123.jpg"),
-        (("aa-1", "m_mud", ""), "m_mud.jpg"),
-        (("aa-1", "", "covers/Mud 1.png"), "Mud 1.png"),
-        (("aa-1", "", "C:\\covers\\mud.png"), "mud.png"),
-        (("aa-1", "", "mud"), "mud.jfif"),
-        (("aa-1", "", "mr.bean"), "mr.bean.avif"),
+        ("tt0000101", "tt0000101.jpg unrelated.jpg", "tt0000101.jpg"),
+        ("tt0000101", "TT0000101.JPEG", "TT0000101.JPEG"),
+        ("Mud_1999", "mud_1999.jpg", "mud_1999.jpg"),
+        ("tt0000101", "101.PNG", "101.PNG"),
+        ("tt0000101", "0000101.webp", "0000101.webp"),
+        ("m_13123,m_13123", "m_13123.jpg", "m_13123.jpg"),
+        ("m_13123,m_13123", "_m_13123.jpg", "_m_13123.jpg"),
+        ("aa-1,m_mud", "m_mud.jpg", "m_mud.jpg"),
+        ("aa-1,,covers/Mud-1.png", "Mud-1.png", "Mud-1.png"),
+        ("aa-1,,C:\\covers\\mud.png", "mud.png", "mud.png"),
+        ("aa-1,,mud", "mud.jfif", "mud.jfif"),
+        ("aa-1,,mr.bean", "mr.bean.avif", "mr.bean.avif"),
+        # The told file, then the id, then the link.
+        ("id,link,told.jpg id,link,gone.jpg x,link", "told.jpg id.jpg link.jpg", "told.jpg id.jpg link.jpg"),
+        # The exact spelling, and a JPEG before a GIF.
+        ("a A b", "A.jpg a.jpg b.gif b.jpg", "a.jpg A.jpg b.jpg"),
+        # The file higher up.
+        ("a d s,,y/s.jpg", "x/a.jpg a.gif x/y/d.jpg x/s.jpg y/s.jpg", "a.gif x/y/d.jpg y/s.jpg"),
+        # Never one outside of the folder.
+        ("a x,,../outside.jpg", "../outside.jpg a.jpg", "a.jpg -"),
     ],
 )
-def test_one_movie_one_file(tmp_path: Path, movie: tuple[str, str, str], file: str):
-    touch(tmp_path, file, "unrelated.jpg")
-    matched, missing = match_images(movies(movie), tmp_path)
-    assert list(matched["image"]) == [str(tmp_path / file)]
-    assert len(missing) == 0
+def test_a_movie_gets_its_file(tmp_path: Path, rows: str, files: str, found: str):
+    folder = tmp_path / "posters"
+    touch(folder, *files.split())
+    matched, _ = match_images(movies(*rows.split()), folder, recursive=True)
+    assert [image.removeprefix(f"{folder}/") or "-" for image in matched["image"]] == found.split()
 
 
 @pytest.mark.parametrize(
@@ -70,64 +89,32 @@ def test_ids_as_the_table_spells_them(tmp_path: Path, movie_id: str, file: str):
     assert len(missing) == 0
 
 
-def test_told_file_goes_before_id_and_id_before_link(tmp_path: Path):
-    touch(tmp_path, "told.jpg", "id.jpg", "link.jpg")
-    table = movies(("id", "link", "told.jpg"), ("id", "link", "gone.jpg"), ("other", "link", ""))
-    matched, _ = match_images(table, tmp_path)
-    assert [Path(image).name for image in matched["image"]] == ["told.jpg", "id.jpg", "link.jpg"]
-
-
-def test_exact_spelling_goes_first_and_jpeg_before_gif(tmp_path: Path):
-    touch(tmp_path, "A.jpg", "a.jpg", "b.gif", "b.jpg")
-    matched, _ = match_images(movies(("a", "", ""), ("A", "", ""), ("b", "", "")), tmp_path)
-    assert [Path(image).name for image in matched["image"]] == ["a.jpg", "A.jpg", "b.jpg"]
-
-
 def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path: Path):
     touch(tmp_path, "a.jpg", "b.txt", ".c.jpg", "below/d.jpg")
-    table = movies(("a", "", ""), ("b", "", ""), ("c", "", ""), ("d", "", ""))
+    table = movies("a", "b", "c", "d")
     table["source_id"] = ["a", "b #1", "c", "d"]
     matched, missing = match_images(table, tmp_path)
     assert "image" not in table.columns
     assert [bool(image) for image in matched["image"]] == [True, False, False, False]
-    assert missing.to_numpy().tolist() == [
-        [row, name, "missing file: no image for this movie"]
-        for row, name in ((2, "b #1"), (3, "c"), (4, "d"))
-    ]
-
-
-def test_recursive_prefers_the_file_higher_up(tmp_path: Path):
-    touch(tmp_path, "below/a.jpg", "a.gif", "below/deeper/d.jpg", "x/same.jpg", "y/same.jpg")
-    table = movies(("a", "", ""), ("d", "", ""), ("s", "", "y/same.jpg"))
-    matched, _ = match_images(table, tmp_path, recursive=True)
-    names = [Path(image).relative_to(tmp_path).as_posix() for image in matched["image"]]
-    assert names == ["a.gif", "below/deeper/d.jpg", "y/same.jpg"]
-
-
-def test_a_told_path_never_leaves_the_folder(tmp_path: Path):
-    touch(tmp_path, "outside.jpg", "posters/a.jpg")
-    table = movies(("a", "", ""), ("x", "", "../outside.jpg"))
-    assert list(match_images(table, tmp_path / "posters")[0]["image"])[1] == ""
+    reason = "missing file: no image for this movie"
+    assert missing.to_numpy().tolist() == [[2, "b #1", reason], [3, "c", reason], [4, "d", reason]]
 
 
 def test_folders_that_do_not_help(tmp_path: Path):
-    def refusal(folder: Path) -> str:
+    def refusal(name: str) -> str:
         with pytest.raises(DatasetError) as caught:
-            match_images(movies(("a", "", ""), ("b", "", "")), folder)
-        return str(caught.value)
+            match_images(movies("a", "b"), tmp_path / name)
+        return str(caught.value).replace(str(tmp_path), "")
 
-    assert refusal(tmp_path / "no") == f"no folder at {tmp_path / 'no'}; give the folder with the posters"
     touch(tmp_path, "full/z.jpg", "notes.txt")
-    assert refusal(tmp_path / "notes.txt") == (
-        f"{tmp_path / 'notes.txt'} is a file; give the folder with the posters"
+    for name in ("no", "notes.txt"):
+        assert refusal(name) == f"no folder at /{name}; give the folder with the posters"
+    assert refusal("").startswith(
+        "no image files in  itself (folders below are left out); looked for .jpg, .jpeg, "
     )
-    assert refusal(tmp_path).startswith(
-        f"no image files in {tmp_path} itself (folders below are left out); looked for .jpg, .jpeg, "
-    )
-    assert refusal(tmp_path / "full") == (
-        f"none of the 1 image files in {tmp_path / 'full'} belongs to one of the 2 movies: the first file is "
-        "'z.jpg', the first movie_id 'a'; name the files after the ids, "
-        "or tell the file column with --column image_file=NAME"
+    assert refusal("full") == (
+        "none of the 1 image files in /full belongs to one of the 2 movies: the first file is 'z.jpg', the "
+        "first movie_id 'a'; name the files after the ids, or tell the file column with --column image_file=NAME"
     )
 
 
@@ -136,3 +123,48 @@ def test_every_real_movie_has_its_poster(real_data: Path):
     matched, missing = match_images(read_table(real_data / "movies.csv").movies, real_data / "posters")
     assert len(missing) == 0
     assert matched["image"].is_unique
+
+
+# --- kinds of image
+
+
+def poster(kind: str, size: tuple[int, int] = (90, 120), left: tuple[int, int, int] = LEFT) -> bytes:
+    """A file of two halves, red and blue."""
+    image = Image.new("RGB", size, left)
+    image.paste(RIGHT, (size[0] // 2, 0, *size))
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_every_ending_is_matched_and_decoded(tmp_path: Path, suffix: str):
+    kind = next(kind for kind, suffixes in KINDS.items() if suffix in suffixes)
+    file = tmp_path / f"tt1{suffix.upper()}"
+    file.write_bytes(poster(kind))
+    touch(tmp_path, f".tt1{suffix}", "tt1.txt", "tt1")
+    assert match_images(movies("tt1"), tmp_path)[0]["image"].tolist() == [str(file)]
+    assert list(walk_posters([tmp_path])) == [file]
+    decoded = decode_poster(file, 32)
+    assert (decoded.format, decoded.width, decoded.height) == (kind, 90, 120)
+    for columns, colour in ((slice(0, 12), LEFT), (slice(20, 32), RIGHT)):
+        assert np.abs(decoded.pixels[:, columns].astype(int) - colour).max() < 12, kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str):
+    if kind in ("GIF", "BMP"):
+        with pytest.raises(RequestError, match="placeholders are, posters are not"):
+            check_poster(poster(kind))
+    else:
+        assert check_poster(poster(kind)) in KINDS[kind]
+    assert kind in NAMES.upper()
+
+
+@pytest.mark.parametrize("shape", [(31, 60), (60, 300)])
+def test_what_preparation_refuses_is_not_downloaded(shape: tuple[int, int]):
+    for content in (poster("PNG", shape), poster("JPEG", (90, 120), left=RIGHT)):
+        with pytest.raises(RequestError) as refused:
+            decode_poster(content, 32)
+        with pytest.raises(RequestError, match=f"^{re.escape(str(refused.value))}$"):
+            check_poster(content)

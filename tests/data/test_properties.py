@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 
-from poster_ml.data.properties import PROPERTIES, measure, measure_poster
+from poster_ml.data.properties import measure, measure_poster
 
 
 def plain(color: tuple[int, int, int]) -> np.ndarray:
@@ -14,15 +15,11 @@ def plain(color: tuple[int, int, int]) -> np.ndarray:
 
 def test_a_grey_poster_has_brightness_and_nothing_else() -> None:
     found = measure_poster(plain((128, 128, 128)))
-    assert tuple(found) == PROPERTIES
     assert found["brightness"] == pytest.approx(128 / 255, abs=1e-5)
     for name in ("contrast", "saturation", "warmth", "colorfulness", "sharpness", "edge_density", "entropy"):
         assert found[name] == pytest.approx(0, abs=1e-5), name
     assert found["region_count"] == 1
-
-
-def test_black_does_not_divide_by_zero() -> None:
-    assert measure_poster(plain((0, 0, 0)))["saturation"] == 0
+    assert measure_poster(plain((0, 0, 0)))["saturation"] == 0  # black does not divide by zero
 
 
 def test_colours_are_measured_on_their_scales() -> None:
@@ -48,10 +45,7 @@ def test_half_black_half_white_has_the_greatest_contrast_and_one_bit() -> None:
 def test_blurring_lowers_sharpness_and_edges() -> None:
     random = np.random.default_rng(0)
     sharp = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    soft = (
-        (sharp.astype(int) + np.roll(sharp, 1, 0) + np.roll(sharp, 1, 1) + np.roll(sharp, (1, 1), (0, 1)))
-        // 4
-    ).astype(np.uint8)
+    soft = uniform_filter(sharp, (2, 2, 1))
     first, second = measure_poster(sharp), measure_poster(soft)
     assert second["sharpness"] < 0.5 * first["sharpness"]
     assert second["edge_density"] < first["edge_density"]
@@ -65,9 +59,3 @@ def test_rows_are_measured_in_the_order_asked_whatever_the_workers(tmp_path) -> 
     assert table.index.tolist() == [2, 0, 1]
     assert table["brightness"].tolist() == pytest.approx([90 / 255, 10 / 255, 200 / 255])
     assert table.equals(measure(images, [2, 0, 1], workers=1))
-    assert tuple(measure(images, []).columns) == PROPERTIES
-
-
-def test_other_arrays_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected \(N, S, S, 3\) uint8, got images.shape=\(2, 32, 32, 3\)"):
-        measure(np.zeros((2, 32, 32, 3), np.float32), [0])

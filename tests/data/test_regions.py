@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poster_ml.data.regions import color_regions, denoise, foreground_mask, mark_regions, region_features
+from poster_ml.data.regions import denoise, foreground_mask, mark_regions, region_features
 
 
 def canvas(height: int = 120, width: int = 80, color: tuple[int, int, int] = (30, 60, 120)) -> np.ndarray:
@@ -85,19 +85,3 @@ def test_features_count_and_measure_the_blocks() -> None:
     halves = canvas(64, 64)
     halves[:, 32:] = (250, 250, 250)
     assert region_features(halves)["region_evenness"] == pytest.approx(1, abs=0.01)
-
-
-def test_regions_get_different_colours_and_the_largest_grey() -> None:
-    labels = np.zeros((40, 40), np.int32)
-    for number in range(1, 31):
-        labels[number, :20] = number
-    colors = color_regions(labels)
-    assert len(np.unique(colors.reshape(-1, 3), axis=0)) == 31
-    assert np.ptp(colors[0, 0]) == 0
-
-
-@pytest.mark.parametrize("function", [mark_regions, foreground_mask, denoise])
-def test_other_arrays_are_refused(function) -> None:
-    for image in (np.zeros((40, 40), np.uint8), np.zeros((40, 40, 3), float), np.zeros((8, 40, 3), np.uint8)):
-        with pytest.raises(ValueError, match=r"expected \(H, W, 3\) uint8 with sides of at least 16, got"):
-            function(image)

@@ -27,22 +27,11 @@ def size(path: Path) -> tuple[int, int]:
 
 def test_a_panel_for_every_metric_that_is_there(tmp_path: Path) -> None:
     full = draw_training_curves(tmp_path / "a.png", history(6), best_epoch=3, majority_accuracy=0.58)
-    bare = [{"accuracy": 0.5, "loss": 0.7}]
+    bare = [{"accuracy": 0.5, "loss": 0.7, "val_accuracy": float("nan")}]
     small = draw_training_curves(tmp_path / "b.png", bare, best_epoch=None, majority_accuracy=None)
     # Four panels stand two by two, so that they can be read on a phone; two stand side by side.
     assert size(full)[0] == size(small)[0]
     assert size(full)[1] == pytest.approx(6.5 / 3.4 * size(small)[1], rel=0.01)
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 50])
-def test_short_and_long_runs_and_gaps(tmp_path: Path, epochs: int) -> None:
-    values = history(epochs)
-    values[0]["val_accuracy"] = float("nan")
-    path = draw_training_curves(tmp_path / "a.png", values, best_epoch=epochs, majority_accuracy=0.58)
-    assert path.is_file()
-
-
-def test_no_epochs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one epoch, got none"):
         draw_training_curves(tmp_path / "a.png", [], best_epoch=None, majority_accuracy=None)
 

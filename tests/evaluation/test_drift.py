@@ -25,19 +25,15 @@ def test_a_value_that_many_posters_share_has_a_bin_of_its_own():
     np.testing.assert_array_equal(bin_edges(np.arange(1.0, 101.0)), np.arange(10.0, 91.0, 10.0))
 
 
-@pytest.mark.parametrize("current", [170.0, 200.0])
-def test_leaving_the_only_value_is_seen_in_either_direction(current):
+@pytest.mark.parametrize(
+    ("current", "verdict", "distance"),
+    [(170.0, "major", 1.0), (200.0, "major", 1.0), (182.0, "none seen", 0.0)],
+)
+def test_leaving_the_only_value_is_seen_in_either_direction(current, verdict, distance):
     found = one(np.full(300, 182.0), np.full(200, current))
-    assert found.verdict == "major"
-    assert found.ks.estimate == 1.0
+    assert (found.verdict, found.ks.estimate) == (verdict, distance)
     assert (found.reference_mean, found.current_mean) == (182.0, current)
-
-
-def test_the_same_single_value_is_no_drift():
-    found = one(np.full(300, 182.0), np.full(200, 182.0))
-    assert found.verdict == "none seen"
-    assert (found.ks.estimate, found.psi_p, found.ks_p) == (0.0, 1.0, 1.0)
-    assert found.psi.estimate == pytest.approx(0.0, abs=1e-9)
+    assert (found.psi_p == found.ks_p == 1.0) == (verdict == "none seen")
 
 
 def test_planted_drifts_are_called_by_their_size():
@@ -54,25 +50,22 @@ def test_planted_drifts_are_called_by_their_size():
     assert found.psi.estimate == pytest.approx(0.25, abs=0.06)
 
 
-def test_false_alarms_stay_rare():
-    """No drift: of 100 pairs of samples with six features, at most 5 % may raise any alarm."""
+def test_false_alarms_stay_rare_and_chance_alone_adds_nothing_to_the_index():
+    """No drift: of 40 pairs of samples with three features, at most 5 % may raise any alarm."""
     random = np.random.default_rng(1)
-    alarms = 0
-    for _ in range(100):
-        names = "abcdef"
-        draw = {
-            "a": lambda n: random.normal(size=n),
-            "b": random.random,
-            "c": lambda n: random.choice([182.0, 182.0, 182.0, 300.0], n),
-            "d": lambda n: random.lognormal(size=n),
-            "e": lambda n: random.integers(0, 4, n).astype(float),
-            "f": lambda n: random.beta(2, 5, n),
-        }
-        reference, current = ({name: draw[name](n) for name in names} for n in (500, 120))
-        found = compare_features(reference, current, repeats=300)
+    draw = {
+        "a": random.random,
+        "b": lambda n: random.choice([182.0, 182.0, 182.0, 300.0], n),
+        "c": lambda n: random.integers(0, 4, n).astype(float),
+    }
+    alarms, estimates = 0, []
+    for _ in range(40):
+        reference, current = ({name: values(n) for name, values in draw.items()} for n in (500, 120))
+        found = compare_features(reference, current, repeats=200)
         alarms += any(item.verdict != "none seen" for item in found)
-    # 5 expected at most; 13 or more would happen once in 500 by chance.
-    assert alarms < 13, alarms
+        estimates.append(found[0].psi.estimate)
+    assert alarms < 8, alarms  # 2 expected at most; 8 or more would happen once in 800 by chance
+    assert np.median(estimates) < 0.02  # the plain index would be about .1
 
 
 def test_intervals_cover_the_truth():
@@ -81,33 +74,23 @@ def test_intervals_cover_the_truth():
     p, q = np.full(10, 0.1), np.linspace(0.04, 0.16, 10)
     truth = ((p - q) * np.log(p / q)).sum()
     held = held_distance = 0
-    for _ in range(150):
+    for _ in range(100):
         reference = random.choice(10, 3000, p=p).astype(float)
         current = random.choice(10, 400, p=q).astype(float)
-        found = one(reference, current, repeats=300)
+        found = one(reference, current, repeats=100)
         held += found.psi.low <= truth <= found.psi.high
         held_distance += found.ks.low <= np.abs(np.cumsum(p - q)).max() <= found.ks.high
-    assert held >= 132, held  # 142 expected at 95 %; below 132 once in 10,000
-    assert held_distance >= 142
+    assert held >= 86, held  # 95 expected at 95 %; below 86 once in 10,000
+    assert held_distance >= 95
 
 
-def test_chance_alone_adds_nothing_to_the_index():
-    random = np.random.default_rng(3)
-    estimates = [one(random.random(200), random.random(100), repeats=200).psi.estimate for _ in range(60)]
-    assert np.median(estimates) < 0.02  # the plain index would be about .13
-
-
-def test_posters_without_a_value_are_left_out():
-    reference = np.concatenate([np.arange(200.0), [np.nan] * 50])
-    found = one(reference, np.arange(100.0) * 2)
-    assert (found.reference_posters, found.current_posters) == (200, 100)
-
-
-def test_results_depend_on_the_seed_alone():
+def test_results_depend_on_the_seed_alone_and_posters_without_a_value_are_left_out():
     random = np.random.default_rng(4)
-    reference, current = random.random(300), random.random(200)
-    assert one(reference, current) == one(reference, current)
-    assert one(reference, current, seed=1).psi.high != one(reference, current).psi.high
+    reference, current = np.r_[random.random(300), [np.nan] * 50], random.random(200)
+    found = one(reference, current)
+    assert (found.reference_posters, found.current_posters) == (300, 200)
+    assert one(reference, current) == found
+    assert one(reference, current, seed=1).psi.high != found.psi.high
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -27,7 +27,7 @@ def test_the_similar_share_of_many_posters_looks_at_two_hundred():
 def test_pairs_are_of_one_decade_with_a_shared_genre_and_of_both_classes():
     labels = [1, 0, 0, 0, 0, 1]
     years = [1994, 1999, 2001, 1990, np.nan, np.nan]
-    genres = [{"Drama", "War"}, {"War"}, {"Drama"}, {"Comedy"}, {"Drama"}, {"Drama"}]
+    genres = [[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0]]  # drama, war, comedy
     pairs = DesignPairs.match(labels, [2.0, 0.5, 0.0, 0.0, 0.0, 1.0], years, genres)
     # only the first and the second: the third is of another decade, the fourth of another genre, and
     # two movies without a year are of no decade
@@ -38,7 +38,7 @@ def many_pairs(separation: float, count: int = 300, seed: int = 1) -> DesignPair
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, count)
     logits = random.normal(labels * separation, 1.0)
-    return DesignPairs.match(labels, logits, np.full(count, 1995), [{"Drama"}] * count)
+    return DesignPairs.match(labels, logits, np.full(count, 1995), np.ones((count, 1)))
 
 
 def test_the_pair_share_counts_the_pairs_that_differ_at_least_so_much():

@@ -10,22 +10,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.report_files import (
-    EvaluationResult,
-    References,
-    write_evaluation,
-)
+from poster_ml.evaluation.metrics import METRIC_NAMES
+from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 
 FILES = {
-    "roc.png",
-    "precision_recall.png",
-    "confusion_matrix.png",
-    "calibration.png",
-    "classification_report.txt",
-    "classification_report.json",
-    "predictions.csv",
-    "slices.csv",
-}
+    "roc.png", "precision_recall.png", "confusion_matrix.png", "calibration.png", "predictions.csv",
+    "classification_report.txt", "classification_report.json", "slices.csv",
+}  # fmt: skip
 
 
 def movies(count: int, seed: int) -> pandas.DataFrame:
@@ -73,17 +64,7 @@ def test_all_files_and_all_numbers(tmp_path: Path) -> None:
         if name.endswith(".png"):
             with Image.open(result.folder / name) as picture:
                 assert min(picture.size) > 400
-    names = [
-        "accuracy",
-        "roc_auc",
-        "balanced_accuracy",
-        "average_precision",
-        "f1",
-        "log_loss",
-        "brier",
-        "ece",
-    ]
-    names += ["baseline_year_roc_auc", "baseline_genre_roc_auc", "baseline_year_genre_roc_auc"]
+    names = [*METRIC_NAMES, "baseline_year_roc_auc", "baseline_genre_roc_auc", "baseline_year_genre_roc_auc"]
     names += ["baseline_colour_roc_auc", "poster_beyond_metadata_auc_gain"]
     for name in names:
         low, value, high = (result.metrics[name + end] for end in ("_ci_low", "", "_ci_high"))
@@ -114,39 +95,32 @@ def test_predictions_can_be_read_back(tmp_path: Path) -> None:
     assert "Rotten" in (tmp_path / "classification_report.txt").read_text()
 
 
-def test_a_dataset_without_years_and_genres_is_evaluated_with_notes(tmp_path: Path) -> None:
-    train, posters = (movies(40, seed).assign(year=None, genres="") for seed in (1, 2))
-    result = evaluate(tmp_path, posters, references=References(train=train))
-    assert result.gain is None
-    assert not any(name.startswith(("baseline", "poster_beyond")) for name in result.metrics)
-    assert [note.split(":")[0] for note in result.notes] == [
-        "No baseline of year",
-        "No baseline of genres",
-        "No baseline of year + genres",
-    ]
-
-
 def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path: Path) -> None:
     posters = pandas.DataFrame({"movie_id": ["a", "b"], "label": [0, 1]})
     result = evaluate(tmp_path, posters, references=References(train=movies(30, 1)))
     assert {path.name for path in tmp_path.iterdir()} >= FILES
     assert pandas.read_csv(tmp_path / "predictions.csv")["title"].isna().all()
-    assert result.slices == []
+    assert pandas.read_csv(tmp_path / "slices.csv").empty
     assert result.metrics["majority_accuracy"] == 0.5
 
 
-def test_the_train_split_has_no_baselines_fitted_on_itself(tmp_path: Path) -> None:
-    train = movies(60, 1)
-    result = evaluate(tmp_path, train, references=References(train=train))
-    assert result.baselines == {}
-    assert result.notes == [
-        "No baselines: these posters are among the ones that the baselines would be fitted on."
-    ]
-
-
-def test_without_references_there_is_a_note(tmp_path: Path) -> None:
-    result = evaluate(tmp_path, movies(30, 1))
-    assert result.notes == ["No baselines: there are no train rows to fit them on."]
+def test_what_cannot_be_compared_is_missing_and_noted(tmp_path: Path) -> None:
+    posters = movies(40, 1)
+    for references, notes in (
+        (None, ["No baselines: there are no train rows to fit them on."]),
+        (
+            References(train=posters),
+            ["No baselines: these posters are among the ones that the baselines would be fitted on."],
+        ),
+        (
+            References(train=movies(40, 2).assign(year=None, genres="")),
+            ["No baseline of year", "No baseline of genres", "No baseline of year + genres"],
+        ),
+    ):
+        result = evaluate(tmp_path, posters, references=references)
+        assert not any(name.startswith(("baseline", "poster_beyond")) for name in result.metrics)
+        assert (result.baselines, result.gain) == ({}, None)
+        assert all(said.startswith(note) for said, note in zip(result.notes, notes, strict=True))
 
 
 def test_one_class_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
@@ -8,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
 from poster_ml.evaluation.stats import (
     Interval,
+    Ranking,
     accuracy_interval,
     auc_gap,
     auc_interval,
@@ -29,6 +32,14 @@ def predictions(count: int, strength: float, seed: int) -> tuple[np.ndarray, np.
     return labels, 1 / (1 + np.exp(-(strength * (labels - 0.5) + random.normal(size=count))))
 
 
+def intervals(
+    labels: np.ndarray, values: np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    return metrics_with_intervals(
+        labels, values, threshold=0.5, repeats=200, confidence=confidence, seed=seed
+    )
+
+
 def test_resamples_keep_the_number_of_each_class() -> None:
     labels = np.r_[np.zeros(7, int), np.ones(5, int)]
     weights = np.concatenate(list(bootstrap_weights(labels, 50, 0)))
@@ -41,48 +52,30 @@ def test_resamples_keep_the_number_of_each_class() -> None:
 def test_plain_resamples_change_the_class_counts_but_never_lose_a_class() -> None:
     labels = np.array([0, 1, 1, 1])
     weights = np.concatenate(list(bootstrap_weights(labels, 400, 0, stratified=False)))
-    fresh = weights @ labels
-    assert set(fresh) == {1, 2, 3}
+    assert set(weights @ labels) == {1, 2, 3}
     assert (weights.sum(axis=1) == 4).all()
 
 
 def test_large_sets_come_in_chunks_that_add_up() -> None:
     labels = np.tile([0, 1], 15_000)
-    sizes = [len(weights) for weights in bootstrap_weights(labels, 7, 0)]
-    assert sizes == [3, 3, 1]
+    assert [len(weights) for weights in bootstrap_weights(labels, 7, 0)] == [3, 3, 1]
 
 
 def test_all_metrics_have_an_interval_around_the_estimate() -> None:
     labels, probabilities = predictions(400, 1.0, 0)
-    found = metrics_with_intervals(labels, probabilities, threshold=0.5, repeats=200, confidence=0.95, seed=1)
     estimates = score(labels, probabilities)
-    assert set(found) == set(METRIC_NAMES)
+    found = intervals(labels, probabilities)
+    assert tuple(found) == METRIC_NAMES
     for name, interval in found.items():
         assert interval.estimate == pytest.approx(estimates[name], abs=1e-12)
         assert interval.low <= interval.estimate <= interval.high
         assert interval.high - interval.low < 0.2
-
-
-def test_the_seed_decides_and_confidence_widens() -> None:
-    labels, probabilities = predictions(200, 1.0, 0)
-
-    def brier(seed: int, confidence: float) -> Interval:
-        return metrics_with_intervals(
-            labels, probabilities, threshold=0.5, repeats=300, confidence=confidence, seed=seed
-        )["brier"]
-
-    assert brier(0, 0.9) == brier(0, 0.9)
-    assert brier(0, 0.9) != brier(1, 0.9)
-    assert brier(0, 0.99).low < brier(0, 0.8).low
-
-
-def test_accuracy_has_the_width_of_the_binomial() -> None:
-    labels, probabilities = predictions(2000, 1.0, 5)
-    found = metrics_with_intervals(
-        labels, probabilities, threshold=0.5, repeats=1000, confidence=0.95, seed=0
-    )["accuracy"]
-    expected = 2 * 1.96 * np.sqrt(found.estimate * (1 - found.estimate) / 2000)
-    assert found.high - found.low == pytest.approx(expected, rel=0.1)
+    assert intervals(labels, probabilities) == found
+    assert intervals(labels, probabilities, seed=1)["brier"] != found["brier"]
+    assert intervals(labels, probabilities, confidence=0.8)["brier"].low > found["brier"].low
+    right = int(((probabilities >= 0.5) == labels).sum())
+    assert found["accuracy"] == wilson_interval(right, 400, 0.95)
+    assert found["roc_auc"] == delong_interval(labels, probabilities, 0.95)
 
 
 def test_placement_values_equal_the_definition_by_pairs() -> None:
@@ -99,28 +92,19 @@ def test_placement_values_equal_the_definition_by_pairs() -> None:
 def test_delong_agrees_with_the_bootstrap() -> None:
     labels, scores = predictions(600, 1.2, 2)
     interval = delong_interval(labels, scores, 0.95)
-    random = np.random.default_rng(0)
-    fresh, rotten = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    draws = []
-    for _ in range(500):
-        rows = np.r_[random.choice(fresh, len(fresh)), random.choice(rotten, len(rotten))]
-        draws.append(roc_auc_score(labels[rows], scores[rows]))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    assert interval.low == pytest.approx(low, abs=0.01)
-    assert interval.high == pytest.approx(high, abs=0.01)
+    weights = np.concatenate(list(bootstrap_weights(labels, 500, 0)))
+    draws = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.01)
 
 
-def test_perfect_separation_is_not_taken_for_certainty() -> None:
+def test_perfect_separation_and_single_posters_are_not_taken_for_certainty() -> None:
     interval = delong_interval([0, 0, 0, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5, 6], 0.95)
     assert (interval.estimate, interval.high) == (1.0, 1.0)
     assert interval.low == pytest.approx(0.025 ** (1 / 3))
     assert delong_interval([1, 1, 0, 0], [0, 1, 2, 3], 0.95).low == 0.0
-
-
-def test_one_poster_of_a_class_gives_a_wide_interval_without_a_warning() -> None:
-    interval = delong_interval([1, 0, 0, 0, 0], [0.4, 0.1, 0.5, 0.2, 0.3], 0.95)
-    assert interval.low < 0.4
-    assert interval.high > 0.9
+    alone = delong_interval([1, 0, 0, 0, 0], [0.4, 0.1, 0.5, 0.2, 0.3], 0.95)
+    assert alone.low < 0.4
+    assert alone.high > 0.9
 
 
 def test_the_paired_difference_is_sharper_than_two_intervals() -> None:
@@ -133,11 +117,7 @@ def test_the_paired_difference_is_sharper_than_two_intervals() -> None:
     mirrored, same_p_value = delong_difference(labels, second, first, 0.95)
     assert mirrored.estimate == pytest.approx(-difference.estimate)
     assert same_p_value == pytest.approx(p_value)
-
-
-def test_equal_rankings_differ_by_exactly_nothing() -> None:
-    labels, scores = predictions(50, 1.0, 4)
-    assert delong_difference(labels, scores, 3 * scores + 1, 0.95) == (Interval(0.0, 0.0, 0.0), 1.0)
+    assert delong_difference(labels, first, 3 * first + 1, 0.95) == (Interval(0.0, 0.0, 0.0), 1.0)
 
 
 def test_wilson_equals_the_published_example() -> None:
@@ -157,95 +137,74 @@ def test_arguments_are_checked_and_echoed() -> None:
         wilson_interval(3, 2, 0.95)
 
 
-def test_text_and_excludes() -> None:
+def test_an_interval_is_printed_logged_and_read_back() -> None:
     interval = Interval(0.0521, 0.0301, 0.0747)
     assert interval.text(sign=True) == "+0.052 (+0.030 to +0.075)"
     assert interval.excludes(0.0)
     assert not interval.excludes(0.05)
+    assert Interval.of(interval.columns("gain"), "gain") == interval
 
 
 def test_a_calibrated_model_may_have_an_ece_of_zero_and_a_bad_one_not() -> None:
     random = np.random.default_rng(1)
     probabilities = random.random(1500)
     labels = (random.random(1500) < probabilities).astype(int)
-
-    def ece(values: np.ndarray) -> Interval:
-        return metrics_with_intervals(labels, values, threshold=0.5, repeats=300, confidence=0.95, seed=0)[
-            "ece"
-        ]
-
-    good, bad = ece(probabilities), ece(probabilities**3)
+    good, bad = (intervals(labels, values)["ece"] for values in (probabilities, probabilities**3))
     assert good.estimate > 0
     assert good.low == 0.0
     # E|p - p^3| over a uniform p is 1/4.
-    assert bad.low < 0.25 < bad.high
-    assert bad.low > 0.2
+    assert 0.2 < bad.low < 0.25 < bad.high
 
 
 @pytest.mark.parametrize("probability", [0.2, 0.9])
 def test_a_model_that_calls_every_poster_the_same_is_not_taken_for_certain(probability: float) -> None:
     """Resamples that keep the class counts all show the same: 0.857 (0.857 to 0.857), which is no interval."""
     labels = np.r_[np.ones(60, int), np.zeros(10, int)]
-    values = np.full(70, probability)
-    found = metrics_with_intervals(labels, values, threshold=0.5, repeats=200, confidence=0.95, seed=0)
+    found = intervals(labels, np.full(70, probability))
     for name, interval in found.items():
         assert interval.low <= interval.estimate <= interval.high, name
-        assert interval.high - interval.low > 0.01, name
-        assert interval.high - interval.low < 0.7, name
-    called = int(probability >= 0.5)
-    assert found["accuracy"] == wilson_interval(60 if called else 10, 70, 0.95)
+        assert 0.01 < interval.high - interval.low < 0.7, name
+    assert found["accuracy"] == wilson_interval(60 if probability >= 0.5 else 10, 70, 0.95)
     assert found["roc_auc"].low < 0.5 < found["roc_auc"].high
 
 
 def test_a_perfect_model_is_not_taken_for_certain_either() -> None:
     labels = np.r_[np.ones(30, int), np.zeros(20, int)]
-    values = np.where(labels == 1, 0.8, 0.3) + 0.001 * np.arange(50)
-    found = metrics_with_intervals(labels, values, threshold=0.5, repeats=200, confidence=0.95, seed=0)
+    found = intervals(labels, np.where(labels == 1, 0.8, 0.3) + 0.001 * np.arange(50))
     for name in ("accuracy", "roc_auc", "balanced_accuracy", "average_precision", "f1"):
         assert found[name].estimate == found[name].high == 1.0, name
         assert 0.7 < found[name].low < 0.95, name
 
 
-def test_a_mean_of_few_posters_has_students_interval() -> None:
-    values = np.random.default_rng(0).normal(0.1, 0.2, 16)
+def test_a_mean_of_few_posters_has_students_interval_and_covers_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(0.1, 0.2, 16)
     found, p_value = mean_interval(values, 0.9)
     expected = ttest_1samp(values, 0.0)
-    ends = expected.confidence_interval(0.9)
-    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
     assert p_value == pytest.approx(expected.pvalue)
-    single, p_value = mean_interval([0.3], 0.95)
-    assert (single, p_value) == (Interval(0.3, -1.0, 1.0), 1.0), "one poster says nothing of the mean"
+    assert mean_interval([0.3], 0.95) == (Interval(0.3, -1.0, 1.0), 1.0), (
+        "one poster says nothing of the mean"
+    )
     assert mean_interval([0.0, 1.0], 0.95, bounds=(0.0, 1.0))[0] == Interval(0.5, 0.0, 1.0)
     with pytest.raises(ValueError, match=r"numbers.shape=\(0,\)"):
         mean_interval([], 0.95)
-
-
-def test_means_of_sixteen_posters_cover_as_often_as_they_say() -> None:
-    random = np.random.default_rng(3)
     inside = [not mean_interval(random.normal(0.2, 0.1, 16), 0.95)[0].excludes(0.2) for _ in range(1500)]
     assert np.mean(inside) > 0.937  # percentiles of a bootstrap reach .92
 
 
-def test_runs_of_one_seed_have_the_interval_of_a_single_run() -> None:
+def test_seeds_widen_what_a_single_run_has_and_never_leave_zero_to_one() -> None:
     labels, scores = predictions(300, 1.0, 0)
-    auc, below, above = structural_components(labels, scores)
-    assert auc_interval(np.array([auc]), below, above, 0.9) == delong_interval(labels, scores, 0.9)
-    right = ((scores >= 0.5) == labels).astype(float)
-    found = accuracy_interval(right, np.array([right.mean()]), 0.9)
-    expected = wilson_interval(int(right.sum()), 300, 0.9)
+    ranking, right = Ranking.of(labels, scores), (scores >= 0.5) == labels
+    alone = auc_interval(ranking, 0.95)
+    assert alone == delong_interval(labels, scores, 0.95)
+    spread = auc_interval(replace(ranking, aucs=ranking.aucs + np.array([-0.05, 0.0, 0.05])), 0.95)
+    assert spread.low < alone.low < alone.estimate < alone.high < spread.high < 1.0
+    found, expected = accuracy_interval(right[None], 0.9), wilson_interval(int(right.sum()), 300, 0.9)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    always = accuracy_interval(np.ones(20), np.ones(3), 0.95)
-    assert always.high == 1.0
-    assert always.low == pytest.approx(wilson_interval(20, 20, 0.95).low)
-
-
-def test_the_spread_between_runs_widens_and_never_leaves_zero_to_one() -> None:
-    labels, scores = predictions(300, 1.0, 0)
-    auc, below, above = structural_components(labels, scores)
-    alone = auc_interval(np.array([auc]), below, above, 0.95)
-    spread = auc_interval(auc + np.array([-0.05, 0.0, 0.05]), below, above, 0.95)
-    assert spread.low < alone.low < auc < alone.high < spread.high < 1.0
-    wild = accuracy_interval(np.tile([0.5, 1.0], 50), np.array([0.55, 0.95]), 0.95)
+    always = accuracy_interval(np.ones((3, 20), bool), 0.95)
+    assert (always.low, always.high) == pytest.approx((wilson_interval(20, 20, 0.95).low, 1.0))
+    wild = accuracy_interval(np.array([np.arange(100) < 55, np.arange(100) < 95]), 0.95)
     assert 0.0 <= wild.low < 0.1
     assert 0.9 < wild.high <= 1.0
 
@@ -258,8 +217,7 @@ def test_two_sets_of_posters_are_compared_by_the_sum_of_their_variances() -> Non
     assert found.estimate == pytest.approx(areas[0] - areas[1])
     assert found.low < 0 < found.high
     assert p_value > 0.05
-    reversed_inside = np.where(inside, 1 - scores, scores)
-    assert auc_gap(labels, reversed_inside, inside, 0.95)[1] < 1e-6
+    assert auc_gap(labels, np.where(inside, 1 - scores, scores), inside, 0.95)[1] < 1e-6
 
 
 def test_holm_equals_a_worked_example_and_passes_over_what_was_not_asked() -> None:
@@ -270,10 +228,8 @@ def test_holm_equals_a_worked_example_and_passes_over_what_was_not_asked() -> No
 
 
 def test_mcnemar_is_the_exact_test_less_half_the_point() -> None:
-    exact = binomtest(3, 15, 0.5).pvalue
-    point = 15 * 14 * 13 / 6 / 2**15
-    assert mcnemar(3, 12) == pytest.approx(exact - point)
-    assert mcnemar(12, 3) == mcnemar(3, 12)
+    exact, point = binomtest(3, 15, 0.5).pvalue, 15 * 14 * 13 / 6 / 2**15
+    assert mcnemar(3, 12) == mcnemar(12, 3) == pytest.approx(exact - point)
     assert mcnemar(0, 0) == 1.0
     assert mcnemar(5, 5) == pytest.approx(1.0, abs=0.25)
 

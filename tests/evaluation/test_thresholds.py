@@ -10,10 +10,6 @@ LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
 PROBABILITIES = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9])
 
 
-def test_half_is_half() -> None:
-    assert choose_threshold(LABELS, PROBABILITIES, "half") == 0.5
-
-
 def test_youden_has_the_best_balanced_accuracy_of_all_thresholds() -> None:
     random = np.random.default_rng(0)
     labels = (random.random(300) < 0.8).astype(int)
@@ -24,22 +20,18 @@ def test_youden_has_the_best_balanced_accuracy_of_all_thresholds() -> None:
     assert chosen > 0.6
 
 
-def test_among_equals_the_one_nearest_to_half_is_taken() -> None:
-    # 0.25 misses nothing Fresh and makes one error; 0.5 lies between .4 and .6 and makes one as well.
-    assert choose_threshold(LABELS, PROBABILITIES, "youden") == pytest.approx(0.5)
-
-
-def test_a_dear_false_fresh_raises_the_threshold() -> None:
-    low = choose_threshold(LABELS, PROBABILITIES, "cost", cost_false_rotten=10.0)
-    high = choose_threshold(LABELS, PROBABILITIES, "cost", cost_false_fresh=10.0)
-    assert low == pytest.approx(0.25)
-    assert high == pytest.approx(0.5)
-
-
-def test_useless_predictions_and_a_high_cost_call_nothing_fresh() -> None:
-    labels, probabilities = np.array([1, 0, 0, 0]), np.array([0.2, 0.3, 0.4, 0.5])
-    chosen = choose_threshold(labels, probabilities, "cost", cost_false_fresh=5.0)
-    assert chosen == pytest.approx(0.75), "half-way between the highest probability and 1"
+@pytest.mark.parametrize(
+    ("rule", "costs", "expected"),
+    [
+        ("half", {}, 0.5),
+        # 0.25 misses nothing Fresh and makes one error; 0.5 lies between .4 and .6, and is the nearest to half.
+        ("youden", {}, 0.5),
+        ("cost", {"cost_false_rotten": 10.0}, 0.25),
+        ("cost", {"cost_false_fresh": 10.0}, 0.5),
+    ],
+)
+def test_each_rule_chooses_between_two_neighbours(rule: str, costs: dict, expected: float) -> None:
+    assert choose_threshold(LABELS, PROBABILITIES, rule, **costs) == pytest.approx(expected)
 
 
 def test_wrong_arguments_are_echoed() -> None:
@@ -51,22 +43,11 @@ def test_wrong_arguments_are_echoed() -> None:
 
 @pytest.mark.parametrize("rule", ["half", "youden", "cost"])
 @pytest.mark.parametrize(
-    "probabilities",
-    [
-        np.zeros(8),
-        np.ones(8),
-        np.full(8, 0.5),
-        np.full(8, 5e-324),
-        np.full(8, np.nextafter(1.0, 0.0)),
-        np.arange(8) % 2.0,
-        1.0 - np.arange(8) % 2.0,
-        np.r_[np.zeros(4), np.full(4, 5e-324)],
-        PROBABILITIES,
-    ],
+    "values", [0.0, 1.0, 5e-324, np.nextafter(1.0, 0.0), np.arange(8) % 2.0, PROBABILITIES]
 )
-def test_a_threshold_is_never_0_or_1_whatever_the_network_says(rule: str, probabilities: np.ndarray) -> None:
+def test_a_threshold_is_never_0_or_1_whatever_the_network_says(rule: str, values: object) -> None:
     for costs in ({}, {"cost_false_fresh": 1000.0}, {"cost_false_rotten": 1000.0}):
-        assert 0.0 < choose_threshold(LABELS, probabilities, rule, **costs) < 1.0
+        assert 0.0 < choose_threshold(LABELS, np.full(8, values), rule, **costs) < 1.0
 
 
 def test_no_threshold_inside_0_and_1_costs_less_than_the_chosen_one() -> None:

@@ -29,7 +29,7 @@ def test_members_count_by_their_factors(nets) -> None:
     alone = Explainer(members[0]).explain(images)
     against = Explainer(build_ensemble(members, [0.25, -0.75])).explain(images)
     np.testing.assert_allclose(against, -alone, atol=1e-5)
-    cancelled = Explainer(build_ensemble(members, [0.5, -0.5]))._contributions(images, 2)
+    cancelled = Explainer(build_ensemble(members, [0.5, -0.5])).contributions(images)
     np.testing.assert_allclose(cancelled, 0.0, atol=1e-5)
 
 

@@ -12,29 +12,14 @@ from poster_ml.explain.randomisation import copy_model
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 
+SHOWN = ["block1_conv1", "block2_conv2", "block4_conv2"]
 FAMILIES = [
     # family, pooling, dense, size, method, layer, shown layers
     ("cnn", "flatten", (8,), (40, 32), "hirescam", None, None),
-    (
-        "vgg16",
-        "flatten",
-        (8,),
-        (40, 32),
-        "hirescam",
-        "block5_conv3",
-        ["block1_conv1", "block2_conv2", "block4_conv2"],
-    ),
+    ("vgg16", "flatten", (8,), (40, 32), "hirescam", "block5_conv3", SHOWN),
     ("mobilenet_v2", "average", (), (40, 32), "cam", "out_relu", None),
     ("mobilenet_v2", "average", (8,), (40, 32), "gradcam", "out_relu", None),
-    (
-        "inception_v3",
-        "average",
-        (8,),
-        (80, 75),
-        "gradcam",
-        "mixed7",
-        None,
-    ),  # from mixed8 on there is one place only
+    ("inception_v3", "average", (8,), (80, 75), "gradcam", "mixed7", None),  # then there is one place only
 ]
 
 

@@ -62,14 +62,6 @@ def test_later_changes_of_the_weights_are_seen(nets) -> None:
     np.testing.assert_allclose(run(images)[1], 3 * first, rtol=1e-6)
 
 
-def test_network_for_pictures_of_any_size(nets) -> None:
-    image = keras.Input((None, None, 3), dtype="uint8")
-    tensor = keras.layers.Conv2D(2, 3, strides=2, name="conv")(keras.layers.Rescaling(1 / 255)(image))
-    pooled = keras.layers.GlobalAveragePooling2D()(tensor)
-    model = keras.Model(image, keras.layers.Dense(1, name="logit")(pooled))
-    assert logit_and_gradient(model, "conv")(nets.noise(2, 21, 11))[1].shape == (2, 10, 5, 2)
-
-
 def test_unknown_layer_lists_the_layers_with_4d_output(nets) -> None:
     with pytest.raises(UnknownLayerError) as caught:
         logit_and_gradient(nets.red_against_green(), "color_conv")

@@ -11,7 +11,6 @@ from poster_ml.explain.perturbations import (
     box_perturbations,
     greyscale,
     mask_border,
-    mask_boxes,
     mask_centre,
     mirror,
     shortcut_table,
@@ -66,23 +65,12 @@ def test_each_perturbation_does_what_its_name_says() -> None:
     grey = greyscale(images)
     assert (grey[..., 0] == grey[..., 2]).all()
     assert blur(images)[:, :, 8:].std() < images[:, :, 8:].std()
-    border, centre = mask_border(images), mask_centre(images, 0.1)
+    border, centre = mask_border(images), mask_centre(images)
     np.testing.assert_array_equal(border[:, 3:-3, 2:-2], images[:, 3:-3, 2:-2])
     np.testing.assert_allclose(border[0, 0, 0], images[0, 3:-3, 2:-2].mean(axis=(0, 1)), atol=0.51)
     assert np.ptp(border[0, :, 0], axis=0).max() == 0
-    np.testing.assert_array_equal(centre[:, :3], images[:, :3])
-    assert np.ptp(centre[0, 3:-3, 2:-2].reshape(-1, 3), axis=0).max() == 0
-
-
-def test_boxes_are_removed_and_nothing_else() -> None:
-    images = np.full((2, 30, 20, 3), 100, np.uint8)
-    images[0, 5:10, 4:16] = 255
-    changed = mask_boxes(images, [[(4, 5, 16, 10)], []])
-    assert np.abs(changed[0].astype(int) - 100).max() < 15
-    np.testing.assert_array_equal(changed[1], images[1])
-    np.testing.assert_array_equal(changed[0, 10:], images[0, 10:])
-    with pytest.raises(ValueError, match=r"len\(images\)=2, len\(boxes\)=1"):
-        mask_boxes(images, [[]])
+    np.testing.assert_array_equal(centre[:, :8], images[:, :8])
+    assert np.ptp(centre[0, 8:-8, 5:-5].reshape(-1, 3), axis=0).max() == 0
 
 
 def test_a_change_has_the_paired_intervals_of_a_comparison() -> None:
@@ -100,28 +88,24 @@ def test_a_change_has_the_paired_intervals_of_a_comparison() -> None:
     assert found["accuracy_change_ci_high"] == pytest.approx(accuracy.high)
 
 
-def test_refusals() -> None:
+def test_labels_of_one_class_are_refused() -> None:
     images, labels = posters(4)
     with pytest.raises(ValueError, match="labels must be"):
         shortcut_table(border_reader, images, labels * 0)
-    with pytest.raises(ValueError, match="perturbation 'cut' must keep shape"):
-        shortcut_table(border_reader, images, labels, {"cut": lambda pictures: pictures[:, 1:]})
-    with pytest.raises(ValueError, match="sigma=0"):
-        blur(images, 0)
-    with pytest.raises(ValueError, match=r"width=0\.5"):
-        mask_border(images, 0.5)
 
 
-def test_boxes_come_with_a_control_of_the_same_size_elsewhere() -> None:
+def test_boxes_are_removed_with_a_control_of_the_same_size_elsewhere() -> None:
     images = np.full((2, 30, 20, 3), 100, np.uint8)
     images[0, 5:10, 4:16] = 255
     made = box_perturbations({"text": [[(4, 5, 16, 10)], []]}, 30, 20, seed=1)
     assert list(made) == ["text masked", "text control"]
     masked, control = (made[name](images) for name in made)
-    assert masked[0].max() < 120
+    assert np.abs(masked[0].astype(int) - 100).max() < 15
+    np.testing.assert_array_equal(masked[0, 10:], images[0, 10:])
     assert (control[0, 5:10, 4:16] == 255).any()
     touched = (control[0] != images[0]).any(axis=-1)
     rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
     assert 5 <= np.ptp(rows) + 1 <= 6
     assert 12 <= np.ptp(columns) + 1 <= 13
-    np.testing.assert_array_equal(control[1], images[1])
+    for changed in (masked, control):
+        np.testing.assert_array_equal(changed[1], images[1])

@@ -20,11 +20,7 @@ def test_highest_places_go_first_and_ties_are_shuffled() -> None:
 
 
 def test_imputation_continues_the_surroundings_and_forgets_what_was_there() -> None:
-    ramp = (
-        np.repeat(np.linspace(0, 200, 90).round()[:, None, None], 60, axis=1)
-        .repeat(3, axis=2)
-        .astype(np.uint8)
-    )
+    ramp = np.zeros((90, 60, 3), np.uint8) + np.linspace(0, 200, 90).astype(np.uint8)[:, None, None]
     mask = np.zeros((90, 60), bool)
     mask[30:60, 20:40] = True
     spoiled = ramp.copy()
@@ -45,8 +41,6 @@ def test_imputation_of_nothing_and_of_everything() -> None:
     gone = impute(image, np.ones((30, 20), bool), seed=0)
     assert gone.std(axis=(0, 1)).max() < 4
     np.testing.assert_allclose(gone.mean(axis=(0, 1)), image.mean(), atol=6)
-    scattered = np.random.default_rng(1).random((30, 20)) < 0.97
-    assert impute(image, scattered, seed=0).shape == (30, 20, 3)
 
 
 def test_fillings_and_replacing() -> None:

@@ -3,60 +3,48 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from poster_ml.explain.sheets import short_title, write_sheet
+from poster_ml.explain.overlays import overlay
+from poster_ml.explain.sheets import poster_caption, write_sheet
 
 
-def sheet(path: Path, count: int, **changes: object) -> np.ndarray:
-    images = np.full((count, 30, 20, 3), 128, np.uint8)
-    maps = np.ones((count, 30, 20)) * np.where(np.arange(count) % 2 == 0, 1, -1)[:, None, None]
-    given = {
-        "titles": ["A title"] * count,
-        "labels": [1] * count,
-        "probabilities": [0.75] * count,
-        "heading": "Surest",
-    }
-    written = write_sheet(path, images, maps, **{**given, **changes})  # type: ignore[arg-type]
-    assert written == path
+def test_overlay_shows_the_poster_in_grey_where_the_map_is_zero() -> None:
+    image = np.zeros((3, 2, 3), np.uint8)
+    image[0] = (255, 0, 0)
+    image[1] = 255
+    shown = overlay(image, np.zeros((3, 2), np.float32)).astype(int)
+    assert (np.ptp(shown, axis=-1) == 0).all()
+    assert shown[1, 0, 0] > shown[0, 0, 0] > shown[2, 0, 0]
+    marked = overlay(image, np.array([[0, 0], [1, -1], [0, 0]], np.float32)).astype(int)
+    assert marked[1, 0, 0] > marked[1, 0, 2] + 50
+    assert marked[1, 1, 2] > marked[1, 1, 0] + 50
+    np.testing.assert_array_equal(marked[[0, 2]], shown[[0, 2]])
+
+
+def sheet(path: Path, captions: list[str], heading: str = "Surest") -> np.ndarray:
+    images = np.full((len(captions), 30, 20, 3), 128, np.uint8)
+    maps = np.ones((len(captions), 30, 20))
+    maps[1::2] = -1
+    assert write_sheet(path, images, maps, captions, heading) == path
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def warm(picture: np.ndarray) -> int:
-    return int(((picture[..., 0] - picture[..., 2]) > 120).sum())
-
-
-def cold(picture: np.ndarray) -> int:
-    return int(((picture[..., 2] - picture[..., 0]) > 80).sum())
-
-
 def test_first_poster_is_warm_and_second_is_cold(tmp_path: Path) -> None:
-    picture = sheet(tmp_path / "new" / "sheet.png", 2)[150:]  # below the legend
+    picture = sheet(tmp_path / "new" / "sheet.png", ["a", "b"])[:-150]  # above the scale
+    warm, cold = picture[..., 0] - picture[..., 2] > 120, picture[..., 2] - picture[..., 0] > 80
     middle = picture.shape[1] // 2
-    assert warm(picture[:, :middle]) > 50 * (warm(picture[:, middle:]) + 1) / 10
-    assert cold(picture[:, middle:]) > 10 * (cold(picture[:, :middle]) + 1)
+    assert warm[:, :middle].sum() > 5000 > 50 > warm[:, middle:].sum()
+    assert cold[:, middle:].sum() > 5000 > 50 > cold[:, :middle].sum()
 
 
-def test_rows_grow_with_the_posters_and_none_is_said(tmp_path: Path) -> None:
-    heights = [sheet(tmp_path / f"{count}.png", count).shape[0] for count in (0, 1, 2, 3, 8)]
-    assert heights[1] == heights[2] < heights[3] < heights[4]
-    assert heights[0] < heights[1]
+def test_rows_grow_with_the_posters_and_odd_texts_are_drawn(tmp_path: Path) -> None:
+    odd = ["七人の侍", "$x$ and $\\frac{1}$", "كفرناحوم", ""]
+    heights = [sheet(tmp_path / f"{n}.png", odd[:n], "$5 & more").shape[0] for n in (0, 1, 2, 3, 4)]
+    assert heights[0] == heights[1] == heights[2] < heights[3] == heights[4]
 
 
-def test_odd_titles_and_unknown_labels_are_drawn(tmp_path: Path) -> None:
-    titles = ["七人の侍", None, float("nan"), "$x$ and $\\frac{1}$", "كفرناحوم", "", "long " * 60, "x" * 400]
-    sheet(tmp_path / "odd.png", 8, titles=titles, labels=[None, -1, 0, 1, 0, 1, 0, 1], heading="$5 & more")
-
-
-def test_titles_are_one_short_line() -> None:
-    assert short_title(None) == short_title(float("nan")) == short_title("  ") == "(no title)"
-    assert short_title(" Two\nlines ") == "Two lines"
-    long = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb"
-    assert short_title(long) == "Dr. Strangelove or: How I Learned to Stop Worrying …"
-    assert short_title("x" * 90) == "x" * 51 + "…"
-
-
-def test_lengths_that_differ_are_echoed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="got 2 images, 2 maps, 1 titles, 2 labels, 2 probabilities"):
-        sheet(tmp_path / "x.png", 2, titles=["one"])
+def test_captions_are_a_short_line_and_what_was_said() -> None:
+    assert poster_caption(" Two\nlines ", 0.25, 1) == "Two lines\ntrue label Fresh, P(Fresh) = 0.250"
+    assert poster_caption("", 0.9996, 0) == "(no title)\ntrue label Rotten, P(Fresh) = 1.000"
+    assert poster_caption("x" * 90, 0.5) == "x" * 51 + "…\nP(Fresh) = 0.500"

@@ -10,9 +10,8 @@ from keras import ops
 from poster_ml.errors import UnknownLayerError
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
-from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks
+from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks, frozen_cut, split_at
 from poster_ml.models.standardize import StandardizeFeatures
-from poster_ml.models.surgery import frozen_cut, split_at
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint8")
 LOWER_LAYERS = ("block_6_project_BN", "block_13_project_BN")
@@ -54,7 +53,7 @@ def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tap
     apply_unfreeze(model, ["block_16", "Conv_1"])
     assert (
         frozen_cut(model) == LOWER_LAYERS[0]
-    )  # the lowest tap is on every path, what is above it is gone around
+    )  # the lowest feature layer is on every path, what is above it is gone around
     assert model.get_layer("block_16_project").trainable_weights
 
 

@@ -31,15 +31,3 @@ def test_unit_divides_by_255_and_takes_floats() -> None:
     layer = PosterPreprocessing("unit")
     np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS)), POSTERS / 255.0, atol=1e-6)
     np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS + 0.5)), (POSTERS + 0.5) / 255.0, atol=1e-6)
-
-
-def test_configuration_survives_a_round_trip() -> None:
-    layer = PosterPreprocessing("caffe", name="preprocessing")
-    assert PosterPreprocessing.from_config(layer.get_config()).get_config() == layer.get_config()
-
-
-def test_refuses_an_unknown_scale() -> None:
-    with pytest.raises(
-        ValueError, match=r"^scale must be one of unit, symmetric, caffe; received scale='bgr'$"
-    ):
-        PosterPreprocessing("bgr")

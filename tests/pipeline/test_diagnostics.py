@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,6 +15,7 @@ from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
 from poster_ml.errors import ExplanationError
+from poster_ml.explain.maps import Explainer
 from poster_ml.pipeline import diagnostics, poster_boxes
 from poster_ml.pipeline.diagnostics import (
     TRAINING_POSTERS,
@@ -26,7 +26,8 @@ from poster_ml.pipeline.diagnostics import (
 )
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
 from poster_ml.pipeline.report_diagnostics import diagnostic_sections, pointing_section
-from poster_ml.synthetic.writing import score_regions, write_posters
+from poster_ml.synthetic.writing import write_posters
+from tests.synthetic.scores import score_regions
 
 CONFIG = replace(
     ExperimentConfig(),
@@ -59,9 +60,9 @@ def network() -> keras.Model:
     return keras.Model(image, keras.layers.Dense(1, name="logit")(tensor))
 
 
-def subject_of(dataset: PreparedDataset, network: keras.Model, split: str = "train") -> EvaluatedSplit:
+def subject_of(dataset: PreparedDataset, network: keras.Model) -> EvaluatedSplit:
     """A model that knows the rule where it is asked for probabilities, and sees redness where it looks."""
-    rows = dataset.indices(split, 0, 42)
+    rows = dataset.indices("train", 0, 42)
     posters = dataset.index.iloc[rows].reset_index(drop=True)
     regions = pd.read_csv(dataset.folder.parent / "synthetic" / "regions.csv")
     score = score_regions(regions, 90, 120).loc[posters["movie_id"]].to_numpy()
@@ -71,7 +72,9 @@ def subject_of(dataset: PreparedDataset, network: keras.Model, split: str = "tra
         return 1 / (1 + np.exp(-(means[:, 0] - means[:, 2]) / 20))
 
     order = draw_order(posters, dataset.fingerprint)
-    return EvaluatedSplit(network, predict, 0.5, dataset, rows, posters, 1 / (1 + np.exp(-4 * score)), order)
+    return EvaluatedSplit(
+        Explainer(network), predict, 0.5, dataset, rows, posters, 1 / (1 + np.exp(-4 * score)), order
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +94,9 @@ def test_the_planted_claims_are_found_in_the_truth_and_in_a_model_that_knows_the
     assert titles.effects["truth"].low > 5
     assert crowds.effects["truth"].high < -5
     table = pd.read_csv(folder / "appearance.csv").set_index("feature")
-    assert table.loc["figures_count", "posters"] == len(evaluated_indices(diagnostics))
+    assert table.loc["figures_count", "posters"] == table["posters"].max()
     assert not {"title_count", "corner_top_left"} & set(table.index)
     assert (folder / "appearance.png").stat().st_size > 5000
-
-
-def evaluated_indices(diagnostics: Diagnostics) -> range:
-    assert diagnostics.appearance is not None
-    return range(int(diagnostics.appearance.table["posters"].max()))
 
 
 def test_what_was_drawn_is_hidden_too_each_with_a_control(complete):
@@ -127,24 +125,18 @@ def test_what_was_drawn_is_hidden_too_each_with_a_control(complete):
 
 def test_the_pointing_game_is_played_where_the_cause_is_known(complete):
     diagnostics, folder = complete
-    assert set(diagnostics.pointing) == {"title", "figures"}
     assert diagnostics.pointing["title"]["posters"] == 128
     assert (folder / "pointing.json").is_file()
-    section = pointing_section(diagnostics.pointing)
-    assert [row[0] for row in section.tables[0].rows] == [
-        "Fresh map points at the title",
-        "Rotten map points at the figures",
-    ]
     assert "pointing_title_over_centre_ci_low" in diagnostics.metrics()
+    rows = pointing_section(diagnostics.pointing).tables[0].rows
+    assert [row[0] for row in rows] == ["Fresh map points at the title", "Rotten map points at the figures"]
 
 
 def test_the_report_says_what_was_found(complete):
     diagnostics, folder = complete
     shortcuts, appearance = diagnostic_sections(folder, diagnostics)
-    assert shortcuts.title == "Does it lean on shortcuts?"
     assert len(shortcuts.tables[0].rows) == 10
     assert shortcuts.tables[0].rows[0][3] == ""
-    assert "control" in shortcuts.paragraphs[0]
     assert shortcuts.findings[0].endswith(" (Holm's correction over 9 changes).")
     assert appearance.findings[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
     assert all(figure.path.is_file() for section in (shortcuts, appearance) for figure in section.figures)
@@ -213,14 +205,7 @@ def test_nothing_is_done_where_nothing_is_asked(dataset, network, tmp_path):
 def test_posters_of_one_class_are_said_to_be_untestable(dataset, network, tmp_path):
     evaluated = subject_of(dataset, network)
     fresh = np.flatnonzero(evaluated.posters["label"] == 1)
-    posters = evaluated.posters.iloc[fresh].reset_index(drop=True)
-    few = dataclasses.replace(
-        evaluated,
-        rows=evaluated.rows[fresh],
-        posters=posters,
-        probabilities=evaluated.probabilities[fresh],
-        order=np.arange(len(fresh)),
-    )
+    few = dataclasses.replace(evaluated, order=fresh)
     diagnostics = run_diagnostics(few, CONFIG, tmp_path, complete=False)
     assert diagnostics.shortcuts is None
     assert diagnostics.notes == ["No shortcut tests: the 64 posters drawn for them are of one class."]
@@ -234,13 +219,8 @@ def test_drawn_boxes_are_scaled_to_the_prepared_posters(dataset):
     regions = pd.read_csv(dataset.folder.parent / "synthetic" / "regions.csv")
     movie = dataset.index["movie_id"].iloc[rows[3]]
     box = regions[(regions["movie_id"] == movie) & (regions["kind"] == "title")].iloc[0]
-    expected = (
-        box["left"] * 48 / 90,
-        box["top"] * 48 / 120,
-        box["right"] * 48 / 90,
-        box["bottom"] * 48 / 120,
-    )
-    assert found.boxes["title"][0] == [pytest.approx(expected)]
+    scaled = box[["left", "top", "right", "bottom"]].to_numpy(float) * 48 / [90, 120, 90, 120]
+    assert found.boxes["title"][0] == [pytest.approx(scaled.tolist())]
     assert found.first(1).positions.tolist() == [3]
 
 
@@ -273,15 +253,3 @@ def test_detectors_are_asked_once_per_poster_and_their_absence_is_said(tmp_path,
     from poster_ml.training.features import list_entries
 
     assert [entry.about["shape"] for entry in list_entries(tmp_path)] == ["boxes of text and faces"]
-
-
-def test_no_posters_to_search_is_no_search(dataset, monkeypatch):
-    def explode():
-        raise AssertionError("asked")
-
-    monkeypatch.setattr(poster_boxes, "DETECTORS", {"text": explode})
-    other = SimpleNamespace(
-        folder=Path("/nowhere"), manifest={"options": {"fit": "squash"}}, index=dataset.index
-    )
-    found = find_boxes(other, np.arange(5), np.array([], int))
-    assert found == PosterBoxes(found.positions)

@@ -1,4 +1,4 @@
-"""A candidate trained with and without the feature cache, with views, in two precisions."""
+"""A network trained with and without the feature cache, with views, in two precisions."""
 
 from __future__ import annotations
 

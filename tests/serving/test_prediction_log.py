@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from poster_ml.data.properties import measure_poster
-from poster_ml.errors import DatasetError, OutputError, RegistryError
+from poster_ml.errors import OutputError, RegistryError
 from poster_ml.serving.prediction_log import PredictionLog, input_statistics, read_log
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings
@@ -38,17 +38,7 @@ def test_statistics_agree_over_input_sizes_and_with_the_audit():
         assert value == pytest.approx(audited[name], abs=1e-4), name
 
 
-def test_entries_come_back_in_order_with_time_and_model(tmp_path):
-    log = PredictionLog(tmp_path / "deep" / "log.jsonl", 10_000, 3, "m-1")
-    log.write([{"probability": 0.25}, {"probability": None}])
-    log.write([{"probability": 0.5}])
-    entries = list(read_log(tmp_path / "deep" / "log.jsonl"))
-    assert [entry["probability"] for entry in entries] == [0.25, None, 0.5]
-    assert {entry["model"] for entry in entries} == {"m-1"}
-    assert pd.to_datetime([entry["time"] for entry in entries]).tz is not None
-
-
-@pytest.mark.parametrize("files", [1, 2, 4])
+@pytest.mark.parametrize("files", [1, 3])
 def test_the_size_is_bounded_and_the_newest_stay(tmp_path, files):
     log = PredictionLog(tmp_path / "log.jsonl", 1_000, files)
     for number in range(200):
@@ -96,14 +86,16 @@ def test_several_workers_lose_and_mix_nothing_while_files_rotate(tmp_path):
         )
 
 
-def test_a_line_that_was_cut_costs_only_itself(tmp_path):
-    path = tmp_path / "log.jsonl"
-    log = PredictionLog(path, 10_000, 2)
+def test_a_line_that_was_cut_costs_only_itself_and_entries_come_back_in_order(tmp_path):
+    path = tmp_path / "deep" / "log.jsonl"
+    log = PredictionLog(path, 10_000, 2, "m-1")
     log.write([{"number": 1}, {"number": 2}])
     path.write_bytes(path.read_bytes()[:-10])
     log.write([{"number": 3}])
-    entries = list(read_log(path))
-    assert [entry and entry["number"] for entry in entries] == [1, None, 3]
+    first, cut, last = read_log(path)
+    assert (first["number"], cut, last["number"]) == (1, None, 3)
+    assert first["model"] == "m-1"
+    assert pd.to_datetime(first["time"]).tz is not None
 
 
 def test_a_log_that_cannot_be_written_is_warned_of_once(tmp_path, caplog):
@@ -129,19 +121,14 @@ def test_the_environment_decides(tmp_path, monkeypatch):
     assert (log.max_bytes, log.files) == (2_000_000, 3)
     for text in ("0", "-1", "many", "1.5"):
         monkeypatch.setenv("POSTER_ML_PREDICTION_LOG_MB", text)
-        with pytest.raises(RegistryError) as caught:
+        with pytest.raises(RegistryError, match=f"LOG_MB must be a whole number of at least 1, got '{text}'"):
             PredictionLog.from_environment()
-        assert (
-            str(caught.value)
-            == f"POSTER_ML_PREDICTION_LOG_MB must be a whole number of at least 1, got {text!r}"
-        )
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.1", "log.jsonl.4"])
-@pytest.mark.parametrize("content", [b"title,year\nCasablanca,1942\n", b'{"name": 1}\n', b"\x89PNG\r\n"])
+@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.4"])
+@pytest.mark.parametrize("content", [b"title,year\nCasablanca,1942\n", b'{"name": 1}\n'])
 def test_a_file_of_the_users_is_never_written_over(tmp_path, monkeypatch, name, content):
     monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(tmp_path / "log.jsonl"))
-    monkeypatch.delenv("POSTER_ML_PREDICTION_LOG_FILES", raising=False)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(OutputError) as caught:
         PredictionLog.from_environment()
@@ -151,25 +138,13 @@ def test_a_file_of_the_users_is_never_written_over(tmp_path, monkeypatch, name, 
     assert (tmp_path / name).read_bytes() == content
 
 
-def test_a_folder_is_no_log_and_logs_of_before_are_continued(tmp_path, monkeypatch):
+def test_logs_of_before_are_continued(tmp_path, monkeypatch):
     path = tmp_path / "log.jsonl"
     monkeypatch.setenv("POSTER_ML_PREDICTION_LOG", str(path))
-    path.mkdir()
-    with pytest.raises(OutputError, match="is a folder: give a file"):
-        PredictionLog.from_environment()
-    path.rmdir()
     for content in (b"", b'{"ti', b'{"time": "2026-01-01T00:00:00+00:00", "number": 0}\n'):
         path.write_bytes(content)
         PredictionLog.from_environment().write([{"number": 1}])
     assert [entry["number"] for entry in read_log(path)] == [0, 1]
-
-
-def test_reading_a_log_that_is_not_there(tmp_path):
-    with pytest.raises(DatasetError) as caught:
-        list(read_log(tmp_path / "no.jsonl"))
-    assert str(caught.value) == (
-        f"no prediction log at {tmp_path / 'no.jsonl'}: serve with POSTER_ML_PREDICTION_LOG set to a file"
-    )
 
 
 def test_the_model_logs_what_it_answers_and_no_picture(tmp_path, monkeypatch, make_network, make_picture):
@@ -181,37 +156,13 @@ def test_the_model_logs_what_it_answers_and_no_picture(tmp_path, monkeypatch, ma
     secret = "https://example.org/secret-token"
     table = model.predict(None, pd.DataFrame({"image": [good, secret, good]}))
     first, second, third = read_log(path)
-    assert set(first) == {
-        "time",
-        "model",
-        "poster",
-        "file_bytes",
-        "width",
-        "height",
-        "brightness",
-        "contrast",
-        "saturation",
-        "probability",
-        "error",
-    }
+    facts = {"poster", "file_bytes", "width", "height", "brightness", "contrast", "saturation"}
+    assert set(first) == {"time", "model", "probability", "error"} | facts
     assert (first["width"], first["height"], first["file_bytes"]) == (60, 90, len(good))
     assert first["probability"] == table["probability_fresh"][0]
     assert (first["error"], first["model"]) == (None, "m-7")
     assert first["poster"] == third["poster"]
-    assert second == {
-        "time": second["time"],
-        "model": "m-7",
-        "probability": None,
-        "error": "a URL is never opened",
-    }
+    answer = {"model": "m-7", "probability": None, "error": "a URL is never opened"}
+    assert second == {"time": second["time"], **answer}
     assert "secret" not in path.read_text()
     assert all(len(json.dumps(entry)) < 400 for entry in (first, second, third))
-
-
-def test_without_the_variable_nothing_is_written(tmp_path, monkeypatch, make_network, make_picture):
-    monkeypatch.delenv("POSTER_ML_PREDICTION_LOG", raising=False)
-    monkeypatch.chdir(tmp_path)
-    model = PosterModel()
-    model.prepare(make_network(), ServingSettings(size=32))
-    assert list(model.predict(None, [make_picture()])["error"]) == [None]
-    assert list(tmp_path.iterdir()) == []

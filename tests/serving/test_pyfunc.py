@@ -47,58 +47,27 @@ def test_probability_is_the_sigmoid_of_the_calibrated_logit(model, logged, make_
     assert list(result["error"]) == [None] * 5
 
 
-@pytest.mark.parametrize("explain", [False, True])
 @pytest.mark.parametrize(
     "index", [[3, 0, 2, 1], ["d", "a", "c", "a"], [(1, "x"), (0, "y"), (1, "y"), (0, "x")]]
 )
-def test_a_column_of_answers_lands_beside_its_own_posters(model, make_picture, index, explain):
+def test_a_column_of_answers_lands_beside_its_own_posters(model, make_picture, index):
     """pandas aligns by the index: an answer numbered 0, 1, 2 would give posters each other's scores, or NaN."""
     pictures = [make_picture(seed) for seed in range(4)]
     alone = [model.predict(pd.DataFrame({"image": [data]}))["probability_fresh"][0] for data in pictures]
     index = pd.MultiIndex.from_tuples(index) if isinstance(index[0], tuple) else pd.Index(index)
     table = pd.DataFrame({"image": pictures, "title": list("abcd")}, index=index)
-    params = {"explain": explain}
-    assert model.predict(table[["image"]], params=params).index.equals(index)
-    table["p"] = model.predict(table[["image"]], params=params)["probability_fresh"]
-    np.testing.assert_allclose(table["p"].astype(float), alone, rtol=1e-6)
-
-
-def test_a_filtered_table_and_a_column_by_itself_keep_their_labels(model, make_picture):
-    table = pd.DataFrame(
-        {"image": [make_picture(seed) for seed in range(4)], "keep": [False, True, False, True]}
-    )
-    kept = table[table["keep"]]
     unwrapped = model.unwrap_python_model()
-    forms = {
-        "table": model.predict(kept),
-        "column": model.predict(kept["image"]),
-        "unwrapped table": unwrapped.predict(None, kept),
-        "unwrapped column": unwrapped.predict(None, kept["image"]),
-        "mapping of columns": unwrapped.predict(None, {"image": kept["image"]}),
-    }
-    expected = model.predict(table)["probability_fresh"][[1, 3]].astype(float)
-    for form, answer in forms.items():
-        assert list(answer.index) == [1, 3], form
-        np.testing.assert_allclose(
-            answer["probability_fresh"].astype(float), expected, rtol=1e-6, err_msg=form
-        )
-
-
-def test_answers_without_a_table_are_numbered(model, make_picture):
-    data = make_picture()
-    one_row_with_a_list = pd.DataFrame({"image": [[data, data]]}, index=[7])
-    unwrapped = model.unwrap_python_model()
-    for request in ([data, data], {"image": [data, data]}, one_row_with_a_list, np.array([data, data])):
-        assert list(unwrapped.predict(None, request).index) == [0, 1]
-
-
-def test_the_label_changes_at_the_threshold(make_network, make_picture):
-    labels = {}
-    for threshold in (0.001, 0.999):
-        model = PosterModel()
-        model.prepare(make_network(), ServingSettings(size=32, threshold=threshold))
-        labels[threshold] = model.predict(None, pd.DataFrame({"image": [make_picture()]}))["label"][0]
-    assert labels == {0.001: "Fresh", 0.999: "Rotten"}
+    for answer in (
+        model.predict(table[["image"]]),
+        model.predict(table[["image"]], params={"explain": True}),
+        unwrapped.predict(None, table["image"]),
+        unwrapped.predict(None, {"image": table["image"]}),
+    ):
+        assert answer.index.equals(index)
+        np.testing.assert_allclose(answer["probability_fresh"].astype(float), alone, rtol=1e-6)
+    one_row_with_a_list = pd.DataFrame({"image": [pictures]}, index=[7])
+    for request in (pictures, {"image": pictures}, one_row_with_a_list, np.array(pictures, dtype=object)):
+        assert list(unwrapped.predict(None, request).index) == [0, 1, 2, 3]
 
 
 def test_one_bad_image_fails_only_its_own_row(model, make_picture):
@@ -109,17 +78,13 @@ def test_one_bad_image_fails_only_its_own_row(model, make_picture):
         handle.writestr("poster.jpg", b"\0" * 1_000_000)
     good = make_picture()
     bad = [None, "", 5, b"\x80\x04K\x01.", good[:40], bomb.getvalue(), archive.getvalue(), b"x" * 10_000_001]
+    assert list(model.predict(pd.DataFrame({"image": ["x!", None]}))["label"]) == [None, None]
     cells = [good, *bad, good]
     result = model.predict(pd.DataFrame({"image": pd.Series(cells, dtype=object)}))
     assert list(result["error"].isna()) == [True] + [False] * len(bad) + [True]
     assert list(result["probability_fresh"].isna()) == [False] + [True] * len(bad) + [False]
     assert all(value is None for value in result["label"][1:-1])
     assert result["probability_fresh"][0] == pytest.approx(result["probability_fresh"].iloc[-1])
-
-
-def test_only_bad_images_need_no_network(model):
-    result = model.predict(pd.DataFrame({"image": ["x!", None]}))
-    assert list(result["label"]) == [None, None]
 
 
 def test_long_requests_run_in_batches_with_the_same_numbers(logged, make_picture, monkeypatch):
@@ -153,11 +118,6 @@ def test_a_layer_that_is_not_there_is_the_requests_fault_in_words(make_network, 
     assert caught.value.get_http_status_code() == 400
 
 
-def test_the_input_example_scores(model):
-    result = model.predict(model.input_example)
-    assert list(result["error"]) == [None]
-
-
 def test_the_optimizer_stays_behind(mlflow_store, make_network):
     import keras
 
@@ -166,9 +126,9 @@ def test_the_optimizer_stays_behind(mlflow_store, make_network):
     network.fit(np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 1)), verbose=0)
     with mlflow.start_run():
         info = log_poster_model(network, size=32)
-    network.save(mlflow_store / "with_optimizer.keras")
-    assert _has_optimizer(mlflow_store / "with_optimizer.keras")
-    assert not _has_optimizer(model_folder(info.model_uri) / "artifacts" / "network.keras")
+    path = model_folder(info.model_uri) / "artifacts" / "network.keras"
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
+        assert not any(key.startswith("optimizer") for key in weights)
     loaded, _ = load_keras_model(info.model_uri)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(
@@ -177,32 +137,19 @@ def test_the_optimizer_stays_behind(mlflow_store, make_network):
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in network.layers]
 
 
-def _has_optimizer(path):
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
-        return any(key.startswith("optimizer") for key in weights)
-
-
 def test_logging_is_refused_where_it_cannot_work(mlflow_store, make_network):
     with pytest.raises(TrackingError, match="no run is active"):
         log_poster_model(make_network(), size=32)
     with mlflow.start_run():
-        with pytest.raises(ValueError, match=r"expected \(None, 64, 64, 3\) for size=64"):
+        with pytest.raises(ValueError, match=r"not \(None, 64, 64, 3\)"):
             log_poster_model(make_network(), size=64)
-        for fault in (
-            {"threshold": 1.0},
-            {"temperature": 0.0},
-            {"fit": "stretch"},
-            {"temperature": float("nan")},
-        ):
-            name = next(iter(fault))
+        for name, value in (("threshold", 1.0), ("temperature", float("nan")), ("fit", "stretch")):
             with pytest.raises(ValueError, match=f"got {name}="):
-                log_poster_model(make_network(), size=32, **fault)
+                log_poster_model(make_network(), size=32, **{name: value})
 
 
 def test_settings_survive_and_broken_ones_are_refused(tmp_path):
-    settings = ServingSettings(
-        size=96, fit="pad", threshold=0.3, temperature=1.5, variant="vgg16", family="vgg16"
-    )
+    settings = ServingSettings(size=96, fit="pad", threshold=0.3, temperature=1.5, variant="vgg16")
     path = tmp_path / "settings.json"
     settings.write(path)
     assert read_settings(path) == settings
@@ -260,15 +207,9 @@ import poster_ml
 print("RESULT", poster_ml.__file__, result["probability_fresh"][0], bool(result["cam_png"][0]))
 """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=clean,
-        timeout=300,
-    )
+    command = [sys.executable, "-I", "-S", "-c", script]
+    options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": clean, "timeout": 300}
+    done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT")).split()
     assert str(model_folder(logged.model_uri)) in line[1]

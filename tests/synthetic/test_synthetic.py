@@ -16,16 +16,15 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from poster_ml.errors import DatasetError, OutputError
-from poster_ml.synthetic.writing import (
-    REGION_COLUMNS,
-    TABLE_COLUMNS,
-    Confounders,
-    SyntheticSummary,
-    best_possible,
-    score_regions,
-    write_posters,
-)
+from poster_ml.errors import OutputError
+from poster_ml.synthetic.writing import Confounders, SyntheticSummary, best_possible, write_posters
+from tests.synthetic.scores import score_regions
+
+TABLE_COLUMNS = [
+    "movie_id", "title", "year", "genres", "tomatometer_rating", "tomatometer_status", "imdb_score",
+    "rating_source",
+]  # fmt: skip
+REGION_COLUMNS = ["movie_id", "kind", "left", "top", "right", "bottom"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def cross_validated_auc(features: np.ndarray, labels: np.ndarray) -> float:
 
 def test_files_and_columns_are_those_of_a_real_table(posters: SyntheticSummary) -> None:
     movies = pd.read_csv(posters.folder / "movies.csv")
-    assert tuple(movies.columns) == TABLE_COLUMNS
+    assert list(movies.columns) == TABLE_COLUMNS
     assert len(movies) == 900
     assert movies["movie_id"].iloc[[0, -1]].tolist() == ["synth00001", "synth00900"]
     assert sorted(hashes(posters.folder)) == [f"{identity}.jpg" for identity in movies["movie_id"]]
@@ -76,18 +75,22 @@ def test_files_and_columns_are_those_of_a_real_table(posters: SyntheticSummary) 
     assert movies["year"].between(1950, 2020).all()
 
 
-def test_boxes_lie_inside_the_poster_and_do_not_overlap_the_title(posters: SyntheticSummary) -> None:
-    regions = pd.read_csv(posters.folder / "regions.csv")
-    assert tuple(regions.columns) == REGION_COLUMNS
+@pytest.mark.parametrize(("width", "height"), [(182, 268), (64, 64), (300, 64), (64, 300)])
+def test_boxes_lie_inside_posters_of_any_shape_apart_from_the_title(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    summary = write_posters(tmp_path / "out", count=60, width=width, height=height)
+    regions = pd.read_csv(summary.folder / "regions.csv")
+    assert list(regions.columns) == REGION_COLUMNS
     assert set(regions["kind"]) == {"title", "figure", "credits"}
-    assert (regions["left"] >= 0).all()
-    assert (regions["top"] >= 0).all()
-    assert (regions["right"] <= 182).all()
-    assert (regions["bottom"] <= 268).all()
+    assert (regions[["left", "top"]] >= 0).all(axis=None)
+    assert (regions[["right", "bottom"]] <= [width, height]).all(axis=None)
     title = regions[regions["kind"] == "title"].set_index("movie_id")
     figures = regions[regions["kind"] == "figure"].join(title, on="movie_id", rsuffix="_title")
     apart = (figures["top"] >= figures["bottom_title"]) | (figures["bottom"] <= figures["top_title"])
     assert apart.all()
+    scores = score_regions(regions, width, height)
+    assert ((scores > 0).astype(int) == fresh(summary.folder)).mean() == summary.achieved_accuracy
 
 
 def test_boxes_mark_what_is_drawn(posters: SyntheticSummary) -> None:
@@ -105,16 +108,11 @@ def test_boxes_mark_what_is_drawn(posters: SyntheticSummary) -> None:
 def test_the_rule_is_right_exactly_as_often_as_promised(posters: SyntheticSummary) -> None:
     scores = score_regions(pd.read_csv(posters.folder / "regions.csv"), 182, 268)
     assert scores.abs().min() > 0.2  # the gap, less what whole pixels take
-    right = ((scores > 0).astype(int) == fresh(posters.folder)[scores.index]).mean()
-    assert right == posters.achieved_accuracy
-    assert abs(right - 0.9) < 3 * np.sqrt(0.9 * 0.1 / 900)
+    right = (scores > 0).astype(int) == fresh(posters.folder)[scores.index]
+    assert right.mean() == posters.achieved_accuracy
+    assert abs(right.mean() - 0.9) < 3 * np.sqrt(0.9 * 0.1 / 900)
     assert 0.54 < posters.fresh_share < 0.62
-
-
-def test_mistakes_of_the_rule_do_not_depend_on_the_poster(posters: SyntheticSummary) -> None:
-    scores = score_regions(pd.read_csv(posters.folder / "regions.csv"), 182, 268)
-    wrong = ((scores > 0).astype(int) != fresh(posters.folder)[scores.index]).to_numpy()
-    assert abs(roc_auc_score(wrong, scores.abs()) - 0.5) < 0.1
+    assert abs(roc_auc_score(right, scores.abs()) - 0.5) < 0.1, "mistakes depend on the poster"
 
 
 def test_colours_alone_do_not_tell_the_label(posters: SyntheticSummary) -> None:
@@ -158,21 +156,19 @@ def test_year_and_genre_follow_the_label_as_strongly_as_asked(tmp_path: Path) ->
     assert areas[1.0][1] > 0.99
 
 
-def test_a_poster_is_the_same_whatever_the_count(posters: SyntheticSummary, tmp_path: Path) -> None:
-    few = write_posters(tmp_path / "few", count=20)
-    all_hashes = hashes(posters.folder)
-    assert all(all_hashes[name] == digest for name, digest in hashes(few.folder).items())
-    assert (table(few.folder) == table(posters.folder).iloc[:20]).all().all()
-
-
-def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    first = write_posters(tmp_path / "a", count=20, seed=0)
-    again = write_posters(tmp_path / "b", count=20, seed=0)
-    other = write_posters(tmp_path / "c", count=20, seed=1)
+def test_same_seed_same_bytes_whatever_the_count_and_another_seed_others(
+    posters: SyntheticSummary, tmp_path: Path
+) -> None:
+    few, again, other = (
+        write_posters(tmp_path / name, count=20, seed=seed)
+        for name, seed in (("few", 42), ("again", 42), ("other", 0))
+    )
+    assert hashes(few.folder).items() <= hashes(posters.folder).items()
+    assert (table(few.folder) == table(posters.folder).iloc[:20]).all(axis=None)
     for name in ("movies.csv", "regions.csv", "synthetic.json"):
-        assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes()
-    assert hashes(first.folder) == hashes(again.folder)
-    assert not set(hashes(first.folder).values()) & set(hashes(other.folder).values())
+        assert (few.folder / name).read_bytes() == (again.folder / name).read_bytes()
+    assert hashes(few.folder) == hashes(again.folder)
+    assert not set(hashes(few.folder).values()) & set(hashes(other.folder).values())
 
 
 def test_another_noise_changes_labels_but_no_picture(tmp_path: Path) -> None:
@@ -214,46 +210,11 @@ def test_best_possible_agrees_with_a_simulation() -> None:
     assert area == pytest.approx(roc_auc_score(label, chance), abs=0.005)
 
 
-@pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 64), (64, 300)])
-def test_any_shape_can_be_drawn(tmp_path: Path, width: int, height: int) -> None:
-    summary = write_posters(tmp_path / "out", count=20, width=width, height=height)
-    regions = pd.read_csv(summary.folder / "regions.csv")
-    scores = score_regions(regions, width, height)
-    assert ((scores > 0).astype(int) == fresh(summary.folder)).mean() == summary.achieved_accuracy
-    assert (regions["right"] <= width).all()
-    assert (regions["bottom"] <= height).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"count": 19}, "count must be between 20 and 99999, got 19: fewer can't be split three ways"),
-        ({"bayes_accuracy": 0.49}, "bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got 0.49"),
-        ({"bayes_accuracy": np.nan}, "bayes_accuracy must be between 0.5 (a coin) and 1 (no noise), got nan"),
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
-        ({"width": 10}, "width and height must be between 64 and 4096 pixels, got 10 x 268"),
-        (
-            {"confounders": Confounders(genre=1.5)},
-            "confounder genre must be between 0 (absent) and 1 (always), got 1.5",
-        ),
-    ],
-)
-def test_nonsense_is_refused_in_one_line(tmp_path: Path, arguments: dict, message: str) -> None:
-    with pytest.raises(DatasetError) as caught:
-        write_posters(tmp_path / "out", **arguments)
-    assert str(caught.value) == message
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path: Path) -> None:
     for count in (30, 20):
         write_posters(tmp_path / "out", count=count, width=64, height=64)
     assert len(hashes(tmp_path / "out")) == 20
-    tmp_path = tmp_path / "other"
-    tmp_path.mkdir()
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match=r"holds 'thesis\.txt' and is no result of `poster-ml synth`"):
+    with pytest.raises(OutputError, match="is no result of `poster-ml synth`"):
         write_posters(tmp_path, count=20)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(OutputError, match=r"thesis\.txt is a file: give a new or empty folder"):
-        write_posters(tmp_path / "thesis.txt", count=20)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from poster_ml.augment.brightness import RandomBrightness
-from poster_ml.errors import DatasetError
+from poster_ml.augment.colour import RandomBrightness
 from poster_ml.training import features
 from poster_ml.training.batches import Samples
-from poster_ml.training.features import cached_features, clear_entries, digest, list_entries, missing_bytes
+from poster_ml.training.features import cached_features, clear_entries, digest, list_entries
 from poster_ml.training.precision import precision_scope
 
 POSTERS = np.random.default_rng(0).integers(0, 256, size=(300, 6, 5, 3), dtype=np.uint8)
@@ -61,14 +60,6 @@ def test_features_are_those_of_the_prefix_in_the_order_of_the_rows(tmp_path):
     assert not found.flags.writeable
 
 
-def test_the_second_call_computes_nothing(tmp_path):
-    model = Counting(prefix())
-    first = np.array(compute(tmp_path, model))
-    assert model.count == 290
-    np.testing.assert_array_equal(compute(tmp_path, model), first)
-    assert model.count == 290
-
-
 def test_a_log_is_told_how_many_posters_are_to_do_and_how_many_were_done_before(
     tmp_path, caplog, monkeypatch
 ):
@@ -90,19 +81,24 @@ def test_a_log_is_told_how_many_posters_are_to_do_and_how_many_were_done_before(
     ]
 
 
-def test_everything_that_features_depend_on_is_part_of_the_key(tmp_path):
+def test_everything_that_features_depend_on_is_part_of_the_key(tmp_path, monkeypatch):
     compute(tmp_path, prefix(seed=0))
     compute(tmp_path, prefix(seed=1))
     compute(tmp_path, prefix(seed=0), samples(np.arange(10)))
     compute(tmp_path, prefix(seed=0), about={"dataset": "other"})
-    assert len(list_entries(tmp_path)) == 4
+    for place in ("keras.backend.backend", "poster_ml.training.features.code_digest"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda *_: "another")
+            compute(tmp_path, prefix(seed=0))
+    assert len(list_entries(tmp_path)) == 6
 
 
-def test_an_entry_that_was_damaged_is_computed_again(tmp_path):
+def test_the_second_call_computes_nothing_unless_the_entry_was_damaged(tmp_path):
     model = Counting(prefix())
     good = np.array(compute(tmp_path, model))
-    (entry,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    file = entry / "features.npy"
+    np.testing.assert_array_equal(compute(tmp_path, model), good)
+    assert model.count == 290
+    (file,) = tmp_path.glob("*/features.npy")
     content = bytearray(file.read_bytes())
     content[-3] ^= 0xFF
     file.write_bytes(content)
@@ -121,7 +117,8 @@ def test_after_an_interruption_only_the_rest_is_computed(tmp_path):
     assert rest.count == 290 - features.CHUNK
 
 
-def test_views_stand_one_after_another_and_are_augmented_by_position(tmp_path):
+def test_views_stand_one_after_another_and_are_augmented_by_position(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 4)
     positions = []
 
     def augment(batch, position):
@@ -129,7 +126,7 @@ def test_views_stand_one_after_another_and_are_augmented_by_position(tmp_path):
         return batch if position < 4 else 255 - batch
 
     which = samples(np.arange(4))
-    found = compute(tmp_path, prefix(), which, augment=augment, views=2, batch_size=4)
+    found = compute(tmp_path, prefix(), which, augment=augment, views=2)
     model = prefix()
     np.testing.assert_allclose(found[:4], model.predict_on_batch(POSTERS[:4]), atol=1e-6)
     np.testing.assert_allclose(found[4:], model.predict_on_batch(255 - POSTERS[:4]), atol=1e-6)
@@ -157,19 +154,6 @@ def test_the_type_that_the_prefix_computes_is_kept_and_nothing_is_lost(tmp_path)
     assert file.stat().st_size == pytest.approx(9 * 4 * 3 * 2 * 2, abs=128)  # two bytes each and a header
 
 
-def test_a_short_batch_is_filled_up_so_that_nothing_is_traced_for_its_length(tmp_path):
-    lengths = set()
-    model = prefix()
-
-    class Watching(Counting):
-        def predict_on_batch(self, batch):
-            lengths.add(len(batch))
-            return super().predict_on_batch(batch)
-
-    compute(tmp_path, Watching(model), batch_size=60)
-    assert lengths == {60}
-
-
 def test_posters_as_they_are_share_features_whatever_the_augmentation():
     def with_augmentation(strength):
         inputs = keras.Input((6, 5, 3), dtype="uint8")
@@ -182,25 +166,25 @@ def test_posters_as_they_are_share_features_whatever_the_augmentation():
     assert digest(weak) != digest(strong)
 
 
-def test_what_is_missing_is_told_in_bytes_and_what_is_there_costs_nothing(tmp_path):
-    model, about = prefix(), {"dataset": "d"}
-    ask = partial(features.missing_bytes, model, samples(), about=about, folder=tmp_path)
-    assert ask() == 290 * 4 * 3 * 2 * 4
-    assert ask(views=3) == 3 * ask()
-    compute(tmp_path, model)
-    assert ask() == 0
-    assert ask(views=3) > 0
+def reserve_nothing(*_):
+    raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_told_before_anything_is_computed(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(features.os, "posix_fallocate", full)
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        ("os.posix_fallocate", reserve_nothing, "No space left on device"),
+        ("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * 27_839), "more than half of what is free"),
+    ],
+)
+def test_features_that_the_disk_cannot_hold_are_not_kept_which_is_said(
+    tmp_path, monkeypatch, caplog, place, value, reason
+):
+    monkeypatch.setattr(place, value)
     model = Counting(prefix())
-    with pytest.raises(DatasetError, match=r"frozen features of 0\.0 GB do not fit into .* \(No space left"):
-        compute(tmp_path, model)
+    assert compute(tmp_path, model) is None
     assert model.count == 0
+    assert f"({reason}): not kept, the frozen layers run in every epoch" in caplog.text
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -220,13 +204,3 @@ def test_a_digest_knows_weights_and_structure():
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel, bias + 1e-6])
     assert digest(model) != before
-
-
-@pytest.mark.parametrize("place", ["keras.backend.backend", "poster_ml.training.features.code_digest"])
-def test_another_backend_or_code_has_features_of_its_own(tmp_path, monkeypatch, place):
-    network = prefix()
-    compute(tmp_path, network)
-    missing = partial(missing_bytes, network, samples(), about={"dataset": "d"}, folder=tmp_path)
-    assert missing() == 0
-    monkeypatch.setattr(place, lambda *_: "another")
-    assert missing() > 0

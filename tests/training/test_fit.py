@@ -13,7 +13,7 @@ from poster_ml.config import TrainConfig
 from poster_ml.errors import TrackingError
 from poster_ml.training import checkpoint
 from poster_ml.training.batches import predict_logits
-from poster_ml.training.fit import StopTraining, class_weights, fit, is_head, reset_draws
+from poster_ml.training.fit import StopTraining, class_weights, fit, reset_draws
 from poster_ml.training.precision import precision_scope
 from tests.training.networks import tiny_network
 
@@ -77,7 +77,6 @@ def test_it_stops_when_patience_is_at_its_end(tmp_path, task):
     assert len(result.history) == 3
 
 
-PLAIN: dict[str, object] = {}
 PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
 COSINE = {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01}
 AVERAGED = {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1}
@@ -86,31 +85,37 @@ RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop", "keep_best": False}
 
 
 @pytest.mark.parametrize(
-    ("after", "extra"),
+    ("after", "extra", "precision"),
     [
-        (1, PLAIN),
-        (3, PLATEAU),
-        (2, COSINE),
-        (3, AVERAGED),
-        (1, WARM_UP),
-        (2, WARM_UP),
-        (3, WARM_UP),
-        (3, RATES),
+        pytest.param(1, {}, "float32", id="plain"),
+        pytest.param(3, PLATEAU, "float32", id="plateau"),
+        pytest.param(2, COSINE, "float32", id="cosine"),
+        pytest.param(3, AVERAGED, "float32", id="averaged"),
+        pytest.param(3, AVERAGED, "mixed_float16", id="half"),
+        pytest.param(1, WARM_UP, "float32", id="warming"),
+        pytest.param(2, WARM_UP, "float32", id="warmed"),
+        pytest.param(3, WARM_UP, "float32", id="released"),
+        pytest.param(3, RATES, "float32", id="rates"),
     ],
-    ids=["plain", "plateau", "cosine", "averaged", "warming", "warmed", "released", "rates"],
 )
-def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(tmp_path, task, after, extra):
+def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
+    tmp_path, task, after, extra, precision
+):
     settings = dataclasses.replace(SETTINGS, epochs=4, **extra)
-    network = two_part_network if "head_warmup_epochs" in extra else lambda: tiny_network(0.3)
-    whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
+
+    def network():
+        with precision_scope(precision):
+            return two_part_network() if "head_warmup_epochs" in extra else tiny_network(0.3)
 
     def stop(epoch, metrics):
         if epoch == after:
             raise StopTraining
 
+    whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
     with pytest.raises(StopTraining):
         run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
     model, resumed = run(tmp_path / "stopped", task, settings, network=network())
+    assert ("LossScale" in type(model.optimizer).__name__) is (precision == "mixed_float16")
     assert resumed.resumed_from == after
     assert without_clock(resumed.history) == without_clock(whole.history)
     assert resumed.best_epoch == whole.best_epoch
@@ -125,6 +130,8 @@ def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
     tmp_path, task, monkeypatch, moment
 ):
     _, whole = run(tmp_path / "whole", task)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
     place = {
         "before the best weights": "save_best",
         "after the best weights": "save_state",
@@ -168,13 +175,6 @@ def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path, task):
     run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path, task):
-    half = tmp_path / ".state.npz.1234abcd.tmp"
-    half.write_bytes(b"half")
-    run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
-    assert not half.exists()
-
-
 def test_a_full_disk_is_told_and_the_last_state_stays(tmp_path, task, monkeypatch):
     run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=2))
 
@@ -206,12 +206,27 @@ def test_the_part_above_a_cached_prefix_can_be_taken_up_by_the_whole_network(tmp
     assert result.resumed_from == 2
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path, task):
+def cut_short(folder):
+    (folder / checkpoint.STATE).write_bytes(b"PK\x03\x04 cut short")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "again", "message"),
+    [
+        (None, {"identity": "two"}, "belongs to another configuration or dataset"),
+        (None, {"network": "two parts"}, "does not fit the network: weights/backbone/0 should have shape"),
+        (cut_short, {}, r"is damaged .*; delete it to start anew"),
+    ],
+    ids=["configuration", "network", "damaged"],
+)
+def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_refused(tmp_path, task, spoil, again, message):
     run(tmp_path, task, dataclasses.replace(SETTINGS, epochs=1))
-    with pytest.raises(
-        TrackingError, match=r"does not fit the network: weights/backbone/0 should have shape"
-    ):
-        run(tmp_path, task, network=two_part_network())
+    if spoil is not None:
+        spoil(tmp_path)
+    if "network" in again:
+        again = {"network": two_part_network()}
+    with pytest.raises(TrackingError, match=message):
+        run(tmp_path, task, **again)
 
 
 def test_patience_does_not_end_the_warm_up_of_the_head(tmp_path, task):
@@ -220,26 +235,6 @@ def test_patience_does_not_end_the_warm_up_of_the_head(tmp_path, task):
     )
     _, result = run(tmp_path, task, settings, network=two_part_network())
     assert len(result.history) == 7  # five of warm-up, then two without a rise
-
-
-def test_half_precision_scales_the_loss_and_its_scale_is_resumed(tmp_path, task):
-    settings = dataclasses.replace(SETTINGS, ema_momentum=0.9, clip_norm=1.0)
-
-    def network():
-        with precision_scope("mixed_float16"):
-            return tiny_network(0.3)
-
-    def stop(epoch, metrics):
-        if epoch == 3:
-            raise StopTraining
-
-    model, whole = run(tmp_path / "whole", task, settings, network=network())
-    assert "LossScale" in type(model.optimizer).__name__
-    assert whole.history[-1]["val_auc"] > 0.9
-    with pytest.raises(StopTraining):
-        run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
-    _, resumed = run(tmp_path / "stopped", task, settings, network=network())
-    assert without_clock(resumed.history) == without_clock(whole.history)
 
 
 def two_part_network():
@@ -285,19 +280,6 @@ def test_same_seed_same_numbers_and_another_seed_others(tmp_path, task):
     assert histories[0] != histories[2]
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, task):
-    run(tmp_path, task, identity="one")
-    with pytest.raises(TrackingError, match="belongs to another configuration or dataset"):
-        run(tmp_path, task, identity="two")
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path, task):
-    run(tmp_path, task)
-    (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(TrackingError, match=r"is damaged .*; delete it to start anew"):
-        run(tmp_path, task)
-
-
 def test_averaged_weights_are_what_is_scored_and_kept(tmp_path, task):
     settings = dataclasses.replace(SETTINGS, ema_momentum=0.99, epochs=2, keep_best=False)
     averaged, result = run(tmp_path / "ema", task, settings)
@@ -313,11 +295,6 @@ def test_balanced_class_weights_give_both_classes_the_same_total():
     weights = class_weights(np.array([1, 1, 1, 0]))
     assert weights[0] * 1 == pytest.approx(weights[1] * 3)
     assert (weights[0] * 1 + weights[1] * 3) / 4 == pytest.approx(1.0)
-
-
-def test_the_head_is_known_by_its_names():
-    names = {layer.name: is_head(layer) for layer in two_part_network().layers}
-    assert {name for name, head in names.items() if head} == {"dense_1", "logit"}
 
 
 def test_draws_depend_on_seed_and_epoch_alone():

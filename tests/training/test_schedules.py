@@ -58,8 +58,10 @@ def test_the_rate_falls_when_the_loss_has_not_fallen_and_waits_anew():
 def test_the_cosine_rises_to_the_rate_and_falls_to_nothing():
     settings = TrainConfig(learning_rate=0.1, schedule="cosine", warmup_epochs=2)
     optimizer = build_optimizer(settings, tiny_network(), steps_per_epoch=10, epochs=6)
-    rate = optimizer._learning_rate
-    values = [float(keras.ops.convert_to_numpy(rate(step))) for step in (0, 10, 20, 40, 60)]
+    values = []
+    for step in (0, 10, 20, 40, 60):
+        optimizer.iterations.assign(step)
+        values.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
     np.testing.assert_allclose(values, [0.0, 0.05, 0.1, 0.05, 0.0], atol=1e-6)
 
 
@@ -100,11 +102,6 @@ def test_the_rates_per_layer_scale_the_steps_themselves(name):
     np.testing.assert_allclose(scaled["logit"], full["logit"], rtol=1e-4, atol=1e-8)
     np.testing.assert_allclose(scaled["high"], 0.5 * full["high"], rtol=1e-3, atol=1e-7)
     np.testing.assert_allclose(scaled["low"], 0.25 * full["low"], rtol=1e-3, atol=1e-7)
-
-
-def test_auto_precision_is_one_that_this_machine_computes():
-    assert resolve_precision("auto") in ("float32", "mixed_bfloat16")
-    assert resolve_precision("mixed_float16") == "mixed_float16"
 
 
 @pytest.mark.parametrize(

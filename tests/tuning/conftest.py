@@ -9,41 +9,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from poster_ml.config import SearchSpace, parse_space
-from poster_ml.tuning.study import StudySpec
+from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 from tests.tuning.surrogates import SPACE
 
 ROOT = Path(__file__).parents[2]
-
-# What a user's command does, in small: opens the study, runs workers, is repeated by the same words.
-COMMAND = """
-import sys
-from pathlib import Path
-from poster_ml.config import parse_space
-from poster_ml.tuning.study import StudySpec, open_study
-from tests.tuning.surrogates import SPACE, SurrogateObjective
-from poster_ml.tuning.work import Job
-from poster_ml.tuning.workers import run_workers
-
-if __name__ == "__main__":
-    folder, storage, trials, workers, seconds, heartbeat, grace = sys.argv[1:]
-    spec = StudySpec("study", storage, epochs=6, startup=3, heartbeat=int(heartbeat), grace=int(grace))
-    opened = open_study(spec, {"space": "surrogate"})
-    job = Job(
-        spec, parse_space(SPACE, "surrogate"), SurrogateObjective(6, float(seconds), Path(folder) / "ledger"),
-        int(trials), Path(folder) / "work", points=({"model.dropout": 0.5},), since=len(opened.trials()),
-    )
-    print(run_workers(job, opened, int(workers)))
-"""
 
 
 @pytest.fixture(scope="session")
@@ -53,60 +30,58 @@ def space() -> SearchSpace:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> StudySpec:
-    return StudySpec("study", str(tmp_path / "optuna-journal.log"), epochs=6, startup=3)
+    return StudySpec("study", str(tmp_path / "optuna.db"), epochs=6, startup=3)
 
 
 class Command:
     """A tuning command that can be started, killed and repeated."""
 
-    def __init__(self, folder: Path, storage: str, heartbeat: int = 1, grace: int = 3) -> None:
-        self.folder, self.storage, self.heartbeat, self.grace = folder, storage, heartbeat, grace
-        self.script = folder / "command.py"
-        self.script.write_text(textwrap.dedent(COMMAND))
+    def __init__(self, folder: Path, storage: str = "", scheduler: str = "") -> None:
+        self.folder, self.storage, self.scheduler = folder, storage or str(folder / "optuna.db"), scheduler
+        folder.mkdir(exist_ok=True)
         self.ledger = folder / "ledger"
 
     def start(self, trials: int, workers: int, seconds: float = 0.05) -> subprocess.Popen[str]:
-        arguments = [self.folder, self.storage, trials, workers, seconds, self.heartbeat, self.grace]
+        arguments = [self.folder, self.storage, trials, workers, seconds, self.scheduler, "random", "none"]
         return subprocess.Popen(
-            [sys.executable, str(self.script), *map(str, arguments)],
+            [sys.executable, "-m", "tests.tuning.command", *map(str, arguments)],
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},  # the objective lies among the tests
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def run(self, trials: int, workers: int, seconds: float = 0.05) -> str:
+        """Runs to the end; returns what stood on stderr."""
+        process = self.start(trials, workers, seconds)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (0, "done\n"), err
+        return err
 
     def lines(self, word: str) -> list[str]:
         text = self.ledger.read_text() if self.ledger.exists() else ""
         return [line for line in text.splitlines() if line.startswith(word)]
 
     def wait_for(self, word: str, count: int, timeout: float = 60.0) -> None:
-        """Waits until that many trials have begun or ended."""
+        """Waits until there are that many lines of a kind."""
         end = time.monotonic() + timeout
         while len(self.lines(word)) < count:
             assert time.monotonic() < end, f"waited {timeout} s for {count} x {word}: {self.lines('')}"
             time.sleep(0.02)
 
-
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes of a command (not multiprocessing's resource tracker)."""
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    def opened(self) -> OpenStudy:
+        return open_study(StudySpec("study", self.storage))
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    return Command(tmp_path, str(tmp_path / "optuna-journal.log"))
+    return Command(tmp_path / "here")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def make_command() -> type[Command]:
     return Command
-
-
-@pytest.fixture(scope="session")
-def find_workers() -> Callable[[subprocess.Popen[str]], list[psutil.Process]]:
-    return workers_of
 
 
 def _postgres_binaries() -> Path | None:

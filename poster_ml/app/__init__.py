@@ -1,1 +1,0 @@
-"""The page for people who look: drop a poster, see what the model sees, compare designs."""

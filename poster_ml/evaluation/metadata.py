@@ -1,0 +1,84 @@
+"""What is known of a movie beside its poster: years and genres as numbers, and the groups that they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from poster_ml.evaluation.stats import Floats
+
+if TYPE_CHECKING:
+    import pandas
+
+UNKNOWN = "unknown"
+# Width over height of a one-sheet is 27 / 40 = .675; scans of it vary by about 5 %.
+ASPECT_EDGES = (0.64, 0.71)
+ASPECT_NAMES = ("narrow (below .64)", "one-sheet (.64 to .71)", "wide (above .71)")
+BRIGHTNESS_NAMES = ("darkest quarter", "dark quarter", "bright quarter", "brightest quarter")
+ORDER = ("train", "val", "test", *BRIGHTNESS_NAMES, UNKNOWN)  # all other groups stand by name, before these
+
+
+def years(table: pandas.DataFrame) -> Floats:
+    """Returns the years (N,); NaN where they are missing, unreadable or not above 0."""
+    import pandas
+
+    if "year" not in table:
+        return np.full(len(table), np.nan)
+    numbers = pandas.to_numeric(table["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.where(numbers > 0, numbers, np.nan)
+
+
+def genre_columns(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Returns a column of 0 and 1 per genre, by name; `genres` has `|` between them and may be missing."""
+    import pandas
+
+    if "genres" not in table:
+        return pandas.DataFrame(index=table.index)
+    texts = table["genres"].astype(object).fillna("").astype(str)
+    listed = texts.str.replace(r"\s*\|\s*", "|", regex=True).str.strip()
+    return listed.str.get_dummies("|").drop(columns="", errors="ignore")
+
+
+def members(table: pandas.DataFrame, by: str) -> pandas.DataFrame:
+    """Says which posters are in which group.
+
+    Args:
+        table: with the columns that `by` needs; without them every poster is in the group "unknown".
+        by: "split", "year", "decade", "genre" (a poster is in each of its genres), "aspect" (of the source's
+            width and height) or "brightness" (quartiles).
+
+    Returns: `row`, a position in the table, and `value`, the name of its group, a categorical in order.
+    """
+    import pandas
+
+    if by == "genre":
+        columns = genre_columns(table)
+        columns = columns.assign(**{UNKNOWN: columns.sum(axis=1) == 0})
+        rows, found = np.nonzero(columns.to_numpy(dtype=bool))
+        values = columns.columns.to_numpy()[found]
+    else:
+        rows, values = np.arange(len(table)), np.array(_names(table, by), dtype=object)
+    names = sorted(set(values), key=lambda name: (ORDER.index(name) + 1 if name in ORDER else 0, name))
+    return pandas.DataFrame({"row": rows, "value": pandas.Categorical(values, names)})
+
+
+def _names(table: pandas.DataFrame, by: str) -> list[str]:
+    """Returns the name of every poster's one group."""
+    if by == "split":
+        return table["split"].astype(str).tolist()
+    if by in ("year", "decade"):
+        step, ending = (10, "s") if by == "decade" else (1, "")
+        return [UNKNOWN if np.isnan(year) else f"{year // step * step:.0f}{ending}" for year in years(table)]
+    columns = ["width", "height"] if by == "aspect" else ["brightness"]
+    numbers = table.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan)
+    values = numbers[:, 0] / numbers[:, 1] if by == "aspect" else numbers[:, 0]
+    names: tuple[str, ...] = ASPECT_NAMES
+    edges = np.array(ASPECT_EDGES)
+    if by == "brightness":
+        known = values[np.isfinite(values)]
+        if len(np.unique(known)) < len(BRIGHTNESS_NAMES):
+            return [UNKNOWN] * len(table)
+        names, edges = BRIGHTNESS_NAMES, np.quantile(known, [0.25, 0.5, 0.75])
+    found = np.array(names)[np.searchsorted(edges, values, side="right").clip(max=len(names) - 1)]
+    return np.where(np.isfinite(values), found, UNKNOWN).tolist()

@@ -1,0 +1,110 @@
+"""What a run logs of its training and its network, and the lock on its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from poster_ml.config import ExperimentConfig
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import TrackingError
+from poster_ml.models.freezing import trainable_summary
+from poster_ml.pipeline.evaluate import DecisionRule
+from poster_ml.pipeline.features import WORKPLACE
+from poster_ml.pipeline.fit import TrainedModel
+from poster_ml.pipeline.task import Task
+from poster_ml.serving.log import log_poster_model
+from poster_ml.tracking.runs import RunLogger, find_run, open_run
+from poster_ml.training.checkpoint import run_lock
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_folder(run_id: str) -> Path:
+    """Returns where a run keeps its checkpoints while it trains."""
+    return WORKPLACE / "checkpoints" / run_id
+
+
+@contextmanager
+def locked_run(
+    name: str, tags: Mapping[str, str], run_id: str | None = None, parent_run_id: str | None = None
+) -> Iterator[RunLogger]:
+    """Opens a run that no other process has until the block ends; its checkpoints go when it ends well.
+
+    Args, as of `open_run`: name and tags of the run; run_id of one to continue; parent_run_id.
+
+    Raises: TrackingError where another process has the run, or has just finished it.
+    """
+    with ExitStack() as held:
+        if run_id is not None:  # before the run is touched: it may be alive in another process
+            held.enter_context(run_lock(checkpoint_folder(run_id), ".run"))
+            if find_run(run_id).status == "FINISHED":
+                raise TrackingError(f"run {run_id} was finished by another process just now: nothing to do")
+        with open_run(name, tags=tags, run_id=run_id, parent_run_id=parent_run_id) as run:
+            if run_id is None:
+                held.enter_context(run_lock(checkpoint_folder(run.run_id), ".run"))
+            yield run
+        shutil.rmtree(checkpoint_folder(run.run_id), ignore_errors=True)
+
+
+def log_task(run: RunLogger, task: Task) -> None:
+    """Logs what is trained on what: parameters, `experiment.yaml`, the dataset."""
+    run.log_config(task.config)
+    run.log_params({"data": str(task.dataset.folder)})
+    run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
+
+
+def log_fit(run: RunLogger, trained: TrainedModel) -> None:
+    """Logs what the training was, epochs that an earlier process had finished included."""
+    history, best = trained.fit.history, trained.fit.best_epoch
+    run.set_tags({"precision": trained.precision})
+    run.fill_epochs(history)
+    run.log_metrics(
+        {
+            "best_epoch_accuracy": history[best - 1]["accuracy"],
+            "best_epoch": best,
+            "epochs": len(history),
+            **trainable_summary(trained.model),
+        }
+    )
+
+
+def log_network(
+    run: RunLogger,
+    network: Any,
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    decision_rule: DecisionRule,
+) -> None:
+    """Logs the model that is served, and the decision rule that goes with it."""
+    run.log_metrics(asdict(decision_rule))
+    logger.info("logging the model")
+    log_poster_model(
+        network,
+        size=dataset.size,
+        fit=dataset.manifest["options"]["fit"],
+        **asdict(decision_rule),
+        variant=config.variant,
+        family=config.model.family,
+        explain_method=config.explain.method,
+        explain_layer=config.explain.layer,
+    )
+
+
+def validation_lines(run_id: str, metrics: Mapping[str, float]) -> list[str]:
+    """Returns the validation metrics that matter, with their intervals, and the next command."""
+    lines = []
+    for name in ("val_accuracy", "val_roc_auc", "val_log_loss"):
+        low, high = metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]
+        lines.append(f"  {name:<24}{metrics[name]:.4f}  ({low:.4f} to {high:.4f})")
+    majority = metrics["val_majority_accuracy"]
+    return [
+        *lines,
+        f"  {'val_majority_accuracy':<24}{majority:.4f}",
+        f"next: poster-ml evaluate --run {run_id}",
+    ]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from poster_ml.commands import explain
+from poster_ml.data.images import decode_poster
+from poster_ml.errors import DatasetError, OutputError, UnknownLayerError
+from poster_ml.serving.settings import ServingSettings
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of one convolution stands for the one that is loaded."""
+    image = keras.Input((12, 12, 3), dtype="uint8")
+    tensor = keras.layers.Conv2D(2, 3, name="conv")(keras.layers.Rescaling(1 / 255)(image))
+    network = keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(tensor)))
+    settings = ServingSettings(size=12, temperature=2.0)
+    monkeypatch.setattr(explain, "load_keras_model", lambda uri: (network, settings))
+
+
+def draw(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)).save(path, "PNG")
+    return path
+
+
+def test_files_are_explained_in_sheets_of_eight(tmp_path: Path) -> None:
+    paths = [draw(tmp_path / ("a" if n < 8 else "b") / f"poster{n % 8}.png") for n in range(9)]
+    files = explain.run_explain(str(tmp_path), paths, tmp_path / "out", layer="conv").files
+    names = [str(path.relative_to(tmp_path / "out")) for path in files]
+    assert names[:3] == ["maps_1.png", "maps_2.png", "poster0/activations_conv.png"]
+    assert names[-1] == "poster0_2/activations_conv.png"
+    assert len(names) == 2 + 9
+    assert all(path.is_file() for path in files)
+
+
+def test_the_probability_is_the_calibrated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    monkeypatch.setattr(explain, "poster_caption", lambda name, probability: said.append(probability) or "")
+    monkeypatch.setattr(explain, "write_sheet", lambda path, *_: path)
+    poster = draw(tmp_path / "a.png")
+    explain.run_explain(str(tmp_path), [poster], tmp_path / "out")
+    network, settings = explain.load_keras_model("")
+    logit = network.predict(decode_poster(poster, settings.size).pixels[None], verbose=0)[0, 0]
+    assert said == [pytest.approx(1 / (1 + np.exp(-logit / 2.0)), rel=1e-5)]
+
+
+def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(tmp_path: Path) -> None:
+    paths = [draw(tmp_path / os.fsdecode(b"caf\xe9.png")), draw(tmp_path / "...png")]
+    result = explain.run_explain(str(tmp_path), paths, tmp_path / "out")
+    assert all(file.is_file() and (tmp_path / "out") in file.resolve().parents for file in result.files)
+    assert "caf\\udce9/activations_conv.png" in result.text()
+    assert "out/poster/activations_conv.png" in result.text()
+
+
+def test_refusals_write_nothing(tmp_path: Path) -> None:
+    out, poster, broken = tmp_path / "out", draw(tmp_path / "a.png"), tmp_path / "b.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"b\.png: .*; leave it out or give a whole image"):
+        explain.run_explain(str(tmp_path), [poster, broken], out)
+    with pytest.raises(UnknownLayerError, match="no layer 'mixed8'"):
+        explain.run_explain(str(tmp_path), [poster], out, layer="mixed8")
+    assert not out.exists()
+    with pytest.raises(OutputError, match="is no result of `poster-ml explain`"):
+        explain.run_explain(str(tmp_path), [poster], tmp_path)

@@ -25,9 +25,9 @@ def _environment() -> Environment:
     return environment
 
 
-def fragment(name: str, **values: Any) -> str:
-    """Returns one of `templates/NAME.html.j2` as HTML, everything from outside escaped."""
-    return _environment().get_template(f"{name}.html.j2").render(values)
+def fragment(template: str, /, **values: Any) -> str:
+    """Returns `templates/TEMPLATE.html.j2` as HTML, everything from outside escaped."""
+    return _environment().get_template(f"{template}.html.j2").render(values)
 
 
 def theme() -> Any:

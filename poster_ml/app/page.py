@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import gradio as gr
 
 from poster_ml.app import designs, many, one_poster
+from poster_ml.app.about import About
 from poster_ml.app.look import fragment
 from poster_ml.app.service import Service
 
 TITLE = "Does the poster tell?"
-
-
-@dataclass(frozen=True)
-class About:
-    """What the page says of the model.
-
-    name: as registered, or the URI. size: side of the network's square input in pixels. genres: that it knows.
-    figures: rows `split, accuracy, roc_auc, majority` as texts. facts: further lines, name to text.
-    examples: paths of poster files to try. pictures: movie id to a data URI of its poster, where the dataset
-    is at hand.
-    """
-
-    name: str
-    size: int
-    genres: tuple[str, ...] = ()
-    figures: tuple[dict[str, str], ...] = ()
-    facts: dict[str, str] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    pictures: Any = None
 
 
 def build_page(service: Service, about: About) -> gr.Blocks:
@@ -47,12 +26,3 @@ def build_page(service: Service, about: About) -> gr.Blocks:
         with gr.Tab("About the model"):
             gr.HTML(fragment("about", name=about.name, figures=about.figures, facts=about.facts))
     return page
-
-
-def movie_inputs(genres: tuple[str, ...]) -> tuple[gr.Number, gr.Dropdown]:
-    """Adds the two fields for what is known of the movie."""
-    year = gr.Number(label="Year (if known)", precision=0, minimum=1880, maximum=2100, value=None)
-    choices = gr.Dropdown(
-        list(genres), label="Genres (if known)", multiselect=True, visible=bool(genres), value=None
-    )
-    return year, choices

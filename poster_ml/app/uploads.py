@@ -1,4 +1,4 @@
-"""Posters as they come from a browser: read, checked by the same rules as everywhere, and taken away again."""
+"""Posters as they come from a browser: read, checked by the rules of the service, and taken away again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from poster_ml.data.image_kinds import is_image_name
-from poster_ml.data.images import decode_poster, read_upright
+from poster_ml.data.images import decode_poster
 from poster_ml.errors import RequestError
 from poster_ml.serving.requests import MAX_BYTES, MAX_PIXELS
 
@@ -29,12 +29,6 @@ class Upload:
         """Returns the poster as the model receives it, square, RGB. Raises: RequestError with the reason."""
         poster = decode_poster(self.content, size, max_pixels=MAX_PIXELS)
         return Image.fromarray(poster.pixels)
-
-    def preview(self, size: int = 480) -> Image.Image:
-        """Returns the whole poster upright, at most `size` pixels on its longer side."""
-        image = read_upright(self.content, size, max_pixels=MAX_PIXELS).image.copy()
-        image.thumbnail((size, size))
-        return image
 
 
 def read_upload(path: str | Path) -> Upload:
@@ -78,7 +72,10 @@ def _of_archive(file: Path) -> Iterator[Upload | tuple[str, str]]:
             for member in members:
                 name = PurePosixPath(member.filename).name
                 if member.file_size > MAX_BYTES:  # as declared; reading stops there whatever comes
-                    yield name, f"it has {member.file_size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:g} MB are taken"
+                    yield (
+                        name,
+                        f"it has {member.file_size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:g} MB are taken",
+                    )
                     continue
                 try:
                     with archive.open(member) as stream:

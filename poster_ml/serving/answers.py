@@ -54,6 +54,12 @@ class Answers:
         self._features: Any = None
         self._members: list[Any] | None = None
 
+    def genres(self) -> frozenset[str]:
+        """Returns the genres that the model knows; none where it was logged without."""
+        return (
+            self._reference.combined.genres if self._reference and self._reference.combined else frozenset()
+        )
+
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
         inside = [name for name in ("explain", "neighbours") if getattr(options, name)]
@@ -157,7 +163,7 @@ class Answers:
                 self._explainer = Explainer(
                     self._model.network, method=settings.explain_method, layer_name=settings.explain_layer
                 )
-            maps = self._explainer.explain(pixels, signed=True)
+            maps = self._explainer.explain(pixels)
         return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
 
     def _pooled(self, pixels: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def main() -> None:
     pairs = DesignPairs.match(*draw(generator(0, "pairs"), 12_000))
     far = {one: np.abs(pairs.differences) >= one for one in DIFFERENCES}
     truth = {one: float((pairs.differences[rows] > 0).mean()) for one, rows in far.items()}
-    print(f"{'statement':<34} {'posters':>7} {'truth':>6} {'held':>6} {'width':>6}")
+    print(f"{'statement':<34} {'posters':>7} {'sets':>6} {'held':>6} {'width':>6}")
     for size in SIZES:
         held: dict[str, list[bool]] = {}
         widths: dict[str, list[float]] = {}

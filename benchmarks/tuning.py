@@ -117,7 +117,10 @@ def compare_with_naive_loop(
         result = run_tune(model=model, options=options, data=data, overrides=given)
         tuned = 3600 * trials / (time.perf_counter() - began)
     print(f"Trials per hour, {model}, {len(dataset.index)} posters (caches empty at the start)")
-    print(f"  poster-ml tune, {workers} workers: {tuned:.1f}, from {trials} trials ({result.pruned} pruned)")
+    print(
+        f"  poster-ml tune, {workers} workers: {tuned:.1f}, from {trials} trials "
+        f"({result.trials['pruned']} pruned)"
+    )
     print(f"  ratio: {tuned / naive:.1f}")
 
 

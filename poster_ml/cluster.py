@@ -35,7 +35,6 @@ def open_cluster(
     workers: int = 1,
     scheduler: str = "",
     *,
-    threads: int = 1,
     dashboard: bool = False,
     paths: Sequence[Path] = (),
 ) -> Iterator[Client]:
@@ -44,7 +43,6 @@ def open_cluster(
     Args:
         workers: processes on this machine, at least 1.
         scheduler: "tcp://host:8786"; empty: POSTER_ML_SCHEDULER, and without that a cluster of this machine.
-        threads: per worker process that is started here.
         dashboard: serve Dask's dashboard on this machine, and print where.
         paths: files and folders that the workers must see.
 
@@ -66,10 +64,10 @@ def open_cluster(
     if dashboard and importlib.util.find_spec("bokeh") is None:
         raise ClusterError("--dashboard needs bokeh: install poster-ml[dashboard]")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with _interrupts_held() as interrupts:
+    with interrupts_held() as interrupts:
         cluster = LocalCluster(
             n_workers=workers,
-            threads_per_worker=threads,
+            threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
@@ -157,7 +155,8 @@ class Inbox:
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Future:
         """Runs `function(topic, *arguments)` on a worker, again where that worker dies."""
-        future = self._client.submit(function, self.topic, *arguments, key=f"{key}-{self.topic}", pure=False)
+        unique = f"{key}-{uuid.uuid4().hex}"  # Dask would answer for a key that it has seen
+        future = self._client.submit(function, self.topic, *arguments, key=unique, pure=False)
         future.add_done_callback(self._queue.put)
         return future
 
@@ -227,13 +226,23 @@ def _reach(address: str) -> Iterator[Client]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
-    """Lets a Ctrl-C wait until the block is over: a cluster that is half started cannot be closed."""
+def interrupts_held() -> Iterator[list[int]]:
+    """Lets a first Ctrl-C wait, where stopping in the middle would leave something half done; a second acts.
+
+    Yields: a list with an entry once there was one, for the block to look at; what is left when it ends is
+        up to the caller.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+
+    def hold(number: int, frame: Any) -> None:
+        if held:
+            raise KeyboardInterrupt
+        held.append(number)
+
+    handler = signal.signal(signal.SIGINT, hold)
     try:
         yield held
     finally:

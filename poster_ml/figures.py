@@ -52,9 +52,9 @@ def picture_axis(axis: Any) -> None:
     axis.spines[:].set_visible(False)
 
 
-def save_figure(figure: Any, path: Path, dots_per_inch: int = 130) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
     """Writes the figure as PNG, whole or not at all, and returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dots_per_inch, format="png")
+        figure.savefig(temporary, dpi=130, format="png")
     return path

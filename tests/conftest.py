@@ -1,7 +1,5 @@
 """Shared by all tests: where the real posters are, and a quiet, small, seeded world."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -24,13 +22,13 @@ SHARED = Path(os.environ.get("POSTER_ML_SHARED", PROJECT.parent / "shared"))
 
 
 @pytest.fixture(scope="session")
-def project() -> Path:
+def project():
     """The project folder."""
     return PROJECT
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
+def real_data():
     """The folder with real posters; the test skips where it is missing."""
     folder = SHARED / "data"
     if not (folder / "movies.csv").is_file():
@@ -39,7 +37,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_weights() -> Path:
+def real_weights():
     """The folder with real ImageNet weights; the test skips where it is missing."""
     folder = SHARED / "weights"
     if not any(folder.glob("*.h5")):
@@ -48,7 +46,7 @@ def real_weights() -> Path:
 
 
 @pytest.fixture(scope="session")
-def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store_template(tmp_path_factory):
     """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
     import mlflow
 
@@ -80,14 +78,14 @@ def _store_in(folder: Path, template: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def mlflow_place(tmp_path: Path, store_template: Path) -> Iterator[Path]:
+def mlflow_place(tmp_path, store_template):
     """An empty folder to work in, with the default store of a project folder; the one before comes back."""
     with _store_in(tmp_path, store_template) as place:
         yield place
 
 
 @pytest.fixture(scope="module")
-def shared_mlflow_place(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Iterator[Path]:
+def shared_mlflow_place(tmp_path_factory, store_template):
     """As `mlflow_place`, one for all tests of a module: for runs that they share."""
     with _store_in(tmp_path_factory.mktemp("place"), store_template) as place:
         yield place
@@ -101,21 +99,21 @@ def _begin_experiment(folder: Path) -> None:
 
 
 @pytest.fixture
-def mlflow_store(mlflow_place: Path) -> Path:
+def mlflow_store(mlflow_place):
     """As `mlflow_place`, with the experiment `poster-ml` made and active: for tests that log runs themselves."""
     _begin_experiment(mlflow_place)
     return mlflow_place
 
 
 @pytest.fixture(scope="module")
-def shared_mlflow_store(shared_mlflow_place: Path) -> Path:
+def shared_mlflow_store(shared_mlflow_place):
     """As `mlflow_store`, one for all tests of a module."""
     _begin_experiment(shared_mlflow_place)
     return shared_mlflow_place
 
 
 @pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_dataset(tmp_path_factory):
     """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
     from poster_ml.data.image_files import match_images
     from poster_ml.data.prepared import prepare

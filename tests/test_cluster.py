@@ -1,12 +1,9 @@
 """Starting and reaching a cluster, and what is said where that is impossible."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import dask
@@ -16,16 +13,17 @@ import poster_ml
 from poster_ml.cluster import VARIABLE, Inbox, ask_command, open_cluster, worker_count
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
+from tests.refusals import refusal
 from tests.tuning.command import workers_of
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address():
     with open_cluster(1) as client:
         yield client.scheduler.address
 
 
-def test_processes_of_this_machine_run_the_work() -> None:
+def test_processes_of_this_machine_run_the_work():
     with open_cluster(2) as client:
         assert worker_count(client) == 2
         processes = set(client.run(os.getpid).values())
@@ -33,16 +31,12 @@ def test_processes_of_this_machine_run_the_work() -> None:
         assert os.getpid() not in processes
 
 
-def test_the_dashboard_is_said_or_what_it_needs(
-    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):
     with open_cluster(scheduler=address, dashboard=True):
         assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with (
-        pytest.raises(ClusterError, match=r"--dashboard needs bokeh: install poster-ml\[dashboard\]"),
-        open_cluster(dashboard=True),
-    ):
+    said = r"--dashboard needs bokeh: install poster-ml\[dashboard\]"
+    with pytest.raises(ClusterError, match=said), open_cluster(dashboard=True):
         pass
 
 
@@ -51,7 +45,7 @@ def spawned() -> set[int]:
     return {worker.pid for worker in workers_of(os.getpid())}
 
 
-def test_a_process_that_dies_while_it_starts_is_started_again() -> None:
+def test_a_process_that_dies_while_it_starts_is_started_again():
     """Dask's nanny gives up then."""
 
     def wait_for(condition: Callable[[], Any]) -> Any:
@@ -74,7 +68,7 @@ def ask(topic: str, word: str) -> str:
     return str(ask_command(topic, {"word": word}))
 
 
-def test_a_task_asks_its_command(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_asks_its_command(address, monkeypatch):
     monkeypatch.setenv(VARIABLE, address)
     with open_cluster() as client:
         inbox = Inbox(client)
@@ -87,42 +81,25 @@ def test_a_task_asks_its_command(address: str, monkeypatch: pytest.MonkeyPatch) 
         assert inbox.next(0.01) is None
 
 
-def test_a_scheduler_that_does_not_answer_is_said_in_one_line() -> None:
-    with pytest.raises(ClusterError) as caught:
-        TuneOptions(trials=1, scheduler="tcp://127.0.0.1:1")
-    assert str(caught.value) == (
+def test_a_scheduler_that_does_not_answer_is_said_in_one_line():
+    assert refusal(ClusterError, TuneOptions, trials=1, scheduler="tcp://127.0.0.1:1") == (
         "no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`, or leave --scheduler and "
         "POSTER_ML_SCHEDULER out"
     )
 
 
-def test_workers_that_cannot_do_the_work_are_refused(
-    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with (
-        pytest.raises(ClusterError, match=r"the worker tcp://\S+ does not see .*/gone: give a path that all"),
-        open_cluster(scheduler=address, paths=[tmp_path, tmp_path / "gone"]),
-    ):
-        pass
-    with (
-        pytest.raises(ClusterError, match=r"--workers 2 starts processes here, .* leave one of the two out"),
-        open_cluster(2, address),
-    ):
-        pass
+def test_workers_that_cannot_do_the_work_are_refused(address, monkeypatch, tmp_path):
+    def refuse(said: str, *arguments: object, **options: object) -> None:
+        with pytest.raises(ClusterError, match=said), open_cluster(*arguments, **options):
+            pass
+
+    gone = [tmp_path, tmp_path / "gone"]
+    refuse(r"the worker tcp://\S+ does not see .*/gone: give a path that all", scheduler=address, paths=gone)
+    refuse(r"--workers 2 starts processes here, .* leave one of the two out", 2, address)
     real = poster_ml.__version__
-    monkeypatch.setattr(poster_ml, "__version__", "99")
-    with (
-        pytest.raises(ClusterError, match=rf"has poster-ml {real}, this is poster-ml 99: install it there"),
-        open_cluster(scheduler=address),
-    ):
-        pass
-
-
-def test_a_cluster_without_workers_says_how_to_start_one(address: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(poster_ml, "__version__", "99")
+        refuse(rf"has poster-ml {real}, this is poster-ml 99: install it there", scheduler=address)
     with open_cluster(scheduler=address) as client:
         client.retire_workers()
-        with (
-            pytest.raises(ClusterError, match=r"has no workers: start some with `dask worker tcp://"),
-            open_cluster(scheduler=address),
-        ):
-            pass
+        refuse(r"has no workers: start some with `dask worker tcp://", scheduler=address)

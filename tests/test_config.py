@@ -1,9 +1,5 @@
 """Configurations: what is read, what is refused, and that all faults are told at once."""
 
-from __future__ import annotations
-
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from poster_ml.config import (
     with_overrides,
 )
 from poster_ml.errors import ConfigError
+from tests.programs import run_python
 
 
 def write(folder: Path, text: str) -> Path:
@@ -73,24 +70,19 @@ def test_every_fault_is_reported_at_once_with_its_place_and_the_nearest_name(tmp
     [
         ("train.epochs=2.5", "train.epochs: received 2.5, allowed: a whole number"),
         ("train.epochs=true", "train.epochs: received True, allowed: a whole number"),
-        ("train.epochs='8'", "train.epochs: received '8', allowed: a whole number"),
         ("train.learning_rate='8'", "train.learning_rate: received '8', allowed: a number"),
-        ("train.learning_rate=true", "train.learning_rate: received True, allowed: a number"),
         ("train.learning_rate=1e999", "train.learning_rate: received '1e999', allowed: a finite number"),
         ("train.epochs=2020-13-45", "train.epochs: received '2020-13-45', allowed: a whole number"),
         pytest.param("train.epochs=" + "[" * 5000, "train.epochs: received '[[[", id="nested too deep"),
         ("train.keep_best=1", "train.keep_best: received 1, allowed: true or false"),
         ("train.precision=", "train.precision: received None, allowed: 'auto', 'float32'"),
         ("model.dense=512", "model.dense: received 512, allowed: a list"),
-        ("model.dense=[512, 0]", "model.dense: received [512, 0], allowed: greater than or equal to 1"),
         ("model.dense=[8, true]", "model.dense: received [8, True], allowed: a whole number"),
         (
             "model.unfreeze=-1",
             "model.unfreeze: received -1, allowed: text or greater than or equal to 0 or a list",
         ),
         ("train=3", "train: received 3, allowed: a section with keys"),
-        ("train={epochs: x}", "train.epochs: received 'x', allowed: a whole number"),
-        ("variant=3", "variant: received 3, allowed: text"),
         ("variant.name=3", "variant.name: 'variant' is a value, not a section"),
     ],
 )
@@ -106,23 +98,17 @@ def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("model.pooling=flatten", "model: feature_layers (mixed5) need pooling average, received flatten"),
-        (
-            "model.family=cnn",
-            "model: family cnn has no backbone, received feature_layers: mixed5; leave them empty",
-        ),
-        (
-            "model.feature_layers=[mixed5, mixed5]",
-            "model: every layer can be named once, received feature_layers: mixed5, mixed5",
-        ),
+        ("model.pooling=flatten", "feature_layers (mixed5) need pooling average, received flatten"),
+        ("model.family=cnn", "family cnn has no backbone, received feature_layers: mixed5; leave them empty"),
+        ("model.feature_layers=[mixed5, mixed5]",
+         "every layer can be named once, received feature_layers: mixed5, mixed5"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused_with_both_places(tmp_path, override, fault):
     path = write(tmp_path, "model: {family: inception_v3, pooling: average, feature_layers: [mixed5]}\n")
-    assert load_experiment(path).model.feature_layers == ("mixed5",)
     with pytest.raises(ConfigError) as caught:
         load_experiment(path, (override,))
-    assert caught.value.faults == (f"{path} with --set {override}: {fault}",)
+    assert caught.value.faults == (f"{path} with --set {override}: model: {fault}",)
 
 
 def test_a_finished_configuration_takes_the_overrides_that_are_allowed():
@@ -139,42 +125,27 @@ def test_a_finished_configuration_takes_the_overrides_that_are_allowed():
     )
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot read .*no\.yaml: No such file"):
-        load_experiment(tmp_path / "no.yaml")
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1\n", "is not YAML"),
+        (None, r"cannot read .*: No such file"),
         ("a: " + "[" * 5000, "is not YAML"),
         ("- 1\n", "received a list, allowed: keys and values"),
         ("train:\n  epochs: 3\n  epochs: 4\n", r"received twice: epochs in .*line 2"),
     ],
 )
-def test_a_file_that_is_no_yaml_or_says_a_key_twice_is_refused(tmp_path, text, said):
+def test_a_file_that_is_missing_no_yaml_or_says_a_key_twice_is_refused(tmp_path, text, said):
     with pytest.raises(ConfigError, match=said):
-        load_experiment(write(tmp_path, text))
+        load_experiment(write(tmp_path, text) if text else tmp_path / "no.yaml")
 
 
-def test_reading_an_experiment_imports_no_heavy_library(project):
+def test_reading_an_experiment_imports_no_heavy_library():
     code = (
         "import sys; from pathlib import Path; from poster_ml.config import load_experiment, load_space\n"
         "load_experiment(Path('experiments/vgg16.yaml')); load_space(Path('experiments/tune/vgg16.yaml'))\n"
         "print({'keras', 'tensorflow', 'mlflow', 'optuna', 'pandas'} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"
-
-
-def test_flat_names_are_dotted_and_lists_become_text():
-    flat = flatten(replace(ExperimentConfig(), **{"model.filters": [1, 2]}))
-    assert flat["model.filters"] == "1,2"
-    assert flat["train.epochs"] == 15
-    assert flat["variant"] == "basic_cnn"
+    assert run_python("-c", code).stdout.strip() == "set()"
 
 
 def test_augmentation_without_ranges_or_strength_is_inactive():
@@ -212,11 +183,6 @@ def right(field: dict[str, Any]) -> st.SearchStrategy[Any]:
     }[field["type"]]()
 
 
-def test_the_property_tests_see_every_field():
-    assert set(FIELDS) == set(flatten(ExperimentConfig()))
-    assert len(FIELDS) > 50
-
-
 @given(st.fixed_dictionaries({}, optional={key: right(field) for key, field in FIELDS.items()}))
 @settings(deadline=None, max_examples=60)
 def test_any_experiment_is_written_and_read_back_equal(tmp_path_factory, changes):
@@ -224,7 +190,7 @@ def test_any_experiment_is_written_and_read_back_equal(tmp_path_factory, changes
     config = replace(ExperimentConfig(), **changes)
     path = write(tmp_path_factory.mktemp("any"), to_yaml(config))
     assert load_experiment(path) == config == from_mapping(to_mapping(config), "")
-    assert to_yaml(load_experiment(path)) == to_yaml(config)
+    assert set(FIELDS) == set(flatten(config))
 
 
 WRONG = [{}, {"a": 1}, None, float("nan"), float("-inf"), [[]], [None], -1.5, -(10**30)]

@@ -1,7 +1,5 @@
 """Messages: what was probably meant, and no passwords."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.errors import mask_passwords, nearest
@@ -22,10 +20,10 @@ from poster_ml.errors import mask_passwords, nearest
         ("sqlite:////folder/mlflow.db some/file.log", "sqlite:////folder/mlflow.db some/file.log"),
     ],
 )  # fmt: skip
-def test_passwords_are_masked_wherever_a_library_puts_them(text: str, masked: str) -> None:
+def test_passwords_are_masked_wherever_a_library_puts_them(text, masked):
     assert mask_passwords(text) == masked
 
 
-def test_a_right_name_is_not_offered_as_what_was_meant() -> None:
+def test_a_right_name_is_not_offered_as_what_was_meant():
     assert nearest("vgg61", ["vgg16", "cnn"]) == " (did you mean 'vgg16'?)"
     assert nearest("vgg16", ["vgg16", "cnn"]) == ""

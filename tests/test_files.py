@@ -1,7 +1,5 @@
 """Files and folders that are whole or absent, and never written over what is not ours."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

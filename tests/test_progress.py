@@ -1,7 +1,5 @@
 """Progress in a log: what is written when, told by a clock that the tests move."""
 
-from __future__ import annotations
-
 import io
 import logging
 import re
@@ -9,7 +7,7 @@ import sys
 
 import pytest
 
-from poster_ml.progress import duration, progress, progress_bar
+from poster_ml.progress import progress, progress_bar
 
 
 class Clock:
@@ -62,14 +60,24 @@ def test_a_log_gets_a_line_at_the_start_and_one_every_half_minute(clock, lines, 
     assert capsys.readouterr().err == "", "no control characters in a log"
 
 
-def test_slow_items_get_a_line_each_and_the_end_is_told(clock, lines):
-    list(progress(work(clock, range(3), 3600.0), "training variants", total=3))
-    assert lines() == [
-        "training variants: 0 of 3",
-        "training variants: 1 of 3 (33%), about 2.0 h left",
-        "training variants: 2 of 3 (67%), about 60 min left",
-        "training variants: 3 done in 3.0 h",
-    ]
+@pytest.mark.parametrize(
+    ("count", "seconds", "options", "said"),
+    [
+        (3, 3600.0, {"total": 3}, [
+            "work: 0 of 3", "work: 1 of 3 (33%), about 2.0 h left", "work: 2 of 3 (67%), about 60 min left",
+            "work: 3 done in 3.0 h",
+        ]),
+        (5, 10.0, {}, ["work", "work: 3 so far", "work: 5 done in 50 s"]),  # nobody knows how many there are
+        (0, 0.0, {"total": 0}, []),  # nothing to do is not worth a line
+        (29, 1.0, {"total": 29, "brief": True}, []),  # nor is brief work that does not take long
+        (60, 1.0, {"total": 60, "brief": True}, [
+            "work: 30 of 60 (50%), about 30 s left", "work: 60 done in 60 s",
+        ]),
+    ],
+)  # fmt: skip
+def test_what_a_log_is_told_of_slow_unknown_no_and_brief_work(clock, lines, count, seconds, options, said):
+    list(progress(work(clock, range(count), seconds), "work", **options))
+    assert lines() == said
 
 
 def test_what_an_earlier_process_did_counts_as_done_and_not_for_the_speed(clock, lines):
@@ -81,20 +89,6 @@ def test_what_an_earlier_process_did_counts_as_done_and_not_for_the_speed(clock,
         "running the frozen layers: 50 of 100",
         "running the frozen layers: 65 of 100 (65%), about 70 s left",
     ]
-
-
-def test_an_unknown_number_is_counted_and_nothing_to_do_is_not_worth_a_line(clock, lines):
-    list(progress([], "scoring"))
-    assert lines() == []
-    list(progress(work(clock, range(5), 10.0), "scoring"))
-    assert lines() == ["scoring", "scoring: 3 so far", "scoring: 5 done in 50 s"]
-
-
-def test_brief_work_is_mentioned_only_when_it_takes_long(clock, lines):
-    list(progress(work(clock, range(29), 1.0), "epoch 1/3", total=29, brief=True))
-    assert lines() == []
-    list(progress(work(clock, range(60), 1.0), "epoch 2/3", total=60, brief=True))
-    assert lines()[0] == "epoch 2/3: 30 of 60 (50%), about 30 s left"
 
 
 def test_a_sign_of_life_is_given_while_nothing_is_finished(clock, lines):
@@ -121,14 +115,6 @@ def test_a_terminal_gets_a_bar_that_is_cleared_at_the_end_and_no_lines(clock, li
     drawn = capsys.readouterr().err
     assert "scoring:   0%" in drawn
     assert drawn.split("\r")[-2].strip() == drawn.split("\r")[-1].strip() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86_400, "24.0 h")],
-)
-def test_lengths_of_time_as_people_say_them(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_every_use_of_tqdm_goes_through_this_module(project):

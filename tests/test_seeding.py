@@ -1,7 +1,5 @@
 """Seeds: repeatable, and different for different purposes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from poster_ml import seeding

@@ -17,6 +17,7 @@ from poster_ml.cli.options import (
     Split,
     collect_overrides,
     optional_path,
+    split_names,
 )
 from poster_ml.cli.output import run_command
 
@@ -57,13 +58,16 @@ def explain(
     model_uri: ModelUri,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     layer: Annotated[str, typer.Option(help="Layer of the map; default: the model's choice.")] = "",
+    what_if: Annotated[
+        list[str] | None, typer.Option(help="What to hide: text, faces, border, centre; commas between them.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw class activation maps and intermediate layers of any posters.
 
     Example: poster-ml explain --model-uri models:/poster-vgg16@champion poster.jpg --out maps
     """
-    run_command("explain", locals(), folder=out)
+    run_command("explain", locals() | {"what_if": split_names(what_if)}, folder=out)
 
 
 @app.command()
@@ -74,12 +78,27 @@ def predict(
     out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
 ) -> None:
-    """Probabilities for files or folders.
+    """Probabilities for files, folders, or a CSV table (image or path, optionally year and genres).
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
     options = {"model_uri": model_uri, "posters": posters, "format": format, "out": out}
     run_command("predict", options | {"resume": not no_resume}, keras=False, show=False)
+
+
+@app.command()
+def rank(
+    posters: Annotated[list[Path], typer.Argument(help="Image files: 2 to 50 designs.")],
+    model_uri: ModelUri,
+    year: Annotated[int | None, typer.Option(help="Year of the movie, 1880 to 2100.")] = None,
+    genres: Annotated[str, typer.Option(help="Genres of the movie, with | between them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put designs in order, and say how often such a difference came out right.
+
+    Example: poster-ml rank --model-uri models:/poster-vgg16@champion a.jpg b.jpg --year 1999 --genres Drama
+    """
+    run_command("rank", locals())
 
 
 @app.command()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from poster_ml.config import EvaluateConfig
-from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
-from poster_ml.pipeline.records import fetched
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord, find_run
 
 
@@ -92,21 +92,6 @@ def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
     }
 
 
-def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
-    """Returns what a run logged of a split: movie_id, label, probability per poster.
-
-    Raises: TrackingError saying what to call first.
-    """
-    try:
-        with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
-            return pd.read_csv(file, dtype={"movie_id": str})
-    except TrackingError as error:
-        raise TrackingError(
-            f"run {record.run_id} ({record.name}) has no predictions of {split}: "
-            f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
-        ) from error
-
-
 def _write(comparison: Comparison, out: Path) -> None:
     open_output_folder(out, "compare")
     texts = {"comparison.txt": comparison.text() + "\n"}
@@ -115,9 +100,9 @@ def _write(comparison: Comparison, out: Path) -> None:
         (comparison.by_setting, "settings", "spreads"),
     ):
         if table is not None:
-            texts[f"{settings}.csv"] = table.settings_frame().to_csv(index=False)
+            texts[f"{settings}.csv"] = pd.DataFrame(table.settings).to_csv(index=False)
         if table is not None and table.pairs:
-            texts[f"{pairs}.csv"] = table.frame().to_csv(index=False)
+            texts[f"{pairs}.csv"] = pd.DataFrame(table.pairs).to_csv(index=False)
             table.draw(out / f"{pairs}.png")
     comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():

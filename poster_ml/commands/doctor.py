@@ -83,9 +83,8 @@ def _weights(advice: list[str]) -> str:
 
 
 def _store(advice: list[str]) -> str:
-    from poster_ml.tracking.reach import sqlite_file
     from poster_ml.tracking.runs import search_runs
-    from poster_ml.tracking.store import file_store, tracking_uri
+    from poster_ml.tracking.store import file_store, sqlite_file, tracking_uri
 
     uri = tracking_uri()
     shown = mask_passwords(uri)

@@ -18,6 +18,7 @@ from poster_ml.models.ensemble import build_ensemble
 from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.members import Member, load_members, mix
+from poster_ml.pipeline.reference import joined_neighbours
 from poster_ml.pipeline.report import write_report
 from poster_ml.pipeline.task import Task, run_tags
 from poster_ml.pipeline.train_log import log_network, validation_lines
@@ -83,7 +84,8 @@ def run_ensemble(
         run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "averaging")
         run.log_metrics({"parameters": model.count_params()})
         decision_rule = fit_decision_rule(logits, labels, config.evaluate)
-        log_network(run, model, config, dataset, decision_rule)
+        neighbours = joined_neighbours([member.neighbours for member in members])
+        log_network(run, model, config, dataset, decision_rule, logits, neighbours)
         scored = evaluate_split(dataset, "val", config, decision_rule, {"val": logits}, folder)
         explained = explain_split(model, dataset, "val", config, decision_rule, logits, folder)
         evaluation = EvaluationReport("val", scored, *explained, folder)

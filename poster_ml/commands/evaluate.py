@@ -23,7 +23,7 @@ from poster_ml.pipeline.evaluate import (
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.records import fetched, recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.report import write_report
-from poster_ml.serving.load import load_keras_model
+from poster_ml.serving.load import load_keras_model, load_reference
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
 from poster_ml.tracking.store import connect
 
@@ -82,7 +82,8 @@ def run_evaluate(
     config = with_overrides(recorded_config(record), overrides, SETTABLE)
     dataset = recorded_dataset(record, data)
     dataset.verify()
-    model, settings = load_keras_model(model_uri or f"runs:/{record.run_id}/model")
+    uri = model_uri or f"runs:/{record.run_id}/model"
+    (model, settings), reference = load_keras_model(uri), load_reference(uri)
     if settings.size != dataset.size:
         raise DatasetError(
             f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
@@ -93,7 +94,8 @@ def run_evaluate(
     logits = score_splits(model, dataset, (split, "val"), config, known)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        result = evaluate_split(dataset, split, config, decision_rule, logits, folder)
+        combined = reference.combined if reference else None
+        result = evaluate_split(dataset, split, config, decision_rule, logits, folder, combined)
         faithfulness, diagnostics = explain_split(
             model, dataset, split, config, decision_rule, logits[split], folder, complete=True
         )

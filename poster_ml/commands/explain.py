@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
-from poster_ml.files import open_output_folder, printable
+from poster_ml.files import atomic_path, open_output_folder, printable
+from poster_ml.pipeline.hidden_parts import hide_parts, part_finders, sentence
 from poster_ml.pipeline.poster_files import check_posters, walk_posters
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
@@ -27,35 +29,43 @@ POSTERS_PER_SHEET = 8
 
 @dataclass(frozen=True)
 class ExplainResult:
-    """The pictures that were written."""
+    """The files that were written, and what hiding parts changes, as of `hide_parts`."""
 
     files: list[Path]
+    what_if: list[dict[Any, Any]] = field(default_factory=list)
 
     def text(self) -> str:
-        """Returns one path per line."""
-        return "\n".join(printable(file) for file in self.files)
+        """Returns one path per line, then a line per hidden part."""
+        return "\n".join([*(printable(file) for file in self.files), *map(sentence, self.what_if)])
 
 
-def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: str = "") -> ExplainResult:
+def run_explain(
+    model_uri: str, posters: Sequence[Path], out: Path, *, layer: str = "", what_if: Sequence[str] = ()
+) -> ExplainResult:
     """Writes `maps_<number>.png`, sheets of 8 posters, and for each poster `<name>/activations_<layer>.png`.
+
+    Where asked what hiding parts of the posters changes, also `what_if.csv`.
 
     Args:
         model_uri: models:/NAME@ALIAS, runs:/RUN_ID/model or a folder.
         posters: image files, or folders of them.
         out: folder for the pictures.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
+        what_if: of "text", "faces", "border", "centre"; the first two need the extra `detect`.
 
-    Raises: DatasetError for files that are missing or no posters; OutputError where `out` holds other files;
-        RegistryError; UnknownLayerError. Nothing is written then.
+    Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`; OutputError
+        where `out` holds other files; RegistryError; UnknownLayerError. Nothing is written then.
     """
     check_posters(posters)
+    finders = part_finders(what_if)
     files = list(walk_posters(posters))
     if needs_store(model_uri):
         connect()
     model, settings = load_keras_model(model_uri)
     explainer = Explainer(model, method=settings.explain_method, layer_name=layer or settings.explain_layer)
     images = np.stack([_decode(path, settings) for path in progress(files, "decoding posters")])
-    probabilities = probability_function(model, settings.temperature)(images)
+    predict = probability_function(model, settings.temperature)
+    probabilities = predict(images)
     maps = draw_maps(explainer, images)
     heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
     open_output_folder(out, "explain")
@@ -71,7 +81,12 @@ def run_explain(model_uri: str, posters: Sequence[Path], out: Path, *, layer: st
     folders = _folder_names(files)
     for image, folder in zip(images, progress(folders, "drawing layers"), strict=True):
         written += write_activation_grids(model, image, out / folder, [layer] if layer else [])
-    return ExplainResult(written)
+    if not what_if:
+        return ExplainResult(written)
+    found = hide_parts(predict, images, [printable(path) for path in files], finders)
+    with atomic_path(out / "what_if.csv") as temporary:
+        found.to_csv(temporary, index=False, float_format="%.6f")
+    return ExplainResult([*written, out / "what_if.csv"], found.to_dict("records"))
 
 
 def _decode(path: Path, settings: ServingSettings) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from poster_ml.errors import DatasetError
 from poster_ml.files import printable
-from poster_ml.pipeline.poster_files import check_posters, score_files, walk_posters
+from poster_ml.pipeline.poster_files import check_posters, read_tables, score_files, walk_posters
 from poster_ml.pipeline.prediction_files import (
     FORMATS,
     check_out,
@@ -58,8 +58,9 @@ def run_predict(
 
     Args:
         model_uri: as for `load_poster_model`; a folder needs no store.
-        posters: files and folders; folders are walked with everything below them. Files named themselves
-            are scored whatever they are called, in folders only what has the ending of an image.
+        posters: files, folders and tables (`read_tables`). Folders are walked with everything below them.
+            Files named themselves are scored whatever they are called, in folders only what has the ending
+            of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout.
         out: a .csv file instead, written while the posters are scored; a path that is scored already is not
             scored again. Posters are known by the path as given (`files.printable`). Beside it stands
@@ -73,6 +74,7 @@ def run_predict(
     if format not in FORMATS:
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")
     check_posters(posters)
+    posters, facts = read_tables(posters)
     if out:
         check_out(out)
     known, size = read_scored(out) if out and resume else (set[str](), 0)
@@ -90,7 +92,7 @@ def run_predict(
     total = sum(printable(path) not in known for path in walk_posters(posters))
     scored, failed, reason = 0, 0, ""
     with written_rows(out, size) if out else printed_rows(format) as write:
-        for rows in score_files(model, progress(left, "scoring posters", total), batch_size):
+        for rows in score_files(model, progress(left, "scoring posters", total), batch_size, facts):
             write(rows)
             errors = rows["error"].dropna()
             scored, failed = scored + len(rows), failed + len(errors)

@@ -14,6 +14,7 @@ from poster_ml.errors import DatasetError, RegistryError
 from poster_ml.evaluation.stats import delong_difference, delong_interval
 from poster_ml.pipeline.evaluate import fit_decision_rule
 from poster_ml.pipeline.records import recorded_config, recorded_dataset
+from poster_ml.pipeline.reference import make_reference
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_quantized_model
@@ -109,7 +110,8 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     name = f"{record.name} quantized"
     with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
         run.log_metrics(metrics)
-        info = log_quantized_model(content, chosen)
+        reference = make_reference(config, dataset, after / decision_rule.temperature, None)
+        info = log_quantized_model(content, chosen, reference)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
         f"Measured: {figures}."

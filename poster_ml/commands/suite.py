@@ -92,9 +92,10 @@ def run_suite(
         table = build_table(records, tasks[0].config.evaluate.confidence)
         for file in table.write(out):
             parent.log_file(file)
-        parent.log_metrics({"best_val_roc_auc": table.scores.settings[0].roc_auc.estimate})
-    rows, text, pairs = table.runs.to_dict("records"), table.markdown(), table.comparison()
-    return SuiteResult(parent.run_id, rows, text, pairs, failures, out)
+        parent.log_metrics({"best_val_roc_auc": table.scores.settings[0]["roc_auc"]})
+    pairs = table.scores.text() if table.scores.pairs else ""
+    rows = table.runs.to_dict("records")
+    return SuiteResult(parent.run_id, rows, table.markdown(), pairs, failures, out)
 
 
 def suite_tasks(

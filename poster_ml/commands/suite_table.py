@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
-from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -38,15 +38,27 @@ COLUMNS = (
     "best_epoch_accuracy",
     *MEASURES,
     *(f"{name}_ci_{end}" for name in MEASURES for end in ("low", "high")),
+    "val_combined_roc_auc",
     "val_majority_accuracy",
     "best_epoch",
     "epochs",
 )
-HEADER = ("variant", "seeds", "study train / val", "train accuracy", "val accuracy", "val ROC AUC", "epochs")
+COMBINED = "val ROC AUC with year and genres"
+HEADER = (
+    "variant",
+    "seeds",
+    "study train / val",
+    "train accuracy",
+    "val accuracy",
+    "val ROC AUC",
+    COMBINED,
+    "epochs",
+)
 NOTE = """
 {posters:,} validation posters. Mean over seeds; in brackets the {confidence:.0%} interval for other posters
 and, from two seeds on, other seeds; ± the standard deviation between seeds. Train accuracy: while training,
-with dropout and augmentation; val accuracy: at each run's own threshold. Epochs: kept of trained."""
+with dropout and augmentation; val accuracy: at each run's own threshold. With year and genres: the
+combination with the poster, cross-fitted; mean over seeds. Epochs: kept of trained."""
 RANDOM_NOTE = """
 Random weights: the backbone's ImageNet weights were not given, so the row says nothing of the study's
 variant and is compared with nothing."""
@@ -75,25 +87,24 @@ class SuiteTable:
 
     def markdown(self) -> str:
         """Returns one row per variant as a Markdown table, and what needs no network below it."""
-        by_name = {score.name: score for score in self.scores.settings}
+        by_name = {score["name"]: score for score in self.scores.settings}
         rows: list[Sequence[object]] = [HEADER, ["---"] * len(HEADER)]
         for name in self.runs["variant"].unique():
             runs = self.runs[self.runs["variant"] == name]
             score, mark = by_name[name], RANDOM_MARK if name in self.random else ""
-            auc, accuracy = score.texts()
+            auc, accuracy = score_texts(score)
             trained = f"{runs['best_epoch_accuracy'].mean():.3f}"
             epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
-            cells = [f"{name}{mark}", score.runs, STUDY_ROWS.get(name, "-"), trained, accuracy, auc]
+            together = runs["val_combined_roc_auc"].mean()
+            combined = "-" if pd.isna(together) else f"{together:.3f}"
+            study = STUDY_ROWS.get(name, "-")
+            cells = [f"{name}{mark}", score["runs"], study, trained, accuracy, auc, combined]
             rows.append([*cells, ", ".join(epochs.unique())])
-        rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", ""])
-        rows += [[name, "", "", "", "", auc, ""] for name, auc in self.baselines.items()]
+        rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", "", ""])
+        rows += [[name, "", "", "", "", auc, "", ""] for name, auc in self.baselines.items()]
         lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
         lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
         return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
-
-    def comparison(self) -> str:
-        """Returns which differences are significant, in words; empty where there is nothing to compare."""
-        return self.scores.text() if self.scores.pairs else ""
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `suite.*` (md, csv, png) and, with pairs, `pairs.csv`, `pairs.png`, `comparison.txt`.
@@ -110,8 +121,8 @@ class SuiteTable:
         marks = dict.fromkeys(self.random, RANDOM_MARK)
         written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
-            texts["pairs.csv"] = self.scores.frame().to_csv(index=False)
-            texts["comparison.txt"] = self.comparison()
+            texts["pairs.csv"] = pd.DataFrame(self.scores.pairs).to_csv(index=False)
+            texts["comparison.txt"] = self.scores.text()
             written.append(self.scores.draw(folder / "pairs.png"))
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:

@@ -15,6 +15,7 @@ from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.fit import fit_model
+from poster_ml.pipeline.reference import training_neighbours
 from poster_ml.pipeline.report import write_report
 from poster_ml.pipeline.task import Task, choose_dataset, recorded_task, resolve_task, run_tags
 from poster_ml.pipeline.train_log import (
@@ -118,7 +119,8 @@ def train_task(
         explained = explain_split(trained.model, dataset, "val", config, decision_rule, logits, folder)
         evaluation = EvaluationReport("val", result, *explained, folder)
 
-        log_network(run, trained.model, config, dataset, decision_rule)
+        neighbours = training_neighbours(trained, config, dataset)
+        log_network(run, trained.model, config, dataset, decision_rule, logits, neighbours)
         run.log_results(evaluation.metrics())
         draw_training_curves(
             folder / "curves" / "accuracy_loss.png",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING
 from poster_ml.config import ExperimentConfig, Fidelity, SearchSpace, load_space, space_path
 from poster_ml.errors import mask_passwords
 from poster_ml.pipeline.tune_options import TuneOptions, check_searched, study_identity
-from poster_ml.tuning.records import FAILED, FINISHED, INTERRUPTED, PRUNED, top
+from poster_ml.tuning.results import FAILED, FINISHED, INTERRUPTED, PRUNED, best_trials
 from poster_ml.tuning.storage import DATABASE_NAME, study_lock
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 
 if TYPE_CHECKING:
     from poster_ml.pipeline.task import Task
-    from poster_ml.pipeline.tune_log import ParentLog
     from poster_ml.tuning.search import Job
 
 # The demo shows that the search works, in minutes on two CPU cores.
@@ -28,28 +26,22 @@ DEMO_FIDELITY = Fidelity(max_samples=300, epochs=2, promote=1, seeds=2)
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search found."""
+    """What a search found: `trials` counts them by state, `best` is the row of the best one."""
 
     study: str
     storage: str
     run_id: str
-    finished: int
-    pruned: int
-    failed: int
-    interrupted: int
-    best_number: int | None
-    best_value: float | None
-    best_overrides: dict[str, object]
+    trials: dict[str, int]
+    best: dict[str, object]
     late: bool
     summary: str
 
     def text(self) -> str:
         """Returns the result in a few lines."""
-        counted = (
-            f"{self.finished + self.pruned} counted trials ({self.finished} finished, {self.pruned} pruned)"
-        )
-        more = f", {self.failed} failed, {self.interrupted} interrupted"
-        return f"study {self.study} in {self.storage}: {counted}{more}; run {self.run_id}\n{self.summary}"
+        finished, pruned = self.trials[FINISHED], self.trials[PRUNED]
+        counted = f"{finished + pruned} counted trials ({finished} finished, {pruned} pruned)"
+        more = f"{self.trials[FAILED]} failed, {self.trials[INTERRUPTED]} interrupted"
+        return f"study {self.study} in {self.storage}: {counted}, {more}; run {self.run_id}\n{self.summary}"
 
 
 def run_tune(
@@ -96,72 +88,50 @@ def _continue_study(
 ) -> TuneResult:
     """Runs the trials that are missing and, unless the time is up, trains the best settings in full."""
     from poster_ml.pipeline.task import run_tags
-    from poster_ml.pipeline.tune_log import ParentLog, describe_best, find_parent
+    from poster_ml.pipeline.tune_log import STATUS, StudyLog, describe_best, open_study_run
     from poster_ml.pipeline.tune_objective import make_job
-    from poster_ml.tracking.runs import open_run
 
-    name, shown = opened.spec.name, mask_passwords(opened.spec.storage)
-    shared_tags = run_tags(task)
-    tags = shared_tags | {
-        "kind": "study",
-        "study": name,
-        "storage": shown,
-        "engine": options.engine,
-        "sampler": options.sampler,
-        "pruner": options.pruner,
-        "search_space": space.fingerprint(),
-        "trials": str(options.trials),
-        "workers": str(options.workers),
-    }
-    with open_run(f"study {name}", tags=tags, run_id=find_parent(name, shown)) as run:
+    tags = run_tags(task)
+    with open_study_run(opened, tags, space, options) as run:
         run.log_config(config)
-        log = ParentLog(run, opened, space)
+        log = StudyLog(run, opened, space)
         try:
             if opened.counted() < options.trials:
                 job = make_job(
-                    config, task.dataset, space, shared_tags | {"study": name}, run.run_id, options
+                    config, task.dataset, space, tags | {"study": opened.spec.name}, run.run_id, options
                 )
-                _run_job(job, opened, options, log)
+                _run_job(job, opened, options, log.after_trial)
         finally:
-            records = log.finish()
+            table = log.finish()
         late = opened.counted() < options.trials
-        summary = describe_best(records)
+        summary = describe_best(table, space)
         if late:
             summary += "\nthe time is up; repeat the command to continue"
         elif options.retrain:
             from poster_ml.commands.tune_retraining import retrain_best
 
-            summary += "\n" + retrain_best(task, space, records, run)
-    count = Counter(record.state for record in records)
-    best = next(iter(top(records, 1)), None)
+            summary += "\n" + retrain_best(task, space, table, run)
     return TuneResult(
-        study=name,
-        storage=shown,
+        study=opened.spec.name,
+        storage=mask_passwords(opened.spec.storage),
         run_id=run.run_id,
-        finished=count[FINISHED],
-        pruned=count[PRUNED],
-        failed=count[FAILED],
-        interrupted=count[INTERRUPTED],
-        best_number=best.number if best else None,
-        best_value=best.value if best else None,
-        best_overrides=best.overrides if best else {},
+        trials={state: int((table["state"] == state).sum()) for state in STATUS},
+        best=next(iter(best_trials(table, 1)), {}),
         late=late,
         summary=summary,
     )
 
 
-def _run_job(job: Job, opened: OpenStudy, options: TuneOptions, log: ParentLog) -> None:
+def _run_job(job: Job, opened: OpenStudy, options: TuneOptions, after_trial: Callable[[], None]) -> None:
     """Runs the trials: KerasTuner's in this process, Optuna's on a cluster."""
     if options.engine == "keras-tuner":
         from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
 
-        run_keras_tuner(job, opened, log.after_trial)
+        run_keras_tuner(job, opened, after_trial)
         return
     from poster_ml.cluster import open_cluster
     from poster_ml.tuning.search import run_search
 
-    missing = options.trials - opened.counted()
-    with open_cluster(
-        min(options.workers, missing), options.scheduler, dashboard=options.dashboard, paths=job.paths
-    ) as client:
-        run_search(job, opened, client, log.after_trial)
+    workers = min(options.workers, options.trials - opened.counted())
+    with open_cluster(workers, options.scheduler, dashboard=options.dashboard, paths=job.paths) as client:
+        run_search(job, opened, client, after_trial)

@@ -6,25 +6,28 @@ import dataclasses
 import gc
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
-from poster_ml.commands.compare import logged_predictions
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.promote import run_promote
 from poster_ml.commands.train import train_task
 from poster_ml.config import SearchSpace, replace
 from poster_ml.errors import RegistryError
-from poster_ml.evaluation.compare import ComparisonTable, compare
+from poster_ml.evaluation.compare import compare
+from poster_ml.evaluation.stats import Interval
+from poster_ml.pipeline.records import logged_predictions
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run
-from poster_ml.tuning.records import TrialRecord, top
+from poster_ml.tuning.results import best_trials, counted_trials
+from poster_ml.tuning.space import overrides
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +35,13 @@ DEFAULT = "default"
 METRIC = "val_roc_auc"
 
 
-def retrain_best(task: Task, space: SearchSpace, records: Sequence[TrialRecord], parent: RunLogger) -> str:
+def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: RunLogger) -> str:
     """Trains the best settings and the default in full, compares them, evaluates and registers the winner.
 
     Args:
         task: the experiment with its own epochs and all posters.
         space: its `fidelity` says how many settings and seeds.
-        records: the trials.
+        table: the trials, of `trials_table`.
         parent: the study's run; full trainings become its children. Those that are there already are used,
             one that was interrupted is continued.
 
@@ -46,42 +49,52 @@ def retrain_best(task: Task, space: SearchSpace, records: Sequence[TrialRecord],
     Raises: TrackingError where another process trains one of them now.
     """
     settings: dict[str, dict[str, object]] = {DEFAULT: {}} | {
-        f"trial {record.number}": {key: record.overrides[key] for key in space.parameters}
-        for record in top(records, space.fidelity.promote)
+        f"trial {trial['number']}": overrides(space, trial)
+        for trial in best_trials(table, space.fidelity.promote)
     }
     seeds = [derive_seed(task.config.seed, "final", index) for index in range(space.fidelity.seeds)]
     runs = {
         label: [
-            _trained(task, {**overrides, "seed": seed}, f"final {label}, seed {index}", parent)
+            _trained(task, {**setting, "seed": seed}, f"final {label}, seed {index}", parent)
             for index, seed in enumerate(seeds)
         ]
-        for label, overrides in settings.items()
+        for label, setting in settings.items()
     }
     means = {label: float(np.mean([run.metrics[METRIC] for run in some])) for label, some in runs.items()}
     winner = max(means, key=lambda label: means[label])
     chosen = runs[winner][0]  # named beforehand: the best of its seeds would only be the luckiest
-    scores = _compare(runs, task.config.evaluate.confidence)
+    scores = compare(
+        {label: [logged_predictions(run, "val") for run in some] for label, some in runs.items()},
+        threshold={name: [run.metrics.get("threshold", 0.5) for run in some] for name, some in runs.items()},
+        confidence=task.config.evaluate.confidence,
+    )
     gain = scores.difference(winner, DEFAULT)
-    best = next(score.roc_auc for score in scores.settings if score.name == winner)
+    aucs = {score["name"]: Interval.of(score, "roc_auc") for score in scores.settings}
     parent.log_metrics(
         {f"final_default_{METRIC}": means[DEFAULT]}
-        | best.columns(f"final_best_{METRIC}")
+        | aucs[winner].columns(f"final_best_{METRIC}")
         | gain.columns(f"final_gain_{METRIC}")
     )
     parent.set_tags({"winner.run_id": chosen.run_id, "winner.setting": winner})
     if "test_roc_auc" not in chosen.metrics:
         run_evaluate(run=chosen.run_id, split="test")
         chosen = find_run(chosen.run_id)
-    compared = sum(record.counted for record in records) + sum(map(len, runs.values()))
+    compared = len(counted_trials(table)) + sum(map(len, runs.values()))
     sure = f"{scores.confidence:.0%} for other posters and other seeds"
     lines = [
         f"{'setting':<14}{METRIC} of {len(seeds)} seeds, {sure}",
-        *(f"{score.name:<14}{score.roc_auc.text(4)}" for score in scores.settings),
+        *(f"{name:<14}{auc.text(4)}" for name, auc in aucs.items()),
         f"winner: {winner}, {gain.text(4, sign=True)} against the default; run {chosen.run_id}",
         f"on test, once: ROC AUC {chosen.metrics['test_roc_auc']:.4f}",
         register_winner(task, chosen.run_id, compared),
     ]
-    _log_files(scores, "\n".join(lines), parent)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "ending.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
+        scores.draw(folder / "pairs.png")
+        pd.DataFrame(scores.pairs).to_csv(folder / "pairs.csv", index=False)
+        parent.log_folder(folder, "final")
     return "\n".join(lines)
 
 
@@ -98,7 +111,7 @@ def register_winner(task: Task, run_id: str, compared: int) -> str:
         return f"{version.text()}: not compared with the champion: {error}"
 
 
-def _trained(task: Task, overrides: Mapping[str, object], name: str, parent: RunLogger) -> RunRecord:
+def _trained(task: Task, changes: Mapping[str, object], name: str, parent: RunLogger) -> RunRecord:
     """Returns the full training of that name: the one that is there, continued or begun now."""
     there = [child for child in children(parent.run_id) if child.name == name]
     for child in there:
@@ -106,29 +119,8 @@ def _trained(task: Task, overrides: Mapping[str, object], name: str, parent: Run
             return child
     begun = next((child.run_id for child in there if child.status != "FAILED"), None)
     logger.info(f"{name}: all posters, {task.config.train.epochs} epochs")
-    again = dataclasses.replace(task, config=replace(task.config, **overrides))
+    again = dataclasses.replace(task, config=replace(task.config, **changes))
     result = train_task(again, run_id=begun, name=name, parent_run_id=parent.run_id)
     keras.backend.clear_session()  # a dozen networks in one process would add up
     gc.collect()
     return find_run(result.run_id)
-
-
-def _compare(runs: Mapping[str, Sequence[RunRecord]], confidence: float) -> ComparisonTable:
-    """Compares the settings on the same validation posters."""
-    return compare(
-        {label: [logged_predictions(run, "val") for run in some] for label, some in runs.items()},
-        threshold={
-            label: [run.metrics.get("threshold", 0.5) for run in some] for label, some in runs.items()
-        },
-        confidence=confidence,
-    )
-
-
-def _log_files(scores: ComparisonTable, text: str, parent: RunLogger) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / "ending.txt").write_text(text + "\n", encoding="utf-8")
-        (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
-        scores.draw(folder / "pairs.png")
-        scores.frame().to_csv(folder / "pairs.csv", index=False)
-        parent.log_folder(folder, "final")

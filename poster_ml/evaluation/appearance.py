@@ -15,7 +15,7 @@ country) is not held equal.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,53 +46,31 @@ FEWEST_POSTERS = 50  # with a known value, below which a feature is not asked
 EXTREMES = (0.01, 0.99)  # quantiles that a feature is cut at: one odd poster must not decide
 
 
-@dataclass(frozen=True)
-class Claim:
-    """Something said about posters, as a feature (the first that was measured counts) and a direction."""
-
-    text: str
-    features: tuple[str, ...]
-    sign: int
-
-
-# The study's two conclusions; the second one has two parts.
-CLAIMS = (
-    Claim("Fresh posters have big titles", ("title_largest_share", "text_largest_share"), 1),
-    Claim("Rotten posters show many characters", ("figures_count", "faces_count"), -1),
-    Claim(
-        "the characters of Rotten posters are of one size",
+# The study's two conclusions, the second in two parts: the features that stand for each, of which the first
+# that was measured counts, and the direction.
+CLAIMS = {
+    "Fresh posters have big titles": (("title_largest_share", "text_largest_share"), 1),
+    "Rotten posters show many characters": (("figures_count", "faces_count"), -1),
+    "the characters of Rotten posters are of one size": (
         ("figures_size_regularity", "faces_size_regularity"),
         -1,
     ),
-)
+}
 
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim tested on the critics' verdicts and on the model.
+    """A claim tested on the critics' verdicts and on the model, and what was found, in words.
 
     verdicts: by outcome "supported", "opposite" or "not shown"; empty where nothing was measured for it.
     effects: by outcome, in percentage points per standard deviation of `feature`.
     """
 
-    claim: Claim
+    claim: str
     feature: str
     verdicts: Mapping[str, str]
     effects: Mapping[str, Interval]
-
-    def sentence(self) -> str:
-        """Says in words what was found."""
-        start = f"Claim: {self.claim.text}."
-        if not self.verdicts:
-            return f"{start} Not tested: none of {', '.join(self.claim.features)} was measured."
-        parts = [
-            f"{VERDICTS[verdict]} {OUTCOMES[outcome]}: {self.effects[outcome].text(1, sign=True)} points"
-            for outcome, verdict in self.verdicts.items()
-        ]
-        return (
-            f"{start} {'. '.join(parts)}; per standard deviation of {feature_name(self.feature)}, "
-            "at equal year and genre."
-        )
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -100,8 +78,8 @@ class Appearance:
     """The table of all features, what it says of the claims, and what could not be asked.
 
     table: one row per feature, the strongest by the truth first: `feature, posters, mean,
-        standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with `_ci_low`, `_ci_high`,
-        `_p`, `_p_holm` and `_raw_effect` (without year and genre).
+        standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with its ends, `_p`, `_p_holm`
+        and `_raw_effect` (without year and genre).
     confidence: of the intervals; an effect is there where its `_p_holm` is below 1 - confidence.
     """
 
@@ -138,7 +116,6 @@ def measure_appearance(
     probabilities: npt.ArrayLike,
     *,
     confidence: float = 0.95,
-    claims: Sequence[Claim] = CLAIMS,
 ) -> Appearance:
     """Relates features of posters to the critics' verdict and to the model.
 
@@ -147,8 +124,8 @@ def measure_appearance(
         posters: N rows in the same order: label; optional year (may be missing), genres (`|` between them).
         probabilities: (N,) of Fresh, as the model gave them.
         confidence: of the intervals, between 0 and 1; claims and features are evaluated at 1 - confidence.
-        claims: which of them are tested; their p-values are corrected among themselves, those of the table
-            over all features of an outcome.
+            The p-values of the claims are corrected among themselves, those of the table over all features
+            of an outcome.
 
     Returns: the table, the claims and notes.
     Raises: EvaluationError as `metrics.check_predictions`; ValueError where the lengths differ.
@@ -179,9 +156,10 @@ def measure_appearance(
     if rows:
         for outcome in OUTCOMES:
             table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"])
-        order = (table["truth_effect"] / (table["truth_ci_high"] - table["truth_ci_low"])).abs()
+        width = table["truth_effect_ci_high"] - table["truth_effect_ci_low"]
+        order = (table["truth_effect"] / width).abs()
         table = table.iloc[np.argsort(-order.to_numpy(), kind="stable")].reset_index(drop=True)
-    return Appearance(table, _test_claims(claims, table, 1.0 - confidence), notes, confidence)
+    return Appearance(table, _test_claims(table, 1.0 - confidence), notes, confidence)
 
 
 def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
@@ -249,64 +227,52 @@ def _measure(
         if found is None or raw is None:
             return None
         effect, p_value = found
-        row |= {
-            f"{outcome}_effect": effect.estimate,
-            f"{outcome}_ci_low": effect.low,
-            f"{outcome}_ci_high": effect.high,
-            f"{outcome}_p": p_value,
-            f"{outcome}_raw_effect": raw[0].estimate,
-        }
+        row |= effect.columns(f"{outcome}_effect")
+        row |= {f"{outcome}_p": p_value, f"{outcome}_raw_effect": raw[0].estimate}
     return row
 
 
-def _test_claims(claims: Sequence[Claim], table: pandas.DataFrame, level: float) -> list[ClaimResult]:
+def _test_claims(table: pandas.DataFrame, level: float) -> list[ClaimResult]:
     rows = {row["feature"]: row for row in table.to_dict("records")}
-    chosen = [next((name for name in claim.features if name in rows), "") for claim in claims]
+    chosen = [next((name for name in names if name in rows), "") for names, _ in CLAIMS.values()]
     corrected = {
         outcome: holm([rows[name][f"{outcome}_p"] if name else np.nan for name in chosen])
         for outcome in OUTCOMES
     }
     results = []
-    for place, (claim, name) in enumerate(zip(claims, chosen, strict=True)):
-        effects = {outcome: effect_of(rows[name], outcome) for outcome in OUTCOMES if name}
+    for place, (claim, (features, sign)) in enumerate(CLAIMS.items()):
+        name, found = chosen[place], [f"Claim: {claim}"]
+        effects = {outcome: Interval.of(rows[name], f"{outcome}_effect") for outcome in OUTCOMES if name}
         verdicts = {}
         for outcome, effect in effects.items():
-            agrees = "supported" if effect.estimate * claim.sign > 0 else "opposite"
+            agrees = "supported" if effect.estimate * sign > 0 else "opposite"
             verdicts[outcome] = agrees if corrected[outcome][place] < level else "not shown"
-        results.append(ClaimResult(claim, name, verdicts, effects))
+            seen = f"{VERDICTS[verdicts[outcome]]} {OUTCOMES[outcome]}"
+            found.append(f"{seen}: {effect.text(1, sign=True)} points")
+        unit = f"; per standard deviation of {feature_name(name)}, at equal year and genre."
+        asked = ". ".join(found) + unit
+        missing = f"{found[0]}. Not tested: none of {', '.join(features)} was measured."
+        results.append(ClaimResult(claim, name, verdicts, effects, asked if name else missing))
     return results
 
 
-def effect_of(row: Mapping[Any, Any], outcome: str) -> Interval:
-    """Returns the effect of one row of the table with its interval."""
-    return Interval(*(float(row[f"{outcome}_{end}"]) for end in ("effect", "ci_low", "ci_high")))
-
-
-def write_appearance(folder: Path, appearance: Appearance) -> Path:
-    """Writes the table, the claims' sentences and, where a feature was asked, `appearance.png`.
-
-    Args:
-        folder: made where missing.
-        appearance: of `measure_appearance`.
-
-    Returns: the folder.
-    """
+def write_appearance(folder: Path, appearance: Appearance) -> None:
+    """Writes the table, the claims' sentences and, where a feature was asked, `appearance.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "appearance.csv") as temporary:
         appearance.table.to_csv(temporary, index=False, float_format="%.6g")
     record = {
         "claims": [
-            {"claim": one.claim.text, "feature": one.feature, "verdicts": dict(one.verdicts)}
+            {"claim": one.claim, "feature": one.feature, "verdicts": one.verdicts}
             for one in appearance.claims
         ],
-        "sentences": [one.sentence() for one in appearance.claims],
+        "sentences": [one.sentence for one in appearance.claims],
         "notes": appearance.notes,
     }
     with atomic_path(folder / "appearance.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if len(appearance.table):
         _draw(folder / "appearance.png", appearance)
-    return folder
 
 
 def _draw(path: Path, appearance: Appearance) -> None:
@@ -318,7 +284,7 @@ def _draw(path: Path, appearance: Appearance) -> None:
     rows = [
         ForestRow(
             feature_name(row["feature"]),
-            effect_of(row, outcome),
+            Interval.of(row, f"{outcome}_effect"),
             f"n = {row['posters']:,}" if outcome == "truth" else "",
             colour=colour,
             filled=row[f"{outcome}_p_holm"] < 1.0 - appearance.confidence,

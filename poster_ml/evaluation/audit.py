@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from poster_ml.data.reading import PreparedDataset
 
 STRONG = 0.10  # an AUC this far from .5 is worth a classifier's attention
+CONFIDENCE = 0.95
 FEWEST = 20  # genres with fewer posters are counted but not drawn
 
 
@@ -46,27 +47,25 @@ class AuditResult:
     files: tuple[Path, ...]
 
 
-def write_audit(
-    dataset: PreparedDataset, out: Path, *, workers: int = 2, confidence: float = 0.95
-) -> AuditResult:
+def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
     """Audits a dataset and writes tables (CSV), figures (PNG) and `audit.json` into a folder.
+
+    Intervals are of 95 %; a property is called associated at .05, all properties being one family.
 
     Args:
         dataset: its images and index are read.
         out: a folder; made where it is missing.
-        workers: threads that measure posters.
-        confidence: of the intervals; a property is called associated at 1 - confidence.
 
     Returns: the associations and findings. At 224 pixels a thousand posters take about five seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     index = dataset.index.reset_index(drop=True)
-    balance = {by: class_balance(index, by, confidence) for by in ("split", "year", "decade", "genre")}
-    measured = measure(dataset.images, range(len(index)), workers=workers).reset_index(drop=True)
+    balance = {by: class_balance(index, by, CONFIDENCE) for by in ("split", "year", "decade", "genre")}
+    measured = measure(dataset.images, range(len(index)), workers=2).reset_index(drop=True)
     properties = pd.concat([index[["movie_id", "label"]], measured, _source(index)], axis=1)
     asked = properties.drop(columns=["movie_id", "label"]).assign(year=years(index))
     decades = members(index, "decade")["value"].to_numpy()
-    associations = property_associations(asked, index["label"].to_numpy(), decades, confidence)
+    associations = property_associations(asked, index["label"].to_numpy(), decades, CONFIDENCE)
     tables = {f"balance_{by}": table for by, table in balance.items()}
     tables |= {"properties": properties, "property_associations": associations}
     files = []
@@ -78,10 +77,10 @@ def write_audit(
     genres = balance["genre"]
     enough = genres[genres["posters"] >= FEWEST]
     genres = (enough if len(enough) else genres).sort_values("fresh_share", ascending=False)
-    files.append(_draw_balance(out / "balance_decade.png", "decade", balance["decade"], overall, confidence))
-    files.append(_draw_balance(out / "balance_genre.png", "genre", genres, overall, confidence))
+    files.append(_draw_balance(out / "balance_decade.png", "decade", balance["decade"], overall))
+    files.append(_draw_balance(out / "balance_genre.png", "genre", genres, overall))
     if (associations["verdict"] != "not asked").any():
-        files.append(_draw_associations(out / "property_associations.png", associations, confidence))
+        files.append(_draw_associations(out / "property_associations.png", associations))
     findings = summarise(balance, associations, overall)
     with atomic_path(out / "audit.json") as temporary:
         record = {"posters": len(index), "fresh_share": overall, "findings": findings}
@@ -125,10 +124,10 @@ def property_associations(
         confidence: of the intervals; all properties are one family, evaluated at 1 - confidence.
 
     Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
-        logit scale; above .5 means that Fresh posters have larger values); correlation (point-biserial);
-        p_value (Mann-Whitney) and p_adjusted (Holm over all properties); auc_within_strata, over pairs of the
-        same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that does not vary
-        or a class that is missing.
+        logit scale; above .5 means that Fresh posters have larger values); p_value (Mann-Whitney) and
+        p_adjusted (Holm over all properties); auc_within_strata, over pairs of the same stratum only;
+        verdict: "strong", "weak", "none", or "not asked" for a property that does not vary or a class that is
+        missing.
     """
     from scipy.stats import mannwhitneyu
 
@@ -148,13 +147,12 @@ def property_associations(
                 "auc": auc.estimate,
                 "ci_low": auc.low,
                 "ci_high": auc.high,
-                "correlation": np.corrcoef(values, truth)[0, 1] if asked else np.nan,
                 "p_value": p_value,
                 "auc_within_strata": _auc_within(values, truth, groups) if asked else np.nan,
             }
         )
     table = pd.DataFrame(rows)
-    table.insert(7, "p_adjusted", holm(table["p_value"]))
+    table.insert(6, "p_adjusted", holm(table["p_value"]))
     strength = (table["auc"] - 0.5).abs()
     table["verdict"] = np.select(
         [strength.isna(), table["p_adjusted"] >= 1.0 - confidence, strength >= STRONG],
@@ -218,7 +216,7 @@ def _auc_within(
     return won / pairs if pairs else float("nan")
 
 
-def _draw_balance(path: Path, by: str, table: pd.DataFrame, overall: float, confidence: float) -> Path:
+def _draw_balance(path: Path, by: str, table: pd.DataFrame, overall: float) -> Path:
     """Draws the Fresh share of each group; coloured where the interval excludes that of all posters."""
     rows = [
         ForestRow(
@@ -229,11 +227,11 @@ def _draw_balance(path: Path, by: str, table: pd.DataFrame, overall: float, conf
         )
         for row in table.to_dict("records")
     ]
-    label = f"share Fresh ({confidence:.0%} interval); line: all, {overall:.0%}; grey: interval holds it"
+    label = f"share Fresh ({CONFIDENCE:.0%} interval); line: all, {overall:.0%}; grey: interval holds it"
     return draw_forest(path, rows, label=label, title=f"Class balance by {by}", reference=overall, form=".0%")
 
 
-def _draw_associations(path: Path, table: pd.DataFrame, confidence: float) -> Path:
+def _draw_associations(path: Path, table: pd.DataFrame) -> Path:
     """Draws each property's AUC with its interval, and below it the AUC among posters of one decade."""
     rows = []
     for row in table[table["verdict"] != "not asked"].to_dict("records"):
@@ -245,7 +243,7 @@ def _draw_associations(path: Path, table: pd.DataFrame, confidence: float) -> Pa
     return draw_forest(
         path,
         rows,
-        label=f"ROC AUC of the property alone ({confidence:.0%} interval); right: larger in Fresh posters",
+        label=f"ROC AUC of the property alone ({CONFIDENCE:.0%} interval); right: larger in Fresh posters",
         title=f"What could give the label away (strong: {STRONG:.2f} or more from 0.5)",
         reference=0.5,
     )

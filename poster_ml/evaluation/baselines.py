@@ -13,12 +13,13 @@ Design. Two predictors of the same evaluated posters are compared:
    good there, and the sharper over-fitter would get the larger weight) nor on the evaluated posters.
 
 So when another split is at hand (test is evaluated, validation is there), the regression is fitted on that
-split. When only one split is at hand (validation after training), it is cross-fitted inside that split:
-each fold is predicted by a regression fitted on the others. Such a gain is too high by what the choice of
-the poster model's epoch (and setting) on these posters brought, and is called optimistic; the one to quote
-is that of test, whose posters chose nothing. The gain is AUC(2) - AUC(1) with DeLong's paired
-interval, which takes both predictors as given; the noise of three fitted coefficients is not in it and
-lowers the gain rather than raising it. A poster that adds nothing gives a gain near 0, or slightly below.
+split: it is the one that is served (`combined.CombinedModel`). When only one split is at hand (validation
+after training), it is cross-fitted inside that split: each fold is predicted by a regression fitted on the
+others. Such a gain is too high by what the choice of the poster model's epoch (and setting) on these posters
+brought, and is called optimistic; the one to quote is that of test, whose posters chose nothing. The gain is
+AUC(2) - AUC(1) with DeLong's paired interval, which takes both predictors as given; the noise of three fitted
+coefficients is not in it and lowers the gain rather than raising it. A poster that adds nothing gives a gain
+near 0, or slightly below.
 """
 
 from __future__ import annotations
@@ -233,62 +234,66 @@ class PosterGain:
 
 
 def poster_gain(
-    train: pandas.DataFrame,
-    evaluated: pandas.DataFrame,
-    probabilities: npt.ArrayLike,
+    labels: npt.NDArray[np.int64],
+    poster: Floats,
+    metadata: Floats,
+    combined: Floats,
     *,
-    seed: int,
     confidence: float,
-    validation: pandas.DataFrame | None = None,
-    validation_probabilities: npt.ArrayLike | None = None,
+    design: str,
+    optimistic: bool,
 ) -> PosterGain | None:
     """Measures what the poster adds to year and genres (design: see the module).
+
+    Args:
+        labels, poster: (N,) and the probabilities of Fresh by the poster alone.
+        metadata, combined: (N,) by year and genres alone, and with the poster; NaN where neither is known.
+        confidence: of the intervals, between 0 and 1.
+        design, optimistic: how the combination was fitted, as in `PosterGain`.
+
+    Returns: the gain on the posters whose year or genres are known; None where these are of one class.
+    """
+    rows = np.isfinite(combined)
+    if np.bincount(labels[rows], minlength=2).min() == 0:
+        return None
+    truth, poster, metadata, combined = labels[rows], poster[rows], metadata[rows], combined[rows]
+    return PosterGain(
+        combined_auc=delong_interval(truth, combined, confidence),
+        gain=delong_difference(truth, combined, metadata, confidence)[0],
+        design=design,
+        poster_over_metadata=delong_difference(truth, poster, metadata, confidence)[0],
+        optimistic=optimistic,
+    )
+
+
+def cross_fitted(
+    train: pandas.DataFrame, evaluated: pandas.DataFrame, probabilities: npt.ArrayLike, *, seed: int
+) -> tuple[Floats, Floats] | None:
+    """Combines year + genres with the poster within one split, each fold by what the others tell.
 
     Args:
         train: year, genres, label of the rows that the metadata model is fitted on.
         evaluated: the same columns, both classes present, no row of `train`.
         probabilities: (N,) of Fresh by the poster model for `evaluated`.
         seed: int >= 0.
-        confidence: of the intervals, between 0 and 1.
-        validation, validation_probabilities: another split and the poster model's probabilities for it;
-            without them `evaluated` is taken for validation itself: the combination is cross-fitted within
-            it, and the gain called optimistic.
 
-    Returns: the gain, or None where years or genres are missing or a class has too few posters to fit on.
+    Returns: (N,) by year and genres alone, and (N,) with the poster; None where years or genres are missing,
+        or a class has too few posters to fit on.
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    if (validation is None) != (validation_probabilities is None):
-        raise ValueError("validation and validation_probabilities must be given together")
     labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
-    other = evaluated if validation is None else validation
     model = MetadataModel.fit(train, "year_genre", seed)
     folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
-    known = all(knows(table, "year_genre") for table in (evaluated, other))
-    if model is None or not known or (validation is None and folds < 2):
+    if model is None or folds < 2 or not knows(evaluated, "year_genre"):
         return None
     metadata = model.probabilities(evaluated)
     features = np.column_stack([logit(metadata), logit(values)])
-    if validation is None or validation_probabilities is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
-        combined = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")[
-            :, 1
-        ]
-        design = f"combination cross-fitted in {folds} folds of the {len(labels)} posters"
-    else:
-        truth, scores = check_predictions(validation["label"].to_numpy(), validation_probabilities)
-        fitted = np.column_stack([logit(model.probabilities(validation)), logit(scores)])
-        combined = new_combiner().fit(fitted, truth).predict_proba(features)[:, 1]
-        design = f"combination fitted on {len(truth)} posters of another split"
-    return PosterGain(
-        combined_auc=delong_interval(labels, combined, confidence),
-        gain=delong_difference(labels, combined, metadata, confidence)[0],
-        design=design,
-        poster_over_metadata=delong_difference(labels, values, metadata, confidence)[0],
-        optimistic=validation is None,
-    )
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
+    found = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")
+    return metadata, np.asarray(found[:, 1], dtype=np.float64)
 
 
 def new_combiner() -> Any:

@@ -32,10 +32,12 @@ class CombinedModel:
 
     metadata: models by what they take, "year", "genre" or "year_genre"; one that `train` had no values for is
         missing. combiners: under the same names, fitted scikit-learn classifiers of the two logits.
+    posters: how many of validation the combiners were fitted on.
     """
 
     metadata: dict[str, MetadataModel]
     combiners: dict[str, Any]
+    posters: int
 
     @classmethod
     def fit(
@@ -60,14 +62,14 @@ class CombinedModel:
         labels = validation["label"].to_numpy(np.int64)
         metadata, combiners = {}, {}
         for name in METADATA_BASELINES:
-            rows = _has(validation, name)
             model = MetadataModel.fit(train, name, seed)
+            rows = np.zeros(len(labels), bool) if model is None else _has(validation, model)
             if model is None or np.bincount(labels[rows], minlength=2).min() < 2:
                 continue
             known = logit(model.probabilities(validation[rows]))
             metadata[name] = model
             combiners[name] = new_combiner().fit(np.column_stack([known, logit(values[rows])]), labels[rows])
-        return cls(metadata, combiners) if metadata else None
+        return cls(metadata, combiners, len(labels)) if metadata else None
 
     @property
     def genres(self) -> frozenset[str]:
@@ -80,7 +82,7 @@ class CombinedModel:
         names = np.full(len(table), "", dtype=object)
         for name in METADATA_BASELINES:  # the last one, of both, wins
             if name in self.metadata:
-                names[_has(table, name)] = name
+                names[_has(table, self.metadata[name])] = name
         return names
 
     def probabilities(self, table: pandas.DataFrame, poster: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -107,7 +109,7 @@ class CombinedModel:
         from skops.io import dump
 
         models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
-        dump({"metadata": models, "combiners": self.combiners}, path)
+        dump({"metadata": models, "combiners": self.combiners, "posters": self.posters}, path)
 
     @classmethod
     def load(cls, path: Path) -> CombinedModel:
@@ -122,14 +124,15 @@ class CombinedModel:
             name: MetadataModel(name, tuple(columns), classifier)
             for name, (columns, classifier) in content["metadata"].items()
         }
-        return cls(metadata, content["combiners"])
+        return cls(metadata, content["combiners"], content["posters"])
 
 
-def _has(table: pandas.DataFrame, features: str) -> npt.NDArray[np.bool_]:
-    """Says which rows (N,) have what a metadata model takes."""
+def _has(table: pandas.DataFrame, model: MetadataModel) -> npt.NDArray[np.bool_]:
+    """Says which rows (N,) have what a metadata model takes: a year, a genre that it knows, or both."""
     rows = np.ones(len(table), dtype=bool)
-    if features != "genre":
+    if model.features != "genre":
         rows &= ~np.isnan(years(table))
-    if features != "year":
-        rows &= genre_columns(table).to_numpy(bool).any(axis=1)
+    if model.features != "year":
+        known = genre_columns(table).reindex(columns=[*model.columns], fill_value=0)
+        rows &= known.drop(columns="year", errors="ignore").to_numpy(bool).any(axis=1)
     return rows

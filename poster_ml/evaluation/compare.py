@@ -40,28 +40,11 @@ MEASURES = {"auc": "ROC AUC", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True)
-class SettingScore:
-    """One setting over its runs; `*_spread` is the standard deviation between runs (n - 1), NaN for one."""
-
-    name: str
-    runs: int
-    roc_auc: Interval
-    roc_auc_spread: float
-    accuracy: Interval
-    accuracy_spread: float
-
-    def texts(self) -> tuple[str, str]:
-        """Returns ROC AUC and accuracy with their intervals and, of several runs, their spreads."""
-        auc, accuracy = self.roc_auc.text(), self.accuracy.text()
-        if self.runs == 1:
-            return auc, accuracy
-        return f"{auc} ± {self.roc_auc_spread:.3f}", f"{accuracy} ± {self.accuracy_spread:.3f}"
-
-
-@dataclass(frozen=True)
 class ComparisonTable:
     """All settings on their common posters, best ROC AUC first, and all pairs of them.
 
+    settings: the rows of `runs.csv`: `name`, `runs`, `roc_auc` and `accuracy` with their ends, and
+        `roc_auc_spread` and `accuracy_spread`, the standard deviation between runs (n - 1), NaN for one.
     pairs: the rows of `pairs.csv`: `first` minus `second` in `auc_difference` and, where it was asked,
         `accuracy_difference` with their ends, two-sided p-values (`auc_p`, `auc_p_holm`, ...) and which
         measures are `significant`. The p-values of all pairs and measures are one family: Holm's correction
@@ -72,60 +55,34 @@ class ComparisonTable:
     left_out: int
     majority_accuracy: float
     confidence: float
-    settings: list[SettingScore]
+    settings: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
 
     def difference(self, first: str, second: str) -> Interval:
-        """Returns ROC AUC of `first` minus `second`; 0 without width for a setting and itself.
-
-        Raises: EvaluationError where the two were not compared.
-        """
+        """Returns ROC AUC of `first` minus `second`, which were compared; 0 for a setting and itself."""
         if first == second:
             return Interval(0.0, 0.0, 0.0)
-        for row in self.pairs:
-            found = Interval.of(row, "auc_difference")
-            if (row["first"], row["second"]) == (first, second):
-                return found
-            if (row["second"], row["first"]) == (first, second):
-                return Interval(-found.estimate, -found.high, -found.low)
-        raise EvaluationError(f"{first} and {second} were not compared")
-
-    def frame(self) -> pandas.DataFrame:
-        """Returns one row per pair, every number in a column of its own."""
-        import pandas
-
-        return pandas.DataFrame(self.pairs)
-
-    def settings_frame(self) -> pandas.DataFrame:
-        """Returns one row per setting, best ROC AUC first."""
-        import pandas
-
-        return pandas.DataFrame(
-            {
-                "name": one.name,
-                "runs": one.runs,
-                **one.roc_auc.columns("roc_auc"),
-                "roc_auc_spread": one.roc_auc_spread,
-                **one.accuracy.columns("accuracy"),
-                "accuracy_spread": one.accuracy_spread,
-            }
-            for one in self.settings
-        )
+        names = {first, second}
+        row = next(row for row in self.pairs if {row["first"], row["second"]} == names)
+        found = Interval.of(row, "auc_difference")
+        return found if row["first"] == first else Interval(-found.estimate, -found.high, -found.low)
 
     def text(self) -> str:
         """Returns both tables and, in words, which differences are significant; plain text for a terminal."""
+        from pandas import DataFrame
+
         left_out = f" ({self.left_out} that not all scored are left out)" if self.left_out else ""
-        width = max(len(name) for name in ("setting", *(one.name for one in self.settings)))
+        settings = DataFrame(
+            [(one["name"], one["runs"], *score_texts(one)) for one in self.settings],
+            columns=["setting", "seeds", "ROC AUC", "accuracy"],
+        )
         lines = [
             f"{len(self.settings)} settings on the same {self.posters:,} posters{left_out}; "
             f"majority accuracy {self.majority_accuracy:.3f}; {self.confidence:.0%} intervals for "
             f"{_sources(self.settings)}; ± is the standard deviation between seeds",
             "",
-            f"{'setting':{width}}  seeds  {'ROC AUC':32}  accuracy",
+            settings.to_string(index=False),
         ]
-        for one in self.settings:
-            auc, accuracy = one.texts()
-            lines.append(f"{one.name:{width}}  {one.runs:5}  {auc:32}  {accuracy}")
         if not self.pairs:
             return "\n".join(lines)
         measures = [name for name in MEASURES if f"{name}_p" in self.pairs[0]]
@@ -141,14 +98,7 @@ class ComparisonTable:
             lines.append(f"{row['first']} - {row['second']}: {', '.join(differences)}: {verdict}")
         count = sum(bool(row["significant"]) for row in self.pairs)
         lines += ["", f"{count} of {len(self.pairs)} pairs differ significantly at {self.confidence:.0%}."]
-        once = [one.name for one in self._compared() if one.runs == 1]
-        if once:
-            lines.append(f"one run only, so nothing is known of other seeds: {', '.join(once)}")
         return "\n".join(lines)
-
-    def _compared(self) -> list[SettingScore]:
-        names = {row[side] for row in self.pairs for side in ("first", "second")}
-        return [one for one in self.settings if one.name in names]
 
     def draw(self, path: Path) -> Path:
         """Draws a forest plot of the differences in ROC AUC; coloured where they are significant."""
@@ -161,11 +111,10 @@ class ComparisonTable:
             )
             for row in self.pairs
         ]
-        sources = _sources(self._compared())
         return draw_forest(
             path,
             rows,
-            label=f"difference in ROC AUC with {self.confidence:.0%} interval ({sources})",
+            label=f"difference in ROC AUC with {self.confidence:.0%} interval ({_sources(self.settings)})",
             title=f"{self.posters:,} posters; coloured: significant after Holm's correction",
             reference=0.0,
         )
@@ -180,15 +129,24 @@ class ComparisonTable:
         """
         rows = [
             ForestRow(
-                one.name + (marks or {}).get(one.name, ""),
-                one.roc_auc,
-                f"accuracy {one.accuracy.estimate:.3f}" + (f", {one.runs} seeds" if one.runs > 1 else ""),
+                one["name"] + (marks or {}).get(one["name"], ""),
+                Interval.of(one, "roc_auc"),
+                f"accuracy {one['accuracy']:.3f}" + (f", {one['runs']} seeds" if one["runs"] > 1 else ""),
             )
             for one in self.settings
         ]
         label = f"ROC AUC with {self.confidence:.0%} interval (line: chance)"
         about = f"{self.posters:,} posters, majority accuracy {self.majority_accuracy:.3f}"
         return draw_forest(path, rows, label=label, title=f"{title}{about}", reference=0.5)
+
+
+def score_texts(setting: Mapping[str, Any]) -> list[str]:
+    """Returns ROC AUC and accuracy of a row of `settings` with intervals and, of several runs, spreads."""
+    return [
+        Interval.of(setting, name).text()
+        + (f" ± {setting[f'{name}_spread']:.3f}" if setting["runs"] > 1 else "")
+        for name in ("roc_auc", "accuracy")
+    ]
 
 
 def compare(
@@ -233,19 +191,16 @@ def compare(
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
         rankings[name] = Ranking.of(labels, *found)
         right[name] = (found >= np.array(limits)[:, None]) == labels
-    settings = [
-        SettingScore(
-            name=name,
-            runs=len(right[name]),
-            roc_auc=auc_interval(ranking, confidence),
-            roc_auc_spread=_spread(ranking.aucs),
-            accuracy=accuracy_interval(right[name], confidence),
-            accuracy_spread=_spread(right[name].mean(axis=1)),
-        )
+    settings: list[dict[str, Any]] = [
+        {"name": name, "runs": len(right[name])}
+        | auc_interval(ranking, confidence).columns("roc_auc")
+        | {"roc_auc_spread": _spread(ranking.aucs)}
+        | accuracy_interval(right[name], confidence).columns("accuracy")
+        | {"accuracy_spread": _spread(right[name].mean(axis=1))}
         for name, ranking in rankings.items()
     ]
-    settings.sort(key=lambda one: (-one.roc_auc.estimate, one.name))
-    names = [one.name for one in settings if one.name not in not_compared]
+    settings.sort(key=lambda one: (-one["roc_auc"], one["name"]))
+    names = [one["name"] for one in settings if one["name"] not in not_compared]
     pairs = []
     for first, second in combinations(names, 2):
         interval, p_value = auc_difference(rankings[first], rankings[second], confidence)
@@ -281,9 +236,9 @@ def _corrected(pairs: list[dict[str, Any]], confidence: float) -> list[dict[str,
     return pairs
 
 
-def _sources(settings: Sequence[SettingScore]) -> str:
+def _sources(settings: Sequence[Mapping[str, Any]]) -> str:
     """What the intervals speak of."""
-    several = [one.runs > 1 for one in settings]
+    several = [one["runs"] > 1 for one in settings]
     if all(several):
         return "other posters and seeds"
     return "other posters, and seeds where there are several" if any(several) else "other posters only"

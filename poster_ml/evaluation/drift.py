@@ -88,14 +88,14 @@ def compare_features(
     return found
 
 
-def bin_edges(reference: Floats, bins: int = BINS) -> Floats:
-    """Returns the inner edges of bins of about equal numbers of reference values.
+def bin_edges(reference: Floats) -> Floats:
+    """Returns the inner edges of `BINS` bins of about equal numbers of reference values.
 
     A value that fills a bin alone gets its own bin, so that leaving it is seen in either direction: posters
     that all were 182 pixels wide have the bins below 182, 182, and above.
     """
-    edges = np.unique(np.quantile(reference, np.arange(1, bins) / bins, method="inverted_cdf"))
-    heavy = [edge for edge in edges if np.mean(reference == edge) > 1.0 / bins]
+    edges = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    heavy = [edge for edge in edges if np.mean(reference == edge) > 1.0 / BINS]
     below = np.nextafter(np.array(heavy, dtype=np.float64), -np.inf)
     return np.unique(np.concatenate([edges, below]))
 

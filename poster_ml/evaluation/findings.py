@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from poster_ml.evaluation.baselines import PosterGain
-from poster_ml.evaluation.page import Headline
-from poster_ml.evaluation.report_files import EvaluationResult
+from poster_ml.evaluation.report_files import SCORED, EvaluationResult
 from poster_ml.evaluation.stats import Interval
 
 METRIC_LABELS = {
@@ -17,6 +16,7 @@ METRIC_LABELS = {
     "brier": "Brier score (lower is better)",
     "ece": "Calibration error, ECE (lower is better)",
 }
+SCORE_COLUMNS = ("What is known", "ROC AUC", "Accuracy", "Log loss", "Brier score", "ECE")
 BASELINE_NAMES = {
     "year": "Year alone",
     "genre": "Genres alone",
@@ -47,10 +47,8 @@ def finding_sentences(result: EvaluationResult) -> list[str]:
         f"{start} cannot be told apart from the {majority} of always naming the majority.",
     )
     findings = [chance[_side(auc, 0.5)], naming[_side(accuracy, result.majority_accuracy)]]
-    if "year_genre" in result.baselines:
-        findings.append(_against_metadata(result))
     if result.gain is not None:
-        findings.append(_gain(result.gain))
+        findings += [_against_metadata(result.gain), _gain(result.gain)]
     start = f"Its probabilities are off by {error.estimate:.3f} on average (ECE"
     if error.low == 0.0:
         findings.append(f"{start}), no more than a calibrated model would show on as few posters.")
@@ -69,17 +67,12 @@ def _side(interval: Interval, value: float) -> int:
     return 0 if interval.low > value else 1 if interval.high < value else 2
 
 
-def _against_metadata(result: EvaluationResult) -> str:
-    """The poster alone against year + genres alone, paired where both were scored on the same posters."""
-    auc, metadata = result.intervals["roc_auc"], result.baselines["year_genre"].roc_auc
-    if result.gain is not None:
-        side = _side(result.gain.poster_over_metadata, 0.0)
-        by = f": {result.gain.poster_over_metadata.text(sign=True)} on the same posters"
-    else:  # two intervals that overlap prove nothing: then nothing is claimed
-        side = 0 if auc.low > metadata.high else 1 if auc.high < metadata.low else 2
-        by = ": the intervals overlap" if side == 2 else ""
-    words = ("beats", "knows less than", "cannot be told apart from")[side]
-    return f"It {words} year and genres alone, without any poster (ROC AUC {metadata.estimate:.3f}){by}."
+def _against_metadata(measured: PosterGain) -> str:
+    """The poster alone against year + genres alone, paired on the same posters."""
+    difference = measured.poster_over_metadata
+    words = ("beats", "knows less than", "cannot be told apart from")[_side(difference, 0.0)]
+    by = f"ROC AUC {difference.text(sign=True)} on the same posters"
+    return f"It {words} year and genres alone, without any poster: {by}."
 
 
 def _gain(measured: PosterGain) -> str:
@@ -107,20 +100,40 @@ def metric_rows(result: EvaluationResult) -> list[tuple[str, str]]:
     return rows
 
 
-def headlines(result: EvaluationResult) -> list[Headline]:
-    """Returns ROC AUC and accuracy beside what they must beat, and the gain over the metadata."""
-    auc, accuracy = result.intervals["roc_auc"], result.intervals["accuracy"]
+def score_rows(result: EvaluationResult) -> list[list[str]]:
+    """Returns the rows of `SCORE_COLUMNS`: what the poster, year + genres, and all of them score."""
+    if "combined" not in result.scores.index:
+        return []
+    own = result.gain is not None and result.gain.optimistic
+    names = {
+        "poster": "Poster alone",
+        "metadata": "Year and genres",
+        "combined": "Combined, cross-fitted on these posters" if own else "Combined, as the model serves it",
+    }
+    return [
+        [
+            f"{names[str(name)]} (n = {row['posters']:,.0f})",
+            *(Interval.of(row, score).text() for score in SCORED),
+        ]
+        for name, row in result.scores.to_dict("index").items()
+    ]
+
+
+def headlines(result: EvaluationResult) -> list[tuple[str, str, str]]:
+    """Returns ROC AUC and accuracy beside what they must beat, and the gain over the metadata.
+
+    Returns: what each number is, the number, and its interval with what it is compared with.
+    """
     found = [
-        _headline("ROC AUC", auc, "{}; chance .500"),
-        _headline("Accuracy", accuracy, f"{{}}; majority {result.majority_accuracy:.3f}"),
+        ("ROC AUC", result.intervals["roc_auc"], ".3f", "{}; chance .500"),
+        ("Accuracy", result.intervals["accuracy"], ".3f", f"{{}}; majority {result.majority_accuracy:.3f}"),
     ]
     if "year_genre" in result.baselines:
-        found.append(_headline("Year + genres, no poster", result.baselines["year_genre"].roc_auc, "AUC; {}"))
+        auc = result.baselines["year_genre"].roc_auc
+        found.append(("Year + genres, no poster", auc, ".3f", "AUC; {}"))
     if result.gain is not None:
-        found.append(_headline("Poster on top of these", result.gain.gain, "AUC; {}", "+.3f"))
-    return found
-
-
-def _headline(label: str, interval: Interval, detail: str, form: str = ".3f") -> Headline:
-    ends = f"{interval.low:{form}} to {interval.high:{form}}"
-    return Headline(label, f"{interval.estimate:{form}}", detail.format(ends))
+        found.append(("Poster on top of these", result.gain.gain, "+.3f", "AUC; {}"))
+    return [
+        (label, f"{one.estimate:{form}}", detail.format(f"{one.low:{form}} to {one.high:{form}}"))
+        for label, one, form, detail in found
+    ]

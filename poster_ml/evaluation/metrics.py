@@ -80,26 +80,6 @@ def check_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tu
     return checked, values
 
 
-def score(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> dict[str, float]:
-    """Scores predictions.
-
-    Args:
-        labels: (N,) 0 Rotten or 1 Fresh; both must occur.
-        probabilities: (N,) of Fresh, in [0, 1]; ties count half in `roc_auc`.
-        threshold: in [0, 1]; predicted Fresh from here on (`probability >= threshold`).
-
-    Returns: the values of METRIC_NAMES. All equal scikit-learn's to 1e-9 (log loss clips at float64's
-        epsilon as there; `f1` of Fresh is 0 where nothing is called Fresh). `ece` is the expected
-        calibration error over 15 bins of equal width: the mean over posters of |share Fresh - mean
-        probability| of their bin; the first bin has both edges, the others only the upper one.
-
-    Raises: EvaluationError and ValueError as `check_predictions`.
-    """
-    truth, values = check_predictions(labels, probabilities)
-    found = weighted_scores(truth, values, threshold, np.ones((1, len(truth))))
-    return {name: float(found[name][0]) for name in METRIC_NAMES}
-
-
 def weighted_scores(
     labels: Integers, probabilities: Floats, threshold: float, weights: Floats
 ) -> dict[str, Floats]:
@@ -110,8 +90,9 @@ def weighted_scores(
         threshold: in [0, 1].
         weights: (R, N) >= 0; each row has weight in both classes.
 
-    Returns: each of METRIC_NAMES (R,), and `gaps` (R, 15): each calibration bin's share of posters times
-        (share Fresh - mean probability), whose absolute values sum to ECE.
+    Returns: each of METRIC_NAMES (R,), equal to scikit-learn's to 1e-9, and `gaps` (R, 15): each calibration
+        bin's share of posters times (share Fresh - mean probability), whose absolute values sum to ECE, the
+        expected calibration error; the first bin has both edges, the others only the upper one.
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold must be in [0, 1], got {threshold=}")
@@ -187,7 +168,7 @@ def metrics_with_intervals(
 
     Returns: one Interval for each of METRIC_NAMES.
 
-    Raises: EvaluationError as `score`.
+    Raises: EvaluationError and ValueError as `check_predictions`.
     """
     truth, values = check_predictions(labels, probabilities)
     sample = weighted_scores(truth, values, threshold, np.ones((1, len(truth))))

@@ -1,4 +1,4 @@
-"""The report page and the model card: small dataclasses, written by the templates beside this module.
+"""The report page and the model card, written by the templates beside this module.
 
 The page is one HTML file that loads nothing; every text is escaped by the template.
 """
@@ -7,80 +7,60 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from poster_ml.files import atomic_path
 
-
-@dataclass(frozen=True)
-class Headline:
-    """One large number: what it is, the number, and what stands under it."""
-
-    label: str
-    value: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class PageFigure:
-    """One PNG or JPEG; `caption` says what it shows, in print and aloud. `wide`: a row of its own."""
-
-    path: Path
-    caption: str
-    wide: bool = True
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """One table; every row has as many cells as there are columns, the first names the row."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
 class PageSection:
-    """A heading with findings, what is to be known to read them, figures and tables; each may be empty."""
+    """A heading and what stands below it; all but the title may be empty.
+
+    findings, paragraphs: what was found, and what is to be known to read it. figures: PNG or JPEG files with
+    captions, which say what they show, in print and aloud; `wide` gives each a row of its own. table: texts;
+    the first column names the row.
+    """
 
     title: str
     findings: Sequence[str] = ()
     paragraphs: Sequence[str] = ()
-    figures: Sequence[PageFigure] = ()
-    tables: Sequence[PageTable] = ()
-
-    def is_empty(self) -> bool:
-        """Says whether there is nothing below the heading."""
-        return not (self.findings or self.paragraphs or self.figures or self.tables)
+    figures: Mapping[Path, str] = field(default_factory=dict)
+    table: pandas.DataFrame | None = None
+    wide: bool = True
 
 
-@dataclass(frozen=True)
-class ReportPage:
-    """What the page shows, from top to bottom: plain text, two to four headlines, sections."""
-
-    title: str
-    subtitle: str
-    headlines: Sequence[Headline] = ()
-    sections: Sequence[PageSection] = ()
-
-
-def write_page(path: Path, page: ReportPage) -> Path:
+def write_page(
+    path: Path,
+    title: str,
+    subtitle: str,
+    headlines: Sequence[tuple[str, str, str]] = (),
+    sections: Sequence[PageSection] = (),
+) -> Path:
     """Writes the page as one HTML file that shows the same everywhere, offline too.
 
     Args:
         path: the file to write; its folder is created.
-        page: sections without content are left out; figures are put into the file (base64), each must exist.
+        title, subtitle: plain text.
+        headlines: large numbers: what each is, the number, and what stands under it.
+        sections: those without content are left out; figures are put into the file (base64), each must exist.
 
     Returns: the path.
     """
-    shown = replace(page, sections=[section for section in page.sections if not section.is_empty()])
+    filled = [
+        one for one in sections if one.findings or one.paragraphs or one.figures or one.table is not None
+    ]
+    page = {"title": title, "subtitle": subtitle, "headlines": headlines, "sections": filled}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        temporary.write_text(render("report.html.j2", page=shown), encoding="utf-8")
+        temporary.write_text(render("report.html.j2", page=page), encoding="utf-8")
     return path
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,13 @@ from poster_ml.evaluation.baselines import (
     BaselineResult,
     PosterGain,
     colour_baseline,
+    cross_fitted,
     majority_accuracy,
     metadata_baselines,
     poster_gain,
 )
 from poster_ml.evaluation.calibration import logit
+from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.metrics import check_predictions, metrics_with_intervals
 from poster_ml.evaluation.plots import draw_evaluation
 from poster_ml.evaluation.slices import compute_slices, worst_slices
@@ -28,20 +32,22 @@ from poster_ml.files import atomic_path
 if TYPE_CHECKING:
     import pandas
 
+SCORED = ("roc_auc", "accuracy", "log_loss", "brier", "ece")  # of `scores.csv`
+
 
 @dataclass(frozen=True)
 class References:
     """What the posters are compared with; every part may be missing.
 
     train: year, genres, label, movie_id of the train rows, for the metadata baselines.
-    validation, validation_probabilities: another split with the poster model's probabilities, for the gain.
+    combined: the model of poster, year and genres that is served, where it was not fitted on the evaluated
+        posters; without it the combination is cross-fitted within them, and the gain called optimistic.
     images, train_indices, rows: (N, H, W, 3) uint8 memory map and which of it are `train` and the evaluated
         posters, for the colour baseline.
     """
 
     train: pandas.DataFrame | None = None
-    validation: pandas.DataFrame | None = None
-    validation_probabilities: npt.ArrayLike | None = None
+    combined: CombinedModel | None = None
     images: npt.NDArray[np.uint8] | None = None
     train_indices: npt.ArrayLike | None = None
     rows: npt.ArrayLike | None = None
@@ -52,7 +58,10 @@ class EvaluationResult:
     """What one evaluation found.
 
     metrics: flat names without the split, as logged: every metric with `_ci_low` and `_ci_high`,
-        `majority_accuracy`, `baseline_*_roc_auc` and `poster_beyond_metadata_auc_gain` where they exist.
+        `majority_accuracy`, `baseline_*_roc_auc`, `combined_*` and `poster_beyond_metadata_auc_gain` where
+        they exist.
+    scores: one row for "poster" and, where they exist, "metadata" and "combined", all on the same `posters`
+        whose year or genres are known: each of SCORED with its interval.
     notes: one sentence for everything that could not be computed.
     """
 
@@ -65,6 +74,7 @@ class EvaluationResult:
     majority_accuracy: float
     baselines: dict[str, BaselineResult]
     gain: PosterGain | None
+    scores: pandas.DataFrame
     slices: pandas.DataFrame
     worst: pandas.DataFrame
     metrics: dict[str, float]
@@ -107,16 +117,17 @@ def write_evaluation(
         labels, values, threshold=threshold, repeats=repeats, confidence=confidence, seed=seed
     )
     baselines, notes = _baselines(posters, labels, references, seed, confidence)
+    known, design = None, f"combination cross-fitted in the {len(labels)} posters"
+    if references.combined is not None and baselines:
+        known = references.combined.probabilities(posters, values)
+        design = f"combination fitted on {references.combined.posters} posters of another split"
+    elif references.train is not None and "year_genre" in baselines:
+        known = cross_fitted(references.train, posters, values, seed=seed)
     gain = None
-    if references.train is not None and "year_genre" in baselines:
-        gain = poster_gain(
-            references.train,
-            posters,
-            values,
-            seed=seed,
-            confidence=confidence,
-            validation=references.validation,
-            validation_probabilities=references.validation_probabilities,
+    if "year_genre" in baselines:
+        optimistic = references.combined is None
+        gain = known and poster_gain(
+            labels, values, *known, confidence=confidence, design=design, optimistic=optimistic
         )
         if gain is None:
             notes.append("No gain over year + genres: too few posters of one class to combine the two.")
@@ -126,7 +137,12 @@ def write_evaluation(
     if gain is not None:
         named["poster_beyond_metadata_auc_gain"] = gain.gain
         named["year_genre_poster_roc_auc"] = gain.combined_auc
+    measured = partial(metrics_with_intervals, repeats=repeats, confidence=confidence, seed=seed)
+    scores = _scores(labels, values, known, threshold, measured)
     metrics = {"majority_accuracy": majority}
+    if "combined" in scores.index:
+        for name in SCORED:
+            metrics |= Interval.of(scores.loc["combined"].to_dict(), name).columns(f"combined_{name}")
     for name, interval in named.items():
         metrics |= interval.columns(name)
     slices = compute_slices(posters, values, threshold=threshold, confidence=confidence)
@@ -140,12 +156,13 @@ def write_evaluation(
         majority_accuracy=majority,
         baselines=baselines,
         gain=gain,
+        scores=scores,
         slices=slices,
         worst=worst_slices(slices, intervals["roc_auc"].estimate),
         metrics=metrics,
         notes=notes,
     )
-    _write_tables(posters, values, logits, result)
+    _write_tables(posters, values, logits, known, result)
     draw_evaluation(result, labels, values, seed)
     return result
 
@@ -177,10 +194,42 @@ def _baselines(
     return found, notes
 
 
+def _scores(
+    labels: npt.NDArray[np.int64],
+    values: Floats,
+    known: tuple[Floats, Floats] | None,
+    threshold: float,
+    measured: Callable[..., dict[str, Interval]],
+) -> pandas.DataFrame:
+    """Scores the poster, year + genres, and all of them, on the posters that all three can score.
+
+    Year + genres and the combination call a poster Fresh from .5 on: no threshold was chosen for them.
+    """
+    import pandas
+
+    rows = np.ones(len(labels), dtype=bool) if known is None else np.isfinite(known[1])
+    compared = {"poster": (values, threshold)}
+    if known is not None and np.bincount(labels[rows], minlength=2).min() > 0:
+        compared |= {"metadata": (known[0], 0.5), "combined": (known[1], 0.5)}
+    else:
+        rows[:] = True
+    table: dict[str, dict[str, float]] = {}
+    for name, (probabilities, bar) in compared.items():
+        found = measured(labels[rows], probabilities[rows], threshold=bar)
+        table[name] = {"posters": int(rows.sum())}
+        for score in SCORED:
+            table[name] |= found[score].columns(score)
+    return pandas.DataFrame.from_dict(table, orient="index").rename_axis("model")
+
+
 def _write_tables(
-    posters: pandas.DataFrame, values: Floats, logits: npt.ArrayLike | None, result: EvaluationResult
+    posters: pandas.DataFrame,
+    values: Floats,
+    logits: npt.ArrayLike | None,
+    known: tuple[Floats, Floats] | None,
+    result: EvaluationResult,
 ) -> None:
-    """Writes `predictions.csv` in the order of the posters, `classification_report.*` and `slices.csv`."""
+    """Writes `predictions.csv` in the order of the posters, the report, `slices.csv` and `scores.csv`."""
     from sklearn.metrics import classification_report
 
     folder, labels = result.folder, posters["label"].to_numpy(np.int64)
@@ -192,6 +241,8 @@ def _write_tables(
         predicted=predicted,
         correct=(predicted == labels).astype(np.int64),
     )
+    if known is not None:
+        table = table.assign(probability_metadata=known[0], probability_combined=known[1])
     with atomic_path(folder / "predictions.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.9g")
     arguments = {"target_names": ["Rotten", "Fresh"], "labels": [0, 1], "zero_division": 0.0}
@@ -203,3 +254,5 @@ def _write_tables(
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "slices.csv") as temporary:
         result.slices.to_csv(temporary, index=False, float_format="%.6f")
+    with atomic_path(folder / "scores.csv") as temporary:
+        result.scores.to_csv(temporary, float_format="%.6f")

@@ -24,6 +24,7 @@ from poster_ml.evaluation.stats import (
 if TYPE_CHECKING:
     import pandas
 
+MOST_WORST = 3
 MINIMUM_POSTERS = 20  # slices below this are listed, but not compared with the other posters
 MINIMUM_PER_CLASS = 10  # nor are those with fewer Fresh or Rotten ones: their ROC AUC hangs on single posters
 COLUMNS = ["slice", "value", "posters", "fresh_share", "accuracy", "accuracy_ci_low", "accuracy_ci_high"]
@@ -86,13 +87,12 @@ def compute_slices(
     return table[COLUMNS]
 
 
-def worst_slices(slices: pandas.DataFrame, overall_auc: float, count: int = 3) -> pandas.DataFrame:
-    """Names the slices whose ROC AUC is significantly below that of all other posters; none where none is.
+def worst_slices(slices: pandas.DataFrame, overall_auc: float) -> pandas.DataFrame:
+    """Names at most three slices whose ROC AUC is significantly below that of all other posters, or none.
 
     Args:
         slices: of `compute_slices`.
         overall_auc: of all posters.
-        count: how many at most.
 
     Returns: worst first, by how many half-widths of its own interval a slice lies below `overall_auc`: a
         slice is not the worst for being small, nor for being large and a hair below.
@@ -100,4 +100,4 @@ def worst_slices(slices: pandas.DataFrame, overall_auc: float, count: int = 3) -
     worse = slices[slices["worse"]]
     half = ((worse["roc_auc_ci_high"] - worse["roc_auc_ci_low"]) / 2.0).clip(lower=1e-9)
     order = ((overall_auc - worse["roc_auc"]) / half).sort_values(ascending=False, kind="stable")
-    return worse.loc[order.index[:count]]
+    return worse.loc[order.index[:MOST_WORST]]

@@ -268,29 +268,6 @@ class Ranking:
         aucs, below, above = zip(*(structural_components(labels, one) for one in scores), strict=True)
         return cls(np.array(aucs), np.mean(below, axis=0), np.mean(above, axis=0))
 
-    @classmethod
-    def within(cls, labels: npt.ArrayLike, scores: npt.ArrayLike, folds: npt.ArrayLike) -> Ranking:
-        """Ranks every poster among those of its own fold only.
-
-        The networks of different folds share no scale, so a pair of posters from two folds says nothing.
-
-        Args:
-            labels, scores: (N,), each scored by the network that did not see the poster.
-            folds: (N,) the fold of each poster; both classes in each.
-
-        Returns: as of one run: the mean AUC of the folds, weighted by their Fresh posters, and placements in
-            the order of the posters. Source: LeDell et al. 2015 (doi:10.1214/15-EJS1035).
-        """
-        truth, values, parts = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(folds)
-        placements = np.empty(len(truth))
-        for fold in np.unique(parts):
-            inside = parts == fold
-            _, below, above = structural_components(truth[inside], values[inside])
-            placements[inside & (truth == 1)] = below
-            placements[inside & (truth == 0)] = above
-        below, above = placements[truth == 1], placements[truth == 0]
-        return cls(np.array([below.mean()]), below, above)
-
 
 def auc_interval(ranking: Ranking, confidence: float) -> Interval:
     """Returns the mean ROC AUC of the runs, on the logit scale, which never leaves [0, 1].

@@ -14,6 +14,7 @@ from scipy.special import expit
 from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import fit_temperature, logit
+from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.stats import Interval
 from poster_ml.evaluation.thresholds import choose_threshold
@@ -107,6 +108,7 @@ def evaluate_split(
     decision_rule: DecisionRule,
     logits: Mapping[str, np.ndarray],
     folder: Path,
+    combined: CombinedModel | None = None,
 ) -> EvaluationResult:
     """Measures how right a network is on one split.
 
@@ -117,17 +119,23 @@ def evaluate_split(
         decision_rule: temperature and threshold, from validation.
         logits: of `split` and of val, as from `score_splits`.
         folder: gets `evaluation/<split>/`.
+        combined: the logged one of the network; None fits it. On validation, which it was fitted on, it is
+            left out: there the combination is cross-fitted.
 
     Returns: the numbers and where the files lie.
     """
     logger.info(f"evaluating {split}")
     rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
-    other = None if split == "val" else expit(logits["val"] / decision_rule.temperature)
+    train, validation = (dataset.index.iloc[rows[name]] for name in ("train", "val"))
+    if split == "val":
+        combined = None
+    elif combined is None:
+        other = expit(logits["val"] / decision_rule.temperature)
+        combined = CombinedModel.fit(train, validation, other, seed=config.seed)
     brightness = [dataset.images[row].mean() / 255.0 for row in rows[split]]
     references = References(
-        train=dataset.index.iloc[rows["train"]],
-        validation=None if other is None else dataset.index.iloc[rows["val"]],
-        validation_probabilities=other,
+        train=train,
+        combined=combined,
         images=dataset.images,
         train_indices=rows["train"],
         rows=rows[split],

@@ -41,6 +41,8 @@ class TrainedModel:
         precision: the dtype policy it was trained under.
         validation_indices: (n,) positions in the dataset.
         validation_logits: (n,) float64, computed by `model`.
+        learned: what it was fitted on: posters, or where `cut` names a layer, its output for them.
+        cut: see `FitInputs`.
     """
 
     model: Any
@@ -48,6 +50,8 @@ class TrainedModel:
     precision: str
     validation_indices: np.ndarray
     validation_logits: np.ndarray
+    learned: Samples
+    cut: str
 
 
 def fit_model(
@@ -98,7 +102,8 @@ def fit_model(
             on_epoch=on_epoch,
         )
     model = as_float32(network, config, dataset.size)
-    return TrainedModel(model, fitted, precision, validation.rows, predict_logits(model, validation))
+    logits = predict_logits(model, validation)
+    return TrainedModel(model, fitted, precision, validation.rows, logits, inputs.train, inputs.cut)
 
 
 def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:

@@ -15,19 +15,24 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.pipeline.evaluate import score_splits
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
-from poster_ml.serving.load import load_keras_model
+from poster_ml.serving.load import load_keras_model, load_reference
+from poster_ml.serving.reference import Neighbours
 from poster_ml.tracking.runs import RunRecord, find_run
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained network of an ensemble; `logits` (n,) on validation, divided by its temperature."""
+    """One trained network of an ensemble; `logits` (n,) on validation, divided by its temperature.
+
+    `neighbours`: the training posters as it sees them, None where they were not stored.
+    """
 
     record: RunRecord
     config: ExperimentConfig
     network: Any
     temperature: float
     logits: np.ndarray
+    neighbours: Neighbours | None
 
     @property
     def label(self) -> str:
@@ -82,7 +87,9 @@ def _load(record: RunRecord, dataset: PreparedDataset) -> Member:
         )
     known = recorded_logits(record, dataset, config)
     logits = score_splits(network, dataset, ("val",), config, known)["val"]
-    return Member(record, config, network, settings.temperature, logits / settings.temperature)
+    reference = load_reference(f"runs:/{record.run_id}/model")
+    neighbours = reference.neighbours if reference else None
+    return Member(record, config, network, settings.temperature, logits / settings.temperature, neighbours)
 
 
 def mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> tuple[list[float], float]:

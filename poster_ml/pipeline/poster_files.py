@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
 from poster_ml.pipeline.prediction_files import COLUMNS
+from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,6 +31,45 @@ def check_posters(posters: Sequence[Path]) -> None:
             raise DatasetError(f"no file or folder {path}: give image files or folders")
         if path.is_dir() and next(_walk(path), None) is None:
             raise DatasetError(f"the folder {path} has no image: files must end in {', '.join(SUFFIXES)}")
+
+
+def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[Any, Any]]]:
+    """Puts in place of each table (.csv) the posters that it lists.
+
+    A table has a column `image` or `path`, with paths from the folder where it lies, and may have `year` and
+    `genres` (`|` between them).
+
+    Returns: the posters, and for those of a table year and genres, None where they are unknown.
+    Raises: DatasetError for a table that cannot be read or lists no posters.
+    """
+    found: list[Path] = []
+    facts: dict[Path, tuple[Any, Any]] = {}
+    for path in posters:
+        if path.suffix.lower() != ".csv" or not path.is_file():
+            found.append(path)
+            continue
+        listed = _read_table(path)
+        found += listed
+        facts |= listed
+    return found, facts
+
+
+def _read_table(path: Path) -> dict[Path, tuple[Any, Any]]:
+    import pandas as pd
+
+    try:
+        # A genre may be called "NA"; only an empty cell is unknown.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # of the encoding, of the form
+        reason = str(error).splitlines()[0]
+        raise DatasetError(f"the table {path} cannot be read ({reason}): give a CSV file in UTF-8") from error
+    column = next((name for name in ("image", "path") if name in table.columns), None)
+    if column is None or table.empty:
+        raise DatasetError(
+            f"the table {path} lists no posters: give it a column image or path; year, genres if known"
+        )
+    cells = table.reindex(columns=[column, "year", "genres"], fill_value="")
+    return {path.parent / name: (year or None, genres or None) for name, year, genres in cells.to_numpy()}
 
 
 def walk_posters(posters: Sequence[Path]) -> Iterator[Path]:
@@ -54,13 +94,16 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-def score_files(model: Any, files: Iterable[Path], batch_size: int) -> Iterator[DataFrame]:
+def score_files(
+    model: Any, files: Iterable[Path], batch_size: int, facts: Mapping[Path, tuple[Any, Any]] | None = None
+) -> Iterator[DataFrame]:
     """Yields the rows of one batch after the other; the next batch is read while this one is scored.
 
     Args:
         model: an mlflow PyFuncModel, or anything with its `predict`.
         files: in the order of the rows.
         batch_size: of them in memory, at least 1; as many are read ahead.
+        facts: year and genres of some, as from `read_tables`.
 
     Returns: tables with the columns `prediction_files.COLUMNS`.
     """
@@ -72,7 +115,13 @@ def score_files(model: Any, files: Iterable[Path], batch_size: int) -> Iterator[
         while batch := upcoming.result():
             upcoming = reader.submit(_read_batch, iterator, batch_size)
             paths, images, reasons = zip(*batch, strict=True)
-            rows = model.predict(pd.DataFrame({"image": pd.Series(images, dtype=object)}))
+            request = pd.DataFrame({"image": pd.Series(images, dtype=object)})
+            if facts:
+                known = [facts.get(path, (None, None)) for path in paths]
+                request[["year", "genres"]] = pd.DataFrame(known, dtype=object)
+            rows = model.predict(request)
+            older = {name: None for name in METADATA_COLUMNS if name not in rows}  # a model without them
+            rows = rows.assign(**older)
             errors = [mine or its for mine, its in zip(reasons, rows["error"], strict=True)]
             names = [printable(path) for path in paths]
             rows = rows.assign(poster=names, error=pd.Series(errors, dtype=object))

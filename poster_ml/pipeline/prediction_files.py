@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from poster_ml.errors import DatasetError, mask_passwords
 from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.serving.settings import COLUMNS as ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLUMNS = ("poster", "probability_fresh", "label", "threshold", "error")
+COLUMNS = ("poster", *ANSWER_COLUMNS)
 FORMATS = ("table", "csv", "json")
 HEADER = ",".join(COLUMNS) + "\n"
 
@@ -141,13 +142,9 @@ def claim(out: Path, identity: dict[str, Any], *, has_rows: bool) -> None:
         raise DatasetError(
             f"--out {out} has rows, and no {out.name}.json beside it says which model wrote them: {remedy}"
         )
+    old, new = (f"{one.get('version') or 'the model'} ({one['model_id']})" for one in (record, identity))
     if record["model_id"] != identity["model_id"]:
-        raise DatasetError(f"--out {out} holds rows of {_named(record)}, not of {_named(identity)}: {remedy}")
-
-
-def _named(identity: dict[str, Any]) -> str:
-    version, model_id = identity.get("version"), identity["model_id"]
-    return f"{version} ({model_id})" if version else str(model_id)
+        raise DatasetError(f"--out {out} holds rows of {old}, not of {new}: {remedy}")
 
 
 def _read_record(out: Path) -> dict[str, Any]:

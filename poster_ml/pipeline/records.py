@@ -16,8 +16,6 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
 from poster_ml.tracking.runs import RunRecord, fetch_artifact
 
-TAKEN_OUT = ("pretrain_epochs", "pretrain_on")  # in every run of an earlier version, mostly unused
-
 
 @contextmanager
 def fetched(run_id: str, path: str) -> Iterator[Path]:
@@ -33,8 +31,6 @@ def recorded_config(record: RunRecord) -> ExperimentConfig:
     """Reads the configuration that a run was made with. Raises: TrackingError, ConfigError."""
     with fetched(record.run_id, "experiment.yaml") as file:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for key in TAKEN_OUT:
-        values.get("train", {}).pop(key, None)
     return from_mapping(values, f"run {record.run_id}")
 
 
@@ -55,6 +51,21 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
     return dataset
 
 
+def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
+    """Returns what a run logged of a split: movie_id, label, probability per poster.
+
+    Raises: TrackingError saying what to call first.
+    """
+    try:
+        with fetched(record.run_id, f"evaluation/{split}/predictions.csv") as file:
+            return pd.read_csv(file, dtype={"movie_id": str})
+    except TrackingError as error:
+        raise TrackingError(
+            f"run {record.run_id} ({record.name}) has no predictions of {split}: "
+            f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
+        ) from error
+
+
 def recorded_logits(
     record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig
 ) -> dict[str, np.ndarray]:
@@ -66,8 +77,7 @@ def recorded_logits(
         return {}
     rows = dataset.indices("val", config.max_samples, config.seed)
     try:
-        with fetched(record.run_id, "evaluation/val/predictions.csv") as file:
-            table = pd.read_csv(file, dtype={"movie_id": str}).set_index("movie_id")
+        table = logged_predictions(record, "val").set_index("movie_id")
     except TrackingError:
         return {}
     names = dataset.index["movie_id"].iloc[rows]

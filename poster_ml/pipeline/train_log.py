@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
@@ -17,8 +19,10 @@ from poster_ml.models.freezing import trainable_summary
 from poster_ml.pipeline.evaluate import DecisionRule
 from poster_ml.pipeline.features import WORKPLACE
 from poster_ml.pipeline.fit import TrainedModel
+from poster_ml.pipeline.reference import make_reference
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.log import log_poster_model
+from poster_ml.serving.reference import Neighbours
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training.checkpoint import run_lock
 
@@ -80,13 +84,22 @@ def log_network(
     config: ExperimentConfig,
     dataset: PreparedDataset,
     decision_rule: DecisionRule,
+    logits: np.ndarray,
+    neighbours: Neighbours | None,
 ) -> None:
-    """Logs the model that is served, and the decision rule that goes with it."""
+    """Logs the model that is served, with its decision rule and its reference.
+
+    Args:
+        run, network, config, dataset, decision_rule: what was trained on what.
+        logits: (n,) of the validation posters.
+        neighbours: the training posters as the network sees them; None where that was left out.
+    """
     run.log_metrics(asdict(decision_rule))
     logger.info("logging the model")
     log_poster_model(
         network,
         size=dataset.size,
+        reference=make_reference(config, dataset, logits / decision_rule.temperature, neighbours),
         fit=dataset.manifest["options"]["fit"],
         **asdict(decision_rule),
         variant=config.variant,

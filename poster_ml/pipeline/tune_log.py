@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from poster_ml.config import SearchSpace
-from poster_ml.tracking.runs import RunLogger, RunRecord, search_runs
-from poster_ml.tuning.figures import draw_all, importances
-from poster_ml.tuning.records import (
+from poster_ml.errors import mask_passwords
+from poster_ml.pipeline.tune_options import TuneOptions
+from poster_ml.tracking.runs import RunLogger, RunRecord, open_run, search_runs
+from poster_ml.tuning.results import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     PRUNED,
-    TrialRecord,
-    best_so_far,
-    by_end,
-    epochs_run,
-    read_records,
-    to_csv,
-    top,
+    best_trials,
+    counted_trials,
+    draw_figures,
+    importances,
+    trials_table,
 )
+from poster_ml.tuning.space import dimensions_of, overrides
 from poster_ml.tuning.study import OpenStudy
 
 STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED: "FAILED"}
 
 
-def find_parent(study: str, storage: str) -> str | None:
-    """Finds the run of a study; None where there is none."""
-    found = search_runs(f"tags.kind = 'study' and tags.study = '{study}'")
-    same = [run for run in found if run.tags.get("storage") == storage]
-    return same[-1].run_id if same else None
+@contextmanager
+def open_study_run(
+    opened: OpenStudy, shared_tags: dict[str, str], space: SearchSpace, options: TuneOptions
+) -> Iterator[RunLogger]:
+    """Opens the run of a study: the one that it has, or a new one."""
+    name, storage = opened.spec.name, mask_passwords(opened.spec.storage)
+    tags = shared_tags | {
+        "kind": "study",
+        "study": name,
+        "storage": storage,
+        "engine": options.engine,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "search_space": space.fingerprint(),
+        "trials": str(options.trials),
+        "workers": str(options.workers),
+    }
+    found = search_runs(f"tags.kind = 'study' and tags.study = '{name}'")
+    same = [run.run_id for run in found if run.tags.get("storage") == storage]
+    with open_run(f"study {name}", tags=tags, run_id=same[-1] if same else None) as run:
+        yield run
 
 
 def children(parent_run_id: str) -> list[RunRecord]:
@@ -43,9 +60,9 @@ def children(parent_run_id: str) -> list[RunRecord]:
     return search_runs(f"tags.`mlflow.parentRunId` = '{parent_run_id}'", limit=5000)
 
 
-@dataclass
-class ParentLog:
-    """Writes a study's progress to its parent run."""
+@dataclass(frozen=True)
+class StudyLog:
+    """Writes a study's progress to its run."""
 
     run: RunLogger
     opened: OpenStudy
@@ -53,20 +70,36 @@ class ParentLog:
 
     def after_trial(self) -> None:
         """Logs the value of each counted trial and the best so far; steps are their order of ending."""
-        records = read_records(self.opened, self.space)
-        best = dict(best_so_far(records))
-        counted = by_end([record for record in records if record.counted])
-        rows = []
-        for position, record in enumerate(counted, start=1):
-            row = {"val_auc": record.value if record.value is not None else float("nan")}
-            if position in best:
-                row["best_val_auc"] = best[position]
-            rows.append(row)
-        self.run.fill_epochs(rows)
+        counted = counted_trials(trials_table(self.opened, self.space))
+        rows = counted[["val_auc", "best_val_auc"]].astype(float)
+        self.run.fill_epochs([dict(row.dropna()) for _, row in rows.iterrows()])
 
-    def settle_children(self, records: Sequence[TrialRecord]) -> None:
+    def finish(self) -> pd.DataFrame:
+        """Logs table, figures, importance and best settings; returns the table. No trial runs any more."""
+        self.after_trial()
+        table = trials_table(self.opened, self.space)
+        self._settle_children(table)
+        counts = {f"trials_{state}": int((table["state"] == state).sum()) for state in STATUS}
+        self.run.log_metrics(counts | {"epochs_run": int(counted_trials(table)["epochs"].sum())})
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            shares = importances(self.opened)
+            draw_figures(self.opened, shares, folder)
+            if len(shares):
+                shares.to_csv(folder / "importance.csv", index_label="dimension")
+            table.to_csv(folder / "trials.csv", index=False)
+            for best in best_trials(table, 1):
+                text = yaml.safe_dump(nested(overrides(self.space, best)), sort_keys=False)
+                found = f"# Trial {best['number']}: validation AUC {best['val_auc']:.4f}"
+                text = f"{found} at the trials' fidelity\n{text}"
+                (folder / "best_parameters.yaml").write_text(text, encoding="utf-8")
+                self.run.log_metrics({"best_trial": best["number"]})
+            self.run.log_folder(folder, "study")
+        return table
+
+    def _settle_children(self, table: pd.DataFrame) -> None:
         """Gives the child runs of killed processes their true state: what the study says, it is."""
-        states = {str(record.number): record.state for record in records}
+        states = dict(zip(table["number"].astype(str), table["state"], strict=True))
         for child in children(self.run.run_id):
             state = states.get(child.tags.get("trial.number", ""))
             if state is None or child.status == STATUS[state]:
@@ -77,40 +110,19 @@ class ParentLog:
                 logger.set_tags({"error": "interrupted: repeat the command to continue it"})
             logger.end(STATUS[state])
 
-    def finish(self) -> list[TrialRecord]:
-        """Logs table, figures, importance and best settings; returns the records. No trial runs any more."""
-        self.after_trial()
-        records = read_records(self.opened, self.space)
-        self.settle_children(records)
-        counts = {f"trials_{state}": sum(record.state == state for record in records) for state in STATUS}
-        self.run.log_metrics(counts | {"epochs_run": epochs_run(records)})
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            draw_all(self.opened, folder)
-            if shares := importances(self.opened):
-                (folder / "importance.json").write_text(json.dumps(shares, indent=1), encoding="utf-8")
-            (folder / "trials.csv").write_text(to_csv(records), encoding="utf-8")
-            for best in top(records, 1):
-                text = yaml.safe_dump(nested(best.overrides), sort_keys=False)
-                note = f"# Trial {best.number}: validation AUC {best.value:.4f} at the trials' fidelity\n"
-                (folder / "best_parameters.yaml").write_text(note + text, encoding="utf-8")
-                self.run.log_metrics({"best_trial": best.number})
-            self.run.log_folder(folder, "study")
-        return records
 
-
-def describe_best(records: Sequence[TrialRecord]) -> str:
+def describe_best(table: pd.DataFrame, space: SearchSpace) -> str:
     """Says in one line what the best trial is, and in another why the first one failed where any did."""
-    errors = [" ".join(record.error.split()) for record in records if record.error]
+    errors = [" ".join(error.split()) for error in table["error"] if error]
     failed = f"\n{len(errors)} failed, the first: {errors[0][:300]}" if errors else ""
-    best = top(records, 1)
-    if not best:
-        return f"no trial finished{failed}"
-    short = {
-        name: f"{value:.3g}" if isinstance(value, float) else value for name, value in best[0].drawn.items()
-    }
-    drawn = ", ".join(f"{name} {value}" for name, value in short.items())
-    return f"best: trial {best[0].number}, validation AUC {best[0].value:.4f} ({drawn}){failed}"
+    for best in best_trials(table, 1):
+        values = {one.name: best[one.name] for one in dimensions_of(space)}
+        drawn = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in values.items()
+        )
+        return f"best: trial {best['number']}, validation AUC {best['val_auc']:.4f} ({drawn}){failed}"
+    return f"no trial finished{failed}"
 
 
 def nested(overrides: dict[str, object]) -> dict[str, object]:

@@ -82,7 +82,7 @@ def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConf
 class TrialDataset(PreparedDataset):
     """A dataset of which all trials see the same posters, whatever their seeds.
 
-    With a limit, `PreparedDataset.rows` draws by the configuration's seed. Trials have seeds of their own;
+    With a limit, `PreparedDataset.indices` draws by the configuration's seed. Trials have seeds of their own;
     the same rows for all of them make their values comparable and let them share the feature caches.
     """
 
@@ -95,7 +95,7 @@ class TrialDataset(PreparedDataset):
 
 @dataclass(frozen=True)
 class TrainingObjective:
-    """Trains one candidate with the settings of a trial; picklable.
+    """Trains one network with the settings of a trial; picklable.
 
     Attributes:
         config: the experiment at the trials' fidelity (limit and epochs).
@@ -163,18 +163,18 @@ class TrainingObjective:
         cosine = config.train.schedule == "cosine"
         folder = trial.folder / (f"epochs-{config.train.epochs}" if cosine else "all")
         try:
-            candidate = fit_model(config, dataset, folder=folder, on_epoch=on_epoch)
+            trained = fit_model(config, dataset, folder=folder, on_epoch=on_epoch)
         except StopTraining:
             run.log_metrics({"epochs": max(reported)})
             run.set_tags({"trial.state": "pruned"})
             run.end("KILLED")
             return None
-        history = candidate.fit.history
+        history = trained.fit.history
         run.fill_epochs(history)
         for epoch, metrics in enumerate(history, start=1):
             if epoch not in reported:
                 trial.report(epoch, metrics["val_auc"])
-        value = history[candidate.fit.best_epoch - 1]["val_auc"]
+        value = history[trained.fit.best_epoch - 1]["val_auc"]
         if math.isnan(value):
             raise TuningError("validation AUC is no number: the network diverged")
         # Not `val_roc_auc`: that name belongs to full runs, among which the registry looks for the best.

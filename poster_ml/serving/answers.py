@@ -29,11 +29,11 @@ from poster_ml.serving.movie_facts import read_facts
 from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.reference import Reference
+from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
     from poster_ml.serving.pyfunc import PosterModel
 
-METADATA_COLUMNS = ("probability_metadata", "probability_combined", "poster_effect", "note")
 _SIMILAR = ("similar_share", "similar_share_ci_low", "similar_share_ci_high", "similar_count")
 _MEMBERS = ("members_low", "members_high")
 _NO_METADATA = "year and genres were ignored: this model was trained without them"
@@ -62,9 +62,9 @@ class Answers:
 
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
-        inside = [name for name in ("explain", "neighbours") if getattr(options, name)]
-        if inside and isinstance(self._model.network, QuantizedNetwork):
-            raise RequestError(f"a quantized model has no {inside[0]}: ask the model that it was made from")
+        if isinstance(self._model.network, QuantizedNetwork) and (options.explain or options.neighbours):
+            lacking = "draws no maps" if options.explain else "knows no neighbours"
+            raise RequestError(f"a quantized model {lacking}: ask the model that it was made from")
         reference = self._reference
         if (options.evidence or options.rank) and reference is None:
             asked = "evidence" if options.evidence else "rank"
@@ -171,7 +171,7 @@ class Answers:
 
         with self._model.forward.lock:
             if self._features is None:
-                self._features = PooledFeatures(self._model.network, self._model.settings.explain_layer)
+                self._features = PooledFeatures(self._model.network)
             return np.asarray(self._features(pixels))
 
     def _member_networks(self) -> list[Any]:

@@ -12,9 +12,11 @@ from urllib.parse import unquote
 import mlflow
 
 from poster_ml.errors import RegistryError
+from poster_ml.serving.reference import Reference
 from poster_ml.serving.settings import (
     COMPACT_FILE,
     NETWORK_FILE,
+    REFERENCE_FOLDER,
     SETTINGS_FILE,
     ServingSettings,
     read_settings,
@@ -42,6 +44,22 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
             f"{model_uri} is no poster model (no {NETWORK_FILE}): name one that `train` logged"
         )
     return read_network(artifacts / NETWORK_FILE), read_settings(artifacts / SETTINGS_FILE)
+
+
+def load_reference(model_uri: str) -> Reference | None:
+    """Loads what the model can say beside its probability; None where it was logged without.
+
+    Raises: RegistryError where there is no model, or its files are broken.
+    """
+    folder = model_folder(model_uri) / "artifacts" / REFERENCE_FOLDER
+    if not folder.is_dir():
+        return None
+    try:
+        return Reference.load(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RegistryError(
+            f"the files {folder} cannot be read ({_one_line(error)}): train the model again"
+        ) from error
 
 
 def load_poster_model(model_uri: str) -> Any:

@@ -22,34 +22,20 @@ from PIL import Image
 import poster_ml
 from poster_ml.errors import TrackingError
 from poster_ml.serving.options import params_schema
-from poster_ml.serving.pyfunc import COLUMNS
 from poster_ml.serving.quantize import runtime_requirements
 from poster_ml.serving.reference import Reference
 from poster_ml.serving.settings import (
+    COLUMNS,
     COMPACT_FILE,
     NETWORK_FILE,
     REFERENCE_FOLDER,
     SETTINGS_FILE,
+    SHARED_REQUIREMENTS,
     ServingSettings,
 )
 
-# What the served code imports: the network, tables, decoding, the sigmoid, the colours of the maps, the log.
-REQUIREMENTS = (
-    "mlflow",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "pandas",
-    "pillow",
-    "matplotlib",
-    "scipy",
-    "scikit-learn",
-    "skops",
-    "statsmodels",
-    "threadpoolctl",
-    "concurrent-log-handler",
-    "filelock",
-)
+# Keras and its backend for the network, matplotlib for the colours of the maps.
+REQUIREMENTS = ("mlflow", "tensorflow", "keras", "matplotlib", *SHARED_REQUIREMENTS)
 
 
 def log_poster_model(
@@ -85,19 +71,20 @@ def log_poster_model(
         return _log(Path(folder) / NETWORK_FILE, known, "model", REQUIREMENTS, reference)
 
 
-def log_quantized_model(content: bytes, settings: ServingSettings) -> Any:
+def log_quantized_model(content: bytes, settings: ServingSettings, reference: Reference) -> Any:
     """Logs a quantized network as a model named `quantized`; it needs no Keras where it is served.
 
     Args:
         content: as `quantize.quantize_network` returns it.
         settings: as of the model that it was made from; temperature and threshold may be its own.
+        reference: other posters, as it scores them; neighbours it has none, since it shows no features.
 
     Returns, raises: as `log_poster_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / COMPACT_FILE
         path.write_bytes(content)
-        return _log(path, settings, "quantized", runtime_requirements())
+        return _log(path, settings, "quantized", runtime_requirements(), reference)
 
 
 def _log(
@@ -105,7 +92,7 @@ def _log(
     settings: ServingSettings,
     name: str,
     requirements: Sequence[str],
-    reference: Reference | None = None,
+    reference: Reference | None,
 ) -> Any:
     """Logs the model whose network lies in a file; its settings are written beside it."""
     if mlflow.active_run() is None:

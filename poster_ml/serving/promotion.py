@@ -61,20 +61,6 @@ class Promotion:
             f"(decision {self.decision} on these posters: better below {self.level:.4f})"
         )
 
-    def tags(self) -> dict[str, str]:
-        """Returns the tags of the challenger's version that keep the verdict."""
-        return {
-            "promotion_verdict": "promoted" if self.promoted else "not promoted",
-            "promotion_against": str(self.champion),
-            "promotion_split": SPLIT,
-            "promotion_posters": str(self.posters),
-            "promotion_auc_difference": f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]",
-            "promotion_p_value": f"{self.p_value:.6f}",
-            "promotion_decision": str(self.decision),
-            "promotion_level": f"{self.level:.6f}",
-            "promotion_time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
 
 def decision_level(decision: int) -> float:
     """Returns the one-sided level of a decision: ERROR / (k (k + 1)); all of them together sum to ERROR.
@@ -141,8 +127,19 @@ def promote(name: str) -> Promotion:
         level=level,
         promoted=p_value < level,
     )
-    for key, value in verdict.tags().items():
-        client.set_model_version_tag(name, str(verdict.challenger), key, value)
+    tags = {
+        "verdict": "promoted" if verdict.promoted else "not promoted",
+        "against": str(verdict.champion),
+        "split": SPLIT,
+        "posters": str(len(labels)),
+        "auc_difference": f"{verdict.difference:+.4f} [{verdict.low:+.4f}, {verdict.high:+.4f}]",
+        "p_value": f"{p_value:.6f}",
+        "decision": str(number),
+        "level": f"{level:.6f}",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, str(verdict.challenger), f"promotion_{key}", value)
     if verdict.promoted:
         move_champion(name, str(verdict.challenger))
     return verdict

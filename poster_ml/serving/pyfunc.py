@@ -22,17 +22,16 @@ from scipy.special import expit
 
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
-from poster_ml.serving.answers import METADATA_COLUMNS, Answers
+from poster_ml.serving.answers import Answers
 from poster_ml.serving.batching import SharedForward
 from poster_ml.serving.options import RequestOptions
 from poster_ml.serving.prediction_log import PredictionLog, input_facts, log_entry
 from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.reference import Reference
 from poster_ml.serving.requests import MAX_PIXELS, fact_cells, image_bytes, image_column
-from poster_ml.serving.settings import COMPACT_FILE, ServingSettings, read_settings
+from poster_ml.serving.settings import COLUMNS, COMPACT_FILE, ServingSettings, read_settings
 
 BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of any length
-COLUMNS = ("probability_fresh", "label", "threshold", "error", *METADATA_COLUMNS)
 
 
 class PosterModel(PythonModel):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poster_ml.errors import RegistryError
+from poster_ml.serving.settings import SHARED_REQUIREMENTS
 
 _REPEATS = 9
 CHUNK = 16  # posters per call of the larger interpreter; on two cores 402 posters/s against 282 one by one
@@ -131,7 +132,7 @@ def quantize_network(network: Any, posters: Pixels) -> bytes:
 def runtime_requirements() -> tuple[str, ...]:
     """Returns the packages that a quantized model needs to run, the interpreter among them."""
     interpreter = "ai-edge-litert" if find_spec("ai_edge_litert") else "tensorflow"
-    return ("mlflow", interpreter, "numpy", "pandas", "pillow", "scipy", "concurrent-log-handler", "filelock")
+    return ("mlflow", interpreter, *SHARED_REQUIREMENTS)
 
 
 def _interpreter_class() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,16 @@ class Neighbours:
 
         Each is `movie_id, title, year (or None), label ("Fresh" or "Rotten"), cosine (in [-1, 1])`.
         """
-        cosines = _unit(features) @ self.features.astype(np.float32).T  # (B, N)
+        cosines = _unit(features) @ self._transposed  # (B, N)
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
         return [
             [self._movie(row, float(cosine[row])) for row in rows]
             for rows, cosine in zip(order, cosines, strict=True)
         ]
+
+    @cached_property
+    def _transposed(self) -> np.ndarray:
+        return self.features.astype(np.float32).T
 
     def _movie(self, row: int, cosine: float) -> dict[str, Any]:
         movie = self.movies.iloc[row]
@@ -106,27 +111,21 @@ class Reference:
             `share_ci_low`, `share_ci_high` and `count`; `told_apart` (`DesignPairs.told_apart`).
         """
         scored = np.flatnonzero(np.isfinite(logits))
-        ranks = {row: 1 + int((logits[scored] > logits[row]).sum()) for row in scored.tolist()}
-        return [
-            {
-                "rank": ranks.get(row),
-                "pairs": [
-                    self._pair(float(logits[row] - logits[other]), names[other])
-                    for other in scored.tolist()
-                    if row in ranks and other != row
-                ],
-            }
-            for row in range(len(logits))
-        ]
+        found: list[dict[str, Any]] = [{"rank": None, "pairs": []} for _ in logits]
+        for row in scored.tolist():
+            found[row]["rank"] = 1 + int((logits[scored] > logits[row]).sum())
+        for first, second in combinations(scored.tolist(), 2):
+            difference = float(logits[first] - logits[second])
+            said = self._said(difference)  # the same from both sides
+            found[first]["pairs"].append({"other": names[second], "difference": difference, **said})
+            found[second]["pairs"].append({"other": names[first], "difference": -difference, **said})
+        return found
 
-    def _pair(self, difference: float, other: Any) -> dict[str, Any]:
+    def _said(self, difference: float) -> dict[str, Any]:
         share = self.pairs.share(difference, CONFIDENCE)
         columns = dict.fromkeys(("share", "share_ci_low", "share_ci_high"))
-        found = columns if share is None else share.interval.columns("share")
         return {
-            "other": other,
-            "difference": difference,
-            **found,
+            **(columns if share is None else share.interval.columns("share")),
             "count": 0 if share is None else share.count,
             "told_apart": self.pairs.told_apart(difference, CONFIDENCE),
         }

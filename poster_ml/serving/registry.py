@@ -18,18 +18,6 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 QUANTIZED = "quantized"
 METRIC = "val_roc_auc"  # that runs are chosen by: of the validation posters, never of the test posters
 DESCRIPTION_LENGTH = 5000  # characters that MLflow's table of versions holds
-_RESULTS = ("val_", "test_", "baseline_", "poster_beyond_metadata_")
-_NO_RESULTS = ("_ci_low", "_ci_high", "val_loss", "val_auc")  # ends of intervals, and curves over the epochs
-_TAGS = (
-    "variant",
-    "protocol",
-    "profile",
-    "dataset.fingerprint",
-    "weights",
-    "git_commit",
-    "backend",
-    "precision",
-)
 
 
 @dataclass(frozen=True)
@@ -94,14 +82,15 @@ def register_best(
         order_by=["attributes.start_time DESC"],
         output_format="list",
     )
-    runs = [run for run in finished if _family(run) == family]
+    runs = [run for run in finished if run.data.params.get("model.family") == family]
     real = [run for run in runs if run.data.tags.get("profile") != "demo"]
     runs = real or (runs if allow_demo else [])
-    dataset = dataset or (_fingerprint(runs[0]) if runs else "")
+    fingerprints = [run.data.tags.get("dataset.fingerprint", "") for run in runs]
+    dataset = dataset or next(iter(fingerprints), "")
     candidates = [
         run
-        for run in runs
-        if _fingerprint(run) == dataset
+        for run, fingerprint in zip(runs, fingerprints, strict=True)
+        if fingerprint == dataset
         and run.data.params.get("max_samples", "0") == "0"
         and math.isfinite(run.data.metrics.get(METRIC, math.nan))
     ]
@@ -203,8 +192,7 @@ def roll_back(name: str) -> Version:
     before = _aliases(name).get(PREVIOUS)
     if before is None:
         raise RegistryError(
-            f"{name} has had no champion before version {current.version}: nothing to roll back to; "
-            f"move it by hand with mlflow's set_registered_model_alias if you must"
+            f"{name} has had no champion before version {current.version}: nothing to roll back to"
         )
     version = client.get_model_version(name, before)
     client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -215,7 +203,7 @@ def roll_back(name: str) -> Version:
 
 
 def _register(run: Any, model: Any, chosen_among: int) -> Version:
-    family, run_id, score = _family(run), run.info.run_id, float(run.data.metrics[METRIC])
+    family, run_id, score = run.data.params["model.family"], run.info.run_id, run.data.metrics[METRIC]
     name = registered_name(family)
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
     aliases = _aliases(name) if versions else {}
@@ -235,29 +223,18 @@ def _register(run: Any, model: Any, chosen_among: int) -> Version:
     return replace(version, metric=METRIC, score=score)
 
 
-def _family(run: Any) -> str:
-    return str(run.data.params.get("model.family") or run.data.tags.get("family", ""))
-
-
-def _fingerprint(run: Any) -> str:
-    return str(run.data.tags.get("dataset.fingerprint", ""))
-
-
 def _aliases(name: str) -> dict[str, str]:
     found = mlflow.MlflowClient().get_registered_model(name)
     return {alias: str(number) for alias, number in found.aliases.items()}
 
 
 def _tags(run: Any) -> dict[str, str]:
-    """Returns where a run came from, and every result with its interval: "0.6934 [0.6601, 0.7270]"."""
-    metrics, known = run.data.metrics, run.data.tags
-    tags = {key: known[key] for key in _TAGS if key in known}
-    for name, value in metrics.items():
-        if not name.startswith(_RESULTS) or name.endswith(_NO_RESULTS):
-            continue
-        low, high = metrics.get(f"{name}_ci_low"), metrics.get(f"{name}_ci_high")
-        interval = "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
-        tags[name] = f"{value:.4f}{interval}"
+    """Returns where a run came from, and all results that have an interval: "0.6934 [0.6601, 0.7270]"."""
+    metrics = run.data.metrics
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+    for name in [key.removesuffix("_ci_low") for key in metrics if key.endswith("_ci_low")]:
+        value, low, high = (metrics[name + end] for end in ("", "_ci_low", "_ci_high"))
+        tags[name] = f"{value:.4f} [{low:.4f}, {high:.4f}]"
     return tags
 
 

@@ -15,6 +15,23 @@ FITS = ("squash", "pad", "crop")
 SETTINGS_FILE = "settings.json"
 NETWORK_FILE = "network.keras"
 REFERENCE_FOLDER = "reference"
+# What a row of the answer has, whatever was asked; the last four where year or genres are known.
+METADATA_COLUMNS = ("probability_metadata", "probability_combined", "poster_effect", "note")
+COLUMNS = ("probability_fresh", "label", "threshold", "error", *METADATA_COLUMNS)
+# What the served code imports beside the network's own library: tables, decoding, the sigmoid, the models of
+# year and genres, the prediction log.
+SHARED_REQUIREMENTS = (
+    "numpy",
+    "pandas",
+    "pillow",
+    "scipy",
+    "scikit-learn",
+    "skops",
+    "statsmodels",
+    "threadpoolctl",
+    "concurrent-log-handler",
+    "filelock",
+)
 COMPACT_FILE = "network.tflite"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -50,17 +52,18 @@ class StudySpec:
         """Checks the names at the door."""
         for what, name, allowed in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if name not in allowed:
-                hint = nearest(name, allowed)
-                raise TuningError(f"unknown {what} {name!r}{hint}: choose one of {', '.join(allowed)}")
+                choose = f"choose one of {', '.join(allowed)}"
+                raise TuningError(f"unknown {what} {name!r}{nearest(name, allowed)}: {choose}")
 
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """A study that is open; its command is the only one that touches it."""
+    """A study that is open since `since`; its command is the only one that touches it."""
 
     spec: StudySpec
     study: optuna.Study
     storage: BaseStorage
+    since: datetime = field(default_factory=datetime.now)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Returns the trials of these states (all without one), read-only, in the order of their numbers."""
@@ -83,6 +86,24 @@ class OpenStudy:
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
         return optuna.Trial(self.study, trial_id)
 
+    def tell(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
+        """Ends a trial: with a `value`, with an `error`, or with neither where it was pruned."""
+        for key in result.keys() - {"value"}:
+            trial.set_user_attr(key, result[key])
+        failed, finished = "error" in result, "value" in result
+        state = TrialState.FAIL if failed else TrialState.COMPLETE if finished else TrialState.PRUNED
+        self.study.tell(trial, result.get("value"), state=state)
+
+    def check_failures(self) -> None:
+        """Raises TuningError where the last three trials that ended since `since` have all failed."""
+        ends = [(trial.datetime_complete, trial.number, trial) for trial in self.trials()]
+        last = [trial for end, _, trial in sorted(end for end in ends if end[0] and end[0] > self.since)][-3:]
+        if [trial.state for trial in last] == [TrialState.FAIL] * 3:
+            raise TuningError(
+                f"3 trials in a row failed, the last one trial {last[-1].number}: "
+                f"{last[-1].user_attrs['error']}; fix it and repeat the command to continue"
+            )
+
     def _seed_sampler(self, number: int) -> None:
         """Every trial has a sampler seed of its own, so that no start-up point is drawn twice."""
         seed = derive_seed(self.spec.seed, "sampler", number)
@@ -95,7 +116,7 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
     Args:
         spec: where and how.
         identity: what all trials of a study have in common (search space, dataset, ...). Stored when the
-            study is created; a continuation must bring the same. None: not checked (workers).
+            study is created; a continuation must bring the same. None: not checked.
 
     Raises: TuningError where the storage cannot be used or the identity differs.
     """
@@ -109,8 +130,16 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
         direction="maximize",
         load_if_exists=True,
     )
-    if identity is not None:
-        _check_identity(study, spec, dict(identity))
+    brought = dict(identity or {})
+    if brought and IDENTITY not in study.user_attrs:
+        study.set_user_attr(IDENTITY, brought)
+    known = study.user_attrs.get(IDENTITY, {})
+    if differing := [key for key in sorted(brought) if known.get(key) != brought[key]]:
+        said = "; ".join(f"{key} was {known.get(key)}, now {brought[key]}" for key in differing)
+        raise TuningError(
+            f"study {spec.name!r} in {mask_passwords(spec.storage)} cannot be continued: {said}; "
+            "give another --study name"
+        )
     return OpenStudy(spec, study, storage)
 
 
@@ -149,20 +178,3 @@ def make_pruner(name: str, epochs: int, prune_after: int) -> BasePruner:
     if name == "halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     return optuna.pruners.NopPruner()
-
-
-def _check_identity(study: optuna.Study, spec: StudySpec, identity: dict[str, str]) -> None:
-    known = study.user_attrs.get(IDENTITY)
-    if known is None:
-        study.set_user_attr(IDENTITY, identity)
-        return
-    differing = [
-        f"{key} was {known.get(key)}, now {identity.get(key)}"
-        for key in sorted(set(known) | set(identity))
-        if known.get(key) != identity.get(key)
-    ]
-    if differing:
-        raise TuningError(
-            f"study {spec.name!r} in {mask_passwords(spec.storage)} cannot be continued: "
-            f"{'; '.join(differing)}; give another --study name"
-        )

@@ -1,11 +1,21 @@
-"""What an objective gets and gives: the contract between the search and whatever it searches."""
+"""One trial as a worker runs it: what an objective gets and gives, and the task around it."""
 
 from __future__ import annotations
 
+import math
+import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock
+
+from poster_ml.cluster import ask_command, own_address
+from poster_ml.errors import PosterMLError, TuningError
+
+_ONE_AT_A_TIME = threading.Lock()  # in one worker process: Keras has global state
 
 
 class PrunedError(Exception):
@@ -43,3 +53,42 @@ class Objective(Protocol):
         """Returns the validation AUC, higher is better. Raises `PrunedError` to stop early; any other error
         fails the trial.
         """
+
+
+def run_trial(
+    topic: str, objective: Objective, number: int, overrides: dict[str, Any], seed: int, folder: Path
+) -> dict[str, Any]:
+    """The task: runs one trial on a worker; returns how it ended, and where."""
+    worker = own_address()
+
+    def report(epoch: int, value: float) -> bool:
+        message = {"number": number, "worker": worker, "epoch": epoch, "value": float(value)}
+        try:
+            return bool(ask_command(topic, message))
+        except TimeoutError as error:
+            raise TrialLostError(f"no answer from the command of trial {number}") from error
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Where a command died, what ran then on somebody else's workers ends at its next report.
+    with _ONE_AT_A_TIME, FileLock(f"{folder}.lock"):
+        result = run_objective(objective, TrialContext(number, overrides, seed, folder, report))
+    return {**result, "worker": worker}
+
+
+def run_objective(objective: Objective, context: TrialContext) -> dict[str, Any]:
+    """Runs one trial here; returns its `value`, or its `error`, or neither where it was pruned."""
+    try:
+        value = float(objective(context))
+        if not math.isfinite(value):
+            raise TuningError(f"the objective returned {value}")
+    except PrunedError:
+        return {}
+    except TrialLostError:
+        raise
+    except PosterMLError as error:  # the user's mistake: it says all
+        return {"error": str(error)[:2000]}
+    except Exception as error:
+        (*_, frame) = traceback.extract_tb(error.__traceback__)
+        where = f"(at {Path(frame.filename).name}:{frame.lineno})"
+        return {"error": " ".join(f"{type(error).__name__}: {error} {where}".split())[:2000]}
+    return {"value": value}

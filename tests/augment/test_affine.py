@@ -1,7 +1,5 @@
 """RandomAffine: what ImageDataGenerator does, in one resampling."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -61,7 +59,7 @@ def draw_numbers(seed: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("fill", ["nearest", "reflect"])
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_image_data_generator_with_the_same_draws(seed: int, fill: str) -> None:
+def test_equals_image_data_generator_with_the_same_draws(seed, fill):
     numbers, flipped = draw_numbers(seed), bool(seed % 2)
     image = picture(32, 32)
     ours = apply(image, maps_of(32, 32, flipped, **numbers), fill)[0]
@@ -69,7 +67,7 @@ def test_equals_image_data_generator_with_the_same_draws(seed: int, fill: str) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_tall_picture_moves_like_its_place_in_a_square_one(seed: int) -> None:
+def test_a_tall_picture_moves_like_its_place_in_a_square_one(seed):
     """ImageDataGenerator's centre is wrong off the square: compare inside a square canvas around it."""
     numbers = {**draw_numbers(seed), "shift_x": 0.0, "shift_y": 0.0}
     height, width, side = 40, 28, 64
@@ -88,7 +86,7 @@ def test_a_tall_picture_moves_like_its_place_in_a_square_one(seed: int) -> None:
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_compiled_or_not_it_agrees_with_scipy_beyond_the_edges(fill: str) -> None:
+def test_compiled_or_not_it_agrees_with_scipy_beyond_the_edges(fill):
     image = picture(20, 33)
     maps = maps_of(20, 33, True, rotation=40.0, shift_x=0.3, shift_y=-0.2, shear=10.0, zoom_x=1.9, zoom_y=1.4)
     a, b, c, d, e, f = maps[0].astype(float)
@@ -107,7 +105,7 @@ def test_compiled_or_not_it_agrees_with_scipy_beyond_the_edges(fill: str) -> Non
     np.testing.assert_allclose(ops.convert_to_numpy(gathered)[0], expected, atol=0.02)
 
 
-def test_draws_stay_in_the_ranges_and_fill_them() -> None:
+def test_draws_stay_in_the_ranges_and_fill_them():
     layer = RandomAffine(rotation=30.0, zoom=0.3, seed=0)
     images = np.zeros((4000, 2, 2, 3), "float32")
     a, _, _, d, *_ = ops.convert_to_numpy(layer.draw_maps(images, 2, 2)).T
@@ -118,7 +116,7 @@ def test_draws_stay_in_the_ranges_and_fill_them() -> None:
     assert 29.5 < angle.max() <= 30.001
 
 
-def test_strength_scales_every_range_and_the_flip() -> None:
+def test_strength_scales_every_range_and_the_flip():
     images = np.zeros((4000, 2, 2, 3), "float32")
     full = RandomAffine(rotation=30.0, zoom=0.3, shift=0.2, shear=20.0, seed=0, strength=0.25)
     scaled = RandomAffine(rotation=7.5, zoom=0.075, shift=0.05, shear=5.0, seed=0)
@@ -132,24 +130,7 @@ def test_strength_scales_every_range_and_the_flip() -> None:
     assert 0.22 < flipped.mean() < 0.28
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"rotation": 181}, "rotation must be between 0 and 180; received rotation=181"),
-        ({"zoom": 1.0}, "zoom must be between 0 and 0.9; received zoom=1.0"),
-        ({"shift": -0.1}, "shift must be between 0 and 0.9; received shift=-0.1"),
-        ({"shear": 90}, "shear must be between 0 and 80; received shear=90"),
-        ({"strength": 1.5}, "strength must be between 0 and 1; received strength=1.5"),
-        ({"fill": "wrap"}, "fill must be one of nearest, reflect, constant; received fill='wrap'"),
-    ],
-)
-def test_refuses_what_is_out_of_range(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        RandomAffine(**arguments)
-    assert str(caught.value) == message
-
-
-def test_pixels_stay_float32_under_a_mixed_precision_policy() -> None:
+def test_pixels_stay_float32_under_a_mixed_precision_policy():
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

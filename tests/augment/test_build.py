@@ -1,25 +1,23 @@
 """The list of layers that the numbers ask for."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.augment.build import build_augmentation
 
 
-def test_nothing_active_gives_no_layers() -> None:
+def test_nothing_active_gives_no_layers():
     assert build_augmentation() == []
     assert build_augmentation(strength=0.0, rotation=50.0, brightness=0.3, horizontal_flip=True) == []
 
 
-def test_the_studys_numbers_give_one_affine_layer() -> None:
+def test_the_studys_numbers_give_one_affine_layer():
     layers = build_augmentation(rotation=50.0, zoom=0.3, shift=0.2, shear=0.2, horizontal_flip=True)
     assert [layer.name for layer in layers] == ["augment_affine"]
     assert layers[0].rotation == 50.0
     assert layers[0].fill == "nearest"
 
 
-def test_geometry_comes_first_and_strength_scales_the_rest() -> None:
+def test_geometry_comes_first_and_strength_scales_the_rest():
     layers = build_augmentation(
         strength=0.5, shift=0.1, fill="reflect", brightness=0.2, contrast=0.4, saturation=0.6, erasing=0.8
     )
@@ -30,6 +28,6 @@ def test_geometry_comes_first_and_strength_scales_the_rest() -> None:
     assert layers[4].probability == pytest.approx(0.4)
 
 
-def test_layers_draw_from_different_streams() -> None:
+def test_layers_draw_from_different_streams():
     layers = build_augmentation(rotation=1.0, brightness=0.2, contrast=0.4, erasing=0.8, seed=0)
     assert len({layer.seed for layer in layers}) == 4

@@ -1,9 +1,6 @@
 """Brightness, contrast, saturation, erasing: what each changes and what it leaves alone."""
 
-from __future__ import annotations
-
 import numpy as np
-import pytest
 from keras import ops
 
 from poster_ml.augment.base import grayscale
@@ -24,7 +21,7 @@ def luma(images: np.ndarray) -> np.ndarray:
     return ops.convert_to_numpy(grayscale(ops.convert_to_tensor(images.astype("float32"))))
 
 
-def test_brightness_adds_one_number_per_poster_within_its_range() -> None:
+def test_brightness_adds_one_number_per_poster_within_its_range():
     images = middle_pixels(400)
     difference = changed(RandomBrightness(0.2, seed=0), images) - images
     added = difference[:, 0, 0, 0]
@@ -35,7 +32,7 @@ def test_brightness_adds_one_number_per_poster_within_its_range() -> None:
     assert 48 < added.max() <= 51
 
 
-def test_contrast_keeps_the_mean_luma_and_scales_the_distances() -> None:
+def test_contrast_keeps_the_mean_luma_and_scales_the_distances():
     images = middle_pixels(200)
     result = changed(RandomContrast(0.5, seed=0), images)
     np.testing.assert_allclose(
@@ -46,7 +43,7 @@ def test_contrast_keeps_the_mean_luma_and_scales_the_distances() -> None:
     assert 1.45 < ratio.max() <= 1.51
 
 
-def test_saturation_keeps_every_pixels_luma_and_grey_pictures() -> None:
+def test_saturation_keeps_every_pixels_luma_and_grey_pictures():
     images = middle_pixels(50)
     result = changed(RandomSaturation(0.6, seed=0), images)
     np.testing.assert_allclose(luma(result), luma(images), atol=0.02)
@@ -57,7 +54,7 @@ def test_saturation_keeps_every_pixels_luma_and_grey_pictures() -> None:
     np.testing.assert_allclose(changed(RandomSaturation(1.0), grey), grey, atol=0.02)
 
 
-def test_erasing_paints_one_box_of_the_mean_colour_in_about_the_asked_share() -> None:
+def test_erasing_paints_one_box_of_the_mean_colour_in_about_the_asked_share():
     images = np.random.default_rng(2).integers(0, 256, (300, 30, 20, 3)).astype("uint8")
     result = changed(RandomErasing(0.5, seed=0), images)
     touched = np.abs(result - images).max(-1) > 1e-3  # (B, H, W)
@@ -75,10 +72,3 @@ def test_erasing_paints_one_box_of_the_mean_colour_in_about_the_asked_share() ->
     np.testing.assert_allclose(
         result[first][touched[first]].mean(0), images[first].mean(axis=(0, 1)), atol=0.01
     )
-
-
-@pytest.mark.parametrize("kind", [RandomBrightness, RandomContrast, RandomSaturation, RandomErasing])
-def test_refuses_what_is_out_of_range(kind) -> None:
-    name = "probability" if kind is RandomErasing else "amount"
-    with pytest.raises(ValueError, match=rf"^{name} must be between 0 and 1; received {name}=1\.2$"):
-        kind(1.2)

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from poster_ml.commands.compare import group_by_setting, run_compare
 from poster_ml.errors import EvaluationError, TrackingError
+from poster_ml.evaluation.compare import score_texts
 from poster_ml.tracking.runs import RunRecord
 
 LABELS = np.random.default_rng(5).integers(0, 2, 200)
@@ -47,14 +48,14 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     comparison = run_compare(evaluated, out=tmp_path)
     areas = [roc_auc_score(LABELS, runs[run]["probability"]) for run in evaluated[:3]]
     right = [np.mean((runs[run]["probability"] >= 0.4) == LABELS) for run in evaluated[:3]]
-    means = {one.name: one for one in comparison.by_setting.settings}
-    assert means["vgg16"].runs == 3
-    for text, values in zip(means["vgg16"].texts(), (areas, right), strict=True):
+    means = {one["name"]: one for one in comparison.by_setting.settings}
+    assert means["vgg16"]["runs"] == 3
+    for text, values in zip(score_texts(means["vgg16"]), (areas, right), strict=True):
         assert text.startswith(f"{np.mean(values):.3f} (")
         assert text.endswith(f") ± {np.std(values, ddof=1):.3f}")
         assert text in comparison.text()
-    assert "±" not in means["basic_cnn"].texts()[0]  # one run has no spread
-    names = sorted(run.name for run in comparison.by_run.settings)
+    assert "±" not in score_texts(means["basic_cnn"])[0]  # one run has no spread
+    names = sorted(run["name"] for run in comparison.by_run.settings)
     assert names[0] == "small"
     assert all(name.startswith("vgg16 ") for name in names[1:])  # told apart by their ids
     spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("name")

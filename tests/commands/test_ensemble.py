@@ -14,7 +14,6 @@ from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.predict import run_predict
 from poster_ml.commands.register import run_register
 from poster_ml.commands.train import train_task
-from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.evaluation.calibration import fit_temperature
@@ -24,23 +23,11 @@ from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
 from poster_ml.tracking.runs import find_run, open_run
 from tests.commands.datasets import changed_copy
-
-TINY = {
-    "model.weights": "none",
-    "model.preprocessing": "unit",
-    "model.filters": [4, 8],
-    "model.dense": [16],
-    "train.epochs": 2,
-    "train.batch_size": 16,
-    "train.optimizer": "adam",
-    "evaluate.bootstrap": 100,
-    "explain.faithfulness_posters": 0,
-    "explain.shortcut_posters": 0,
-}
+from tests.tiny import tiny_config
 
 
 def trained(data, **changes) -> str:
-    config = replace(ExperimentConfig(), **{**TINY, **changes})
+    config = tiny_config(**changes)
     return train_task(Task(config, PreparedDataset.open(data), "full")).run_id
 
 

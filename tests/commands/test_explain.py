@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from poster_ml.commands import explain
 from poster_ml.data.images import decode_poster
-from poster_ml.errors import DatasetError, OutputError, UnknownLayerError
+from poster_ml.errors import DatasetError, ExplanationError, OutputError, UnknownLayerError
+from poster_ml.pipeline.poster_boxes import DETECTORS
 from poster_ml.serving.settings import ServingSettings
 
 
@@ -69,3 +72,33 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
     assert not out.exists()
     with pytest.raises(OutputError, match="is no result of `poster-ml explain`"):
         explain.run_explain(str(tmp_path), [poster], tmp_path)
+
+
+def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(tmp_path: Path) -> None:
+    result = explain.run_explain(
+        str(tmp_path), [draw(tmp_path / "a.png")], tmp_path / "out", what_if=["border", "centre"]
+    )
+    table = pd.read_csv(tmp_path / "out" / "what_if.csv")
+    assert table["part"].tolist() == ["border"] * 4 + ["centre"]
+    assert table["elsewhere"].between(4, 16).all()
+    assert table["change"].abs().between(1e-9, 1).any()
+    assert f"centre (0.30 0.30 0.70 0.70) hidden: P(Fresh) {table['change'].iloc[4]:+.3f}" in result.text()
+
+
+def test_found_text_is_hidden_the_largest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [[0.0, 0.0, 3.0, float(2 + number)] for number in range(7)]
+    monkeypatch.setitem(DETECTORS, "text", lambda: lambda image: boxes)
+    explain.run_explain(str(tmp_path), [draw(tmp_path / "a.png")], tmp_path / "out", what_if=["text"])
+    table = pd.read_csv(tmp_path / "out" / "what_if.csv")
+    assert table["right"].tolist() == [0.25] * 5
+    assert table["bottom"].tolist() == pytest.approx([8 / 12, 7 / 12, 6 / 12, 5 / 12, 4 / 12], abs=1e-6)
+
+
+def test_parts_that_cannot_be_found_are_refused_in_a_line(tmp_path: Path, monkeypatch) -> None:
+    poster, out = draw(tmp_path / "a.png"), tmp_path / "out"
+    with pytest.raises(ExplanationError, match="takes text, faces, border, centre; received 'sky'"):
+        explain.run_explain(str(tmp_path), [poster], out, what_if=["sky"])
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(ExplanationError, match=r"install it with: pip install 'poster-ml\[detect\]'"):
+        explain.run_explain(str(tmp_path), [poster], out, what_if=["text"])
+    assert not out.exists()

@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
     import mlflow.pyfunc  # noqa: F401
 
-HEADER = "poster,probability_fresh,label,threshold,error"
+HEADER = "poster,probability_fresh,label,threshold,error,probability_metadata,probability_combined,poster_effect,note"
 
 # A model whose answer is the size of the file, so that a row in the wrong place is seen.
 FAKE = """
@@ -99,8 +99,8 @@ def test_csv_holds_every_file_once_in_order(fake, tmp_path):
     rows = read_csv(out)
     wanted = expected(folder, 200)
     assert [row[0] for row in rows] == list(wanted)
-    assert rows[3][1:] == ["", "", "0.5", 'no image, "really"']
-    assert rows[7][1:] == ["", "", "0.5", "missing file: tt00007.jpg"]
+    assert rows[3][1:] == ["", "", "0.5", 'no image, "really"', "", "", "", ""]
+    assert rows[7][1:5] == ["", "", "0.5", "missing file: tt00007.jpg"]
     scored = {row[0]: float(row[1]) for row in rows if row[1]}
     assert scored.items() <= wanted.items()
     assert len(scored) == 198
@@ -205,20 +205,48 @@ def test_output_on_stdout(fake, tmp_path, capsys):
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert rows == [
         HEADER.split(","),
-        [names[0], "0.001", "Fresh", "0.5", ""],
-        [names[1], "", "", "0.5", 'no image, "really"'],
+        [names[0], "0.001", "Fresh", "0.5", "", "", "", "", ""],
+        [names[1], "", "", "0.5", 'no image, "really"', "", "", "", ""],
     ]
     run_predict("m", [folder], format="json")
     table = json.loads(capsys.readouterr().out)
     assert [list(row) for row in table] == [HEADER.split(",")] * 2
-    assert list(table[0].values()) == [names[0], 0.001, "Fresh", 0.5, None]
-    assert list(table[1].values()) == [names[1], None, None, 0.5, 'no image, "really"']
+    assert list(table[0].values()) == [names[0], 0.001, "Fresh", 0.5, *[None] * 5]
+    assert list(table[1].values()) == [names[1], None, None, 0.5, 'no image, "really"', *[None] * 4]
     run_predict("m", [folder], format="table")
     assert capsys.readouterr().out.splitlines() == [
         "P(Fresh)  label   poster",
         f"  0.0010  Fresh   {names[0]}",
         f'       -  -       {names[1]}  (no image, "really")',
     ]
+
+
+def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkeypatch):
+    fill(tmp_path / "in", 2)
+    (tmp_path / "movies.csv").write_text(
+        "title,path,year,genres\nA,in/tt00000.jpg,1999,Drama|War\nB,in/tt00001.jpg,,\nC,in/gone.jpg,2001,NA\n"
+    )
+    asked = []
+
+    def predict(table):
+        asked.append(table)
+        facts = {"probability_metadata": 0.4, "probability_combined": 0.5, "poster_effect": 0.1, "note": None}
+        return Fake().predict(table).assign(**facts)
+
+    monkeypatch.setattr(fake, "predict", predict)
+    run_predict("m", [tmp_path / "movies.csv"], out=tmp_path / "out.csv")
+    assert asked[0]["year"].tolist() == ["1999", None, "2001"]
+    assert asked[0]["genres"].tolist() == ["Drama|War", None, "NA"]
+    rows = read_csv(tmp_path / "out.csv")
+    assert [row[0] for row in rows] == [
+        str(tmp_path / "in" / name) for name in ("tt00000.jpg", "tt00001.jpg", "gone.jpg")
+    ]
+    assert rows[0][1:] == ["0.001", "Fresh", "0.5", "", "0.4", "0.5", "0.1", ""]
+    assert "missing file: gone.jpg" in rows[2]
+    for text, said in (("title\nA\n", "lists no posters"), ("path\n", "lists no posters"), ("", "be read")):
+        (tmp_path / "movies.csv").write_text(text)
+        with pytest.raises(DatasetError, match=said):
+            run_predict("m", [tmp_path / "movies.csv"])
 
 
 def test_folders_are_walked_once(tmp_path):
@@ -265,7 +293,7 @@ def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch):
     with pytest.raises(DatasetError) as caught:
         run_predict("second", [folder], out=out)
     assert str(caught.value) == (
-        f"--out {out} holds rows of m-first, not of poster-vgg16 version 4 (m-second): {remedy}"
+        f"--out {out} holds rows of the model (m-first), not of poster-vgg16 version 4 (m-second): {remedy}"
     )
     assert out.read_bytes() == before
     assert run_predict("second", [folder], out=out, resume=False).scored == 4

@@ -119,6 +119,7 @@ def test_a_quantized_version_is_offered_with_its_figures(source, monkeypatch):
     assert list(client.get_registered_model("poster-cnn").aliases) == ["quantized"]
     served = load_poster_model("models:/poster-cnn@quantized")
     example = served.input_example
+    assert served.predict(example, params={"evidence": True})["similar_count"].tolist() == [30]
     assert list(served.predict(example)["error"]) == [None]
     original = load_poster_model(source.uri).predict(example)["probability_fresh"][0]
     inner = served.unwrap_python_model()

@@ -16,9 +16,9 @@ with warnings.catch_warnings():
 
 from poster_ml.commands.promote import run_promote, run_roll_back
 from poster_ml.commands.register import run_register
-from poster_ml.errors import EvaluationError, RegistryError
+from poster_ml.errors import RegistryError
 from poster_ml.serving.load import load_keras_model
-from poster_ml.serving.promotion import decide, decision_level
+from poster_ml.serving.promotion import decision_level
 from poster_ml.serving.registry import Version, register_run
 
 NAME = "poster-cnn"
@@ -26,7 +26,7 @@ LABELS = np.random.default_rng(5).integers(0, 2, 300)
 
 
 @pytest.fixture
-def write_run(tmp_path, mlflow_store):
+def write_run(mlflow_store):
     """A function that writes a finished run with a model, and predictions that separate the labels by `strength`.
 
     `on_validation` separates those of the validation posters, which must have no say.
@@ -39,29 +39,18 @@ def write_run(tmp_path, mlflow_store):
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
     network = keras.Model(inputs, keras.layers.Dense(1)(pooled))
 
-    def write(
-        score,
-        strength=None,
-        *,
-        labels=LABELS,
-        on_validation=0.0,
-        family="cnn",
-        model=True,
-        tags=(),
-        metrics=(),
-    ):
+    def write(score, strength=None, *, on_validation=0.0, family="cnn", model=True, tags=(), metrics=()):
         known = {"variant": f"basic_{family}", "dataset.fingerprint": "aaaa", "profile": "full"}
         with mlflow.start_run() as run:
             mlflow.log_param("model.family", family)
             mlflow.set_tags(known | {"git_commit": "c0ffee"} | dict(tags))
             mlflow.log_metrics({"val_roc_auc": score, **dict(metrics)})
             for split, signal in {"val": on_validation, "test": strength}.items() if strength else ():
-                noise = np.random.default_rng(int(score * 1000)).normal(size=len(labels))
-                names = [f"tt{number:04d}" for number in range(len(labels))]
-                probability = 1 / (1 + np.exp(-(signal * (labels - 0.5) + noise)))
-                table = pd.DataFrame({"movie_id": names, "label": labels, "probability": probability})
-                table.to_csv(tmp_path / "predictions.csv", index=False)
-                mlflow.log_artifact(str(tmp_path / "predictions.csv"), f"evaluation/{split}")
+                noise = np.random.default_rng(int(score * 1000)).normal(size=300)
+                names = [f"tt{number:04d}" for number in range(300)]
+                probability = 1 / (1 + np.exp(-(signal * (LABELS - 0.5) + noise)))
+                table = pd.DataFrame({"movie_id": names, "label": LABELS, "probability": probability})
+                mlflow.log_text(table.to_csv(index=False), f"evaluation/{split}/predictions.csv")
             if model:
                 log_poster_model(network, size=32, family=family)
         return run.info.run_id
@@ -219,18 +208,7 @@ def test_all_decisions_on_the_same_posters_together_err_in_2_5_percent_at_most()
     assert sum(decision_level(number) for number in range(1, 100_000)) == pytest.approx(0.025, rel=1e-4)
 
 
-def test_the_interval_says_what_the_verdict_says():
-    random = np.random.default_rng(0)
-    seen = set()
-    for gain in np.linspace(0.0, 0.6, 40):
-        first, second = random.normal(size=(2, 300)) + LABELS
-        difference, p_value = decide(LABELS, first + gain * LABELS, second, 0.0125)
-        assert (difference.low > 0) == (p_value < 0.0125)
-        seen.add(p_value < 0.0125)
-    assert seen == {True, False}
-
-
-def test_what_cannot_be_compared_is_named_with_the_command(write_run):
+def test_what_cannot_be_compared_is_refused_with_what_to_do(write_run):
     champion = write_run(0.6)
     run_register("cnn")
     with pytest.raises(RegistryError, match=r"^poster-cnn has no challenger: run `poster-ml register"):
@@ -243,18 +221,8 @@ def test_what_cannot_be_compared_is_named_with_the_command(write_run):
         "version 1 of poster-cnn has no evaluation/test/predictions.csv in its run: "
         f"run `poster-ml evaluate --run {champion} --split test` first"
     )
-    assert aliases() == {"champion": 1, "challenger": 2}
-
-
-def test_other_data_or_other_labels_are_not_compared(write_run):
-    write_run(0.6, 1.0)
-    run_register("cnn")
-    write_run(0.7, 1.0, tags={"dataset.fingerprint": "bbbb"})
+    write_run(0.8, 1.0, tags={"dataset.fingerprint": "bbbb"})
     run_register("cnn")
     with pytest.raises(RegistryError, match=r"trained on different datasets \(aaaa, bbbb\): train both on"):
-        run_promote("cnn")
-    write_run(0.8, 1.0, labels=1 - LABELS)
-    run_register("cnn", dataset="aaaa")
-    with pytest.raises(EvaluationError, match="300 posters have other labels"):
         run_promote("cnn")
     assert aliases() == {"champion": 1, "challenger": 3}

@@ -19,8 +19,9 @@ NEEDED = {
     "ensemble": "ensemble 1 2",
     "evaluate": "evaluate --run 1 --set evaluate.bins=5",
     "compare": "compare 1 2",
-    "explain": "explain a.jpg --model-uri m --out maps",
+    "explain": "explain a.jpg --model-uri m --out maps --what-if text,border",
     "predict": "predict a.jpg --model-uri m --no-resume",
+    "rank": "rank a.jpg b.jpg --model-uri m --year 1999",
     "drift": "drift --log log --data data",
     "export": "export 1 --out runs.json",
     "register": "register --family cnn --dataset abc",
@@ -31,7 +32,9 @@ NEEDED = {
 REACHED = {
     "suite": {"only": ["basic_cnn", "vgg16"], "overrides": ["max_samples=9"]},
     "evaluate": {"run": "1", "overrides": ["evaluate.bins=5"]},
+    "explain": {"what_if": ["text", "border"]},
     "predict": {"resume": False, "format": "table"},
+    "rank": {"year": 1999},
     "register": {"dataset": "abc", "allow_demo": False},
 }
 

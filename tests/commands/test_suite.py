@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -12,7 +11,6 @@ import pandas as pd
 import pytest
 
 from poster_ml.commands import suite_table
-from poster_ml.commands import train as train_module
 from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
 from poster_ml.commands.suite_table import build_table
 from poster_ml.data.prepared import PreparedDataset
@@ -98,8 +96,8 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
     assert rows[3].startswith("| vgg16 (random weights) | 1 | .62 / .62 |")
     assert "±" not in rows[3]
     assert rows[2].rstrip(" |").endswith("3 of 7")
-    assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |"
-    assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |" in rows
+    assert rows[5] == "| majority |  |  |  | 0.600 | 0.500 |  |  |"
+    assert "| year + genres, no poster |  |  |  |  | 0.750 (0.720 to 0.780) |  |  |" in rows
     assert table.random == ["vgg16"]
     pairs = [{pair["first"], pair["second"]} for pair in table.scores.pairs]
     assert pairs == [{"basic_cnn", "mobilenet_v2"}]
@@ -146,14 +144,11 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
 
-    def interrupt(run: RunLogger) -> Callable[[int, dict[str, float]], None]:
-        def log(epoch: int, metrics: dict[str, float]) -> None:
-            raise KeyboardInterrupt
-
-        return log
+    def interrupt(run: RunLogger, metrics: dict[str, float], step: int = 0) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_epoch_logger", interrupt)
+        patch.setattr(RunLogger, "log_metrics", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_suite(**arguments, overrides=tiny)
     (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]

@@ -16,7 +16,7 @@ from poster_ml import cli
 from poster_ml.commands import train as train_module
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.train import resume_train, run_train, train_task
-from poster_ml.config import ExperimentConfig, replace
+from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError, DatasetError, RegistryError, TrackingError, UnknownLayerError
 from poster_ml.pipeline import preflight, train_log
@@ -26,25 +26,20 @@ from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.registry import register_best
 from poster_ml.tracking.runs import RunLogger, find_run, open_run, search_runs
 from tests.commands.datasets import changed_copy
+from tests.tiny import tiny_config
 
-TINY = {
-    "model.weights": "none",
-    "model.preprocessing": "unit",
-    "model.filters": [4, 8],
-    "model.dense": [16],
+CHANGES = {
     "train.epochs": 3,
-    "train.batch_size": 16,
-    "train.optimizer": "adam",
     "train.deterministic": True,
-    "evaluate.bootstrap": 100,
     "explain.faithfulness_posters": 4,
+    "explain.shortcut_posters": 500,
     "augment.rotation": 3,
     "model.dropout": 0.2,
 }
 
 
 def tiny(**changes) -> ExperimentConfig:
-    return replace(ExperimentConfig(), **{**TINY, **changes})
+    return tiny_config(**CHANGES | changes)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The map in docs/architecture.md names only what exists, and its picture is the one that import-linter enforces."""
 
-from __future__ import annotations
-
 import pkgutil
 import re
 import tomllib
@@ -32,7 +30,7 @@ def exists(dotted: str) -> bool:
     return True
 
 
-def test_every_module_function_and_configuration_key_of_the_map_exists(project: Path) -> None:
+def test_every_module_function_and_configuration_key_of_the_map_exists(project):
     keys = set(flatten(load_experiment(experiment_path("vgg16"))))
     dotted = [
         text
@@ -43,7 +41,7 @@ def test_every_module_function_and_configuration_key_of_the_map_exists(project: 
     assert len(dotted) > 60
 
 
-def test_every_file_and_folder_of_the_map_exists(project: Path) -> None:
+def test_every_file_and_folder_of_the_map_exists(project):
     named = [
         text
         for text in spans(project)
@@ -54,7 +52,7 @@ def test_every_file_and_folder_of_the_map_exists(project: Path) -> None:
     assert len(found) > 20
 
 
-def test_every_bare_name_of_the_map_is_defined_somewhere(project: Path) -> None:
+def test_every_bare_name_of_the_map_is_defined_somewhere(project):
     files = [*(project / "poster_ml").rglob("*.py"), project / "tests" / "test_cli.py"]
     source = "\n".join(file.read_text() for file in files)
     named = [text for text in spans(project) if re.fullmatch(r"[A-Z]\w+|[a-z]+(_[a-z]+)+", text)]
@@ -65,7 +63,7 @@ def test_every_bare_name_of_the_map_is_defined_somewhere(project: Path) -> None:
     assert len(named) >= 8
 
 
-def test_the_picture_is_the_order_of_layers_that_import_linter_enforces(project: Path) -> None:
+def test_the_picture_is_the_order_of_layers_that_import_linter_enforces(project):
     settings = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in settings["contracts"] if each["type"] == "layers"]
     enforced = [set(layer.replace("poster_ml.", "").split(" | ")) for layer in contract["layers"]]

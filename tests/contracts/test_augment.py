@@ -1,7 +1,5 @@
 """What every augmentation layer must satisfy, on every backend."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -30,20 +28,20 @@ def run(layer, images: np.ndarray = POSTERS, training: bool = True) -> np.ndarra
     return ops.convert_to_numpy(layer(images, training=training))
 
 
-def test_every_layer_is_covered() -> None:
+def test_every_layer_is_covered():
     kinds = {*RandomPosterLayer.__subclasses__(), *RandomColourLayer.__subclasses__()}
     assert {type(make()) for make in LAYERS.values()} == kinds - {RandomColourLayer}
 
 
 @each_layer
-def test_gives_back_the_posters_when_not_training(make) -> None:
+def test_gives_back_the_posters_when_not_training(make):
     result = run(make(), training=False)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, POSTERS)
 
 
 @each_layer
-def test_changes_posters_within_0_to_255(make) -> None:
+def test_changes_posters_within_0_to_255(make):
     result = run(make())
     assert result.shape == POSTERS.shape
     assert result.dtype == np.float32
@@ -53,12 +51,12 @@ def test_changes_posters_within_0_to_255(make) -> None:
 
 
 @each_layer
-def test_takes_floats_like_bytes(make) -> None:
+def test_takes_floats_like_bytes(make):
     np.testing.assert_array_equal(run(make()), run(make(), POSTERS.astype("float32")))
 
 
 @each_layer
-def test_repeats_with_the_seed_and_differs_per_call_and_poster(make) -> None:
+def test_repeats_with_the_seed_and_differs_per_call_and_poster(make):
     same = np.repeat(POSTERS[:1], 8, axis=0)
     layer = make()
     first, second = run(layer, same), run(layer, same)
@@ -70,7 +68,7 @@ def test_repeats_with_the_seed_and_differs_per_call_and_poster(make) -> None:
 
 
 @each_layer
-def test_configuration_survives_a_round_trip(make) -> None:
+def test_configuration_survives_a_round_trip(make):
     layer = make()
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
@@ -79,7 +77,7 @@ def test_configuration_survives_a_round_trip(make) -> None:
 
 
 @each_layer
-def test_works_inside_a_saved_model_in_fit_and_predict(make, tmp_path) -> None:
+def test_works_inside_a_saved_model_in_fit_and_predict(make, tmp_path):
     inputs = keras.Input((22, 15, 3), dtype="uint8")
     outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(make()(inputs)))
     model = keras.Model(inputs, outputs)

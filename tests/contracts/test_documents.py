@@ -1,7 +1,5 @@
 """The figures in docs/ are those of the exported records beside them, and the records hold no place of a machine."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -34,7 +32,7 @@ def interval(metrics: dict[str, float], name: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_records_hold_numbers_and_no_places(project: Path, name: str) -> None:
+def test_records_hold_numbers_and_no_places(project, name):
     runs = records(project, name)
     assert len(runs) >= 3
     for run in runs:
@@ -45,7 +43,7 @@ def test_records_hold_numbers_and_no_places(project: Path, name: str) -> None:
         assert run["params"], run["name"]
 
 
-def test_every_line_of_the_ablation_and_what_was_read_on_test_stand_in_their_records(project: Path) -> None:
+def test_every_line_of_the_ablation_and_what_was_read_on_test_stand_in_their_records(project):
     runs = {run["name"]: run["metrics"] for run in records(project, "ablation_runs.json")}
     reference = {run["name"]: run["metrics"] for run in records(project, "runs.json")}["inception_taps"]
     seen, read = set(), set()
@@ -64,7 +62,7 @@ def test_every_line_of_the_ablation_and_what_was_read_on_test_stand_in_their_rec
     assert len(read) >= 4
 
 
-def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project: Path) -> None:
+def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project):
     """Number of seeds, mean and spread; which protocol a table shows, the heading above it says."""
     text = (project / "docs" / "results.md").read_text()
     counted = 0
@@ -89,7 +87,7 @@ def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project: Path) -> 
     assert counted == len(records(project, "suite_runs.json"))
 
 
-def test_every_source_file_that_a_page_names_exists(project: Path) -> None:
+def test_every_source_file_that_a_page_names_exists(project):
     pages = [project / "README.md", *(project / "docs").glob("*.md")]
     named = [
         (page.name, path)

@@ -1,7 +1,5 @@
 """What every experiment file must satisfy."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.commands.suite import VARIANTS

@@ -1,7 +1,5 @@
 """MLproject: every entry point calls a command, and every declared parameter reaches it."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 

@@ -1,20 +1,17 @@
 """Files whose names are no UTF-8, as old archives hold them: listed and scored, never a bug."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from poster_ml import cli
 from poster_ml.commands.predict import run_predict
+from tests.pictures import poster
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
 SHOWN = "caf\\udce9.jpg"
@@ -29,14 +26,13 @@ class Model:
 
 
 @pytest.fixture
-def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def posters(tmp_path, monkeypatch):
     """A folder of three posters, the one in the middle with a name that is no UTF-8."""
     folder = tmp_path / "posters"
     folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
     for name in ("a.jpg", ODD, "d.jpg"):
         try:
-            Image.fromarray(pixels).save(folder / name)
+            poster().save(folder / name)
         except OSError:
             pytest.skip("this file system takes UTF-8 names only")
     monkeypatch.chdir(tmp_path)
@@ -47,7 +43,7 @@ def posters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_predict_prints_every_row(posters: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+def test_predict_prints_every_row(posters, monkeypatch, form):
     output = io.TextIOWrapper(io.BytesIO(), "utf-8")  # as strict as a pipe's
     monkeypatch.setattr(sys, "stdout", output)
     run_predict("m", [posters], format=form)
@@ -57,7 +53,7 @@ def test_predict_prints_every_row(posters: Path, monkeypatch: pytest.MonkeyPatch
     assert all(name in text for name in ("a.jpg", shown, "d.jpg"))
 
 
-def test_predict_writes_a_file_that_is_utf8_and_goes_on_with_it(posters: Path) -> None:
+def test_predict_writes_a_file_that_is_utf8_and_goes_on_with_it(posters):
     out = Path("scores.csv")
     assert run_predict("m", [posters], out=out).scored == 3
     rows = pd.read_csv(out, encoding="utf-8")
@@ -67,16 +63,12 @@ def test_predict_writes_a_file_that_is_utf8_and_goes_on_with_it(posters: Path) -
 
 
 @pytest.mark.parametrize("arguments", [["predict"], ["explain", "--out", "maps"]])
-def test_a_missing_file_with_such_a_name_is_named(
-    posters: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
+def test_a_missing_file_with_such_a_name_is_named(posters, capsys, arguments):
     assert cli.run([*arguments, "--model-uri", "m", os.fsdecode(b"gar\xe7on.jpg")]) == 2
     assert "no file or folder gar\\udce7on.jpg: give image files" in capsys.readouterr().err
 
 
-def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
-    posters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(posters, tmp_path, capsys):
     from poster_ml.commands.preprocess import run_preprocess
     from poster_ml.synthetic.writing import write_posters
 
@@ -101,13 +93,8 @@ def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(
     ],
 )
 def test_a_name_that_a_library_cannot_take_is_the_users_to_change_and_any_other_text_a_bug(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    encoding: str,
-    code: int,
-    said: str,
-) -> None:
+    capsys, monkeypatch, text, encoding, code, said
+):
     monkeypatch.setattr("poster_ml.commands.synth.run_synth", lambda *_, **__: text.encode(encoding))
     assert cli.run(["synth", "out"]) == code
     assert capsys.readouterr().err.startswith(said)

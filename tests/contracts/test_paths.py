@@ -4,9 +4,6 @@ Every command is called with every path option pointing at files and a folder of
 answers, their bytes stay. A new option fails here until it is said what it is.
 """
 
-from __future__ import annotations
-
-import io
 import re
 import sqlite3
 from contextlib import closing
@@ -15,7 +12,6 @@ from typing import Any, get_type_hints
 
 import pytest
 import typer
-from PIL import Image
 
 from poster_ml import cli
 from poster_ml.config import REPOSITORY
@@ -24,6 +20,7 @@ from poster_ml.data.tables import read_table
 from poster_ml.errors import DownloadError, PosterMLError
 from poster_ml.quiet import load_keras
 from poster_ml.serving.prediction_log import PredictionLog
+from tests.pictures import encode, poster
 
 # What a command writes to, and what it only reads.
 WRITTEN = {
@@ -35,11 +32,12 @@ READ = {
     "train weights", "suite data", "suite weights", "tune data", "tune weights", "ensemble data", "evaluate data",
     "evaluate model_uri", "explain posters", "explain model_uri", "predict posters", "predict model_uri",
     "drift log", "drift data", "drift model_uri", "quantize data", "quantize model_uri",
+    "rank posters", "rank model_uri",
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "columns", "dataset", "dialect", "family", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
-    "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until",
+    "columns", "dataset", "dialect", "family", "genres", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until", "what_if",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
     "POSTER_ML_CACHE": True,
@@ -55,15 +53,16 @@ HINTS = {
     if info.callback is not None
 }
 KINDS = ("table", "line", "picture", "database", "folder")
+PICTURE = encode(poster(), "JPEG")
 STOPPED = "Keras would be loaded here"
 
 
 @pytest.fixture
-def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(mlflow_place, monkeypatch):
     """A folder to work in that holds what commands need, and stops before Keras."""
     work = mlflow_place / "work"
     (work / "posters").mkdir(parents=True)
-    (work / "posters" / "tt1.jpg").write_bytes(picture())
+    (work / "posters" / "tt1.jpg").write_bytes(PICTURE)
     header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status,image_url"
     (work / "movies.csv").write_text(f"{header}\ntt1,Heat,1995,Crime,87,Fresh,ftp://x.test/a.jpg\n")
     monkeypatch.chdir(work)
@@ -73,12 +72,6 @@ def place(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr("poster_ml.cli.output.load_keras", stop)
     return mlflow_place
-
-
-def picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((60, 90), 80).convert("RGB").save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 def make_foreign(place: Path, kind: str) -> Path:
@@ -93,7 +86,7 @@ def make_foreign(place: Path, kind: str) -> Path:
         path = theirs / "folder"
         (path / "posters").mkdir(parents=True)
         (path / "prepared").mkdir()
-        (path / "posters" / "holiday.jpg").write_bytes(picture())
+        (path / "posters" / "holiday.jpg").write_bytes(PICTURE)
         for name in (
             "thesis.txt", ".notes.tmp", "images.npy", "manifest.json", "synthetic.json", "movies.csv", "download.csv",
             "report.html", "suite.md", "suite.csv", "pairs.csv", "pairs.png", "maps_1.png", "audit.json", "entry.json",
@@ -101,7 +94,7 @@ def make_foreign(place: Path, kind: str) -> Path:
             (path / name).write_text("[1, 2]")
     else:
         table = b"movie_id,title\ntt1,Heat\ntt2,Ran"  # no line break at its end
-        path.write_bytes({"table": table, "line": b"garbage", "picture": picture()}[kind])
+        path.write_bytes({"table": table, "line": b"garbage", "picture": PICTURE}[kind])
     return path
 
 
@@ -128,7 +121,7 @@ def arguments(command: str, option: str, value: Path | str) -> list[str]:
     return words
 
 
-def test_every_option_that_takes_a_text_is_known_here() -> None:
+def test_every_option_that_takes_a_text_is_known_here():
     assert set(HINTS) == set(COMMANDS)
     assert len(COMMANDS) >= 20
     texts, paths = set(), set()
@@ -144,7 +137,7 @@ def test_every_option_that_takes_a_text_is_known_here() -> None:
     assert len(WRITTEN) >= 11
 
 
-def test_every_variable_of_the_environment_is_known_here() -> None:
+def test_every_variable_of_the_environment_is_known_here():
     sources = [path.read_text() for path in (REPOSITORY / "poster_ml").rglob("*.py")]
     assert len(sources) > 100
     assert set(re.findall(r"\bPOSTER_ML_[A-Z_]+\b", "\n".join(sources))) == set(VARIABLES)
@@ -152,9 +145,7 @@ def test_every_variable_of_the_environment_is_known_here() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", sorted(WRITTEN))
-def test_what_is_not_ours_is_refused_before_keras_and_stays(
-    place: Path, capsys: pytest.CaptureFixture[str], case: str, kind: str
-) -> None:
+def test_what_is_not_ours_is_refused_before_keras_and_stays(place, capsys, case, kind):
     command, option = case.split()
     theirs = make_foreign(place, kind)
     before = contents(place)
@@ -170,9 +161,7 @@ def test_what_is_not_ours_is_refused_before_keras_and_stays(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", sorted(READ))
-def test_what_is_read_stays_as_it_is(
-    place: Path, monkeypatch: pytest.MonkeyPatch, case: str, kind: str
-) -> None:
+def test_what_is_read_stays_as_it_is(place, monkeypatch, case, kind):
     command, option = case.split()
     if option != "weights":  # weights are wanted when the training begins
         monkeypatch.setattr("poster_ml.cli.output.load_keras", load_keras)
@@ -191,9 +180,7 @@ def test_what_is_read_stays_as_it_is(
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "sqlite:///"])
-def test_a_database_of_another_program_gets_no_tables_of_ours(
-    place: Path, capsys: pytest.CaptureFixture[str], kind: str, answer: str, scheme: str
-) -> None:
+def test_a_database_of_another_program_gets_no_tables_of_ours(place, capsys, kind, answer, scheme):
     theirs = make_foreign(place, kind)
     before = contents(place)
     assert cli.run(["tune", "--model", "mobilenet_v2", "--storage", f"{scheme}{theirs}"]) == 2
@@ -201,14 +188,14 @@ def test_a_database_of_another_program_gets_no_tables_of_ours(
     assert contents(place) == before
 
 
-def test_starting_afresh_is_no_leave_to_write_over_a_file(place: Path) -> None:
+def test_starting_afresh_is_no_leave_to_write_over_a_file(place):
     theirs = make_foreign(place, "table")
     before = contents(place)
     assert cli.run([*arguments("predict", "out", theirs), "--no-resume"]) == 2
     assert contents(place) == before
 
 
-def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place: Path) -> None:
+def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place):
     theirs = make_foreign(place, "folder")
     (theirs / "download.csv").unlink()
     before = contents(theirs)
@@ -220,9 +207,7 @@ def test_a_download_adds_to_a_folder_of_posters_and_changes_none(place: Path) ->
     assert after == before
 
 
-def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(place, capsys, monkeypatch):
     pytest.importorskip("keras")
     theirs = make_foreign(place, "folder")
     odd, entry = theirs / ("0a" * 12), theirs / ("1b" * 12)  # names of entries; the first holds a thesis
@@ -242,9 +227,7 @@ def test_a_cache_in_a_folder_of_others_clears_its_own_entries_only(
     assert contents(theirs).items() >= kept.items()
 
 
-def test_a_cache_that_is_a_file_is_refused(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_is_a_file_is_refused(place, capsys, monkeypatch):
     theirs = make_foreign(place, "line")
     monkeypatch.setenv("POSTER_ML_CACHE", str(theirs))
     assert cli.run(["cache", "--clear"]) == 2
@@ -252,9 +235,7 @@ def test_a_cache_that_is_a_file_is_refused(
     assert theirs.read_bytes() == b"garbage"
 
 
-def test_a_running_service_neither_writes_into_nor_rotates_over_a_file_of_others(
-    place: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_running_service_neither_writes_into_nor_rotates_over_a_file_of_others(place, caplog):
     theirs = make_foreign(place, "table")
     before = contents(place)
     PredictionLog(theirs, 10, 1).write([{"number": 1}])  # it was put there after the service had started

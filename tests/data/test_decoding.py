@@ -1,7 +1,5 @@
 """Many posters on many threads: in order, the same on any number of them, few at a time."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from pathlib import Path
@@ -15,7 +13,7 @@ from poster_ml.data.decoding import PreparedPoster, prepare_poster, prepare_post
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def files(tmp_path_factory):
     """40 posters of different colours; number 20 is missing, number 30 is no image."""
     folder = tmp_path_factory.mktemp("posters")
     paths = [folder / f"{number}.png" for number in range(40)]
@@ -27,7 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def test_threads_give_what_one_gives_in_order(files: list[Path]) -> None:
+def test_threads_give_what_one_gives_in_order(files):
     alone = [prepare_poster(path, 16, "pad") for path in files]
     for workers in (1, 3, None):
         for one, other in zip(prepare_posters(files, 16, "pad", workers), alone, strict=True):
@@ -41,7 +39,7 @@ def test_threads_give_what_one_gives_in_order(files: list[Path]) -> None:
     assert list(prepare_posters([], 16, "squash")) == []
 
 
-def test_one_poster_has_its_facts(files: list[Path]) -> None:
+def test_one_poster_has_its_facts(files):
     poster = prepare_poster(files[0], 16, "squash")
     assert isinstance(poster, PreparedPoster)
     assert poster.facts == poster.facts | {
@@ -51,23 +49,20 @@ def test_one_poster_has_its_facts(files: list[Path]) -> None:
     assert (poster.pixels.shape, poster.colour_print.shape) == ((16, 16, 3), (768,))
 
 
-def test_few_are_decoded_ahead_and_none_after_the_end(
-    files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_are_decoded_ahead_and_none_after_the_end(files, monkeypatch):
     begun: list[Path] = []
     monkeypatch.setattr(decoding, "prepare_poster", lambda path, size, fit: begun.append(path) or "no")
+    before = set(threading.enumerate())
     results = prepare_posters(files * 5, 16, "squash", workers=2)
     for wanted in range(1, 101):
         next(results)
         assert len(begun) < wanted + 8
     results.close()  # type: ignore[attr-defined]
     assert len(begun) < 108
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert not set(threading.enumerate()) - before
 
 
-def test_a_poster_too_large_for_the_memory_costs_only_itself(
-    files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_poster_too_large_for_the_memory_costs_only_itself(files, monkeypatch):
     def decode(data: bytes, size: int, fit: str) -> None:
         raise MemoryError
 

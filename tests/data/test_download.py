@@ -1,9 +1,6 @@
 """Download against a local server that misbehaves in every way."""
 
-from __future__ import annotations
-
 import csv
-import io
 import os
 import signal
 import subprocess
@@ -11,41 +8,33 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from poster_ml.commands.download import run_download
 from poster_ml.data.download import DownloadReport, download_posters, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.image_kinds import NAMES
 from poster_ml.errors import DownloadError, TableError
+from tests.pictures import encode, poster
+from tests.refusals import refusal
 
 QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
 
 
-def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 90), seed: int = 0) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind)
-    return file.getvalue()
-
-
-POSTER = picture()
+POSTER = encode(poster(), "JPEG")
 CONTENTS = {
     "good": POSTER,
-    "png": picture("PNG"),
-    "webp": picture("WEBP"),
+    "png": encode(poster(), "PNG"),
+    "webp": encode(poster(), "WEBP"),
     "page": b"<!DOCTYPE html><html>Not here</html>",
     "text": b"no picture at all",
-    "dot": picture("GIF", (1, 1)),
-    "tiny": picture("PNG", (20, 20)),
+    "dot": encode(poster(0, 1, 1), "GIF"),
+    "tiny": encode(poster(0, 20, 20), "PNG"),
     "half": POSTER[: len(POSTER) // 2],  # a whole answer with half a picture
 }
 
@@ -129,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
@@ -156,7 +145,7 @@ def posters(out: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir() if path.name != "download.csv")
 
 
-def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server: Server, tmp_path: Path):
+def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server, tmp_path):
     saved = {"good": "/good", "png": "/png", "webp": "/webp", "slow": "/slow", "moved": "/to/good/moved"}
     tried_again = {"flaky": "/flaky/2", "cut_once": "/cut_once"}
     alike = [
@@ -171,20 +160,20 @@ def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server: Serve
     fetched = ["cut_once.jpg", "flaky.jpg", "good.jpg", "moved.jpg", "png.png", "slow.jpg", "webp.webp"]
     assert posters(tmp_path) == fetched
     assert (tmp_path / "good.jpg").read_bytes() == POSTER
+    record = lines(tmp_path)
+    assert list(record) == list(table["movie_id"])
+    assert "closed connection" in record["cut"].pop("reason")
+    half = record["half"].pop("reason")
+    assert half.startswith("broken image: JPEG data cannot be decoded (image file is truncated")
+    record["hang_up"].pop("reason")
     found = {
-        name: (line["status"], line["http_status"], line["reason"]) for name, line in lines(tmp_path).items()
+        name: tuple(line[key] for key in ("status", "http_status", "reason") if key in line)
+        for name, line in record.items()
     }
-    assert list(found) == list(table["movie_id"])
-    for name in (*saved, *tried_again):
-        assert found.pop(name) == ("saved", "200", "")
-    broken_off = found.pop("cut")
-    assert broken_off[:2] == ("unreachable", "200")
-    assert "closed connection" in broken_off[2]
-    half = found.pop("half")
-    assert half[:2] == ("unreachable", "200")
-    assert half[2].startswith("broken image: JPEG data cannot be decoded (image file is truncated")
-    assert found.pop("hang_up")[:2] == ("unreachable", "0")
-    assert found == {
+    assert found == dict.fromkeys([*saved, *tried_again], ("saved", "200", "")) | {
+        "cut": ("unreachable", "200"),
+        "half": ("unreachable", "200"),
+        "hang_up": ("unreachable", "0"),
         "gone": ("failed", "404", "the server answers 404"),
         "forbidden": ("failed", "403", "the server answers 403"),
         "broken": ("unreachable", "500", "the server answers 500"),
@@ -205,15 +194,13 @@ def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server: Serve
     assert server.hits["/flaky/2"] == server.hits["/status/500"] == server.hits["/cut"] == 3
     assert counts(report) == {"saved": 7, "rejected": 3, "failed": 10, "unreachable": 4}
     assert report.bytes == sum((tmp_path / name).stat().st_size for name in fetched)
-    assert report.reasons["the server answers 404"] == 1
-    text = report.text().splitlines()
-    assert text[0].startswith("7 posters saved (0.0 MB in ")
-    assert text[1] == f"17 movies without poster, see {tmp_path / 'download.csv'}:"
-    assert "       2  larger than 1000000 bytes" in text[2:4]
-    assert text[-1] == "the same command asks again for 4 of them"
+    text = report.text()
+    assert text.startswith("7 posters saved (0.0 MB in ")
+    assert f"\n17 movies without poster, see {tmp_path / 'download.csv'}:\n" in text
+    assert text.endswith("\nthe same command asks again for 4 of them")
 
 
-def test_again_asks_only_for_what_may_have_come_back(server: Server, tmp_path: Path):
+def test_again_asks_only_for_what_may_have_come_back(server, tmp_path):
     table = movies(server, good="/good", gone="/status/404", broken="/flaky/5", bad="")
     first = download_posters(table, tmp_path, QUICK)
     assert counts(first) == {"saved": 1, "rejected": 1, "failed": 1, "unreachable": 1}
@@ -230,13 +217,13 @@ def test_again_asks_only_for_what_may_have_come_back(server: Server, tmp_path: P
     assert download_posters(moved, tmp_path, QUICK).counts["saved"] == 1
 
 
-def test_one_url_of_many_movies_is_asked_once(server: Server, tmp_path: Path):
+def test_one_url_of_many_movies_is_asked_once(server, tmp_path):
     download_posters(movies(server, a="/good", b="/good", c="/good"), tmp_path, QUICK)
     assert posters(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
     assert server.hits["/good"] == 1
 
 
-def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server: Server, tmp_path: Path):
+def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server, tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / ".b.jpg.0123abcd.tmp").write_bytes(POSTER[:99])
     download_posters(movies(server, a="/good", b="/good/b"), tmp_path, QUICK)
@@ -245,21 +232,21 @@ def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server: Server, tmp_
 
 
 @pytest.mark.parametrize("asked", ["1", "date"])
-def test_retry_after_is_waited_for_by_the_whole_host(server: Server, tmp_path: Path, asked: str):
+def test_retry_after_is_waited_for_by_the_whole_host(server, tmp_path, asked):
     options = FetchOptions(per_host=2, backoff=0.0, retries=1)
     download_posters(movies(server, a=f"/wait/{asked}", b="/slow", c="/good"), tmp_path, options)
     assert posters(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
     assert server.times[2] - server.times[0] >= (0.95 if asked == "1" else 0.4)
 
 
-def test_a_server_that_asks_for_too_much_patience_is_left_for_later(server: Server, tmp_path: Path):
+def test_a_server_that_asks_for_too_much_patience_is_left_for_later(server, tmp_path):
     download_posters(movies(server, a="/wait/3600", b="/good"), tmp_path, QUICK)
     line = lines(tmp_path)["a"]
     assert (line["status"], line["http_status"], line["attempts"]) == ("unreachable", "429", "1")
     assert download_posters(movies(server, a="/wait/3600", b="/good"), tmp_path, QUICK).counts["saved"] == 1
 
 
-def test_a_dripping_server_runs_into_the_time_out(server: Server, tmp_path: Path):
+def test_a_dripping_server_runs_into_the_time_out(server, tmp_path):
     options = FetchOptions(timeout=0.3, retries=0)
     started = time.monotonic()
     download_posters(movies(server, a="/drip", b="/good"), tmp_path, options)
@@ -267,13 +254,13 @@ def test_a_dripping_server_runs_into_the_time_out(server: Server, tmp_path: Path
     assert lines(tmp_path)["a"]["reason"] == "no whole answer in 0.3 s"
 
 
-def test_a_host_gets_no_more_than_its_share(server: Server, tmp_path: Path):
+def test_a_host_gets_no_more_than_its_share(server, tmp_path):
     table = movies(server, **{f"m{n}": f"/slow/{n}" for n in range(12)})
     download_posters(table, tmp_path, FetchOptions(workers=12, per_host=3))
     assert 1 < server.most_at_once <= 3
 
 
-def test_a_dead_host_is_given_up_and_the_living_one_goes_on(server: Server, tmp_path: Path):
+def test_a_dead_host_is_given_up_and_the_living_one_goes_on(server, tmp_path):
     dead = {f"d{n}": f"http://127.0.0.1:9/{n}.jpg" for n in range(60)}
     report = download_posters(movies(server, **dead, a="/good"), tmp_path, QUICK)
     assert report.counts["saved"] == 1
@@ -283,7 +270,7 @@ def test_a_dead_host_is_given_up_and_the_living_one_goes_on(server: Server, tmp_
     assert report.reasons["the host does not answer"] >= 48
 
 
-def test_a_server_that_dies_in_the_middle_and_comes_back(server: Server, tmp_path: Path):
+def test_a_server_that_dies_in_the_middle_and_comes_back(server, tmp_path):
     table = movies(server, **{f"m{n:02}": f"/good/{n}" for n in range(30)})
     server.dies_after = 8
     first = download_posters(table, tmp_path, FetchOptions(per_host=2, retries=1, backoff=0.01))
@@ -313,9 +300,7 @@ def start_download(table: Path, out: Path, count: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_download_goes_on_without_fetching_anything_twice(
-    server: Server, tmp_path: Path, how: signal.Signals
-):
+def test_a_killed_download_goes_on_without_fetching_anything_twice(server, tmp_path, how):
     paths = {f"m{n:02}": f"/status/404/{n}" if n % 8 == 0 else f"/slow/{n}" for n in range(40)}
     table, out = tmp_path / "table.csv", tmp_path / "posters"
     movies(server, **paths).assign(title="x", tomatometer_status="Fresh").to_csv(table, index=False)
@@ -338,22 +323,21 @@ def test_a_killed_download_goes_on_without_fetching_anything_twice(
     assert not list(out.glob(".*.tmp"))
 
 
-def test_nothing_at_all_is_an_error_that_says_why(server: Server, tmp_path: Path):
-    with pytest.raises(DownloadError) as caught:
-        download_posters(movies(server, a="/status/404", b="/status/404/2", c=""), tmp_path, QUICK)
-    assert str(caught.value) == (
+def test_nothing_at_all_is_an_error_that_says_why(server, tmp_path):
+    table = movies(server, a="/status/404", b="/status/404/2", c="")
+    assert refusal(DownloadError, download_posters, table, tmp_path, QUICK) == (
         "no poster could be downloaded for any of 3 movies, mostly: the server answers 404; "
         f"see {tmp_path / 'download.csv'} for each"
     )
 
 
-def test_the_output_folder_cannot_be_made(server: Server, tmp_path: Path):
+def test_the_output_folder_cannot_be_made(server, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match=r"cannot write to .*file/posters: Not a directory"):
         download_posters(movies(server, a="/good"), tmp_path / "file" / "posters", QUICK)
 
 
-def test_run_download_reads_the_table(server: Server, tmp_path: Path):
+def test_run_download_reads_the_table(server, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text(
         f"movie_id,title,tomatometer_status,cover\n../a,A,Fresh,{server.url}/good\nb,B,NA,{server.url}/b\n"
@@ -377,11 +361,11 @@ def test_run_download_reads_the_table(server: Server, tmp_path: Path):
         ("a placeholder by its name", ["https://x.test/m/poster_default.c8e9.gif?x=/y", "https://x.test/no_image.png"]),
     ],
 )  # fmt: skip
-def test_unusable_urls(reason: str, urls: list[str]):
+def test_unusable_urls(reason, urls):
     assert [unusable_url(url) for url in urls] == [reason] * len(urls)
 
 
-def test_a_record_torn_by_a_kill_is_read_and_continued(server: Server, tmp_path: Path):
+def test_a_record_torn_by_a_kill_is_read_and_continued(server, tmp_path):
     record = tmp_path / "download.csv"
     whole = Outcome("a", 'http://x.test/"1",2', Status.FAILED, http_status=404, attempts=1, reason="gone")
     write_record(record, [whole])

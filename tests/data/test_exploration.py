@@ -1,7 +1,5 @@
 """The exploration figures show what they say, in the proportions of the source."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ from poster_ml.data.exploration import (
     draw_denoised,
     draw_foreground,
     draw_regions,
-    draw_samples,
 )
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.data.regions import foreground_mask, mark_regions
@@ -20,7 +17,7 @@ ROWS = np.array([7, 3])
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_dataset) -> PreparedDataset:
+def dataset(tiny_dataset):
     opened = PreparedDataset.open(tiny_dataset)
     opened.index.loc[ROWS, ["title", "label"]] = [["A title that is far too long", 1], ["Short", 0]]
     return opened
@@ -30,7 +27,7 @@ def pictures(figure) -> list[np.ndarray]:
     return [axis.images[0].get_array() for axis in figure.axes if axis.images]
 
 
-def test_denoised_stands_under_the_original_and_over_what_was_taken(dataset) -> None:
+def test_denoised_stands_under_the_original_and_over_what_was_taken(dataset):
     figure = draw_denoised(dataset, ROWS)
     shown = pictures(figure)
     assert len(shown) == 6
@@ -43,34 +40,20 @@ def test_denoised_stands_under_the_original_and_over_what_was_taken(dataset) -> 
         assert axis.get_aspect() == pytest.approx(268 / 182)  # squashed pixels that were 182 x 268
 
 
-def test_the_mask_has_two_colours_and_its_share_is_named(dataset) -> None:
+def test_the_mask_has_two_colours_each_region_its_mean_and_both_are_named(dataset):
     figure = draw_foreground(dataset, ROWS)
     assert len(np.unique(pictures(figure)[2].reshape(-1, 3), axis=0)) == 2
-    share = foreground_mask(dataset.images[7]).mean()
-    assert figure.axes[2].get_xlabel() == f"foreground {share:.0%}"
-
-
-def test_each_region_has_its_mean_colour_and_the_count_is_named(dataset) -> None:
-    figure = draw_regions(dataset, ROWS)
-    regions = mark_regions(dataset.images[3])
-    shown = pictures(figure)[3]
+    assert figure.axes[2].get_xlabel() == f"foreground {foreground_mask(dataset.images[7]).mean():.0%}"
+    figure, regions = draw_regions(dataset, ROWS), mark_regions(dataset.images[3])
     for number in np.unique(regions):
         inside = regions == number
         mean = dataset.images[3][inside].mean(axis=0)
-        assert np.abs(shown[inside].astype(float) - mean).max() <= 1
+        assert np.abs(pictures(figure)[3][inside].astype(float) - mean).max() <= 1
     assert figure.axes[5].get_xlabel().startswith(f"{regions.max() + 1} regions, largest ")
 
 
-def test_augmentation_sheet_shows_five_numbered_versions(dataset) -> None:
+def test_augmentation_sheet_shows_five_numbered_versions(dataset):
     figure = draw_augmentations(dataset, ROWS, lambda batch, version: batch // version, "darker")
     shown = pictures(figure)
     assert len(shown) == 2 * (VERSIONS + 1)
     assert (shown[-1] == dataset.images[3] // VERSIONS).all()
-
-
-def test_samples_are_framed_in_the_colour_of_their_label(dataset) -> None:
-    figure = draw_samples(dataset, np.repeat(ROWS, 6))
-    shown = pictures(figure)
-    assert [bool((picture == dataset.images[7]).all()) for picture in shown] == [True] * 6 + [False] * 6
-    colors = [axis.spines["top"].get_edgecolor() for axis in figure.axes if axis.images]
-    assert set(colors[:6]) != set(colors[6:])

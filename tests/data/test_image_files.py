@@ -1,7 +1,5 @@
 """Which file belongs to which movie, and which kinds of image are read everywhere."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path
@@ -60,7 +58,7 @@ def touch(folder: Path, *names: str) -> None:
         ("a x,,../outside.jpg", "../outside.jpg a.jpg", "a.jpg -"),
     ],
 )
-def test_a_movie_gets_its_file(tmp_path: Path, rows: str, files: str, found: str):
+def test_a_movie_gets_its_file(tmp_path, rows, files, found):
     folder = tmp_path / "posters"
     touch(folder, *files.split())
     matched, _ = match_images(movies(*rows.split()), folder, recursive=True)
@@ -81,7 +79,7 @@ def test_a_movie_gets_its_file(tmp_path: Path, rows: str, files: str, found: str
         ("Ame\u0301lie", "AME\u0301LIE.JPG"),
     ],
 )
-def test_ids_as_the_table_spells_them(tmp_path: Path, movie_id: str, file: str):
+def test_ids_as_the_table_spells_them(tmp_path, movie_id, file):
     touch(tmp_path, f"posters/{file}", "posters/unrelated.jpg")
     (tmp_path / "table.csv").write_text(f"movie_id,tomatometer_status\n{movie_id},Fresh\n", encoding="utf-8")
     matched, missing = match_images(read_table(tmp_path / "table.csv").movies, tmp_path / "posters")
@@ -89,7 +87,7 @@ def test_ids_as_the_table_spells_them(tmp_path: Path, movie_id: str, file: str):
     assert len(missing) == 0
 
 
-def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path: Path):
+def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path):
     touch(tmp_path, "a.jpg", "b.txt", ".c.jpg", "below/d.jpg")
     table = movies("a", "b", "c", "d")
     table["source_id"] = ["a", "b #1", "c", "d"]
@@ -100,7 +98,7 @@ def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path: Path)
     assert missing.to_numpy().tolist() == [[2, "b #1", reason], [3, "c", reason], [4, "d", reason]]
 
 
-def test_folders_that_do_not_help(tmp_path: Path):
+def test_folders_that_do_not_help(tmp_path):
     def refusal(name: str) -> str:
         with pytest.raises(DatasetError) as caught:
             match_images(movies("a", "b"), tmp_path / name)
@@ -119,7 +117,7 @@ def test_folders_that_do_not_help(tmp_path: Path):
 
 
 @pytest.mark.real
-def test_every_real_movie_has_its_poster(real_data: Path):
+def test_every_real_movie_has_its_poster(real_data):
     matched, missing = match_images(read_table(real_data / "movies.csv").movies, real_data / "posters")
     assert len(missing) == 0
     assert matched["image"].is_unique
@@ -138,7 +136,7 @@ def poster(kind: str, size: tuple[int, int] = (90, 120), left: tuple[int, int, i
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_of_every_ending_is_matched_and_decoded(tmp_path: Path, suffix: str):
+def test_a_file_of_every_ending_is_matched_and_decoded(tmp_path, suffix):
     kind = next(kind for kind, suffixes in KINDS.items() if suffix in suffixes)
     file = tmp_path / f"tt1{suffix.upper()}"
     file.write_bytes(poster(kind))
@@ -152,7 +150,7 @@ def test_a_file_of_every_ending_is_matched_and_decoded(tmp_path: Path, suffix: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str):
+def test_what_is_downloaded_gets_an_ending_that_is_read(kind):
     if kind in ("GIF", "BMP"):
         with pytest.raises(RequestError, match="placeholders are, posters are not"):
             check_poster(poster(kind))
@@ -162,7 +160,7 @@ def test_what_is_downloaded_gets_an_ending_that_is_read(kind: str):
 
 
 @pytest.mark.parametrize("shape", [(31, 60), (60, 300)])
-def test_what_preparation_refuses_is_not_downloaded(shape: tuple[int, int]):
+def test_what_preparation_refuses_is_not_downloaded(shape):
     for content in (poster("PNG", shape), poster("JPEG", (90, 120), left=RIGHT)):
         with pytest.raises(RequestError) as refused:
             decode_poster(content, 32)

@@ -1,8 +1,5 @@
 """The prepared dataset: a folder of torture, files as promised, a kill in the middle."""
 
-from __future__ import annotations
-
-import io
 import signal
 import subprocess
 import sys
@@ -18,19 +15,10 @@ from PIL import Image
 from poster_ml.data.images import decode_poster
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.errors import DatasetError
+from tests.pictures import encode, poster
+from tests.refusals import refusal
 
 NOTHING = pd.DataFrame(columns=["row", "movie_id", "reason"])
-
-
-def picture(seed: int, width: int = 60, height: int = 90) -> Image.Image:
-    colours = np.random.default_rng(seed).integers(0, 256, (9, 6, 3), np.uint8)
-    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def table_of(files: dict[str, Path]) -> pd.DataFrame:
@@ -43,22 +31,20 @@ def table_of(files: dict[str, Path]) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def posters(folder: Path, count: int, first: int = 0) -> dict[str, Path]:
-    folder.mkdir(exist_ok=True)
-    files = {f"tt{number:05d}": folder / f"tt{number:05d}.png" for number in range(first, first + count)}
-    for number, path in enumerate(files.values(), first):
-        path.write_bytes(encode(picture(number)))
+def posters(folder: Path, count: int) -> dict[str, Path]:
+    folder.mkdir()
+    files = {f"tt{number:05d}": folder / f"tt{number:05d}.png" for number in range(count)}
+    for number, path in enumerate(files.values()):
+        path.write_bytes(encode(poster(number)))
     return files
 
 
-def make(
-    table: pd.DataFrame, out: Path, rejected: pd.DataFrame = NOTHING, **options: object
-) -> PreparedDataset:
+def make(table: pd.DataFrame, out: Path, rejected: pd.DataFrame = NOTHING, **options) -> PreparedDataset:
     settings = {"size": 32, "fit": "squash", "split": "grouped", "seed": 0, "workers": 1} | options
     return prepare(table, rejected, out, **settings)  # type: ignore[arg-type]
 
 
-def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
+def test_a_dataset_holds_what_the_interface_promises(tmp_path):
     table = table_of(posters(tmp_path / "posters", 40))
     table.loc[3, ["movie_id", "title", "genres"]] = ["0007", "None", ""]
     table["year"] = table["year"].astype("Int64")
@@ -73,18 +59,15 @@ def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
     ]  # fmt: skip
     for row, image in enumerate(table["image"]):
         assert np.array_equal(dataset.images[row], decode_poster(Path(image), 32).pixels)
-    assert dataset.index["movie_id"].tolist() == table["movie_id"].tolist()
-    assert dataset.index["title"].tolist() == table["title"].tolist()
-    assert dataset.index.loc[3, ["title", "genres"]].tolist() == ["None", ""]
-    assert dataset.index["year"].isna().tolist() == [row == 4 for row in range(40)]
-    assert dataset.index["tomatometer_rating"].isna().tolist() == [row == 5 for row in range(40)]
+    same = ["movie_id", "title", "year", "genres", "label", "tomatometer_rating"]
+    pd.testing.assert_frame_equal(dataset.index[same], table[same], check_dtype=False)
     assert (dataset.index[["width", "height"]] == [60, 90]).all(axis=None)
-    assert dataset.manifest["counts"] == {"rows": 40, "accepted": 40, "rejected": 0}
-    assert dataset.manifest["source"] == {"table": "movies.csv"}
-    assert dataset.manifest["options"]["fractions"] == [0.64, 0.16, 0.2]
-    balance = dataset.manifest["class_balance"]
-    assert [balance[name]["posters"] for name in ("train", "val", "test")] == [26, 6, 8]
-    assert balance["test"] == {"posters": 8, "fresh": 4, "rotten": 4, "fresh_share": 0.5}
+    found = dataset.manifest
+    assert found["counts"] == {"rows": 40, "accepted": 40, "rejected": 0}
+    assert (found["source"], found["options"]["fractions"]) == ({"table": "movies.csv"}, [0.64, 0.16, 0.2])
+    assert [found["class_balance"][name]["posters"] for name in ("train", "val")] == [26, 6]
+    test = {"posters": 8, "fresh": 4, "rotten": 4, "fresh_share": 0.5}
+    assert found["class_balance"]["test"] == test
     assert sorted(path.name for path in dataset.folder.iterdir()) == [
         "duplicates.csv", "images.npy", "index.csv", "manifest.json", "rejected.csv",
     ]  # fmt: skip
@@ -93,30 +76,30 @@ def test_a_dataset_holds_what_the_interface_promises(tmp_path: Path) -> None:
 
 def torture() -> dict[str, tuple[bytes | None, str]]:
     """File name to content (None: no file) and the kind of reason it is refused for ("": accepted)."""
-    grey16 = Image.fromarray(np.asarray(picture(20).convert("L")).astype(np.uint16) * 257)
+    grey16 = Image.fromarray(np.asarray(poster(20).convert("L")).astype(np.uint16) * 257)
     sideways = Image.Exif()
     sideways[0x0112] = 6
-    frames = {"save_all": True, "append_images": [picture(23)]}
+    frames = {"save_all": True, "append_images": [poster(23)]}
     return {
-        "png_named.jpg": (encode(picture(1)), ""),
-        "cmyk.jpg": (encode(picture(3).convert("CMYK"), "JPEG"), ""),
-        "grey_alpha.png": (encode(picture(6).convert("LA")), ""),
+        "png_named.jpg": (encode(poster(1)), ""),
+        "cmyk.jpg": (encode(poster(3).convert("CMYK"), "JPEG"), ""),
+        "grey_alpha.png": (encode(poster(6).convert("LA")), ""),
         "sixteen_bits.tif": (encode(grey16, "TIFF"), ""),
-        "exif_rotated.jpg": (encode(picture(7), "JPEG", exif=sideways), ""),
-        "animated.gif": (encode(picture(22), "GIF", **frames), ""),
-        "progressive.jpg": (encode(picture(8), "JPEG", progressive=True), ""),
-        "large.jpg": (encode(picture(9, 1000, 1500), "JPEG"), ""),
-        "truncated.jpg": (encode(picture(11), "JPEG")[:-300], "broken image"),
+        "exif_rotated.jpg": (encode(poster(7), "JPEG", exif=sideways), ""),
+        "animated.gif": (encode(poster(22), "GIF", **frames), ""),
+        "progressive.jpg": (encode(poster(8), "JPEG", progressive=True), ""),
+        "large.jpg": (encode(poster(9, 1000, 1500), "JPEG"), ""),
+        "truncated.jpg": (encode(poster(11), "JPEG")[:-300], "broken image"),
         "zero_bytes.jpg": (b"", "empty file"),
         "page.jpg": (b"<html><body>404 Not Found</body></html>", "not an image"),
         "placeholder.gif": (encode(Image.new("RGB", (200, 300), (30, 60, 90)), "GIF"), "one colour"),
-        "banner.jpg": (encode(picture(13, 900, 120), "JPEG"), "odd aspect"),
+        "banner.jpg": (encode(poster(13, 900, 120), "JPEG"), "odd aspect"),
         "pixel.gif": (encode(Image.new("RGB", (1, 1)), "GIF"), "too small"),
         "absent.jpg": (None, "missing file"),
     }
 
 
-def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path: Path) -> None:
+def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path):
     cases = torture()
     for name, (content, _) in cases.items():
         if content is not None:
@@ -133,16 +116,7 @@ def test_the_torture_folder_gives_exactly_the_right_rows(tmp_path: Path) -> None
     dataset.verify()
 
 
-def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
-    table = table_of(posters(tmp_path / "posters", 30))
-    first = make(table, tmp_path / "a").fingerprint
-    assert make(table, tmp_path / "b").fingerprint == first
-    assert make(table.assign(label=1 - table["label"]), tmp_path / "c").fingerprint != first
-    assert make(table, tmp_path / "d", fit="crop").fingerprint != first
-    assert make(table, tmp_path / "e", seed=1).fingerprint != first
-
-
-def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path: Path) -> None:
+def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path):
     table = table_of(posters(tmp_path / "posters", 14))
     table["row"] = [*range(2, 14), 20, 21]
     table.loc[12, "image"] = ""
@@ -160,11 +134,11 @@ def test_rows_rejected_before_and_now_stand_in_the_order_of_the_input(tmp_path: 
     assert dataset.index["row"].tolist() == list(range(2, 14))
 
 
-def test_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:
+def test_duplicates_share_a_group_and_a_side(tmp_path):
     files = posters(tmp_path / "posters", 30)
     copies = {f"copy{number}": tmp_path / f"copy{number}.jpg" for number in range(10)}
     for number, path in enumerate(copies.values()):
-        path.write_bytes(encode(picture(number), "JPEG", quality=60))
+        path.write_bytes(encode(poster(number), "JPEG", quality=60))
     copies["same_file"] = files["tt00020"]
     dataset = make(table_of(files | copies), tmp_path / "out")
     index = dataset.index.set_index("movie_id")
@@ -181,13 +155,13 @@ def test_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:
     assert set(listed.loc[listed["exact"], "movie_id"]) == {"same_file", "tt00020"}
 
 
-def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path: Path) -> None:
+def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path):
     table = table_of(posters(tmp_path / "posters", 40))
-    drawn = make(table, tmp_path / "drawn", limit=20).index["row"].tolist()
-    assert len(drawn) == 20
-    assert drawn == sorted(drawn)
+    drawn, other = (
+        make(table, tmp_path / str(seed), limit=20, seed=seed).index["row"].tolist() for seed in (0, 1)
+    )
+    assert (len(drawn), sorted(drawn)) == (20, drawn)
     assert max(drawn) > 25
-    other = make(table, tmp_path / "other", limit=20, seed=1).index["row"].tolist()
     assert other != drawn
     study = make(table, tmp_path / "study", limit=20, split="study")
     assert study.index["row"].tolist() == list(range(1, 21))
@@ -195,21 +169,20 @@ def test_a_limit_draws_at_random_but_the_study_takes_the_first(tmp_path: Path) -
     assert study.manifest["options"]["fractions"] is None
 
 
-def error(table: pd.DataFrame, out: Path, **options: object) -> str:
-    with pytest.raises(DatasetError) as caught:
-        make(table, out, **options)
-    return str(caught.value)
-
-
-def test_nothing_usable_is_one_helpful_line_and_leaves_the_old_dataset(tmp_path: Path) -> None:
+def test_the_fingerprint_tells_contents_apart_and_nothing_usable_leaves_the_old_dataset(tmp_path):
     table = table_of(posters(tmp_path / "posters", 20))
     old = make(table, tmp_path / "out").fingerprint
+    for name, changed, options in (
+        ("same", table, {}), ("other", table.assign(label=1 - table["label"]), {}),
+        ("cropped", table, {"fit": "crop"}), ("drawn", table, {"seed": 1}),
+    ):  # fmt: skip
+        assert (make(changed, tmp_path / name, **options).fingerprint == old) == (name == "same")
     files = {f"m{number}": tmp_path / f"m{number}.jpg" for number in range(5)}
     files["m4"].write_bytes(b"no image")
-    assert error(table_of(files), tmp_path / "out").startswith(
+    assert refusal(DatasetError, make, table_of(files), tmp_path / "out").startswith(
         "of 5 rows 0 have a poster that can be used, none, 4 x missing file, 1 x not an image; check --table, "
     )
-    assert error(table.assign(label=1), tmp_path / "out").startswith(
+    assert refusal(DatasetError, make, table.assign(label=1), tmp_path / "out").startswith(
         "of 20 rows 20 have a poster that can be used, all of them Fresh or all of them Rotten; check --table, "
     )
     dataset = PreparedDataset.open(tmp_path / "out")
@@ -228,14 +201,12 @@ prepare(pd.read_csv(sys.argv[1]), pd.DataFrame(columns=["row", "movie_id", "reas
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(
-    tmp_path: Path, how: int
-) -> None:
+def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(tmp_path, how):
     out = tmp_path / "out"
     table = table_of(posters(tmp_path / "posters", 20))
     old = make(table, out).fingerprint
     # 3,000 movies that share one poster of 2 megapixels: half a minute of work, of which we wait for a moment.
-    (tmp_path / "large.jpg").write_bytes(encode(picture(99, 1200, 1800), "JPEG"))
+    (tmp_path / "large.jpg").write_bytes(encode(poster(99, 1200, 1800), "JPEG"))
     many = table_of({f"m{number}": tmp_path / "large.jpg" for number in range(3000)})
     many.to_csv(tmp_path / "many.csv", index=False)
     process = subprocess.Popen(
@@ -266,7 +237,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.mark.real
-def test_real_posters_become_a_dataset_without_a_loss(real_data: Path, tmp_path: Path) -> None:
+def test_real_posters_become_a_dataset_without_a_loss(real_data, tmp_path):
     table = pd.read_csv(real_data / "movies.csv", dtype=str, keep_default_na=False).iloc[::20]
     table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
     table["image"] = [str(real_data / "posters" / f"{name}.jpg") for name in table["movie_id"]]

@@ -1,7 +1,5 @@
 """Properties of pictures for which the right answer is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
@@ -13,36 +11,34 @@ def plain(color: tuple[int, int, int]) -> np.ndarray:
     return np.full((64, 48, 3), color, np.uint8)
 
 
-def test_a_grey_poster_has_brightness_and_nothing_else() -> None:
-    found = measure_poster(plain((128, 128, 128)))
-    assert found["brightness"] == pytest.approx(128 / 255, abs=1e-5)
-    for name in ("contrast", "saturation", "warmth", "colorfulness", "sharpness", "edge_density", "entropy"):
-        assert found[name] == pytest.approx(0, abs=1e-5), name
-    assert found["region_count"] == 1
-    assert measure_poster(plain((0, 0, 0)))["saturation"] == 0  # black does not divide by zero
+HASLER = 0.3 * np.hypot(255, 127.5)  # Hasler and Suesstrunk of red: no spread, offset times .3
+NAMES = ("brightness", "contrast", "saturation", "warmth", "colorfulness", "entropy")
 
 
-def test_colours_are_measured_on_their_scales() -> None:
-    red, blue = measure_poster(plain((255, 0, 0))), measure_poster(plain((0, 0, 255)))
-    assert red["brightness"] == pytest.approx(0.299)
-    assert red["saturation"] == 1
-    assert (red["warmth"], blue["warmth"]) == (1, -1)
-    # Hasler and Suesstrunk: no spread, offset hypot(255, 127.5), times .3.
-    assert red["colorfulness"] == pytest.approx(0.3 * np.hypot(255, 127.5), rel=1e-4)
-
-
-def test_half_black_half_white_has_the_greatest_contrast_and_one_bit() -> None:
-    image = plain((0, 0, 0))
-    image[:32] = 255
+@pytest.mark.parametrize(
+    ("lower", "upper", "values"),
+    [
+        ((128,) * 3, (128,) * 3, (128 / 255, 0, 0, 0, 0, 0)),
+        ((0,) * 3, (0,) * 3, (0, 0, 0, 0, 0, 0)),  # black does not divide by zero
+        ((255, 0, 0), (255, 0, 0), (0.299, 0, 1, 1, HASLER, 0)),
+        ((0, 0, 255), (0, 0, 255), (0.114, 0, 1, -1, 0.3 * 255, 0)),
+        ((0,) * 3, (255,) * 3, (0.5, 0.5, 0, 0, 0, 1)),
+    ],
+)
+def test_properties_of_one_colour_and_of_two_halves(lower, upper, values):
+    image = plain(lower)
+    image[:32] = upper
     found = measure_poster(image)
-    assert found["contrast"] == pytest.approx(0.5)
-    assert found["entropy"] == pytest.approx(1)
-    assert found["corner_top_left"] == pytest.approx(0.5)
-    assert found["corner_bottom_right"] == pytest.approx(-0.5)
-    assert found["edge_density"] == pytest.approx(2 / 62)  # two rows of the inner 62 see the step
+    assert [found[name] for name in NAMES] == pytest.approx(values, abs=1e-4, rel=1e-4)
+    step = float(lower != upper)
+    assert found["region_count"] == 1 + step
+    assert found["edge_density"] == pytest.approx(step * 2 / 62)  # two rows of the inner 62 see the step
+    corners = [found["corner_top_left"], -found["corner_bottom_right"]]
+    assert corners == pytest.approx([step / 2] * 2, abs=1e-6)
+    assert (found["sharpness"] > 0) == bool(step)
 
 
-def test_blurring_lowers_sharpness_and_edges() -> None:
+def test_blurring_lowers_sharpness_and_edges():
     random = np.random.default_rng(0)
     sharp = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
     soft = uniform_filter(sharp, (2, 2, 1))
@@ -51,7 +47,7 @@ def test_blurring_lowers_sharpness_and_edges() -> None:
     assert second["edge_density"] < first["edge_density"]
 
 
-def test_rows_are_measured_in_the_order_asked_whatever_the_workers(tmp_path) -> None:
+def test_rows_are_measured_in_the_order_asked_whatever_the_workers(tmp_path):
     images = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (10, 200, 90)])
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")

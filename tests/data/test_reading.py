@@ -1,7 +1,5 @@
 """Reading a prepared dataset: rows of a split, and every way in which a folder can be no dataset."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
@@ -16,12 +14,12 @@ from poster_ml.errors import DatasetError
 
 
 @pytest.fixture
-def folder(tiny_dataset: Path, tmp_path: Path) -> Path:
+def folder(tiny_dataset, tmp_path):
     """A copy to break."""
     return Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
 
 
-def test_the_splits_cover_every_poster_once(tiny_dataset: Path) -> None:
+def test_the_splits_cover_every_poster_once(tiny_dataset):
     dataset = PreparedDataset.open(tiny_dataset)
     parts = [dataset.indices(name) for name in ("train", "val", "test")]
     assert sorted(np.concatenate(parts)) == list(range(160))
@@ -30,7 +28,7 @@ def test_the_splits_cover_every_poster_once(tiny_dataset: Path) -> None:
     assert dataset.size == 40
 
 
-def test_a_limit_gives_each_split_its_share_of_both_classes(tiny_dataset: Path) -> None:
+def test_a_limit_gives_each_split_its_share_of_both_classes(tiny_dataset):
     dataset = PreparedDataset.open(tiny_dataset)
     whole = dataset.indices("train")
     half = dataset.indices("train", limit=80, seed=3)
@@ -86,9 +84,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("what", "breaks"), BROKEN)
-def test_a_broken_folder_is_told_with_its_remedy(
-    folder: Path, what: str, breaks: Callable[[Path], None]
-) -> None:
+def test_a_broken_folder_is_told_with_its_remedy(folder, what, breaks):
     breaks(folder)
     with pytest.raises(DatasetError) as caught:
         PreparedDataset.open(folder)
@@ -98,7 +94,7 @@ def test_a_broken_folder_is_told_with_its_remedy(
     assert "\n" not in message
 
 
-def test_a_missing_folder_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_a_missing_folder_is_told_with_its_remedy(tmp_path):
     with pytest.raises(DatasetError) as caught:
         PreparedDataset.open(tmp_path / "none")
     assert str(caught.value) == (
@@ -107,7 +103,7 @@ def test_a_missing_folder_is_told_with_its_remedy(tmp_path: Path) -> None:
     )
 
 
-def test_verify_sees_a_changed_pixel_and_a_changed_label(folder: Path) -> None:
+def test_verify_sees_a_changed_pixel_and_a_changed_label(folder):
     dataset = PreparedDataset.open(folder)
     dataset.verify()
     for name in ("images.npy", "index.csv"):

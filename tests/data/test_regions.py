@@ -1,7 +1,5 @@
 """Regions, masks and denoising on pictures whose parts are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -25,7 +23,7 @@ def noisy(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def test_every_block_is_one_region_and_the_ground_another() -> None:
+def test_every_block_is_one_region_and_the_ground_another():
     labels = mark_regions(noisy(three_blocks(), 3))
     assert labels.shape == (120, 80)
     assert set(np.unique(labels)) == {0, 1, 2, 3}
@@ -34,27 +32,27 @@ def test_every_block_is_one_region_and_the_ground_another() -> None:
     assert (labels == labels[35, 22]).sum() == pytest.approx(30 * 26, rel=0.15)
 
 
-def test_a_gradient_is_one_ground() -> None:
+def test_a_gradient_is_one_ground():
     ramp = np.linspace(60, 140, 120)[:, None, None]
     image = np.broadcast_to(ramp, (120, 80, 3)).astype(np.uint8).copy()
     image[40:80, 20:60] = (220, 40, 40)
     assert mark_regions(image).max() + 1 <= 4
 
 
-def test_one_colour_is_one_region_without_foreground() -> None:
+def test_one_colour_is_one_region_without_foreground():
     assert mark_regions(canvas()).max() == 0
     assert not foreground_mask(canvas()).any()
     assert not foreground_mask(noisy(canvas(), 2)).any()
 
 
-def test_the_foreground_is_what_was_set_on_the_ground() -> None:
+def test_the_foreground_is_what_was_set_on_the_ground():
     image = three_blocks()
     truth = (image != canvas()).any(axis=-1)
     mask = foreground_mask(noisy(image, 3))
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
 
 
-def test_specks_are_not_foreground() -> None:
+def test_specks_are_not_foreground():
     image = canvas(200, 200)
     image[80:120, 80:120] = (250, 250, 250)
     image[30, 30] = (250, 250, 250)
@@ -63,7 +61,7 @@ def test_specks_are_not_foreground() -> None:
     assert not mask[25:36, 25:36].any()
 
 
-def test_denoising_removes_grain_and_keeps_edges() -> None:
+def test_denoising_removes_grain_and_keeps_edges():
     clean = three_blocks()
     grainy = noisy(clean, 8)
     cleaned = denoise(grainy)
@@ -74,7 +72,7 @@ def test_denoising_removes_grain_and_keeps_edges() -> None:
     assert np.abs(np.diff(step)).max() > 150
 
 
-def test_features_count_and_measure_the_blocks() -> None:
+def test_features_count_and_measure_the_blocks():
     features = region_features(three_blocks(128, 128))
     assert features["region_count"] == 4
     ground = 1 - (30 * 26 * 2 + 36 * 40) / 128**2

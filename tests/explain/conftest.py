@@ -1,7 +1,5 @@
 """Small networks whose maps are known by hand, given to the tests as the fixture `nets`."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,7 +76,7 @@ def noise(count: int, height: int = 12, width: int = 8, seed: int = 0) -> np.nda
 
 
 @pytest.fixture(scope="session")
-def nets() -> SimpleNamespace:
+def nets():
     """The networks and pictures above."""
     return SimpleNamespace(
         red_against_green=red_against_green, coloured=coloured, branching=branching, noise=noise

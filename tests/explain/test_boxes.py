@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import math
 import sys
 from types import SimpleNamespace
@@ -13,7 +11,7 @@ from poster_ml.explain.boxes import box_features, face_detector, find_cached, te
 IMAGES = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 10, 20, 3), np.uint8)
 
 
-def test_features_of_boxes() -> None:
+def test_features_of_boxes():
     # Two overlapping boxes on 10 x 20: 5 x 10 and 5 x 10, half of each shared.
     found = box_features([(0.0, 0.0, 10.0, 5.0), (5.0, 0.0, 15.0, 5.0)], 10, 20)
     assert found == {"count": 2, "share": 75 / 200, "largest_share": 50 / 200, "size_regularity": 1}
@@ -25,7 +23,7 @@ def test_features_of_boxes() -> None:
     assert math.isnan(one["size_regularity"])
 
 
-def test_a_search_goes_on_where_it_was_killed(tmp_path) -> None:
+def test_a_search_goes_on_where_it_was_killed(tmp_path):
     file = tmp_path / "boxes" / "text.jsonl"
     seen: list[int] = []
 
@@ -78,18 +76,20 @@ class FakeFaces:
         return [{"box": [-2, 5, 10, 12], "confidence": 0.99}, {"box": [1, 1, 9, 9], "confidence": 0.5}]
 
 
-def test_text_boxes_are_upright_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rapidocr", SimpleNamespace(RapidOCR=FakeReader))
-    assert [text_detector()(image) for image in POSTERS] == [[[2, 4, 20, 12], [25, 0, 30, 8]], []]
-
-
-def test_sure_faces_become_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mtcnn", SimpleNamespace(MTCNN=FakeFaces))
-    assert [face_detector()(image) for image in POSTERS] == [[[0, 5, 8, 17]], []]
+@pytest.mark.parametrize(
+    ("package", "fake", "make", "boxes"),
+    [
+        ("rapidocr", SimpleNamespace(RapidOCR=FakeReader), text_detector, [[2, 4, 20, 12], [25, 0, 30, 8]]),
+        ("mtcnn", SimpleNamespace(MTCNN=FakeFaces), face_detector, [[0, 5, 8, 17]]),
+    ],
+)
+def test_boxes_of_a_detector_are_sure_upright_and_inside(monkeypatch, package, fake, make, boxes):
+    monkeypatch.setitem(sys.modules, package, fake)
+    assert [make()(image) for image in POSTERS] == [boxes, []]
 
 
 @pytest.mark.parametrize(("make", "package"), [(text_detector, "rapidocr"), (face_detector, "mtcnn")])
-def test_missing_extra_says_what_to_install(make, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_says_what_to_install(make, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         PosterMLError, match=rf"needs the package '{package}'.*pip install 'poster-ml\[detect\]'$"
@@ -97,7 +97,7 @@ def test_missing_extra_says_what_to_install(make, package: str, monkeypatch: pyt
         make()
 
 
-def test_real_detectors_find_text_on_a_drawn_poster() -> None:
+def test_real_detectors_find_text_on_a_drawn_poster():
     pytest.importorskip("rapidocr", reason="the extra `detect` is not installed")
     from PIL import Image, ImageDraw, ImageFont
 

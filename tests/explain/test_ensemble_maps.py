@@ -1,7 +1,5 @@
 """The map of an ensemble is the weighted sum of its members' maps, in units of the logit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -11,18 +9,17 @@ from poster_ml.explain.maps import Explainer
 from poster_ml.models.ensemble import build_ensemble
 
 
-def test_two_heads_that_say_the_same_agree_whatever_their_method(nets) -> None:
+def test_two_heads_that_say_the_same_agree_whatever_their_method(nets):
     """CAM of one, Grad-CAM of the other: the same network in two forms, so the sum is the single map."""
     members = [nets.red_against_green("gap"), nets.red_against_green("mlp")]
     assert [Explainer(member).method for member in members] == ["cam", "gradcam"]
     images = nets.coloured()
     alone = Explainer(members[0]).explain(images)
-    np.testing.assert_allclose(
-        Explainer(build_ensemble(members, [0.5, 0.5])).explain(images), alone, atol=1e-5
-    )
+    both = Explainer(build_ensemble(members, [0.5, 0.5])).explain(images)
+    np.testing.assert_allclose(both, alone, atol=1e-5)
 
 
-def test_members_count_by_their_factors(nets) -> None:
+def test_members_count_by_their_factors(nets):
     """Against itself a network cancels out exactly only if both maps are in the same unit."""
     members = [nets.red_against_green("gap"), nets.red_against_green("mlp")]
     images = nets.coloured()
@@ -33,13 +30,11 @@ def test_members_count_by_their_factors(nets) -> None:
     np.testing.assert_allclose(cancelled, 0.0, atol=1e-5)
 
 
-def test_it_says_what_the_map_is_and_has_no_layer_of_its_own(nets, tmp_path) -> None:
+def test_it_says_what_the_map_is_and_has_no_layer_of_its_own(nets, tmp_path):
     ensemble = build_ensemble([nets.red_against_green(), nets.red_against_green("flatten")], [0.5, 0.5])
     assert Explainer(ensemble).how == "sum of the maps of 2 networks"
     assert Explainer(nets.red_against_green()).how == "cam at colour_conv"
-    with pytest.raises(
-        ExplanationError, match="an ensemble of networks has no layer 'colour_conv' of its own"
-    ):
+    with pytest.raises(ExplanationError, match="an ensemble of networks has no layer 'colour_conv' of its"):
         Explainer(ensemble, layer_name="colour_conv")
     assert default_activation_layers(ensemble) == []
     assert write_activation_grids(ensemble, nets.coloured()[0], tmp_path) == []

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -32,7 +30,7 @@ def border_reader(images: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-(border[:, 0] - border[:, 1] - 50) / 20))
 
 
-def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it() -> None:
+def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it():
     images, labels = posters()
     table = shortcut_table(border_reader, images, labels).set_index("perturbation")
     assert list(table.index) == ["none", *PERTURBATIONS]
@@ -47,7 +45,7 @@ def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it() -> None:
         assert table.loc[untouched, "roc_auc_change"] == 0, untouched
 
 
-def test_perturbations_keep_shape_and_type_and_leave_the_input() -> None:
+def test_perturbations_keep_shape_and_type_and_leave_the_input():
     images, _ = posters(3)
     before = images.copy()
     for name, perturb in PERTURBATIONS.items():
@@ -58,7 +56,7 @@ def test_perturbations_keep_shape_and_type_and_leave_the_input() -> None:
     np.testing.assert_array_equal(images, before)
 
 
-def test_each_perturbation_does_what_its_name_says() -> None:
+def test_each_perturbation_does_what_its_name_says():
     images, _ = posters(2)
     np.testing.assert_array_equal(mirror(mirror(images)), images)
     np.testing.assert_array_equal(mirror(images)[0, :, 0], images[0, :, -1])
@@ -73,7 +71,7 @@ def test_each_perturbation_does_what_its_name_says() -> None:
     assert np.ptp(centre[0, 8:-8, 5:-5].reshape(-1, 3), axis=0).max() == 0
 
 
-def test_a_change_has_the_paired_intervals_of_a_comparison() -> None:
+def test_a_change_has_the_paired_intervals_of_a_comparison():
     images, labels = posters(40)
     draw = np.random.default_rng(1)
     before, after = draw.random(40), draw.random(40)
@@ -88,13 +86,7 @@ def test_a_change_has_the_paired_intervals_of_a_comparison() -> None:
     assert found["accuracy_change_ci_high"] == pytest.approx(accuracy.high)
 
 
-def test_labels_of_one_class_are_refused() -> None:
-    images, labels = posters(4)
-    with pytest.raises(ValueError, match="labels must be"):
-        shortcut_table(border_reader, images, labels * 0)
-
-
-def test_boxes_are_removed_with_a_control_of_the_same_size_elsewhere() -> None:
+def test_boxes_are_removed_with_a_control_of_the_same_size_elsewhere():
     images = np.full((2, 30, 20, 3), 100, np.uint8)
     images[0, 5:10, 4:16] = 255
     made = box_perturbations({"text": [[(4, 5, 16, 10)], []]}, 30, 20, seed=1)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -35,7 +33,7 @@ def seen_centre(model: keras.Model, name: str, cell: tuple[int, int]) -> tuple[f
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_cells_lie_where_they_look(padding: str) -> None:
+def test_cells_lie_where_they_look(padding):
     model = network(
         LAYERS.Rescaling(1 / 255),
         LAYERS.Conv2D(2, 3, padding=padding, kernel_initializer="ones"),
@@ -52,7 +50,7 @@ def test_cells_lie_where_they_look(padding: str) -> None:
         assert axes[1].start + cell[1] * axes[1].step == expected[1]
 
 
-def test_branches_are_followed_and_what_is_not_known_is_laid_evenly() -> None:
+def test_branches_are_followed_and_what_is_not_known_is_laid_evenly():
     image = keras.Input((32, 32, 3), dtype="uint8")
     stem = LAYERS.Conv2D(3, 3, strides=2)(LAYERS.Rescaling(1 / 255)(image))
     added = LAYERS.Add(name="sum")([stem, LAYERS.Conv2D(3, 3, padding="same")(stem)])
@@ -61,7 +59,7 @@ def test_branches_are_followed_and_what_is_not_known_is_laid_evenly() -> None:
     assert cell_axes(model, "up") == (Axis(32 / 60, 32 / 30), Axis(32 / 60, 32 / 30))
 
 
-def test_a_map_of_an_unpadded_network_points_at_what_it_saw() -> None:
+def test_a_map_of_an_unpadded_network_points_at_what_it_saw():
     model = network(
         LAYERS.Rescaling(1 / 255),
         LAYERS.Conv2D(1, 3, kernel_initializer="ones"),

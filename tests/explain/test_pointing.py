@@ -1,12 +1,10 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 from poster_ml.explain.pointing import box_mask, pointing_game
 
 
-def test_hits_are_counted_in_x_and_y() -> None:
+def test_hits_are_counted_in_x_and_y():
     maps = np.zeros((4, 30, 20), np.float32)
     maps[0, 25, 3] = maps[1, 3, 15] = maps[2, 25, 3] = 1  # the fourth points nowhere
     box = (2.0, 20.0, 6.0, 30.0)  # left, top, right, bottom: the lower left
@@ -18,7 +16,7 @@ def test_hits_are_counted_in_x_and_y() -> None:
     assert result["area_share"]["mean"] == pytest.approx((3 * 40 + 90) / 4 / 600)
 
 
-def test_posters_without_a_box_do_not_count() -> None:
+def test_posters_without_a_box_do_not_count():
     maps = np.zeros((2, 30, 20), np.float32)
     maps[:, 15, 10] = 1
     result = pointing_game(maps, [[], [(8, 12, 12, 18)]])
@@ -28,13 +26,13 @@ def test_posters_without_a_box_do_not_count() -> None:
         pointing_game(maps, [[], []])
 
 
-def test_several_highest_places_hit_in_part() -> None:
+def test_several_highest_places_hit_in_part():
     maps = np.zeros((1, 4, 4), np.float32)
     maps[0, 0] = 1
     assert pointing_game(maps, [[(0, 0, 1, 4)]])["hit_rate"]["mean"] == 0.25
 
 
-def test_boxes_are_cut_at_the_border() -> None:
+def test_boxes_are_cut_at_the_border():
     assert box_mask([(-5, -5, 2, 1)], 4, 6).sum() == 2
     assert box_mask([(5, 3, 99, 99)], 4, 6).sum() == 1
     assert box_mask([(-9, 0, -2, 2)], 4, 6).sum() == 0

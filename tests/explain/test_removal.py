@@ -1,11 +1,9 @@
-from __future__ import annotations
-
 import numpy as np
 
 from poster_ml.explain.removal import blurred, impute, mean_grey, rank_places, replace, top_mask
 
 
-def test_highest_places_go_first_and_ties_are_shuffled() -> None:
+def test_highest_places_go_first_and_ties_are_shuffled():
     saliency = np.zeros((6, 4))
     saliency[5, 3], saliency[0, 1] = 2, 1
     ranks = rank_places(saliency, seed=0)
@@ -19,7 +17,7 @@ def test_highest_places_go_first_and_ties_are_shuffled() -> None:
     assert top_mask(ranks, 1).all()
 
 
-def test_imputation_continues_the_surroundings_and_forgets_what_was_there() -> None:
+def test_imputation_continues_the_surroundings_and_forgets_what_was_there():
     ramp = np.zeros((90, 60, 3), np.uint8) + np.linspace(0, 200, 90).astype(np.uint8)[:, None, None]
     mask = np.zeros((90, 60), bool)
     mask[30:60, 20:40] = True
@@ -35,7 +33,7 @@ def test_imputation_continues_the_surroundings_and_forgets_what_was_there() -> N
     assert (impute(spoiled, mask, seed=1) != filled).any()
 
 
-def test_imputation_of_nothing_and_of_everything() -> None:
+def test_imputation_of_nothing_and_of_everything():
     image = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(impute(image, np.zeros((30, 20), bool), seed=0), image)
     gone = impute(image, np.ones((30, 20), bool), seed=0)
@@ -43,7 +41,7 @@ def test_imputation_of_nothing_and_of_everything() -> None:
     np.testing.assert_allclose(gone.mean(axis=(0, 1)), image.mean(), atol=6)
 
 
-def test_fillings_and_replacing() -> None:
+def test_fillings_and_replacing():
     image = np.zeros((30, 20, 3), np.uint8)
     image[:15] = 100
     assert (mean_grey(image) == 50).all()

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ from poster_ml.explain.overlays import overlay
 from poster_ml.explain.sheets import poster_caption, write_sheet
 
 
-def test_overlay_shows_the_poster_in_grey_where_the_map_is_zero() -> None:
+def test_overlay_shows_the_poster_in_grey_where_the_map_is_zero():
     image = np.zeros((3, 2, 3), np.uint8)
     image[0] = (255, 0, 0)
     image[1] = 255
@@ -30,7 +28,7 @@ def sheet(path: Path, captions: list[str], heading: str = "Surest") -> np.ndarra
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def test_first_poster_is_warm_and_second_is_cold(tmp_path: Path) -> None:
+def test_first_poster_is_warm_and_second_is_cold(tmp_path):
     picture = sheet(tmp_path / "new" / "sheet.png", ["a", "b"])[:-150]  # above the scale
     warm, cold = picture[..., 0] - picture[..., 2] > 120, picture[..., 2] - picture[..., 0] > 80
     middle = picture.shape[1] // 2
@@ -38,13 +36,13 @@ def test_first_poster_is_warm_and_second_is_cold(tmp_path: Path) -> None:
     assert cold[:, middle:].sum() > 5000 > 50 > cold[:, :middle].sum()
 
 
-def test_rows_grow_with_the_posters_and_odd_texts_are_drawn(tmp_path: Path) -> None:
+def test_rows_grow_with_the_posters_and_odd_texts_are_drawn(tmp_path):
     odd = ["七人の侍", "$x$ and $\\frac{1}$", "كفرناحوم", ""]
     heights = [sheet(tmp_path / f"{n}.png", odd[:n], "$5 & more").shape[0] for n in (0, 1, 2, 3, 4)]
     assert heights[0] == heights[1] == heights[2] < heights[3] == heights[4]
 
 
-def test_captions_are_a_short_line_and_what_was_said() -> None:
+def test_captions_are_a_short_line_and_what_was_said():
     assert poster_caption(" Two\nlines ", 0.25, 1) == "Two lines\ntrue label Fresh, P(Fresh) = 0.250"
     assert poster_caption("", 0.9996, 0) == "(no title)\ntrue label Rotten, P(Fresh) = 1.000"
     assert poster_caption("x" * 90, 0.5) == "x" * 51 + "…\nP(Fresh) = 0.500"

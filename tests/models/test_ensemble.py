@@ -1,7 +1,5 @@
 """An ensemble computes the weighted sum of its members' logits."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -24,24 +22,21 @@ def logits(model: keras.Model) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def members() -> list[keras.Model]:
+def members():
     return [member(1), member(2)]
 
 
-def test_the_logit_is_the_weighted_sum_and_the_bias(members) -> None:
+def test_the_logit_is_the_weighted_sum_and_the_bias(members):
     ensemble = build_ensemble(members, [0.75, -2.0], bias=0.5)
-    assert (ensemble.input.name, ensemble.input.dtype, ensemble.input_shape) == (
-        "poster",
-        "uint8",
-        (None, 40, 52, 3),
-    )
+    found = (ensemble.input.name, ensemble.input.dtype, ensemble.input_shape)
+    assert found == ("poster", "uint8", (None, 40, 52, 3))
     assert ensemble.output_shape == (None, 1)
     expected = 0.75 * logits(members[0]) - 2.0 * logits(members[1]) + 0.5
     np.testing.assert_allclose(logits(ensemble), expected, rtol=1e-5, atol=1e-6)
     assert not ensemble.trainable_weights
 
 
-def test_it_is_saved_and_loaded_and_knows_its_members(members, tmp_path) -> None:
+def test_it_is_saved_and_loaded_and_knows_its_members(members, tmp_path):
     ensemble = build_ensemble([*members, member(3)], [0.5, 0.3, 0.2])
     ensemble.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras")
@@ -52,7 +47,7 @@ def test_it_is_saved_and_loaded_and_knows_its_members(members, tmp_path) -> None
     assert ensemble_members(members[0]) == []
 
 
-def test_members_that_do_not_go_together_are_refused(members) -> None:
+def test_members_that_do_not_go_together_are_refused(members):
     for given, weights in (
         ([], []),
         ([members[0]], [1.0]),

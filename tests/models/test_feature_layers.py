@@ -1,7 +1,5 @@
 """Feature layers join lower layers to the pooled output; standardisation brings all of it to one scale."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -23,11 +21,11 @@ def small(**options) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def tapped() -> keras.Model:
+def tapped():
     return small(feature_layers=LOWER_LAYERS, standardize=True)
 
 
-def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(tapped) -> None:
+def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(tapped):
     names = ["out_relu", *LOWER_LAYERS]
     outputs = keras.Model(tapped.input, [tapped.get_layer(name).output for name in names])(POSTERS)
     expected = np.concatenate([ops.convert_to_numpy(output).mean(axis=(1, 2)) for output in outputs], axis=1)
@@ -36,7 +34,7 @@ def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(ta
     np.testing.assert_allclose(ops.convert_to_numpy(joined), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped) -> None:
+def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped):
     assert frozen_cut(tapped) == "joined_features"
     assert frozen_cut(small(standardize=True)) == "average_pool"
     prefix, suffix = split_at(tapped, "joined_features")
@@ -46,7 +44,7 @@ def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped)
     assert [layer.name for layer in tapped.layers if layer.trainable_weights] == ["logit"]
 
 
-def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tapped) -> None:
+def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tapped):
     assert not [name for name in backbone_layers(tapped) if name.startswith("tap_")]
     assert list(blocks(tapped))[-1] == "Conv_1"
     model = small(feature_layers=LOWER_LAYERS)
@@ -57,7 +55,7 @@ def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tap
     assert model.get_layer("block_16_project").trainable_weights
 
 
-def test_a_tapped_network_is_saved_and_loaded_with_its_statistics(tapped, tmp_path) -> None:
+def test_a_tapped_network_is_saved_and_loaded_with_its_statistics(tapped, tmp_path):
     features = np.random.default_rng(1).normal(3.0, 2.0, (50, 1504)).astype("float32")
     tapped.get_layer("standardize").set_statistics(features)
     tapped.save(tmp_path / "model.keras")
@@ -69,7 +67,7 @@ def test_a_tapped_network_is_saved_and_loaded_with_its_statistics(tapped, tmp_pa
     )
 
 
-def test_statistics_give_mean_zero_and_deviation_one_and_leave_dead_channels() -> None:
+def test_statistics_give_mean_zero_and_deviation_one_and_leave_dead_channels():
     layer = StandardizeFeatures()
     features = np.random.default_rng(0).normal(5.0, 100.0, (200, 3)).astype("float32")
     features[:, 1] = 7.0
@@ -83,7 +81,7 @@ def test_statistics_give_mean_zero_and_deviation_one_and_leave_dead_channels() -
             layer.set_statistics(wrong)
 
 
-def test_feature_layers_that_cannot_be_had_are_refused() -> None:
+def test_feature_layers_that_cannot_be_had_are_refused():
     with pytest.raises(UnknownLayerError, match=r"no layer 'block_6_projct_BN' with features below its output layer "
                        r"'out_relu' \(did you mean 'block_6_project_BN'\?\)"):  # fmt: skip
         small(feature_layers=("block_6_projct_BN",))

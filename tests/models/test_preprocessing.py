@@ -1,7 +1,5 @@
 """Pixels as each family's weights expect them."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -20,14 +18,14 @@ APPLICATIONS = {
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_does_what_keras_does_for_the_family(name: str) -> None:
+def test_does_what_keras_does_for_the_family(name):
     expected = APPLICATIONS[name].preprocess_input(POSTERS.astype("float32"))
     ours = ops.convert_to_numpy(PosterPreprocessing(FAMILIES[name].scale)(POSTERS))
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert ours.dtype == np.float32
 
 
-def test_unit_divides_by_255_and_takes_floats() -> None:
+def test_unit_divides_by_255_and_takes_floats():
     layer = PosterPreprocessing("unit")
     np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS)), POSTERS / 255.0, atol=1e-6)
     np.testing.assert_allclose(ops.convert_to_numpy(layer(POSTERS + 0.5)), (POSTERS + 0.5) / 255.0, atol=1e-6)

@@ -25,7 +25,7 @@ from poster_ml.pipeline.diagnostics import (
     run_diagnostics,
 )
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
-from poster_ml.pipeline.report_diagnostics import diagnostic_sections, pointing_section
+from poster_ml.pipeline.report import diagnostic_sections, pointing_section
 from poster_ml.synthetic.writing import write_posters
 from tests.synthetic.scores import score_regions
 
@@ -128,18 +128,18 @@ def test_the_pointing_game_is_played_where_the_cause_is_known(complete):
     assert diagnostics.pointing["title"]["posters"] == 128
     assert (folder / "pointing.json").is_file()
     assert "pointing_title_over_centre_ci_low" in diagnostics.metrics()
-    rows = pointing_section(diagnostics.pointing).tables[0].rows
-    assert [row[0] for row in rows] == ["Fresh map points at the title", "Rotten map points at the figures"]
+    table = pointing_section(diagnostics.pointing).table
+    assert list(table["what"]) == ["Fresh map points at the title", "Rotten map points at the figures"]
 
 
 def test_the_report_says_what_was_found(complete):
     diagnostics, folder = complete
     shortcuts, appearance = diagnostic_sections(folder, diagnostics)
-    assert len(shortcuts.tables[0].rows) == 10
-    assert shortcuts.tables[0].rows[0][3] == ""
+    assert len(shortcuts.table) == 10
+    assert shortcuts.table["change of ROC AUC"][0] == ""
     assert shortcuts.findings[0].endswith(" (Holm's correction over 9 changes).")
     assert appearance.findings[0].startswith("Claim: Fresh posters have big titles. Supported by the critics")
-    assert all(figure.path.is_file() for section in (shortcuts, appearance) for figure in section.figures)
+    assert all(path.is_file() for section in (shortcuts, appearance) for path in section.figures)
 
 
 def test_every_beginning_of_the_order_has_the_balance_and_the_years_of_the_whole():

@@ -148,8 +148,8 @@ def test_page_and_card_say_what_was_found_and_what_the_model_is_not_for(evaluati
     auc = evaluation.result.intervals["roc_auc"].text()
     for text in (
         "ROC AUC falls significantly with: border masked (-0.100) (Holm",
-        "Against edges the maps are better in deletion and road; not shown in insertion.",
-        "Against centre the maps are better in deletion, insertion and road.",
+        "Against edges the maps are better in deletion, road; not in insertion.",
+        "Against centre the maps are better in deletion, insertion, road.",
         f'alt="ROC curve, area {auc}: how many Fresh posters',
         f"<td>{auc}</td>",
     ):

@@ -22,6 +22,12 @@ def test_a_year_is_read_from_numbers_and_text(cell):
     assert notes == [None]
 
 
+def test_the_first_and_the_last_year_are_years():
+    table, notes = read_facts([1880, 2100], [None, None], KNOWN)
+    assert table["year"].tolist() == [1880.0, 2100.0]
+    assert notes == [None, None]
+
+
 @pytest.mark.parametrize("cell", [None, math.nan, "", "  ", pd.NA])
 def test_an_unknown_year_and_unknown_genres_need_no_note(cell):
     table, notes = read_facts([cell], [cell], KNOWN)
@@ -30,7 +36,7 @@ def test_an_unknown_year_and_unknown_genres_need_no_note(cell):
     assert notes == [None]
 
 
-@pytest.mark.parametrize("cell", [1850, 20000, 1999.5, "19x9", True, [1999], {"year": 1999}, math.inf, -1])
+@pytest.mark.parametrize("cell", [1879, 2101, 1999.5, "19x9", True, [1999], {"year": 1999}, math.inf, -1])
 def test_what_is_no_year_is_ignored_and_said(cell):
     table, notes = read_facts([cell], ["War"], KNOWN)
     assert np.isnan(table["year"][0])

@@ -1,7 +1,5 @@
 """The rule behind synthetic posters, computed from what was drawn."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from poster_ml.synthetic.writing import rule_score

@@ -1,7 +1,5 @@
 """Synthetic posters: the cause is in the picture, the noise is known, and nothing else tells the label."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -17,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from poster_ml.errors import OutputError
-from poster_ml.synthetic.writing import Confounders, SyntheticSummary, best_possible, write_posters
+from poster_ml.synthetic.writing import Confounders, best_possible, write_posters
 from tests.synthetic.scores import score_regions
 
 TABLE_COLUMNS = [
@@ -28,7 +26,7 @@ REGION_COLUMNS = ["movie_id", "kind", "left", "top", "right", "bottom"]
 
 
 @pytest.fixture(scope="module")
-def posters(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSummary:
+def posters(tmp_path_factory):
     return write_posters(tmp_path_factory.mktemp("synthetic") / "out", count=900)
 
 
@@ -61,7 +59,7 @@ def cross_validated_auc(features: np.ndarray, labels: np.ndarray) -> float:
     return float(roc_auc_score(labels, chances))
 
 
-def test_files_and_columns_are_those_of_a_real_table(posters: SyntheticSummary) -> None:
+def test_files_and_columns_are_those_of_a_real_table(posters):
     movies = pd.read_csv(posters.folder / "movies.csv")
     assert list(movies.columns) == TABLE_COLUMNS
     assert len(movies) == 900
@@ -76,9 +74,7 @@ def test_files_and_columns_are_those_of_a_real_table(posters: SyntheticSummary) 
 
 
 @pytest.mark.parametrize(("width", "height"), [(182, 268), (64, 64), (300, 64), (64, 300)])
-def test_boxes_lie_inside_posters_of_any_shape_apart_from_the_title(
-    tmp_path: Path, width: int, height: int
-) -> None:
+def test_boxes_lie_inside_posters_of_any_shape_apart_from_the_title(tmp_path, width, height):
     summary = write_posters(tmp_path / "out", count=60, width=width, height=height)
     regions = pd.read_csv(summary.folder / "regions.csv")
     assert list(regions.columns) == REGION_COLUMNS
@@ -93,7 +89,7 @@ def test_boxes_lie_inside_posters_of_any_shape_apart_from_the_title(
     assert ((scores > 0).astype(int) == fresh(summary.folder)).mean() == summary.achieved_accuracy
 
 
-def test_boxes_mark_what_is_drawn(posters: SyntheticSummary) -> None:
+def test_boxes_mark_what_is_drawn(posters):
     """Inside a title's or figure's box there are more edges than in the poster as a whole."""
     regions = pd.read_csv(posters.folder / "regions.csv")
     for identity in ("synth00001", "synth00002", "synth00003"):
@@ -105,7 +101,7 @@ def test_boxes_mark_what_is_drawn(posters: SyntheticSummary) -> None:
         assert edges[drawn].mean() > 4 * edges[~drawn].mean()
 
 
-def test_the_rule_is_right_exactly_as_often_as_promised(posters: SyntheticSummary) -> None:
+def test_the_rule_is_right_exactly_as_often_as_promised(posters):
     scores = score_regions(pd.read_csv(posters.folder / "regions.csv"), 182, 268)
     assert scores.abs().min() > 0.2  # the gap, less what whole pixels take
     right = (scores > 0).astype(int) == fresh(posters.folder)[scores.index]
@@ -115,19 +111,19 @@ def test_the_rule_is_right_exactly_as_often_as_promised(posters: SyntheticSummar
     assert abs(roc_auc_score(right, scores.abs()) - 0.5) < 0.1, "mistakes depend on the poster"
 
 
-def test_colours_alone_do_not_tell_the_label(posters: SyntheticSummary) -> None:
+def test_colours_alone_do_not_tell_the_label(posters):
     area = cross_validated_auc(color_histograms(posters.folder), fresh(posters.folder).to_numpy())
     assert abs(area - 0.5) < 0.06
 
 
-def test_a_planted_palette_can_be_read_from_colours(tmp_path: Path) -> None:
+def test_a_planted_palette_can_be_read_from_colours(tmp_path):
     summary = write_posters(tmp_path / "out", count=200, confounders=Confounders(palette=0.9))
     area = cross_validated_auc(color_histograms(summary.folder), fresh(summary.folder).to_numpy())
     assert area > 0.8
     assert summary.best_accuracy > 0.9
 
 
-def test_a_planted_mark_follows_the_label_and_is_listed(tmp_path: Path) -> None:
+def test_a_planted_mark_follows_the_label_and_is_listed(tmp_path):
     summary = write_posters(tmp_path / "out", count=60, confounders=Confounders(shortcut=1.0))
     regions = pd.read_csv(summary.folder / "regions.csv")
     marked = regions[regions["kind"] == "mark"]
@@ -139,7 +135,7 @@ def test_a_planted_mark_follows_the_label_and_is_listed(tmp_path: Path) -> None:
         assert min(image.getpixel((int(box["left"]) + 1, int(box["top"]) + 1))) > 225
 
 
-def test_year_and_genre_follow_the_label_as_strongly_as_asked(tmp_path: Path) -> None:
+def test_year_and_genre_follow_the_label_as_strongly_as_asked(tmp_path):
     areas = {}
     for strength in (0.0, 1.0):
         planted = Confounders(genre=strength, year=strength)
@@ -156,9 +152,7 @@ def test_year_and_genre_follow_the_label_as_strongly_as_asked(tmp_path: Path) ->
     assert areas[1.0][1] > 0.99
 
 
-def test_same_seed_same_bytes_whatever_the_count_and_another_seed_others(
-    posters: SyntheticSummary, tmp_path: Path
-) -> None:
+def test_same_seed_same_bytes_whatever_the_count_and_another_seed_others(posters, tmp_path):
     few, again, other = (
         write_posters(tmp_path / name, count=20, seed=seed)
         for name, seed in (("few", 42), ("again", 42), ("other", 0))
@@ -171,7 +165,7 @@ def test_same_seed_same_bytes_whatever_the_count_and_another_seed_others(
     assert not set(hashes(few.folder).values()) & set(hashes(other.folder).values())
 
 
-def test_another_noise_changes_labels_but_no_picture(tmp_path: Path) -> None:
+def test_another_noise_changes_labels_but_no_picture(tmp_path):
     clean = write_posters(tmp_path / "clean", count=60, bayes_accuracy=1.0)
     noisy = write_posters(tmp_path / "noisy", count=60, bayes_accuracy=0.6)
     assert clean.achieved_accuracy == 1.0
@@ -180,7 +174,7 @@ def test_another_noise_changes_labels_but_no_picture(tmp_path: Path) -> None:
     assert hashes(clean.folder) == hashes(noisy.folder)
 
 
-def test_the_record_tells_how_the_posters_were_made(posters: SyntheticSummary) -> None:
+def test_the_record_tells_how_the_posters_were_made(posters):
     record = json.loads((posters.folder / "synthetic.json").read_text())
     assert record["seed"] == 42
     assert record["bayes_accuracy"] == 0.9
@@ -189,7 +183,7 @@ def test_the_record_tells_how_the_posters_were_made(posters: SyntheticSummary) -
     assert (record["width"], record["height"]) == (182, 268)
 
 
-def test_best_possible_is_the_rule_alone_when_nothing_else_is_planted() -> None:
+def test_best_possible_is_the_rule_alone_when_nothing_else_is_planted():
     accuracy, area = best_possible(0.9, Confounders())
     assert accuracy == pytest.approx(0.9)
     # Sensitivity .54/.58 and specificity .36/.42 by Bayes' rule; one threshold, so the area is their mean.
@@ -197,7 +191,7 @@ def test_best_possible_is_the_rule_alone_when_nothing_else_is_planted() -> None:
     assert best_possible(0.5, Confounders()) == pytest.approx((0.5, 0.5))
 
 
-def test_best_possible_agrees_with_a_simulation() -> None:
+def test_best_possible_agrees_with_a_simulation():
     random = np.random.default_rng(0)
     clean = random.random(200_000) < 0.6
     label = clean ^ (random.random(200_000) >= 0.8)
@@ -210,7 +204,7 @@ def test_best_possible_agrees_with_a_simulation() -> None:
     assert area == pytest.approx(roc_auc_score(label, chance), abs=0.005)
 
 
-def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path: Path) -> None:
+def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path):
     for count in (30, 20):
         write_posters(tmp_path / "out", count=count, width=64, height=64)
     assert len(hashes(tmp_path / "out")) == 20

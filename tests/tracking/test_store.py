@@ -10,16 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 
 from poster_ml.commands.register import run_register
 from poster_ml.errors import PosterMLError, TrackingError
-from poster_ml.tracking import reach, store
+from poster_ml.tracking import store
 from poster_ml.tracking.runs import fetch_artifact, open_run, search_runs
-from poster_ml.tracking.store import connect, experiment_name, needs_store, work_done
+from poster_ml.tracking.store import connect, experiment_name, work_done
 
 
 @pytest.fixture
@@ -62,18 +61,6 @@ class TestArtifacts:
         monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "second")
         connect(write=True)
 
-    def test_a_location_that_mlflow_misreads_is_refused(self, mlflow_place: Path) -> None:
-        mlflow.create_experiment("poster-ml", artifact_location=f"{mlflow_place}/a%20b/mlruns/1")
-        assert f"which MLflow reads as {mlflow_place}/a b/mlruns/1" in refused(write=True)
-
-    def test_a_relative_store_under_mlflow_run_in_another_folder_is_refused_and_not_made(
-        self, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        mlflow.set_tracking_uri("sqlite:///own.db")
-        monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
-        assert "give the whole path, sqlite:////FOLDER/own.db" in refused()
-        assert list(elsewhere.iterdir()) == []
-
     def test_a_run_of_mlflow_run_that_the_store_lacks_is_refused_before_another_is_made(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -100,10 +87,7 @@ class TestPaths:
         with open_run("run", tags={}, system_metrics=False) as run:
             mlflow.log_text("words", "note.txt")
         assert fetch_artifact(run.run_id, "note.txt", folder / "fetched").read_text() == "words"
-        assert sorted(path.name for path in folder.iterdir() if "mlflow.db" not in path.name) == [
-            "fetched",
-            "mlruns",
-        ]
+        assert (folder / "mlruns").is_dir()
         assert sorted(path.name for path in mlflow_place.iterdir()) == sorted([name, "mlflow.db"])
 
     def test_an_escape_in_the_folder_is_refused_at_once_with_nothing_written(
@@ -132,35 +116,20 @@ class TestPaths:
 
 
 class TestReach:
-    def test_a_server_that_is_not_there_is_told_in_seconds(
+    def test_a_server_that_never_answers_is_told_in_seconds_and_the_users_patience_is_kept(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It listens and never answers: the longest wait there is."""
-        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
-        monkeypatch.setitem(store.FIRST_CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
         with socket.create_server(("127.0.0.1", 0)) as server:
             mlflow.set_tracking_uri(f"http://me:geheim@127.0.0.1:{server.getsockname()[1]}")
             started = time.monotonic()
             message = refused()
-        assert time.monotonic() - started < 60  # MLflow's own patience is 16 minutes here
+        assert time.monotonic() - started < 60  # MLflow's own patience is minutes here
         assert message.startswith("the store http://me:***@127.0.0.1:")
         assert "geheim" not in message
-        assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
         assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
-
-    def test_the_patience_that_a_user_set_is_kept(
-        self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-        seen: list[dict[str, str | None]] = []
-
-        def find(client: Any, name: str) -> Any:
-            seen.append({key: os.environ.get(key) for key in store.FIRST_CALL})
-            raise mlflow.MlflowException("API request to nowhere")
-
-        monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", find)
-        refused()
-        assert seen == [{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}]
 
     @pytest.mark.parametrize(
         ("password", "said"),
@@ -184,7 +153,7 @@ class TestReach:
     def test_a_store_that_is_locked_or_may_only_be_read_takes_no_run_and_can_be_searched(
         self, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reach, "TIMEOUT", 0.1)
+        monkeypatch.setattr(store, "TIMEOUT", 0.1)
         connect()
         other = sqlite3.connect(mlflow_place / "mlflow.db")
         other.execute("BEGIN IMMEDIATE")
@@ -197,6 +166,11 @@ class TestReach:
         assert search_runs() == []
 
     def test_work_that_is_done_is_named_when_its_log_fails(self, mlflow_place: Path) -> None:
+        with (
+            pytest.raises(TrackingError, match=r"kept up to this point.*train --resume"),
+            open_run("run", tags={}, system_metrics=False),
+        ):
+            raise mlflow.MlflowException("API request to http://host/x failed with exception refused")
         gone = mlflow.MlflowException("API request to http://me:geheim@host/x failed")
         full = OSError(28, "No space left on device")
         for error in (TrackingError("no store"), gone, full):
@@ -206,25 +180,6 @@ class TestReach:
             assert "geheim" not in str(caught.value)
         with pytest.raises(ZeroDivisionError), work_done("nothing"):
             raise ZeroDivisionError
-
-    def test_a_store_that_fails_during_a_run_is_told_as_such_with_what_is_kept(
-        self, mlflow_place: Path
-    ) -> None:
-        with (
-            pytest.raises(TrackingError, match=r"kept up to this point.*train --resume"),
-            open_run("run", tags={}, system_metrics=False),
-        ):
-            raise mlflow.MlflowException("API request to http://host/x failed with exception refused")
-
-    def test_only_names_that_the_store_resolves_need_it(self) -> None:
-        uris = (
-            "models:/poster-cnn@champion",
-            "runs:/0123/model",
-            "folder/models",
-            "file:///f",
-            "s3://b/model",
-        )
-        assert [needs_store(uri) for uri in uris] == [True, True, False, False, False]
 
 
 class TestExperiment:

@@ -1,11 +1,5 @@
 """The same code on TensorFlow and JAX: the contract tests run on both, and the numbers agree."""
 
-from __future__ import annotations
-
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -13,6 +7,7 @@ import pytest
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
 from poster_ml.models.catalogue import FAMILIES
+from tests.programs import run_python
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="starts the other backend itself"
@@ -56,30 +51,19 @@ CHOSEN = (
 )
 # The compiler's care would cost more than the little that is computed.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
-
-def run_on_jax(arguments, project):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=1100,
-        cwd=project,
-        env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK},
-        check=False,
-    )
+ON = {"KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK, "timeout": 1100}
 
 
 @pytest.mark.timeout(1200)
-def test_the_contract_tests_pass_on_jax(project):
+def test_the_contract_tests_pass_on_jax():
     pytest.importorskip("jax")
-    result = run_on_jax(["-m", "pytest", *SUBSET, "-k", CHOSEN, "-p", "no:cacheprovider"], project)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
-    assert " failed" not in result.stdout
+    done = run_python("-m", "pytest", *SUBSET, "-k", CHOSEN, "-p", "no:cacheprovider", **ON)
+    assert " passed" in done.stdout
+    assert " failed" not in done.stdout
 
 
 @pytest.mark.timeout(1200)
-def test_the_same_weights_give_the_same_logits_on_both_backends(project, tmp_path):
+def test_the_same_weights_give_the_same_logits_on_both_backends(tmp_path):
     pytest.importorskip("jax")
     np.save(tmp_path / "posters.npy", POSTERS)
     expected = {}
@@ -88,8 +72,7 @@ def test_the_same_weights_give_the_same_logits_on_both_backends(project, tmp_pat
         np.savez(tmp_path / f"{name}.npz", *model.get_weights())
         expected[name] = model.predict_on_batch(POSTERS)
         del model
-    result = run_on_jax(["-c", ON_JAX, tmp_path, *FAMILIES], project)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_python("-c", ON_JAX, tmp_path, *FAMILIES, **ON)
     for name, logits in expected.items():
         scale = np.abs(logits).max()
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), logits, rtol=1e-4, atol=1e-4 * scale)

@@ -1,7 +1,5 @@
 """Batches: every sample once, in an order of seed and epoch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

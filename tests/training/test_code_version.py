@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,13 @@ def digest_of(root: Path, code: str) -> str:
     return code_digest("models", root=root)
 
 
-def test_what_a_program_does_counts_and_what_it_says_of_itself_does_not(tmp_path: Path) -> None:
+def test_what_a_program_does_counts_and_what_it_says_of_itself_does_not(tmp_path):
     base = digest_of(tmp_path / "a", CODE)
     told = CODE.replace("Doubles.", "Returns twice as much.").replace("  # twice", "") + "\n\n# done\n"
     assert digest_of(tmp_path / "b", told) == base
     assert digest_of(tmp_path / "c", CODE.replace("2 * x", "3 * x")) != base
 
 
-def test_a_part_that_was_moved_away_is_noticed(tmp_path: Path) -> None:
+def test_a_part_that_was_moved_away_is_noticed(tmp_path):
     with pytest.raises(FileNotFoundError):
         code_digest("gone.py", root=tmp_path)

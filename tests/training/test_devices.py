@@ -1,16 +1,12 @@
 """Batches split over two virtual devices of the processor: the numbers of one device, up to rounding."""
 
-from __future__ import annotations
-
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import pytest
 
 from poster_ml.training.devices import device_count, shared_batches
+from tests.programs import run_python
 
 SCRIPT = """
 import json, sys, tempfile
@@ -35,28 +31,16 @@ with tempfile.TemporaryDirectory() as place:
 """
 
 
-def train(project, devices):
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        cwd=project,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
-        },
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads(result.stdout.splitlines()[-1])
+def train(devices):
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    done = run_python("-c", SCRIPT, KERAS_BACKEND="jax", XLA_FLAGS=flags)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts JAX itself")
-def test_two_devices_train_like_one(project):
+def test_two_devices_train_like_one():
     pytest.importorskip("jax")
-    (one, losses, logits), (two, shared_losses, shared_logits) = train(project, 1), train(project, 2)
+    (one, losses, logits), (two, shared_losses, shared_logits) = train(1), train(2)
     assert one == [1, 1, 1]
     assert two == [2, 1, 2]
     assert shared_losses == pytest.approx(losses, rel=1e-3)

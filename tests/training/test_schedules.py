@@ -1,7 +1,5 @@
 """Rates, stops and choices are functions of the past alone."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -34,18 +32,16 @@ def test_the_best_epoch_is_kept(values, monitor, best):
 
 
 @pytest.mark.parametrize(
-    ("values", "patience", "stop"),
-    [((0.5, 0.6, 0.6), 2, False), ((0.6, 0.5, 0.6), 2, True), ((0.6, 0.5, 0.5), 0, False), ((), 1, False)],
-)
-def test_it_stops_after_patience_epochs_without_a_rise(values, patience, stop):
-    assert should_stop(history(*values), "val_auc", patience) is stop
-
-
-def test_epochs_of_the_warm_up_are_not_waited_for():
-    past = history(0.9, 0.5, 0.5, 0.5)
-    assert should_stop(past, "val_auc", 3)
-    assert not should_stop(past, "val_auc", 3, warmup_epochs=2)
-    assert should_stop(history(0.9, 0.5, 0.5, 0.5, 0.5), "val_auc", 3, warmup_epochs=2)
+    ("values", "patience", "warm_up", "stop"),
+    [
+        ((0.5, 0.6, 0.6), 2, 0, False), ((0.6, 0.5, 0.6), 2, 0, True), ((0.6, 0.5, 0.5), 0, 0, False),
+        ((), 1, 0, False), ((0.9, 0.5, 0.5, 0.5), 3, 2, False), ((0.9, 0.5, 0.5, 0.5, 0.5), 3, 2, True),
+    ],
+)  # fmt: skip
+def test_it_stops_after_patience_epochs_without_a_rise_that_the_warm_up_is_none_of(
+    values, patience, warm_up, stop
+):
+    assert should_stop(history(*values), "val_auc", patience, warmup_epochs=warm_up) is stop
 
 
 def test_the_rate_falls_when_the_loss_has_not_fallen_and_waits_anew():

@@ -1,7 +1,5 @@
 """Statistics come from the training posters, whether features are cached or the whole network is run."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -28,14 +26,14 @@ def mean_of(model: keras.Model) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(model.get_layer("standardize").mean))
 
 
-def test_only_the_chosen_rows_count_for_the_whole_network() -> None:
+def test_only_the_chosen_rows_count_for_the_whole_network():
     model, rows = network(), np.array([20, 3, 5])
     set_statistics(model, Samples(POSTERS, rows, np.zeros(3)), batch_size=2)
     np.testing.assert_allclose(mean_of(model), POSTERS[rows].mean(axis=(0, 1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("cut", ["scaled", "pool"])
-def test_cached_features_give_the_same_statistics(cut: str) -> None:
+def test_cached_features_give_the_same_statistics(cut):
     model = network()
     pooled = POSTERS.mean(axis=(1, 2)).astype("float32")
     features = pooled if cut == "pool" else POSTERS.astype("float32")
@@ -45,6 +43,6 @@ def test_cached_features_give_the_same_statistics(cut: str) -> None:
     np.testing.assert_allclose(spread, pooled.std(axis=0), rtol=1e-4)
 
 
-def test_a_network_without_such_a_layer_is_left_alone() -> None:
+def test_a_network_without_such_a_layer_is_left_alone():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     set_statistics(model, Samples(None, np.arange(5), np.zeros(5)))  # reads nothing

@@ -5,7 +5,9 @@ python -m tests.tuning.command FOLDER STORAGE TRIALS WORKERS SECONDS SCHEDULER S
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +17,46 @@ from poster_ml.cluster import open_cluster
 from poster_ml.config import parse_space
 from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
-from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 from tests.tuning.surrogates import SPACE, SurrogateObjective
+
+ROOT = Path(__file__).parents[2]
+
+
+class Command:
+    """A tuning command that can be started, killed and repeated."""
+
+    def __init__(self, folder: Path, storage: str = "", scheduler: str = "") -> None:
+        self.folder, self.storage, self.scheduler = folder, storage or str(folder / "optuna.db"), scheduler
+        folder.mkdir(exist_ok=True)
+
+    def start(self, trials: int, workers: int, seconds: float = 0.05) -> subprocess.Popen[str]:
+        arguments = [self.folder, self.storage, trials, workers, seconds, self.scheduler, "random", "none"]
+        line = [sys.executable, "-m", "tests.tuning.command", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(line, start_new_session=True, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, trials: int, workers: int) -> OpenStudy:
+        """Runs to the end; returns the study."""
+        process = self.start(trials, workers)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (0, "done\n"), err
+        return self.opened()
+
+    def opened(self) -> OpenStudy:
+        return open_study(StudySpec("study", self.storage))
+
+    def lines(self, word: str) -> list[str]:
+        ledger = self.folder / "ledger"
+        text = ledger.read_text() if ledger.exists() else ""
+        return [line for line in text.splitlines() if line.startswith(word)]
+
+    def wait_for(self, word: str, count: int) -> None:
+        """Waits until there are that many lines of a kind."""
+        end = time.monotonic() + 60
+        while len(self.lines(word)) < count:
+            assert time.monotonic() < end, f"waited for {count} x {word}: {self.lines('')}"
+            time.sleep(0.02)
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

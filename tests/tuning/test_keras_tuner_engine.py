@@ -9,7 +9,7 @@ import pytest
 
 from poster_ml.config import SearchSpace, parse_space
 from poster_ml.errors import TuningError
-from poster_ml.tuning.records import FAILED, read_records
+from poster_ml.tuning.results import FAILED, trials_table
 from poster_ml.tuning.search import Job
 from poster_ml.tuning.study import StudySpec, open_study
 from tests.tuning.surrogates import SurrogateObjective, landscape
@@ -54,9 +54,8 @@ class Walks:
 
 
 def drawn(opened: Any, space: SearchSpace) -> list[Any]:
-    return [
-        (record.state, record.overrides, record.seed, record.value) for record in read_records(opened, space)
-    ]
+    kept = trials_table(opened, space).drop(columns=["seconds", "ended"])
+    return kept.fillna("").to_numpy().tolist()
 
 
 def test_hyperband_promotes_the_better_into_the_same_folder(
@@ -65,8 +64,8 @@ def test_hyperband_promotes_the_better_into_the_same_folder(
     space = parse_space(CNN, "cnn")
     opened, walks = open_study(replace(spec, epochs=9)), Walks()
     engine.run_keras_tuner(Job(space, walks, 16, tmp_path), opened)
-    records = read_records(opened, space)
-    assert [record.number for record in records if record.counted] == list(range(16))
+    table = trials_table(opened, space)
+    assert opened.counted() == len(table) == 16
     promoted = [trial for trial in walks.asked if trial.folder != tmp_path / f"trial-{trial.number:04d}"]
     assert promoted
     for trial in promoted:
@@ -74,10 +73,11 @@ def test_hyperband_promotes_the_better_into_the_same_folder(
         assert trial.folder == origin.folder
         assert trial.seed == origin.seed
         assert trial.overrides["train.epochs"] > origin.overrides["train.epochs"]
-        assert records[trial.number].drawn == records[origin.number].drawn
+        assert table.loc[trial.number, "model.filters.blocks":].equals(
+            table.loc[origin.number, "model.filters.blocks":]
+        )
     chosen = {int(trial.folder.name[-4:]) for trial in promoted} & set(range(9))
-    worst_chosen = min(records[root].value or 0 for root in chosen)
-    assert sum((record.value or 0) > worst_chosen for record in records[:9]) < 4
+    assert sum(table["val_auc"][:9] > min(table["val_auc"][list(chosen)])) < 4
     assert all(2 <= len(trial.overrides["model.filters"]) <= 5 for trial in walks.asked)
 
 
@@ -104,7 +104,7 @@ def test_errors_are_kept_and_three_in_a_row_end_it(
     job = Job(space, SurrogateObjective(broken=True), 5, tmp_path)
     with pytest.raises(TuningError, match=r"3 trials in a row failed, .*trial 2: .* the objective is broken"):
         engine.run_keras_tuner(job, opened)
-    assert [record.state for record in read_records(opened, space)] == [FAILED] * 3
+    assert list(trials_table(opened, space)["state"]) == [FAILED] * 3
 
 
 def test_files_that_a_kill_left_half_written_are_said(

@@ -1,0 +1,19 @@
+"""Pictures as far from each other as posters are, and as files."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def poster(seed: int = 0, width: int = 60, height: int = 90) -> Image.Image:
+    """A smooth random picture with shapes."""
+    colours = np.random.default_rng(seed).integers(0, 256, (9, 6, 3), np.uint8)
+    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    """What a file of this picture holds."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()

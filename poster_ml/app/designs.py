@@ -2,62 +2,88 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from poster_ml.app.about import About
 from poster_ml.app.fields import movie_fields
-from poster_ml.app.look import STYLE, data_uri, fragment
+from poster_ml.app.look import STYLE, data_uri, file_uri, fragment, hint, problem
 from poster_ml.app.sentences import design_pair
-from poster_ml.app.service import Question, Row, Service, ask_kindly
 from poster_ml.app.uploads import Upload, read_upload
-from poster_ml.errors import RequestError
+from poster_ml.errors import PosterMLError
+from poster_ml.serving.client import Question, Row, Service, ask_kindly
 
 FEWEST, MOST = 2, 12
-_COLUMNS = ("rank", "design", "probability_fresh", "probability_combined", "poster_effect", "error")
+COLUMNS = ("rank", "design", "probability_fresh", "probability_combined", "poster_effect", "note", "error")
+WELCOME = f"Drop {FEWEST} to {MOST} designs of one movie. The likeliest Fresh comes first."
 
 
 def add(service: Service, about: About) -> None:
     """Adds the tab's content."""
-    gr.Markdown(f"{FEWEST} to {MOST} designs of one movie. The likeliest Fresh comes first.")
-    files = gr.Files(label="Designs: drop or click", file_types=["image"])
+    designs = gr.State([], time_to_live=3600)
     with gr.Row():
-        year, genres = movie_fields(about)
-    compare = gr.Button("Compare", variant="primary")
-    answer = gr.HTML("")
-    with gr.Row():
-        table = gr.DownloadButton("Table as CSV", visible=False)
-        page = gr.DownloadButton("Report as one page", visible=False)
+        with gr.Column(scale=3, min_width=260):
+            files = gr.File(
+                label="Designs: drop or click; more can follow", file_count="multiple", height=150
+            )
+            year, genres = movie_fields(about)
+            clear = gr.Button("Start again")
+        with gr.Column(scale=8, min_width=300):
+            answer = gr.HTML(hint(WELCOME), elem_classes="pm-live")
 
-    def run(paths: list[str] | None, year: str, genres: list[str] | None) -> tuple[Any, ...]:
-        hidden = gr.DownloadButton(visible=False)
-        try:
-            uploads = [read_upload(path) for path in paths or []]
-            if not FEWEST <= len(uploads) <= MOST:
-                raise RequestError(f"{len(uploads)} designs were dropped: give {FEWEST} to {MOST}")
-        except RequestError as error:
-            return fragment("problem", text=str(error)), hidden, hidden
-        question = Question(
-            [upload.content for upload in uploads],
-            year=year,
-            genres=tuple(genres or ()),
-            params={"rank": True, "explain": True},
-        )
-        rows, problem = ask_kindly(service, question)
-        if problem:
-            return fragment("problem", text=problem), hidden, hidden
-        shown = _content(uploads, rows, about)
-        written = _files(shown, uploads, rows)
-        return shown, *(gr.DownloadButton(value=str(path), visible=True) for path in written)
+    def take(
+        paths: list[str] | None, designs: list[Upload], year: str, genres: list[str] | None
+    ) -> tuple[Any, ...]:
+        if not paths:  # the field was emptied below
+            return (gr.skip(),) * 3
+        said, taken = [], list(designs)
+        for path in paths:
+            try:
+                taken.append(read_upload(path))
+            except PosterMLError as error:
+                said.append(str(error))
+        if len(taken) > MOST:
+            said.append(
+                f"{len(taken)} designs were dropped, at most {MOST} are compared: the first {MOST} are"
+            )
+        taken = taken[:MOST]
+        return taken, None, "".join(map(problem, said)) + _compared(service, about, taken, year, genres)
 
-    compare.click(run, [files, year, genres], [answer, table, page])
+    def again(designs: list[Upload], year: str, genres: list[str] | None) -> str:
+        return _compared(service, about, designs, year, genres)
+
+    movie = [year, genres]
+    files.upload(take, [files, designs, *movie], [designs, files, answer], show_progress="minimal")
+    for field in movie:
+        field.change(again, [designs, *movie], answer, show_progress="hidden")
+    clear.click(lambda: ([], None, hint(WELCOME)), None, [designs, files, answer], show_progress="hidden")
+
+
+def _compared(
+    service: Service, about: About, designs: list[Upload], year: str, genres: list[str] | None
+) -> str:
+    """Returns designs in order with their maps, a sentence per neighbouring pair, and two files to keep."""
+    if len(designs) < FEWEST:
+        return hint(f"{designs[0].name} is there: drop at least one more." if designs else WELCOME)
+    given = tuple(genres or ())
+    question = Question([one.content for one in designs], year, given, {"rank": True, "explain": True})
+    rows, said = ask_kindly(service, question)
+    if said:
+        return problem(said)
+    shown = fragment("designs", designs=_in_order(designs, rows, about), sentences=_sentences(designs, rows))
+    movie = ", ".join(filter(None, (year.strip(), *given)))
+    report = fragment(
+        "report", content=shown, style=STYLE.read_text(encoding="utf-8"), model=about.name, movie=movie
+    )
+    files = {
+        "designs.csv": file_uri(_table(designs, rows).encode(), "text/csv"),
+        "designs.html": file_uri(report.encode(), "text/html"),
+    }
+    return fragment("downloads", files=files) + shown
 
 
 def _order(rows: list[Row]) -> list[int]:
@@ -65,35 +91,27 @@ def _order(rows: list[Row]) -> list[int]:
     return sorted(range(len(rows)), key=lambda row: (rows[row]["rank"] is None, rows[row]["rank"] or 0))
 
 
-def _content(uploads: list[Upload], rows: list[Row], about: About) -> str:
-    """Returns designs in order with their maps, and a sentence per neighbouring pair."""
-    order = _order(rows)
-    scored = [row for row in order if rows[row]["rank"] is not None]
-    sentences = []
+def _in_order(designs: list[Upload], rows: list[Row], about: About) -> list[dict[str, Any]]:
+    found = []
+    for row in _order(rows):
+        scored = rows[row]["rank"] is not None
+        picture = data_uri(designs[row].picture(about.size, about.fit)) if scored else ""
+        found.append({**rows[row], "name": designs[row].name, "picture": picture})
+    return found
+
+
+def _sentences(designs: list[Upload], rows: list[Row]) -> list[str]:
+    scored = [row for row in _order(rows) if rows[row]["rank"] is not None]
+    found = []
     for first, second in pairwise(scored):
         pair = next(pair for pair in rows[first]["pairs"] if pair["other"] == second)
-        sentences.append(design_pair(pair, uploads[first].name, uploads[second].name))
-    designs = [
-        {
-            **rows[row],
-            "name": uploads[row].name,
-            "picture": data_uri(uploads[row].picture(about.size)) if rows[row]["rank"] is not None else "",
-        }
-        for row in order
-    ]
-    return fragment("designs", designs=designs, sentences=sentences)
+        found.append(design_pair(pair, designs[first].name, designs[second].name))
+    return found
 
 
-def _files(shown: str, uploads: list[Upload], rows: list[Row]) -> tuple[Path, Path]:
-    """Writes the table and the report into a temporary folder that Gradio empties."""
-    folder = Path(tempfile.mkdtemp(prefix="poster-ml-app-"))
+def _table(designs: list[Upload], rows: list[Row]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()
-    for row in _order(rows):
-        writer.writerow({**rows[row], "design": uploads[row].name})
-    (folder / "designs.csv").write_text(text.getvalue(), encoding="utf-8")
-    style = base64.b64encode(STYLE.read_bytes()).decode("ascii")
-    report = fragment("report", content=shown, style=f"data:text/css;base64,{style}")
-    (folder / "designs.html").write_text(report, encoding="utf-8")
-    return folder / "designs.csv", folder / "designs.html"
+    writer.writerows({**rows[row], "design": designs[row].name} for row in _order(rows))
+    return text.getvalue()

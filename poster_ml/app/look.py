@@ -12,22 +12,40 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from poster_ml.app.sentences import likely, percent, with_metadata
+from poster_ml.app import sentences
 
-STYLE = Path(__file__).with_name("style.css")
+FOLDER = Path(__file__).parent
+STYLE = FOLDER / "style.css"
 
 
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("poster_ml.app", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals |= {"percent": percent, "likely": likely, "with_metadata": with_metadata}
+    environment.globals |= {
+        name: getattr(sentences, name) for name in ("percent", "points", "likely", "with_metadata")
+    }
     return environment
 
 
 def fragment(template: str, /, **values: Any) -> str:
     """Returns `templates/TEMPLATE.html.j2` as HTML, everything from outside escaped."""
     return _environment().get_template(f"{template}.html.j2").render(values)
+
+
+def hint(text: str) -> str:
+    """Returns a quiet line."""
+    return fragment("said", text=text, kind="hint", role="status")
+
+
+def problem(text: str) -> str:
+    """Returns a line that says what went wrong, announced by screen readers."""
+    return fragment("said", text=text, kind="problem", role="alert")
+
+
+def script(name: str) -> str:
+    """Returns `NAME.js`, what an HTML field does in the browser."""
+    return (FOLDER / f"{name}.js").read_text(encoding="utf-8")
 
 
 def theme() -> Any:
@@ -47,4 +65,9 @@ def data_uri(picture: np.ndarray | Image.Image) -> str:
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return file_uri(buffer.getvalue(), "image/jpeg")
+
+
+def file_uri(content: bytes, kind: str) -> str:
+    """Returns a file's content as a data URI, for example of kind `text/csv`."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import gradio as gr
 
 from poster_ml.app import designs, many, one_poster
 from poster_ml.app.about import About
-from poster_ml.app.look import fragment
-from poster_ml.app.service import Service
+from poster_ml.app.look import STYLE, fragment, script, theme
+from poster_ml.serving.client import Service
 
 TITLE = "Does the poster tell?"
+AT_ONCE = 4  # requests of one kind that are worked on; the others wait
 
 
-def build_page(service: Service, about: About) -> gr.Blocks:
-    """Builds the page; `launch` of the result serves it."""
+def build_page(service: Service, about: About, examples: Sequence[Path], folder: Path) -> gr.Blocks:
+    """Builds the page; `serve_page` serves it.
+
+    Args:
+        examples: poster files to try.
+        folder: where uploads and downloads lie; made and removed by the caller.
+    """
     # What is uploaded is deleted when it was read; this takes what a closed browser left, every ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
-        gr.Markdown(f"# {TITLE}\nWhether critics will like the movie, by its poster. Model: {about.name}")
+        gr.HTML(fragment("head", title=TITLE, model=about.name))
         with gr.Tab("One poster"):
-            one_poster.add(service, about)
+            one_poster.add(service, about, examples)
         with gr.Tab("Compare designs"):
             designs.add(service, about)
         with gr.Tab("Many posters"):
-            many.add(service)
+            many.add(service, folder)
         with gr.Tab("About the model"):
-            gr.HTML(fragment("about", name=about.name, figures=about.figures, facts=about.facts))
-    return page
+            gr.HTML(fragment("about", about=about))
+            if about.card:
+                with gr.Accordion("Model card", open=False):
+                    gr.Markdown(about.card)
+    return page.queue(default_concurrency_limit=AT_ONCE)
+
+
+def serve_page(page: gr.Blocks, host: str, port: int, folder: Path, *, wait: bool = True) -> str:
+    """Serves the page and returns its address.
+
+    Args:
+        host, port: where it listens; port 0 takes a free one.
+        folder: as for `build_page`.
+        wait: until Ctrl-C.
+    """
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,
+        theme=theme(),
+        css_paths=STYLE,
+        head=f"<script>{script('paste')}</script>",
+        footer_links=[],
+        allowed_paths=[str(folder)],
+        ssr_mode=False,
+        show_error=False,
+        prevent_thread_lock=not wait,
+    )
+    return address

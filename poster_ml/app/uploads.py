@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 
 from poster_ml.data.image_kinds import is_image_name
@@ -16,6 +17,7 @@ from poster_ml.errors import RequestError
 from poster_ml.serving.requests import MAX_BYTES, MAX_PIXELS
 
 MOST_IN_ZIP = 100_000
+SHOWN_HEIGHT = 560  # pixels of a poster on the page
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,47 @@ class Upload:
     name: str
     content: bytes
 
-    def picture(self, size: int) -> Image.Image:
-        """Returns the poster as the model receives it, square, RGB. Raises: RequestError with the reason."""
-        poster = decode_poster(self.content, size, max_pixels=MAX_PIXELS)
-        return Image.fromarray(poster.pixels)
+    def picture(self, size: int, fit: str) -> Image.Image:
+        """Returns the poster to be shown under its map, RGB.
+
+        Args:
+            size, fit: of the model's input. A poster that is squashed into a square for the model is shown in
+                its own shape, onto which the map stretches; else it is shown as the model receives it.
+
+        Raises: RequestError with the reason.
+        """
+        if fit != "squash":
+            return Image.fromarray(decode_poster(self.content, size, fit, max_pixels=MAX_PIXELS).pixels)
+        decoded = decode_poster(self.content, SHOWN_HEIGHT, max_pixels=MAX_PIXELS)
+        width = max(1, round(SHOWN_HEIGHT * decoded.width / decoded.height))
+        return Image.fromarray(np.asarray(decoded.pixels)).resize((width, SHOWN_HEIGHT))
 
 
 def read_upload(path: str | Path) -> Upload:
     """Reads an uploaded file and deletes it: nothing of a user's stays on the machine.
 
-    Raises: RequestError where it is too large to be a poster.
+    Raises: RequestError where it is too large to be a poster, or gone.
     """
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            size = file.stat().st_size / 1e6
-            raise RequestError(f"{file.name} has {size:.0f} MB, at most {MAX_BYTES / 1e6:g} MB are taken")
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise RequestError(
+                f"{file.name} has {size / 1e6:.0f} MB: at most {MAX_BYTES / 1e6:g} MB are taken"
+            )
         return Upload(file.name, file.read_bytes())
+    except FileNotFoundError:  # the same file from two browsers at once is one file on the disk
+        raise RequestError(f"{file.name} was lost on its way: drop it again") from None
     finally:
-        file.unlink(missing_ok=True)
+        delete_upload(file)
+
+
+def delete_upload(path: str | Path) -> None:
+    """Deletes an uploaded file and the folder of its own that it came in."""
+    file = Path(path)
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: another upload's
+        file.parent.rmdir()
 
 
 def read_many(paths: Sequence[str | Path]) -> Iterator[Upload | tuple[str, str]]:
@@ -66,24 +90,24 @@ def _of_archive(file: Path) -> Iterator[Upload | tuple[str, str]]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = [one for one in archive.infolist() if is_image_name(one.filename) and not one.is_dir()]
-            if not members or len(members) > MOST_IN_ZIP:
+            if not 1 <= len(members) <= MOST_IN_ZIP:
                 yield file.name, f"the archive has {len(members):,} images: 1 to {MOST_IN_ZIP:,} are taken"
                 return
             for member in members:
-                name = PurePosixPath(member.filename).name
-                if member.file_size > MAX_BYTES:  # as declared; reading stops there whatever comes
-                    yield (
-                        name,
-                        f"it has {member.file_size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:g} MB are taken",
-                    )
-                    continue
-                try:
-                    with archive.open(member) as stream:
-                        content = io.BytesIO(stream.read(MAX_BYTES + 1)).getvalue()
-                    yield Upload(name, content)
-                except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-                    yield name, f"it cannot be unpacked ({error})"
-    except zipfile.BadZipFile as error:
+                yield _member(archive, member)
+    except (zipfile.BadZipFile, OSError) as error:
         yield file.name, f"the archive cannot be read ({error})"
     finally:
-        file.unlink(missing_ok=True)
+        delete_upload(file)
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Upload | tuple[str, str]:
+    name = PurePosixPath(member.filename).name
+    try:
+        with archive.open(member) as stream:
+            content = stream.read(MAX_BYTES + 1)  # whatever size the archive declares
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+        return name, f"it cannot be unpacked ({error})"
+    if len(content) > MAX_BYTES:
+        return name, f"it has more than {MAX_BYTES / 1e6:g} MB, which is the most that is taken"
+    return Upload(name, content)

@@ -7,21 +7,20 @@ import logging
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import RequestError
-
-if TYPE_CHECKING:
-    from poster_ml.app.about import About
+from poster_ml.quiet import load_keras
 
 logger = logging.getLogger(__name__)
 
-EXAMPLES = 4
-SIZE_WITHOUT_MODEL = 224  # of the picture under a map, where a server does not say its network's
+EXAMPLES = 4  # of the posters that are drawn at the start
 
 
 def run_app(
@@ -43,35 +42,43 @@ def run_app(
     Raises: RequestError where Gradio is missing or the port is taken; DatasetError, RegistryError.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise RequestError("the page needs Gradio: install poster-ml[app]")
+        raise RequestError('Gradio is not installed, which the page needs: pip install "poster-ml[app]"')
     _check_port(host, port)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from poster_ml.app.look import STYLE, theme
-    from poster_ml.app.page import build_page
-    from poster_ml.app.service import Endpoint, LocalModel, Service
+    with built_page(model_uri, data, endpoint) as (page, folder):
+        from poster_ml.app.page import serve_page
 
-    pictures = Pictures(PreparedDataset.open(data)) if data else {}
-    service: Service
-    with tempfile.TemporaryDirectory(prefix="poster-ml-examples-") as folder:
-        examples = _draw_examples(Path(folder))
+        address = serve_page(page, host, port, folder)
+        logger.info(f"The page is at {address} (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        page.close(verbose=False)
+
+
+@contextmanager
+def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> Iterator[tuple[Any, Path]]:
+    """Gives the page and the folder of its files, which is removed at the end; see `run_app`."""
+    with tempfile.TemporaryDirectory(prefix="poster-ml-app-") as name:
+        folder = Path(name)
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        pictures = Pictures(PreparedDataset.open(data)) if data else {}
+        service: Any
         if endpoint:
-            service, about = Endpoint(endpoint), _about_endpoint(endpoint, examples, pictures)
+            from poster_ml.app.about import About
+            from poster_ml.serving.client import Endpoint
+
+            service = Endpoint(endpoint)
+            about = About(f"the server at {endpoint}", facts={"Server": endpoint}, pictures=pictures)
         else:
+            load_keras()
+            from poster_ml.app.about import describe_model
+            from poster_ml.serving.client import LocalModel
+
             model = _load(model_uri)
-            service, about = LocalModel(model), _about_model(model, model_uri, examples, pictures)
-        page = build_page(service, about)
-        logger.info("the page is at http://%s:%d (Ctrl-C ends it)", host, port)
-        page.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            quiet=True,
-            theme=theme(),
-            css_paths=STYLE,
-            footer_links=[],
-            allowed_paths=[folder],
-            ssr_mode=False,
-        )
+            service, about = LocalModel(model), describe_model(model, model_uri, pictures)
+        from poster_ml.app.page import build_page
+
+        yield build_page(service, about, _draw_examples(folder), folder), folder
 
 
 class Pictures(Mapping[str, str]):
@@ -118,70 +125,9 @@ def _load(model_uri: str) -> Any:
     return load_poster_model(model_uri)
 
 
-def _about_model(model: Any, model_uri: str, examples: tuple[str, ...], pictures: Mapping[str, str]) -> About:
-    from poster_ml.app.about import About
-    from poster_ml.serving.load import identify
-
-    served = model.unwrap_python_model()
-    known = identify(model, model_uri)
-    genres = served.answers.genres()
-    facts = {"Model": model_uri, "Network": served.settings.variant or "unknown"}
-    facts |= {name.replace("_", " "): str(value) for name, value in known.items() if value}
-    return About(
-        name=model_uri.removeprefix("models:/"),
-        size=served.settings.size,
-        genres=tuple(sorted(genres)),
-        figures=_figures(model.metadata.run_id),
-        facts=facts,
-        examples=examples,
-        pictures=pictures,
-    )
-
-
-def _about_endpoint(endpoint: str, examples: tuple[str, ...], pictures: Mapping[str, str]) -> About:
-    from poster_ml.app.about import About
-
-    facts = {"Server": endpoint}
-    return About(
-        name=f"the server at {endpoint}",
-        size=SIZE_WITHOUT_MODEL,
-        facts=facts,
-        examples=examples,
-        pictures=pictures,
-    )
-
-
-def _figures(run_id: str | None) -> tuple[dict[str, str], ...]:
-    """Returns what the model's run says of validation and test, as texts; nothing where the run is gone."""
-    import mlflow
-
-    try:
-        metrics = mlflow.get_run(run_id).data.metrics if run_id else {}
-    except mlflow.MlflowException:
-        return ()
-
-    def text(name: str) -> str:
-        if name not in metrics:
-            return ""
-        low, high = metrics.get(f"{name}_ci_low"), metrics.get(f"{name}_ci_high")
-        return f"{metrics[name]:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
-
-    found = {"validation posters": "val", "test posters": "test"}
-    return tuple(
-        {
-            "split": words,
-            "accuracy": text(f"{split}_accuracy"),
-            "roc_auc": text(f"{split}_roc_auc"),
-            "majority": text(f"{split}_majority_accuracy"),
-        }
-        for words, split in found.items()
-        if f"{split}_roc_auc" in metrics
-    )
-
-
-def _draw_examples(folder: Path) -> tuple[str, ...]:
+def _draw_examples(folder: Path) -> list[Path]:
     """Draws synthetic posters to try the page with."""
     from poster_ml.synthetic.writing import write_posters
 
-    write_posters(folder / "examples", count=20, seed=7, bayes_accuracy=0.9)
-    return tuple(str(path) for path in sorted((folder / "examples" / "posters").glob("*"))[:EXAMPLES])
+    write_posters(folder / "examples", count=20, seed=7, bayes_accuracy=1.0)
+    return sorted((folder / "examples" / "posters").iterdir())[:EXAMPLES]

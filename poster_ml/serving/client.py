@@ -1,4 +1,4 @@
-"""Where the page's answers come from: a model in this process, or a running `mlflow models serve`.
+"""A served model as the page asks it: in this process, or a running `mlflow models serve`.
 
 Both are asked the same and answer the same: rows with the columns of `PosterModel`.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
+from poster_ml.serving.quantize import QuantizedNetwork
+from poster_ml.serving.requests import MAX_PIXELS
 
 TIMEOUT = 120.0  # seconds for one answer of a server; a map of sixteen posters takes some on a small machine
 
@@ -47,7 +52,16 @@ class Question:
 
 
 class Service(Protocol):
-    """Answers questions."""
+    """Answers questions.
+
+    layers: names of the convolutions that can be looked into, from input to output; none of a server, an
+    ensemble or a quantized network.
+    """
+
+    layers: Sequence[str]
+
+    def layer(self, image: bytes, name: str) -> bytes:
+        """Returns what a layer's channels answer to a poster, as a PNG file. Raises: RequestError."""
 
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster. Raises: RequestError with one kind line for the page."""
@@ -62,6 +76,18 @@ class LocalModel:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._served = model.unwrap_python_model()
+        self.layers = [] if isinstance(self._served.network, QuantizedNetwork) else _layers(self._served)
+
+    def layer(self, image: bytes, name: str) -> bytes:
+        """Returns what a layer answers; see `Service`."""
+        from poster_ml.explain.activations import write_activation_grids
+
+        settings = self._served.settings
+        pixels = decode_poster(image, settings.size, settings.fit, max_pixels=MAX_PIXELS).pixels
+        with tempfile.TemporaryDirectory() as folder, self._served.forward.lock:
+            written = write_activation_grids(self._served.network, pixels, Path(folder), [name])
+            return written[0].read_bytes()
 
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster; see `Service`."""
@@ -81,6 +107,8 @@ class Endpoint:
         url: its address, with or without `/invocations`.
     """
 
+    layers = ()
+
     def __init__(self, url: str) -> None:
         base = url.rstrip("/").removesuffix("/invocations")
         if not base.startswith(("http://", "https://")):
@@ -88,6 +116,10 @@ class Endpoint:
                 f"--endpoint must be an address such as http://127.0.0.1:5001, received {url!r}"
             )
         self._url = f"{base}/invocations"
+
+    def layer(self, image: bytes, name: str) -> bytes:
+        """Never called: a server has no layers to look into."""
+        raise RequestError("a server does not show its layers: give --model-uri in place of --endpoint")
 
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster; see `Service`."""
@@ -104,6 +136,12 @@ class Endpoint:
             raise RequestError(
                 f"no answer from {self._url}: start it with `mlflow models serve`, or name another --endpoint"
             ) from error
+
+
+def _layers(served: Any) -> list[str]:
+    from poster_ml.explain.activations import convolution_names
+
+    return convolution_names(served.network)
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

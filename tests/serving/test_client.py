@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from poster_ml.app.service import Endpoint, LocalModel, Question, ask_kindly
 from poster_ml.errors import RequestError
+from poster_ml.serving.client import Endpoint, LocalModel, Question, ask_kindly
 
 
 class Model:

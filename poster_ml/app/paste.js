@@ -1,0 +1,10 @@
+// A picture in the clipboard goes into the field of the first tab, wherever the cursor is.
+document.addEventListener('paste', (event) => {
+  const files = event.clipboardData ? event.clipboardData.files : [];
+  const field = document.querySelector('#poster input[type=file]');
+  if (!files.length || !field || !field.offsetParent && !document.querySelector('#poster').offsetParent) return;
+  const carried = new DataTransfer();
+  carried.items.add(files[0]);
+  field.files = carried.files;
+  field.dispatchEvent(new Event('change', {bubbles: true}));
+});

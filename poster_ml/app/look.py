@@ -23,7 +23,7 @@ def _environment() -> Environment:
     loader = PackageLoader("poster_ml.app", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals |= {
-        name: getattr(sentences, name) for name in ("percent", "points", "likely", "with_metadata")
+        name: getattr(sentences, name) for name in ("percent", "points", "similar", "with_metadata")
     }
     return environment
 

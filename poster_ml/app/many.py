@@ -56,9 +56,10 @@ def add(service: Service, folder: Path) -> None:
                 progress((count, None), desc="Scoring", unit="posters")
                 yield hint(f"{count:,} files so far ..."), gr.skip(), gr.skip(), gr.skip()
         more = f" The table shows the first {SHOWN:,}." if count > SHOWN else ""
+        frame = pd.DataFrame(shown, columns=list(COLUMNS)).round({"probability_fresh": 3})
         yield (
             hint(f"{count:,} files, {failed:,} of them could not be scored.{more}"),
-            gr.Dataframe(value=pd.DataFrame(shown, columns=list(COLUMNS)), visible=True),
+            gr.Dataframe(value=frame, visible=True),
             gr.DownloadButton(value=stream.name, visible=True),
             None,
         )

@@ -28,11 +28,11 @@ def build_page(service: Service, about: About, examples: Sequence[Path], folder:
         gr.HTML(fragment("head", title=TITLE, model=about.name))
         with gr.Tab("One poster"):
             one_poster.add(service, about, examples)
-        with gr.Tab("Compare designs"):
+        with gr.Tab("Compare"):
             designs.add(service, about)
-        with gr.Tab("Many posters"):
+        with gr.Tab("Many"):
             many.add(service, folder)
-        with gr.Tab("About the model"):
+        with gr.Tab("About"):
             gr.HTML(fragment("about", about=about))
             if about.card:
                 with gr.Accordion("Model card", open=False):

@@ -28,15 +28,15 @@ def points(change: float) -> str:
     return f"{whole:+d} point{'' if abs(whole) == 1 else 's'}".replace("-", "\N{MINUS SIGN}")
 
 
-def likely(row: Row) -> str:
-    """Says what the poster alone looks like, with what became of posters like it where that is known."""
-    said = f"The poster alone looks {percent(row['probability_fresh'])} likely to be Fresh."
+def similar(row: Row) -> str:
+    """Says what became of posters that scored like this one; "" where that is unknown."""
     if row.get("similar_share") is None:
-        return said
+        return ""
     low, high = percent(row["similar_share_ci_low"]), percent(row["similar_share_ci_high"])
     share = percent(row["similar_share"])
-    alike = f"Of {row['similar_count']} posters that scored like this one"
-    return f"{said} {alike}, {share} were Fresh ({low} to {high})."
+    return (
+        f"Of {row['similar_count']} posters that scored like this one, {share} were Fresh ({low} to {high})."
+    )
 
 
 def with_metadata(row: Row) -> str:

@@ -45,3 +45,7 @@ element.addEventListener('pointercancel', () => { start = null; });
 element.addEventListener('click', (event) => {
   if (event.target.closest('button')) trigger('hide', {box: box()});
 });
+watch('value', () => {
+  const answer = document.querySelector('.pm-answer');  // below the fields on a phone
+  if (innerWidth < 700 && answer) answer.scrollIntoView({behavior: 'smooth'});
+});

@@ -12,8 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -21,6 +22,9 @@ from poster_ml.data.images import decode_poster
 from poster_ml.errors import PosterMLError, RequestError
 from poster_ml.serving.quantize import QuantizedNetwork
 from poster_ml.serving.requests import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from poster_ml.serving.pyfunc import PosterModel
 
 TIMEOUT = 120.0  # seconds for one answer of a server; a map of sixteen posters takes some on a small machine
 
@@ -58,7 +62,9 @@ class Service(Protocol):
     ensemble or a quantized network.
     """
 
-    layers: Sequence[str]
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names, see above."""
 
     def layer(self, image: bytes, name: str) -> bytes:
         """Returns what a layer's channels answer to a poster, as a PNG file. Raises: RequestError."""
@@ -76,8 +82,20 @@ class LocalModel:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._served = model.unwrap_python_model()
-        self.layers = [] if isinstance(self._served.network, QuantizedNetwork) else _layers(self._served)
+
+    @cached_property
+    def _served(self) -> PosterModel:
+        return self._model.unwrap_python_model()
+
+    @cached_property
+    def layers(self) -> Sequence[str]:
+        """Names of the convolutions; see `Service`."""
+        network = self._served.network
+        if isinstance(network, QuantizedNetwork):
+            return []
+        from poster_ml.explain.activations import convolution_names
+
+        return convolution_names(network)
 
     def layer(self, image: bytes, name: str) -> bytes:
         """Returns what a layer answers; see `Service`."""
@@ -107,7 +125,7 @@ class Endpoint:
         url: its address, with or without `/invocations`.
     """
 
-    layers = ()
+    layers: Sequence[str] = ()
 
     def __init__(self, url: str) -> None:
         base = url.rstrip("/").removesuffix("/invocations")
@@ -136,12 +154,6 @@ class Endpoint:
             raise RequestError(
                 f"no answer from {self._url}: start it with `mlflow models serve`, or name another --endpoint"
             ) from error
-
-
-def _layers(served: Any) -> list[str]:
-    from poster_ml.explain.activations import convolution_names
-
-    return convolution_names(served.network)
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

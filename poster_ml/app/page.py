@@ -40,13 +40,12 @@ def build_page(service: Service, about: About, examples: Sequence[Path], folder:
     return page.queue(default_concurrency_limit=AT_ONCE)
 
 
-def serve_page(page: gr.Blocks, host: str, port: int, folder: Path, *, wait: bool = True) -> str:
-    """Serves the page and returns its address.
+def serve_page(page: gr.Blocks, host: str, port: int, folder: Path) -> str:
+    """Serves the page in threads, until `page.close()`, and returns its address.
 
     Args:
-        host, port: where it listens; port 0 takes a free one.
+        host, port: where it listens.
         folder: as for `build_page`.
-        wait: until Ctrl-C.
     """
     _, address, _ = page.launch(
         server_name=host,
@@ -60,6 +59,6 @@ def serve_page(page: gr.Blocks, host: str, port: int, folder: Path, *, wait: boo
         allowed_paths=[str(folder)],
         ssr_mode=False,
         show_error=False,
-        prevent_thread_lock=not wait,
+        prevent_thread_lock=True,
     )
     return address

@@ -54,7 +54,7 @@ def serve_page(page: gr.Blocks, host: str, port: int, folder: Path) -> str:
         quiet=True,
         theme=theme(),
         css_paths=STYLE,
-        head=f"<script>{script('paste')}</script>",
+        head=f"<script>{script('page')}</script>",
         footer_links=[],
         allowed_paths=[str(folder)],
         ssr_mode=False,

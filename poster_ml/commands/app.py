@@ -8,9 +8,8 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,8 @@ def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> 
         folder = Path(name)
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from poster_ml.app.pictures import Pictures
+
         pictures = Pictures(PreparedDataset.open(data)) if data else {}
         service: Any
         if endpoint:
@@ -79,31 +80,6 @@ def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> 
         from poster_ml.app.page import build_page
 
         yield build_page(service, about, _draw_examples(folder), folder), folder
-
-
-class Pictures(Mapping[str, str]):
-    """Posters of a prepared dataset as data URIs by movie id, made when they are looked at."""
-
-    def __init__(self, dataset: PreparedDataset) -> None:
-        self._dataset = dataset
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self._dataset.index["movie_id"])}
-
-    def __getitem__(self, movie_id: str) -> str:
-        """Returns the poster's picture. Raises: KeyError where the dataset has none."""
-        from poster_ml.app.look import data_uri
-
-        return data_uri(self._dataset.images[self._rows[movie_id]])
-
-    def __iter__(self) -> Iterator[str]:
-        """Goes over movie ids."""
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        """Returns the number of posters."""
-        return len(self._rows)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -69,7 +69,9 @@ The report of the best run: {self.folder / "report.html"}
 Compare the runs:
   mlflow ui
   poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
-Serve the champion:
+Look at posters with the champion (pip install "poster-ml[app]"):
+  poster-ml app --model-uri models:/{served.name}@{served.alias} --data {self.folder / "prepared"}
+Serve it:
   mlflow models serve -m models:/{served.name}@{served.alias} --env-manager local -p 5001"""
 
 

@@ -39,7 +39,10 @@ def add(service: Service, about: About, examples: Sequence[Path]) -> None:
             changed = gr.HTML("", elem_classes="pm-live")
     with gr.Accordion("The most alike posters it was trained on", open=False):
         alike = gr.HTML(hint(LATER))
-    with gr.Accordion("Inside the network, layer by layer", open=False, visible=bool(service.layers)):
+    opened = gr.State(False)  # a layer is drawn where somebody looks: it takes as long as the answer
+    with gr.Accordion(
+        "Inside the network, layer by layer", open=False, visible=bool(service.layers)
+    ) as depth:
         number = gr.Slider(
             1, max(2, len(service.layers)), value=1, step=1, label="Layer, from the poster to the answer"
         )
@@ -52,11 +55,15 @@ def add(service: Service, about: About, examples: Sequence[Path]) -> None:
         file.upload(do.take, [file, *movie], shown, show_progress="minimal"),
         tried.choose(do.example, movie, shown, show_progress="minimal"),
     ):
-        given.then(do.alike, poster, alike, **quiet).then(do.inside, [poster, number], inside, **quiet)
+        given.then(do.alike, poster, alike, **quiet).then(
+            do.inside, [poster, number, opened], inside, **quiet
+        )
     for field in movie:
         field.change(do.again, [poster, *movie], [answer, stage], **quiet)
     stage.hide(do.without, poster, changed, show_progress="minimal")
-    number.change(do.inside, [poster, number], inside, trigger_mode="always_last", show_progress="minimal")
+    depth.expand(lambda: True, None, opened, **quiet).then(do.inside, [poster, number, opened], inside)
+    depth.collapse(lambda: False, None, opened, **quiet)
+    number.change(do.inside, [poster, number, opened], inside, trigger_mode="always_last")
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,9 @@ class _Handlers:
         """Shows the most alike posters."""
         return hint(LATER) if poster is None else _alike(self.service, self.about, poster)
 
-    def inside(self, poster: Upload | None, number: int) -> str:
-        """Shows a layer, counted from 1."""
-        if poster is None or not self.service.layers:
+    def inside(self, poster: Upload | None, number: int, opened: bool) -> str:
+        """Shows a layer, counted from 1, where the field for it is open."""
+        if poster is None or not opened:
             return hint(LATER)
         return _layer(self.service, poster, self.service.layers[int(number) - 1])
 

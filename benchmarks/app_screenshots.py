@@ -1,14 +1,16 @@
-"""The screenshots of docs/app.md: every tab at three widths, light and dark, with synthetic posters.
+r"""The screenshots of docs/app.md: every tab at three widths, light and dark, with synthetic posters.
 
     make demo
-    python benchmarks/app_screenshots.py --out docs/figures --only one_1280_light compare_1280_dark one_390_dark
+    python benchmarks/app_screenshots.py --out docs/figures \
+        --only one_1280_light compare_1280_dark one_390_dark about_1280_light
 
-Without --only: all of them, into a folder to look at. Needs the extra `app`, Playwright and Debian's Chromium.
+Without --only: all of them, into a folder to look at. Needs the extra `app`, Playwright, Debian's Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ def main() -> None:
         "--model-uri", default="models:/poster-cnn@champion", help="default: that of the demo"
     )
     parser.add_argument("--data", type=Path, default=Path("demo/prepared"), help="its prepared dataset")
-    parser.add_argument("--out", type=Path, required=True, help="folder for app_TAB_WIDTH_SCHEME.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder for app_TAB_WIDTH_SCHEME.webp")
     parser.add_argument("--only", nargs="*", help="TAB_WIDTH_SCHEME")
     arguments = parser.parse_args()
     from poster_ml.app.page import serve_page
@@ -58,7 +60,7 @@ def main() -> None:
                 for tab in _tabs(visitor, posters):
                     name = f"{tab}_{width}_{scheme}"
                     if not arguments.only or name in wanted:
-                        _save(visitor, arguments.out / f"app_{name}.png")
+                        _save(visitor, arguments.out / f"app_{name}.webp")
                 visitor.close()
         browser.close()
         page.close(verbose=False)
@@ -98,9 +100,8 @@ def _give(visitor: Any, label: str, files: list[Path]) -> None:
 def _save(visitor: Any, path: Path) -> None:
     visitor.evaluate("scrollTo(0, 0)")
     visitor.wait_for_timeout(700)  # for what fades in
-    visitor.screenshot(path=str(path), full_page=True)
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(192).save(path, optimize=True)
+    with Image.open(io.BytesIO(visitor.screenshot(full_page=True))) as image:
+        image.save(path, quality=85, method=6)
 
 
 if __name__ == "__main__":

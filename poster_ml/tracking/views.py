@@ -1,0 +1,80 @@
+"""The comparison that a person sees first in `mlflow ui`: columns, sorting and charts, behind one link.
+
+MLflow's page keeps a shared view as JSON in a tag of the experiment, `mlflow.sharedViewState.KEY`, and opens it by
+`viewStateShareKey=KEY` in the address. The keys of the JSON are those of MLflow 3's page; what a later
+version does not know, it ignores.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mlflow
+
+from poster_ml.tracking.store import connect
+
+KEY = "poster-ml"
+DEFAULT_SERVER = "http://127.0.0.1:5000"  # of `mlflow ui`
+COLUMNS = (
+    "tags.`variant`",
+    "params.`seed`",
+    "metrics.`val_roc_auc`",
+    "metrics.`val_roc_auc_ci_low`",
+    "metrics.`val_roc_auc_ci_high`",
+    "metrics.`test_roc_auc`",
+    "metrics.`val_majority_accuracy`",
+)
+SECTIONS = {
+    "Training curves": ("val_auc", "val_accuracy", "val_loss", "loss"),
+    "Scores": ("val_roc_auc", "test_roc_auc", "val_accuracy"),
+}
+
+
+def shared_view() -> str:
+    """Writes the view into the experiment, and returns the address that opens it."""
+    experiment = connect()
+    mlflow.MlflowClient().set_experiment_tag(
+        experiment, f"mlflow.sharedViewState.{KEY}", json.dumps(_state())
+    )
+    store = mlflow.get_tracking_uri()
+    server = store.rstrip("/") if store.startswith("http") else DEFAULT_SERVER
+    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={KEY}&compareRunsMode=CHART"
+
+
+def _state() -> dict[str, Any]:
+    charts = [
+        _chart("LINE" if section == "Training curves" else "BAR", metric, section)
+        for section, metrics in SECTIONS.items()
+        for metric in metrics
+    ]
+    return {
+        "orderByKey": "metrics.`val_roc_auc`",
+        "orderByAsc": False,
+        "selectedColumns": COLUMNS,
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "compareRunCharts": charts,
+        "compareRunSections": [
+            {
+                "uuid": name,
+                "name": name,
+                "display": True,
+                "isReordered": False,
+                "deleted": False,
+                "isGenerated": False,
+            }
+            for name in SECTIONS
+        ],
+    }
+
+
+def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": f"{section} {metric}",
+        "metricKey": metric,
+        "metricSectionId": section,
+        "runsCountToCompare": 20,
+        "deleted": False,
+        "isGenerated": False,
+    } | ({"selectedMetricKeys": [metric]} if kind == "LINE" else {})

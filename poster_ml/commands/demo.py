@@ -26,6 +26,7 @@ from poster_ml.pipeline.task import (
 )
 from poster_ml.serving.registry import Version, register_best
 from poster_ml.tracking.store import connect, experiment_name
+from poster_ml.tracking.views import shared_view
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class DemoResult:
     trained: list[TrainResult]
     best: EvaluateResult
     versions: list[Version]
+    view: str
     seconds: float
 
     def text(self) -> str:
@@ -67,7 +69,7 @@ majority {best["test_majority_accuracy"]:.3f}, best possible {DEMO_ACCURACY:.3f}
 
 The report of the best run: {self.folder / "report.html"}
 Compare the runs:
-  mlflow ui
+  mlflow ui          and open {self.view}
   poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
 Look at posters with the champion (pip install "poster-ml[app]"):
   poster-ml app --model-uri models:/{served.name}@{served.alias} --data {self.folder / "prepared"}
@@ -101,4 +103,4 @@ def run_demo(out: Path) -> DemoResult:
     versions = [
         register_best(family, experiment=experiment_name(), allow_demo=True) for family in ("cnn", "vgg16")
     ]
-    return DemoResult(out, trained, evaluated, versions, time.perf_counter() - started)
+    return DemoResult(out, trained, evaluated, versions, shared_view(), time.perf_counter() - started)

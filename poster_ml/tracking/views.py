@@ -1,18 +1,21 @@
 """The comparison that a person sees first in `mlflow ui`: columns, sorting and charts, behind one link.
 
-MLflow's page keeps a shared view as JSON in a tag of the experiment, `mlflow.sharedViewState.KEY`, and opens it by
-`viewStateShareKey=KEY` in the address. The keys of the JSON are those of MLflow 3's page; what a later
-version does not know, it ignores.
+MLflow's page keeps a shared view as JSON in a tag of the experiment, `mlflow.sharedViewState.KEY`, and opens
+it by `viewStateShareKey=KEY` in the address. That is not documented: the keys of the JSON are those that the
+page of MLflow 3.17 picks out of it, where it ignores others. Nothing depends on it but the link.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import mlflow
 
-from poster_ml.tracking.store import connect
+from poster_ml.tracking.store import connect, describe_outage, is_outage
+
+logger = logging.getLogger(__name__)
 
 KEY = "poster-ml"
 DEFAULT_SERVER = "http://127.0.0.1:5000"  # of `mlflow ui`
@@ -29,6 +32,16 @@ SECTIONS = {
     "Training curves": ("val_auc", "val_accuracy", "val_loss", "loss"),
     "Scores": ("val_roc_auc", "test_roc_auc", "val_accuracy"),
 }
+
+
+def say_view() -> None:
+    """Writes the view and says where it is; work that is done does not fail for a link."""
+    try:
+        logger.info(f"Compare the runs: start `mlflow ui`, and open {shared_view()}")
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        logger.warning(f"no link to the comparison: {describe_outage(error)}")
 
 
 def shared_view() -> str:
@@ -52,6 +65,7 @@ def _state() -> dict[str, Any]:
         "orderByKey": "metrics.`val_roc_auc`",
         "orderByAsc": False,
         "selectedColumns": COLUMNS,
+        "columnOrder": COLUMNS,
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": charts,
         "compareRunSections": [

@@ -17,7 +17,7 @@ from tests.programs import run_python
 COMMANDS = (
     "demo", "synth", "download", "preprocess", "explore", "train", "suite", "tune", "evaluate", "compare",
     "explain", "predict", "register", "promote", "doctor", "ensemble", "export", "drift", "quantize", "cache",
-    "rank",
+    "rank", "app",
 )  # fmt: skip
 
 

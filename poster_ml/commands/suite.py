@@ -22,6 +22,7 @@ from poster_ml.pipeline.records import recorded_config
 from poster_ml.pipeline.task import Task, choose_dataset, resolve_task
 from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
 from poster_ml.tracking.store import connect
+from poster_ml.tracking.views import say_view
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def run_suite(
         for file in table.write(out):
             parent.log_file(file)
         parent.log_metrics({"best_val_roc_auc": table.scores.settings[0]["roc_auc"]})
+    say_view()
     pairs = table.scores.text() if table.scores.pairs else ""
     rows = table.runs.to_dict("records")
     return SuiteResult(parent.run_id, rows, table.markdown(), pairs, failures, out)

@@ -27,6 +27,7 @@ from poster_ml.pipeline.train_log import (
     validation_lines,
 )
 from poster_ml.tracking.store import connect
+from poster_ml.tracking.views import say_view
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def run_train(
     """
     connect(write=True)
     dataset, profile = choose_dataset(named)
-    return train_task(resolve_task(config, dataset, profile, overrides))
+    result = train_task(resolve_task(config, dataset, profile, overrides))
+    say_view()
+    return result
 
 
 def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:
@@ -77,7 +80,9 @@ def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResul
     Raises: TrackingError, DatasetError, ConfigError.
     """
     connect(write=True)
-    return train_task(recorded_task(run_id, model, protocol), run_id=run_id)
+    result = train_task(recorded_task(run_id, model, protocol), run_id=run_id)
+    say_view()
+    return result
 
 
 def train_task(

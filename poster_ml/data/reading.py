@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class PreparedDataset:
     images: Pixels
     index: pd.DataFrame
     manifest: dict[str, Any]
-    fold: str = ""
+    fold: str = field(default="", kw_only=True)
 
     @classmethod
     def open(cls, folder: Path) -> PreparedDataset:

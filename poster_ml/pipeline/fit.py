@@ -50,7 +50,7 @@ class FittedNetwork:
     inputs: FitInputs
 
     def score(self, posters: Samples) -> np.ndarray:
-        """Returns the logits (n,) float64 of posters; frozen layers run on those only that the cache lacks."""
+        """Returns the logits (n,) float64 of posters; the cache answers for the frozen layers."""
         represented = self.inputs.represent(posters)
         if represented is None:  # no room for more features
             return predict_logits(self.model, posters)
@@ -95,7 +95,11 @@ def fit_model(
     Returns: the network in float32, as it is explained and served, and its history.
     """
     fitted = fit_network(config, dataset, folder=folder, cache_folder=cache_folder, on_epoch=on_epoch)
-    model, validation, inputs = as_float32(fitted.model, config, dataset.size), fitted.validation, fitted.inputs
+    model, validation, inputs = (
+        as_float32(fitted.model, config, dataset.size),
+        fitted.validation,
+        fitted.inputs,
+    )
     # In float32 the cached features are those of this very network.
     same = fitted.precision == "float32"
     logits = fitted.score(validation) if same else predict_logits(model, validation)

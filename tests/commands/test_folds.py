@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from poster_ml.commands.evaluate import run_evaluate
-from poster_ml.commands.folds import MEAN, run_folds
+from poster_ml.commands.folds import run_folds
 from poster_ml.commands.train import run_train
 from poster_ml.data.folds import open_fold
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import ConfigError, RegistryError
+from poster_ml.pipeline.folds import MEAN
 from poster_ml.pipeline.members import load_members
 from poster_ml.pipeline.preflight import check_training
 from poster_ml.pipeline.records import logged_predictions

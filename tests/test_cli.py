@@ -94,6 +94,12 @@ REFUSED = [
         "suite --data {data} --only basic_cn",
         r"^unknown variant 'basic_cn' \(did you mean 'basic_cnn'\?\): choose",
     ),
+    (f"{MOBILE} --fold 6/5", r"^a fold is K/N with K from 1 to N and N from 2 to 20, received '6/5'$"),
+    ("suite --folds 1", "--folds"),
+    (
+        "suite --data {data} --only basic_cnn --folds 5 --limit 50",
+        "^--folds scores every poster, received max_samples=50: leave --limit out$",
+    ),
     ("download movies.csv --out new", "image_url"),
     ("evaluate", "^give one of --run RUN_ID and --model-uri URI$"),
     ("evaluate --run 1 --model-uri models:/x@y", "give one of"),

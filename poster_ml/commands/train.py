@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from poster_ml.config import ExperimentConfig
+from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.baselines import majority_accuracy
 from poster_ml.evaluation.curves import draw_training_curves
@@ -50,7 +51,10 @@ class TrainResult:
 
 
 def run_train(
-    config: ExperimentConfig, named: PreparedDataset | None = None, overrides: Sequence[str] = ()
+    config: ExperimentConfig,
+    named: PreparedDataset | None = None,
+    overrides: Sequence[str] = (),
+    fold: str = "",
 ) -> TrainResult:
     """Trains one variant and logs everything about it.
 
@@ -58,6 +62,7 @@ def run_train(
         config: as checked by `preflight.check_training`.
         named: the dataset; None takes `data/prepared`, or the demo profile where that is missing.
         overrides: "key=value" each that `config` holds already: the demo profile leaves them as they are.
+        fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Returns: the run's id and its validation metrics.
 
@@ -65,6 +70,7 @@ def run_train(
     """
     connect(write=True)
     dataset, profile = choose_dataset(named)
+    dataset = open_fold(dataset, fold) if fold else dataset
     result = train_task(resolve_task(config, dataset, profile, overrides))
     say_view()
     return result

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from poster_ml.commands.evaluate import EvaluateResult
     from poster_ml.commands.train import TrainResult
+    from poster_ml.pipeline.poster_files import ScoreTask
 
 AnyPath = str | os.PathLike[str]
 Settings = Mapping[str, Any]
@@ -114,12 +115,10 @@ def load_model(uri: str) -> Model:
         RegistryError: where there is none, or it cannot be loaded.
     """
     _load_libraries()
-    from poster_ml.serving.load import load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
+    from poster_ml.pipeline.poster_files import score_task
 
-    if needs_store(uri):
-        connect()
-    return Model(uri, load_poster_model(uri))
+    task, _, _ = score_task(uri, here=True)
+    return Model(uri, task)
 
 
 class Model:
@@ -130,9 +129,10 @@ class Model:
         served: the mlflow PyFuncModel, which takes tables of image bytes.
     """
 
-    def __init__(self, uri: str, served: Any) -> None:
+    def __init__(self, uri: str, task: ScoreTask) -> None:
         self.uri = uri
-        self.served = served
+        self.served = task.load()
+        self._task = task
 
     def predict(self, posters: AnyPath | Sequence[AnyPath], *, batch_size: int = 64) -> DataFrame:
         """Scores posters.
@@ -160,7 +160,7 @@ class Model:
         poster_files.check_posters(paths)
         paths, facts = poster_files.read_tables(paths)
         found = poster_files.walk_posters(paths)
-        rows = poster_files.score_files(self.served, found, batch_size, facts)
+        rows = poster_files.score_files(None, self._task, found, batch_size, facts)
         return pd.concat(rows, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands: the registry, and housekeeping."""
+"""Commands: the registry, the page, and housekeeping."""
 
 from __future__ import annotations
 
@@ -40,6 +40,27 @@ def promote(
     """
     function = "run_roll_back" if roll_back else "run_promote"
     run_command("promote", {"family": family, "as_json": as_json}, function=function, keras=False)
+
+
+@app.command(name="app")
+def page(
+    model_uri: ModelUri = "models:/poster-vgg16@champion",
+    data: Annotated[
+        Path | None, optional_path("Prepared dataset of the training: alike posters get pictures.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    endpoint: Annotated[
+        str, typer.Option(help="Ask a running `mlflow models serve` at this URL, not --model-uri.")
+    ] = "",
+) -> None:
+    """Open a page in the browser: drop posters, see what the model sees, compare designs.
+
+    Example: poster-ml app --model-uri models:/poster-vgg16@champion
+    """
+    run_command("app", locals(), keras=False, show=False)
 
 
 @app.command()

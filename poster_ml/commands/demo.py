@@ -26,6 +26,7 @@ from poster_ml.pipeline.task import (
 )
 from poster_ml.serving.registry import Version, register_best
 from poster_ml.tracking.store import connect, experiment_name
+from poster_ml.tracking.views import shared_view
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class DemoResult:
     trained: list[TrainResult]
     best: EvaluateResult
     versions: list[Version]
+    view: str
     seconds: float
 
     def text(self) -> str:
@@ -68,15 +70,17 @@ majority {best["test_majority_accuracy"]:.3f}, best possible {DEMO_ACCURACY:.3f}
 
 What to look at next:
   1. What the better network does, and whether to believe it: open {self.folder / "report.html"}
-  2. The runs side by side, at http://127.0.0.1:5000, "Model training" at the top left:
-       mlflow ui
+  2. The runs side by side: `mlflow ui`, then open {self.view}
        poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
-  3. A poster of your own, though this network knows drawn ones only:
+  3. A page for posters of your own, though this network knows drawn ones only:
+       pip install "poster-ml[app]"
+       poster-ml app --model-uri {uri} --data {self.folder / "prepared"}
+  4. The same from the command line:
        poster-ml predict --model-uri {uri} POSTER.jpg
        poster-ml explain --model-uri {uri} POSTER.jpg --out maps
-  4. The model as a service:
+  5. The model as a service:
        mlflow models serve -m {uri} --env-manager local -p 5001
-  5. Your own movies, a table and a folder of posters:
+  6. Your own movies, a table and a folder of posters:
        poster-ml preprocess --table movies.csv --posters posters --out data/prepared
        poster-ml train --model mobilenet_v2"""
 
@@ -107,4 +111,4 @@ def run_demo(out: Path) -> DemoResult:
     versions = [
         register_best(family, experiment=experiment_name(), allow_demo=True) for family in ("cnn", "vgg16")
     ]
-    return DemoResult(out, trained, evaluated, versions, time.perf_counter() - started)
+    return DemoResult(out, trained, evaluated, versions, shared_view(), time.perf_counter() - started)

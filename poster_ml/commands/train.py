@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from poster_ml.config import ExperimentConfig
+from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.baselines import majority_accuracy
 from poster_ml.evaluation.curves import draw_training_curves
@@ -27,6 +28,7 @@ from poster_ml.pipeline.train_log import (
     validation_lines,
 )
 from poster_ml.tracking.store import connect
+from poster_ml.tracking.views import say_view
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class TrainResult:
 
 
 def run_train(
-    config: ExperimentConfig, named: PreparedDataset | None = None, overrides: Sequence[str] = ()
+    config: ExperimentConfig,
+    named: PreparedDataset | None = None,
+    overrides: Sequence[str] = (),
+    fold: str = "",
 ) -> TrainResult:
     """Trains one variant and logs everything about it.
 
@@ -57,6 +62,7 @@ def run_train(
         config: as checked by `preflight.check_training`.
         named: the dataset; None takes `data/prepared`, or the demo profile where that is missing.
         overrides: "key=value" each that `config` holds already: the demo profile leaves them as they are.
+        fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Returns: the run's id and its validation metrics.
 
@@ -64,7 +70,10 @@ def run_train(
     """
     connect(write=True)
     dataset, profile = choose_dataset(named)
-    return train_task(resolve_task(config, dataset, profile, overrides))
+    dataset = open_fold(dataset, fold) if fold else dataset
+    result = train_task(resolve_task(config, dataset, profile, overrides))
+    say_view()
+    return result
 
 
 def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:
@@ -77,7 +86,9 @@ def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResul
     Raises: TrackingError, DatasetError, ConfigError.
     """
     connect(write=True)
-    return train_task(recorded_task(run_id, model, protocol), run_id=run_id)
+    result = train_task(recorded_task(run_id, model, protocol), run_id=run_id)
+    say_view()
+    return result
 
 
 def train_task(

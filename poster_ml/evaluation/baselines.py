@@ -33,7 +33,14 @@ import numpy.typing as npt
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_labels, check_predictions
-from poster_ml.evaluation.stats import Floats, Interval, delong_difference, delong_interval
+from poster_ml.evaluation.stats import (
+    Floats,
+    Interval,
+    Ranking,
+    auc_difference,
+    auc_interval,
+    delong_interval,
+)
 from poster_ml.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -226,6 +233,7 @@ class PosterGain:
     `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
     """
 
+    metadata_auc: Interval
     combined_auc: Interval
     gain: Interval
     design: str
@@ -242,26 +250,35 @@ def poster_gain(
     confidence: float,
     design: str,
     optimistic: bool,
+    folds: npt.ArrayLike | None = None,
 ) -> PosterGain | None:
     """Measures what the poster adds to year and genres (design: see the module).
 
     Args:
-        labels, poster: (N,) and the probabilities of Fresh by the poster alone.
-        metadata, combined: (N,) by year and genres alone, and with the poster; NaN where neither is known.
+        labels, poster: (N,) and the probabilities of Fresh by the poster alone, (N,) or (R, N) of several
+            runs: then all figures are means over the runs, and the intervals speak of other seeds, too.
+        metadata, combined: as `poster`, by year and genres alone, and with the poster; NaN where neither is
+            known.
         confidence: of the intervals, between 0 and 1.
         design, optimistic: how the combination was fitted, as in `PosterGain`.
+        folds: (N,) of a cross-validation, see `Ranking.of`.
 
     Returns: the gain on the posters whose year or genres are known; None where these are of one class.
     """
-    rows = np.isfinite(combined)
+    rows = np.isfinite(np.atleast_2d(combined)).all(axis=0)
     if np.bincount(labels[rows], minlength=2).min() == 0:
         return None
-    truth, poster, metadata, combined = labels[rows], poster[rows], metadata[rows], combined[rows]
+    parts = None if folds is None else np.asarray(folds)[rows]
+    alone, known, together = (
+        Ranking.of(labels[rows], *np.atleast_2d(scores)[:, rows], folds=parts)
+        for scores in (poster, metadata, combined)
+    )
     return PosterGain(
-        combined_auc=delong_interval(truth, combined, confidence),
-        gain=delong_difference(truth, combined, metadata, confidence)[0],
+        metadata_auc=auc_interval(known, confidence),
+        combined_auc=auc_interval(together, confidence),
+        gain=auc_difference(together, known, confidence)[0],
         design=design,
-        poster_over_metadata=delong_difference(truth, poster, metadata, confidence)[0],
+        poster_over_metadata=auc_difference(alone, known, confidence)[0],
         optimistic=optimistic,
     )
 

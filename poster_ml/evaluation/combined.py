@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,8 @@ class CombinedModel:
         from skops.io import dump
 
         models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
-        dump({"metadata": models, "combiners": self.combiners, "posters": self.posters}, path)
+        content = {"metadata": models, "combiners": self.combiners, "posters": self.posters}
+        dump(content, path, compression=ZIP_DEFLATED)
 
     @classmethod
     def load(cls, path: Path) -> CombinedModel:

@@ -152,19 +152,22 @@ def score_texts(setting: Mapping[str, Any]) -> list[str]:
 def compare(
     predictions: Mapping[str, Sequence[pandas.DataFrame]],
     *,
-    threshold: float | Mapping[str, Sequence[float]],
+    threshold: float | Mapping[str, Sequence[float | Floats]],
     confidence: float,
     accuracy: bool = False,
     not_compared: Collection[str] = (),
+    folds: npt.ArrayLike | None = None,
 ) -> ComparisonTable:
     """Compares settings by the mean over their runs, on the posters that all runs scored.
 
     Args:
         predictions: by setting its runs, one per seed, each with movie_id (unique), label (0/1), probability.
-        threshold: predicted Fresh from here on; one for all, or one per run.
+        threshold: predicted Fresh from here on; one for all, or one per run, which may be (N,).
         confidence: of the intervals; 1 - confidence is the error rate that Holm's correction keeps.
         accuracy: test accuracy beside ROC AUC, by McNemar; every setting must have one run then.
         not_compared: settings that are scored, but stand in no pair.
+        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then, and what
+            is (N,) stands in the order of movie_id.
 
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
@@ -189,8 +192,9 @@ def compare(
     for name, runs in predictions.items():
         found = np.array([next(scores) for _ in runs])  # (R, N)
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
-        rankings[name] = Ranking.of(labels, *found)
-        right[name] = (found >= np.array(limits)[:, None]) == labels
+        rankings[name] = Ranking.of(labels, *found, folds=folds)
+        bars = np.array([np.broadcast_to(limit, labels.shape) for limit in limits])
+        right[name] = (found >= bars) == labels
     settings: list[dict[str, Any]] = [
         {"name": name, "runs": len(right[name])}
         | auc_interval(ranking, confidence).columns("roc_auc")

@@ -136,7 +136,10 @@ def _draw_calibration(result: EvaluationResult, labels: Integers, values: Floats
         heights, bins=edges, stacked=True, color=[ROTTEN, FRESH], edgecolor="white", label=["Rotten", "Fresh"]
     )
     _label(lower, "probability of Fresh", "posters", "")
-    lower.legend(fontsize=8)
+    # Above the bars, which leave no place that is free for sure.
+    lower.legend(
+        fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, borderaxespad=0.1
+    )
     save_figure(figure, result.folder / "calibration.png")
 
 

@@ -15,6 +15,7 @@ from poster_ml.evaluation.metadata import UNKNOWN, members
 from poster_ml.evaluation.metrics import check_predictions
 from poster_ml.evaluation.stats import (
     NOT_MEASURED,
+    Floats,
     auc_gap,
     delong_interval,
     holm,
@@ -32,7 +33,7 @@ COLUMNS += ["majority_accuracy", "roc_auc", "roc_auc_ci_low", "roc_auc_ci_high",
 
 
 def compute_slices(
-    posters: pandas.DataFrame, probabilities: npt.ArrayLike, *, threshold: float, confidence: float
+    posters: pandas.DataFrame, probabilities: npt.ArrayLike, *, threshold: float | Floats, confidence: float
 ) -> pandas.DataFrame:
     """Scores every group of posters that the columns allow.
 
@@ -40,7 +41,7 @@ def compute_slices(
         posters: label; optional year (decades), genres (a poster counts in each of its genres), width and
             height of the source in pixels (aspect), brightness in any unit (quartiles).
         probabilities: (N,) of Fresh.
-        threshold: predicted Fresh from here on.
+        threshold: predicted Fresh from here on; one for all, or (N,).
         confidence: between 0 and 1; accuracy has Wilson's interval, ROC AUC DeLong's.
 
     Returns: one row per slice: `slice` (its kind), `value`, `posters`, `fresh_share`, `accuracy` with its

@@ -263,10 +263,26 @@ class Ranking:
     above: Floats
 
     @classmethod
-    def of(cls, labels: npt.ArrayLike, *scores: npt.ArrayLike) -> Ranking:
-        """Ranks by the scores (N,) of each run; higher for Fresh, each on any scale."""
-        aucs, below, above = zip(*(structural_components(labels, one) for one in scores), strict=True)
-        return cls(np.array(aucs), np.mean(below, axis=0), np.mean(above, axis=0))
+    def of(cls, labels: npt.ArrayLike, *scores: npt.ArrayLike, folds: npt.ArrayLike | None = None) -> Ranking:
+        """Ranks by the scores (N,) of each run; higher for Fresh, each on any scale.
+
+        Args:
+            labels, scores: (N,) as of `structural_components`.
+            folds: (N,) of a cross-validation, both classes in each. Every poster is then ranked among those
+                of its own fold: the networks of different folds share no scale. The AUC is the mean of the
+                folds', weighted by their Fresh posters. Source: LeDell et al. 2015 (doi:10.1214/15-EJS1035);
+                coverage: `benchmarks/fold_coverage.py`.
+        """
+        truth = np.asarray(labels)
+        parts = np.zeros(len(truth)) if folds is None else np.asarray(folds)
+        placements = np.empty((len(scores), len(truth)))
+        for fold in np.unique(parts):
+            inside = parts == fold
+            for row, values in zip(placements, scores, strict=True):
+                _, below, above = structural_components(truth[inside], np.asarray(values)[inside])
+                row[inside & (truth == 1)], row[inside & (truth == 0)] = below, above
+        mean = placements.mean(axis=0)
+        return cls(placements[:, truth == 1].mean(axis=1), mean[truth == 1], mean[truth == 0])
 
 
 def auc_interval(ranking: Ranking, confidence: float) -> Interval:

@@ -21,6 +21,11 @@ SHOWN_CONVOLUTIONS = (1, 4, 9)  # as in the study
 _MAXIMUM_MAPS = 256  # a grid of more than 16 rows is read by nobody
 
 
+def convolution_names(model: keras.Model) -> list[str]:
+    """Names the convolutions of a network, from input to output; none of an ensemble of networks."""
+    return [str(layer.name) for layer in picture_layers(model) if isinstance(layer, CONVOLUTIONS)]
+
+
 def default_activation_layers(model: keras.Model) -> list[str]:
     """Names the 1st, 4th and 9th convolution, each followed by its ReLU where that is a layer of its own.
 

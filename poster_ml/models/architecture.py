@@ -16,7 +16,7 @@ class Architecture:
         output_layer: name of the backbone's layer to take the output of; empty for its end.
         feature_layers: lower layers of the backbone whose channels, averaged over the places, join the
             pooled output (multi-level features).
-        pooling: "flatten" or "average" (global).
+        pooling: "flatten", "average" (global), or "average_maximum" for both beside each other.
         standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
             set by whoever trains, see `StandardizeFeatures`.
         filters: channels of the convolutions, family cnn only.

@@ -153,16 +153,23 @@ def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.in
 
 
 def _pool(features: Any, tapped: dict[str, Any], architecture: Architecture) -> Any:
-    """From pictures (B, h, w, K) to one vector per poster: the pooled output, then the feature_layers."""
+    """From pictures (B, h, w, K) to one vector per poster.
+
+    The pooled output, then the averages of the feature_layers, then the maxima of all of them.
+    """
     if architecture.pooling == "flatten":
         values = keras.layers.Flatten(name="flatten")(features)  # (B, h * w * K)
     else:
         values = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)  # (B, K)
-    if tapped:
-        pooled = [
-            keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output)
-            for name, output in tapped.items()
+    pooled = [
+        keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output) for name, output in tapped.items()
+    ]
+    if architecture.pooling == "average_maximum":
+        pooled += [
+            keras.layers.GlobalMaxPooling2D(name=f"{TAP}maximum_{name}")(output)
+            for name, output in {"output": features, **tapped}.items()
         ]
+    if pooled:
         values = keras.layers.Concatenate(name="joined_features")([values, *pooled])
     return StandardizeFeatures(name="standardize")(values) if architecture.standardize else values
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class FitInputs:
         scorer: the network, or its part above the frozen layers.
         validation: what `scorer` scores after every epoch.
         cut: the layer whose output `train` holds; empty where it holds posters.
+        represent: turns posters into what `scorer` takes: their features, out of the cache as far as it holds
+            them; None where the disk is too small for them.
     """
 
     model: Any
@@ -39,6 +42,7 @@ class FitInputs:
     scorer: Any
     validation: Samples
     cut: str = ""
+    represent: Callable[[Samples], Samples | None] = field(default=lambda posters: posters)
 
 
 def precompute_frozen_features(
@@ -70,22 +74,28 @@ def precompute_frozen_features(
         return whole
     prefix, suffix = split_at(network, cut)
     features = partial(cached_features, prefix, folder=cache or feature_cache_folder())
-    scored = features(validation, about=about)
+
+    def represent(posters: Samples) -> Samples | None:
+        # One entry for all posters of the dataset: splits, folds and seeds share it.
+        every = np.arange(len(posters.images)) if config.max_samples == 0 else posters.rows
+        found = features(Samples(posters.images, every, np.zeros_like(every)), about=about)
+        rows = np.searchsorted(every, posters.rows)
+        return None if found is None else Samples(found, rows, posters.labels)
+
+    scored = represent(validation)
     if scored is None:
         return whole
-    validation = Samples(scored, np.arange(len(validation)), validation.labels)
-    views = config.train.augmented_views
+    views, learned = config.train.augmented_views, None
     if not config.augment.active:
-        views, learned = 1, features(train, about=about)
+        learned = represent(train)
     elif views:
         about = {**about, "augment": to_mapping(config)["augment"], "seed": config.seed}
-        learned = features(train, about=about, augment=_augmenter(network, config.seed), views=views)
-    else:
-        learned = None
+        kept = features(train, about=about, augment=_augmenter(network, config.seed), views=views)
+        if kept is not None:
+            learned = Samples(kept, np.arange(len(train)), train.labels, views, len(train))
     if learned is None:
-        return FitInputs(network, train, suffix, validation)
-    kept = Samples(learned, np.arange(len(train)), train.labels, views, len(train))
-    return FitInputs(suffix, kept, suffix, validation, cut)
+        return FitInputs(network, train, suffix, scored, represent=represent)
+    return FitInputs(suffix, learned, suffix, scored, cut, represent)
 
 
 def feature_cache_folder() -> Path:

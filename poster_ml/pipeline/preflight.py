@@ -47,8 +47,15 @@ def check_training(
     return config
 
 
-def open_named(data: Path | None) -> PreparedDataset | None:
-    """Opens the dataset that was named; None where none was. Raises: DatasetError."""
+def open_named(data: Path | None, fold: str = "") -> PreparedDataset | None:
+    """Opens the dataset that was named; None where none was.
+
+    Raises: DatasetError, also where `fold`, if it is given, is none.
+    """
+    if fold:
+        from poster_ml.data.folds import parse_fold
+
+        parse_fold(fold)
     if data is None:
         return None
     from poster_ml.data.reading import PreparedDataset  # tables take a second to import

@@ -92,7 +92,8 @@ def choose_dataset(named: PreparedDataset | None) -> tuple[PreparedDataset, str]
 def run_tags(task: Task) -> dict[str, str]:
     """Returns the tags that every run on a dataset carries, trained, searched or averaged."""
     config, dataset = task.config, task.dataset
-    return {
+    fold = {"fold": dataset.fold} if dataset.fold else {}
+    return fold | {
         "variant": config.variant,
         "family": config.model.family,
         "protocol": config.protocol,

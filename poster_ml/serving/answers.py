@@ -54,6 +54,12 @@ class Answers:
         self._features: Any = None
         self._members: list[Any] | None = None
 
+    def genres(self) -> frozenset[str]:
+        """Returns the genres that the model knows; none where it was logged without."""
+        return (
+            self._reference.combined.genres if self._reference and self._reference.combined else frozenset()
+        )
+
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
         if isinstance(self._model.network, QuantizedNetwork) and (options.explain or options.neighbours):

@@ -20,13 +20,15 @@ def test_the_demo_ends_with_numbered_steps_whose_commands_exist():
     tested = {f"test_{key}": value for key, value in metrics.items()} | {"test_majority_accuracy": 0.6}
     best = EvaluateResult("vgg16", "vgg16", "test", 300, tested, [])
     version = Version("poster-vgg16", 1, "champion", "vgg16")
-    text = DemoResult(Path("demo"), trained, best, [version], 100.0).text()
+    text = DemoResult(Path("demo"), trained, best, [version], "http://127.0.0.1:5000/#/view", 100.0).text()
 
     steps = text.split("What to look at next:\n")[1]
-    assert re.findall(r"^  (\d)\. ", steps, re.MULTILINE) == list("12345")
-    places = [steps.index(words) for words in ("report.html", "mlflow ui", "explain", "serve", "preprocess")]
+    assert re.findall(r"^  (\d)\. ", steps, re.MULTILINE) == list("123456")
+    places = [
+        steps.index(words) for words in ("report.html", "#/view", " app ", "explain", "serve", "preprocess")
+    ]
     assert places == sorted(places)
     commands = re.findall(r"^ +poster-ml (.*)$", steps, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         check_options(shlex.split(command))

@@ -32,11 +32,11 @@ READ = {
     "train weights", "suite data", "suite weights", "tune data", "tune weights", "ensemble data", "evaluate data",
     "evaluate model_uri", "explain posters", "explain model_uri", "predict posters", "predict model_uri",
     "drift log", "drift data", "drift model_uri", "quantize data", "quantize model_uri",
-    "rank posters", "rank model_uri",
+    "rank posters", "rank model_uri", "app data", "app model_uri",
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "columns", "dataset", "dialect", "family", "genres", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "columns", "dataset", "dialect", "endpoint", "family", "genres", "host", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
     "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until", "what_if",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path

@@ -34,6 +34,24 @@ def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(ta
     np.testing.assert_allclose(ops.convert_to_numpy(joined), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_maxima_of_all_layers_stand_behind_their_averages():
+    architecture = Architecture(
+        "mobilenet_v2", (40, 52, 3), dense=(), pooling="average_maximum", feature_layers=LOWER_LAYERS
+    )
+    model = build_model(architecture, weights="none")
+    outputs = keras.Model(model.input, [model.get_layer(n).output for n in ("out_relu", *LOWER_LAYERS)])(
+        POSTERS
+    )
+    maps = [ops.convert_to_numpy(output) for output in outputs]
+    expected = [*(one.mean(axis=(1, 2)) for one in maps), *(one.max(axis=(1, 2)) for one in maps)]
+    joined = keras.Model(model.input, model.get_layer("joined_features").output)(POSTERS)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(joined), np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5
+    )
+    assert frozen_cut(model) == "joined_features"
+    assert not [name for name in backbone_layers(model) if name.startswith("tap_")]
+
+
 def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped):
     assert frozen_cut(tapped) == "joined_features"
     assert frozen_cut(small(standardize=True)) == "average_pool"

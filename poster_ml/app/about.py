@@ -1,0 +1,118 @@
+"""What the page knows of the model that it asks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from poster_ml.errors import TrackingError
+from poster_ml.pipeline.records import fetched
+from poster_ml.serving.load import identify
+from poster_ml.tracking.runs import RunRecord, find_run
+
+SPLITS = {"validation": "val", "test": "test"}
+FIGURES = {"accuracy": "accuracy", "ROC AUC": "roc_auc", "larger class": "majority_accuracy"}
+
+
+@dataclass(frozen=True)
+class About:
+    """The model behind the page.
+
+    name: as registered, or its URI. size, fit: of the network's square input, see `ServingSettings`.
+    genres: that it knows; None where nobody can say.
+    figures: for each split that was evaluated, `split` and the `FIGURES` as texts.
+    weak: rows of `compute_slices` on which it is significantly worse. slices: all of them.
+    facts: further lines, name to text. card: the model card, Markdown; "" without one.
+    pictures: movie id to a data URI of its poster, where the dataset is at hand.
+    """
+
+    name: str
+    size: int = 224
+    fit: str = "squash"
+    genres: tuple[str, ...] | None = None
+    figures: tuple[Mapping[str, str], ...] = ()
+    weak: tuple[Mapping[str, Any], ...] = ()
+    slices: tuple[Mapping[str, Any], ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    card: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+
+def describe_model(model: Any, model_uri: str, pictures: Mapping[str, str]) -> About:
+    """Describes a model by itself and by the run that made it, where that is still there.
+
+    Args:
+        model: of `load_poster_model`, from `model_uri`.
+        pictures: as of `About`.
+    """
+    served, known = model.unwrap_python_model(), identify(model, model_uri)
+    settings = served.settings
+    facts = {"Version": known["version"], "Model id": known["model_id"], "Network": settings.variant}
+    about = About(
+        name=known["version"] or model_uri,
+        size=settings.size,
+        fit=settings.fit,
+        genres=tuple(sorted(served.answers.genres())),
+        facts={name: text for name, text in facts.items() if text},
+        pictures=pictures,
+    )
+    try:
+        return _with_run(about, find_run(known["run_id"]))
+    except TrackingError:
+        return about
+
+
+def _with_run(about: About, run: RunRecord) -> About:
+    facts = {"Run": run.run_id, "Dataset": run.tags.get("dataset.fingerprint", "")}
+    facts |= {"Profile": run.tags.get("profile", ""), "Commit": run.tags.get("git_commit", "")}
+    slices = _slices(run)
+    return replace(
+        about,
+        figures=_figures(run),
+        weak=tuple(row for row in slices if row["worse"]),
+        slices=slices,
+        facts={**about.facts, **{name: text for name, text in facts.items() if text}},
+        card=_artifact(run, "model_card.md"),
+    )
+
+
+def _figures(run: RunRecord) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {
+            "split": words,
+            **{name: _value(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()},
+        }
+        for words, split in SPLITS.items()
+        if f"{split}_roc_auc" in run.metrics
+    )
+
+
+def _value(metrics: Mapping[str, float], name: str) -> str:
+    value, low, high = (metrics.get(f"{name}{end}") for end in ("", "_ci_low", "_ci_high"))
+    if value is None:
+        return ""
+    return f"{value:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+
+def _slices(run: RunRecord) -> tuple[dict[str, Any], ...]:
+    """Returns the slices of the test posters, or else of the validation posters."""
+    for split in ("test", "val"):
+        if table := _artifact(run, f"evaluation/{split}/slices.csv"):
+            found = pd.read_csv(
+                io.StringIO(table), dtype={"value": str}, keep_default_na=False, na_values=[""]
+            )
+            return tuple({str(key): value for key, value in row.items()} for row in found.to_dict("records"))
+    return ()
+
+
+def _artifact(run: RunRecord, path: str) -> str:
+    """Returns the text of an artifact, "" where the run has none."""
+    try:
+        with fetched(run.run_id, path) as file:
+            return file.read_text(encoding="utf-8")
+    except TrackingError:
+        return ""

@@ -1,0 +1,73 @@
+"""The command: one line where the page cannot be had, a page on loopback where it can, nothing left of it."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from poster_ml.commands import app
+from poster_ml.errors import RegistryError, RequestError
+from tests.refusals import refusal
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
+    said = refusal(RequestError, app.run_app)
+    assert said == 'Gradio is not installed, which the page needs: pip install "poster-ml[app]"'
+
+
+def test_a_port_in_use_is_named():
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said = refusal(RequestError, app.run_app, port=port)
+    assert said == f"cannot listen on 127.0.0.1:{port} (Address already in use): give another --port"
+
+
+def test_a_model_that_is_not_in_the_registry_is_refused(mlflow_place, free_port):
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    said = refusal(RegistryError, app.run_app, "models:/poster-vgg16@champion", port=free_port)
+    assert "no model at 'models:/poster-vgg16@champion'" in said
+
+
+def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, free_port):
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    command = [
+        sys.executable,
+        "-m",
+        "poster_ml",
+        "app",
+        "--endpoint",
+        "http://127.0.0.1:9",
+        "--port",
+        str(free_port),
+    ]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": str(Path.cwd()),
+        "HOME": str(tmp_path),
+    }
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True)
+    try:
+        lines = iter(process.stderr.readline, "")
+        said = next(line for line in lines if "The page is at" in line)
+        address = re.search(r"http://\S+", said)[0]
+        assert address == f"http://127.0.0.1:{free_port}/"
+        assert b"Does the poster tell?" in urllib.request.urlopen(address, timeout=20).read()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.glob("poster-ml-app-*")] == []

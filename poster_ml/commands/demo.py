@@ -46,7 +46,8 @@ class DemoResult:
 
     def text(self) -> str:
         """Returns what was done and the next commands."""
-        best, served = self.best.metrics, self.versions[-1]
+        best = self.best.metrics
+        served = next(version for version in self.versions if version.run_id == self.best.run_id)
         uri = f"models:/{served.name}@{served.alias}"
         trained = "\n".join(
             f"  {one.variant:<12} validation accuracy {with_interval(one.metrics, 'val_accuracy')}, "

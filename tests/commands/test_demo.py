@@ -19,8 +19,11 @@ def test_the_demo_ends_with_numbered_steps_whose_commands_exist():
     ]
     tested = {f"test_{key}": value for key, value in metrics.items()} | {"test_majority_accuracy": 0.6}
     best = EvaluateResult("vgg16", "vgg16", "test", 300, tested, [])
-    version = Version("poster-vgg16", 1, "champion", "vgg16")
-    text = DemoResult(Path("demo"), trained, best, [version], "http://127.0.0.1:5000/#/view", 100.0).text()
+    versions = [
+        Version("poster-vgg16", 1, "champion", "vgg16"),  # of the better network: this one is offered
+        Version("poster-cnn", 1, "champion", "basic_cnn"),
+    ]
+    text = DemoResult(Path("demo"), trained, best, versions, "http://127.0.0.1:5000/#/view", 100.0).text()
 
     steps = text.split("What to look at next:\n")[1]
     assert re.findall(r"^  (\d)\. ", steps, re.MULTILINE) == list("123456")
@@ -30,5 +33,7 @@ def test_the_demo_ends_with_numbered_steps_whose_commands_exist():
     assert places == sorted(places)
     commands = re.findall(r"^ +poster-ml (.*)$", steps, re.MULTILINE)
     assert len(commands) == 6
+    assert "models:/poster-vgg16@champion" in steps
+    assert "poster-cnn" not in steps
     for command in commands:
         check_options(shlex.split(command))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
-from poster_ml.files import atomic_path, open_output_folder
+from poster_ml.files import open_output_folder, write_text
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.pipeline.records import logged_predictions
@@ -125,8 +125,7 @@ class SuiteTable:
             texts["comparison.txt"] = self.scores.text()
             written.append(self.scores.draw(folder / "pairs.png"))
         for name, text in texts.items():
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            write_text(folder / name, text.rstrip("\n") + "\n")
             written.append(folder / name)
         return written
 

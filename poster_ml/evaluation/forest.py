@@ -10,21 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from poster_ml.evaluation.stats import Interval
-from poster_ml.figures import FRESH, INK, NEUTRAL, new_figure, save_figure
+from poster_ml.figures import INK, NEUTRAL, new_figure, save_figure
 
 
 @dataclass(frozen=True)
 class ForestRow:
     """One line: its name, the estimate, and what stands beside it (for example "n = 120").
 
-    A row with the name of the one before stands close below it. `emphasis` is the colour of what matters;
-    `filled` False draws an open marker.
+    A row with the name of the one before stands close below it. `filled` False draws an open marker.
     """
 
     name: str
     interval: Interval
     note: str = ""
-    emphasis: bool = False
     colour: str = INK
     filled: bool = True
 
@@ -35,7 +33,7 @@ def draw_forest(
     *,
     label: str,
     title: str,
-    reference: float | None,
+    reference: float,
     form: str = "",
     legend: Mapping[str, str] | None = None,
 ) -> Path:
@@ -46,7 +44,7 @@ def draw_forest(
         rows: at least one.
         label: of the value axis.
         title: above the plot.
-        reference: a vertical line, for example 0.5 for chance or 0 for no difference; None draws none.
+        reference: a vertical line, for example 0.5 for chance or 0 for no difference.
         form: of the estimates beside the plot; empty: three digits, with a sign around a reference of 0.
         legend: name -> colour.
 
@@ -59,10 +57,9 @@ def draw_forest(
     heights = -np.cumsum(np.where(same, 0.6, 1.0))
     figure, axes = new_figure(7.2, 1.1 - 0.3 * heights[-1])
     axis = axes[0][0]
-    if reference is not None:
-        axis.axvline(reference, color=NEUTRAL, linewidth=1.0)
+    axis.axvline(reference, color=NEUTRAL, linewidth=1.0)
     for row, height in zip(rows, heights, strict=True):
-        colour = FRESH if row.emphasis else row.colour
+        colour = row.colour
         axis.plot([row.interval.low, row.interval.high], [height, height], color=colour, linewidth=1.8)
         face = colour if row.filled else "white"
         axis.plot([row.interval.estimate], [height], "o", markersize=5, color=colour, markerfacecolor=face)

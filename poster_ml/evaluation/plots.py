@@ -1,10 +1,23 @@
-"""The figures of one evaluation: ROC, precision-recall, confusion matrix, reliability diagram, slices."""
+"""The figures of an evaluation: ROC, precision-recall, confusion, calibration, slices; and of a training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
 from poster_ml.evaluation.calibration import reliability_bins
 from poster_ml.evaluation.forest import ForestRow, draw_forest
@@ -15,6 +28,7 @@ from poster_ml.figures import FRESH, GRID, INK, NEUTRAL, ROTTEN, new_figure, sav
 if TYPE_CHECKING:
     from poster_ml.evaluation.report_files import EvaluationResult
 
+PANELS = {"accuracy": "Accuracy", "loss": "Loss", "auc": "ROC AUC", "learning_rate": "Learning rate"}
 BAND_REPEATS = 300  # a shaded band needs fewer resamples than a printed interval
 # Baselines are told apart by line style too: the page may be printed in grey.
 BASELINES = {
@@ -42,8 +56,6 @@ def draw_evaluation(result: EvaluationResult, labels: Integers, probabilities: F
 
 def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats, seed: int) -> None:
     """The curve with a pointwise bootstrap band, the baselines and the threshold in use."""
-    from sklearn.metrics import roc_auc_score, roc_curve
-
     figure, axes = new_figure(5.4, 5.2)
     axis = axes[0][0]
     grid = np.linspace(0.0, 1.0, 101)
@@ -57,10 +69,10 @@ def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats, seed: 
         grid, *np.quantile(resampled, [tail, 1.0 - tail], axis=0), color=FRESH, alpha=0.16, linewidth=0
     )
     axis.plot([0, 1], [0, 1], color=GRID, linewidth=1.2)
-    for name, one in result.baselines.items():
+    for name, scores in result.references.baselines.items():
         text, style = BASELINES[name]
-        label = f"{text}: {roc_auc_score(labels, one.probabilities):.3f}"
-        axis.plot(*roc_curve(labels, one.probabilities)[:2], color=ROTTEN, linestyle=style, label=label)
+        label = f"{text}: {roc_auc_score(labels, scores):.3f}"
+        axis.plot(*roc_curve(labels, scores)[:2], color=ROTTEN, linestyle=style, label=label)
     label = f"poster model: {result.intervals['roc_auc'].text()}"
     axis.plot(*roc_curve(labels, values)[:2], color=FRESH, linewidth=2.0, label=label)
     called = values >= result.threshold
@@ -76,16 +88,14 @@ def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats, seed: 
 
 def _draw_precision_recall(result: EvaluationResult, labels: Integers, values: Floats) -> None:
     """Of Fresh, with the share Fresh as the level that guessing reaches."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
     figure, axes = new_figure(5.4, 4.6)
     axis = axes[0][0]
     share = result.fresh_share
     axis.axhline(share, color=NEUTRAL, linewidth=1.0, label=f"guessing (share Fresh): {share:.3f}")
-    for name, one in result.baselines.items():
+    for name, scores in result.references.baselines.items():
         text, style = BASELINES[name]
-        precision, recall, _ = precision_recall_curve(labels, one.probabilities)
-        label = f"{text}: {average_precision_score(labels, one.probabilities):.3f}"
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        label = f"{text}: {average_precision_score(labels, scores):.3f}"
         axis.step(recall, precision, where="post", color=ROTTEN, linestyle=style, label=label)
     precision, recall, _ = precision_recall_curve(labels, values)
     label = f"poster model: {result.intervals['average_precision'].text()}"
@@ -99,9 +109,6 @@ def _draw_precision_recall(result: EvaluationResult, labels: Integers, values: F
 
 def _draw_confusion_matrix(result: EvaluationResult, labels: Integers, values: Floats) -> None:
     """Counts, and their shares of the true class, which set the tint."""
-    from matplotlib.colors import LinearSegmentedColormap
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
     counts = confusion_matrix(labels, values >= result.threshold)
     shares = counts / counts.sum(axis=1, keepdims=True)
     figure, axes = new_figure(4.6, 4.2)
@@ -147,9 +154,9 @@ def _draw_slices(result: EvaluationResult) -> None:
             f"{row['slice']}: {row['value']}",
             Interval.of(row, "roc_auc"),
             f"n = {row['posters']:,}",
-            bool(emphasis),
+            FRESH if worst else INK,
         )
-        for row, emphasis in zip(shown.to_dict("records"), shown.index.isin(result.worst.index), strict=True)
+        for row, worst in zip(shown.to_dict("records"), shown.index.isin(result.worst.index), strict=True)
     ]
     if rows:
         draw_forest(
@@ -165,3 +172,56 @@ def _label(axis: Any, x: str, y: str, title: str) -> None:
     axis.set_xlabel(x, fontsize=9)
     axis.set_ylabel(y, fontsize=9)
     axis.set_title(title, loc="left", fontsize=10)
+
+
+def draw_training_curves(
+    path: Path,
+    history: Sequence[Mapping[str, float]],
+    *,
+    best_epoch: int | None,
+    majority_accuracy: float | None,
+    title: str = "",
+) -> Path:
+    """Draws `accuracy_loss.png`: training and validation, one panel per metric.
+
+    Args:
+        path: the PNG to write.
+        history: one mapping per epoch, first epoch first, with any of accuracy, val_accuracy, loss, val_loss,
+            auc, val_auc, learning_rate; missing or NaN values leave a gap.
+        best_epoch: counted from 1; None draws no mark.
+        majority_accuracy: of the validation posters, in [0, 1]; None draws no line.
+        title: above the panels.
+
+    Returns: the path.
+    """
+    if not history:
+        raise ValueError("history must have at least one epoch, got none")
+    table = pd.DataFrame(list(history), index=range(1, len(history) + 1)).dropna(axis=1, how="all")
+    panels = [key for key in PANELS if {key, f"val_{key}"} & set(table.columns)] or ["loss"]
+    # At most two side by side: four in a row cannot be read on a phone.
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    figure, axes = new_figure(4.3 * columns, 3.1 * rows + 0.3, rows=rows, columns=columns)
+    for spare in axes.flat[len(panels) :]:
+        spare.set_visible(False)
+    references = {"accuracy": (majority_accuracy, "majority"), "auc": (0.5, "chance")}
+    for axis, key in zip(axes.flat, panels, strict=False):
+        if best_epoch is not None:
+            axis.axvline(best_epoch, color=GRID, linewidth=5, zorder=0, label=f"kept: epoch {best_epoch}")
+        for column, name, colour in ((key, "train", NEUTRAL), (f"val_{key}", "validation", FRESH)):
+            if column in table:
+                marker = "o" if len(table) <= 3 else None
+                axis.plot(table.index, table[column], color=colour, linewidth=1.8, marker=marker, label=name)
+        level, name = references.get(key, (None, ""))
+        if level is not None:
+            axis.axhline(level, color=ROTTEN, linewidth=1.0, linestyle="--", label=f"{name} {level:.3f}")
+        if key == "learning_rate":
+            axis.set_yscale("log")
+        else:
+            axis.legend(fontsize=8)
+        axis.set_title(PANELS[key], loc="left", fontsize=10)
+        axis.set_xlabel("epoch", fontsize=9)
+        axis.set_xlim(0.5, len(table) + 0.5)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return save_figure(figure, path)

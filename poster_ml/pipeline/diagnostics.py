@@ -21,7 +21,8 @@ from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, change_of, shortcut_table
 from poster_ml.explain.pointing import pointing_game
-from poster_ml.files import atomic_path
+from poster_ml.figures import FRESH, INK
+from poster_ml.files import write_text
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
 from poster_ml.seeding import derive_seed, generator
 
@@ -167,8 +168,7 @@ def _shortcuts(
         corrected = holm(table[f"{name}_change_p"])
         table[f"{name}_change_p_holm"] = corrected
         table[f"{name}_falls"] = (corrected < 1.0 - confidence) & (table[f"{name}_change"] < 0)
-    with atomic_path(folder / "shortcuts.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_text(folder / "shortcuts.csv", table.to_csv(index=False, float_format="%.6g"))
     draw_forest(
         folder / "shortcuts.png",
         [
@@ -176,7 +176,7 @@ def _shortcuts(
                 row["perturbation"],
                 change_of(row, "roc_auc"),
                 f"n = {row['posters']:,}",
-                row["roc_auc_falls"],
+                FRESH if row["roc_auc_falls"] else INK,
             )
             for row in table.iloc[1:].to_dict("records")
         ],
@@ -198,8 +198,7 @@ def _pointing(
         kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
         for kind, boxes in some.boxes.items()
     }
-    with atomic_path(folder / "pointing.json") as temporary:
-        temporary.write_text(json.dumps(pointing, indent=1), encoding="utf-8")
+    write_text(folder / "pointing.json", json.dumps(pointing, indent=1))
     return pointing
 
 

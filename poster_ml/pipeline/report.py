@@ -21,7 +21,7 @@ from poster_ml.evaluation.findings import (
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.stats import Interval
 from poster_ml.explain.perturbations import change_of
-from poster_ml.files import atomic_path
+from poster_ml.files import write_text
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport
 from poster_ml.tracking.runs import git_commit
@@ -139,8 +139,7 @@ def write_report(
         limits=["Synthetic posters: it says nothing about real ones."] if demo else [],
         facts=facts | {key: settings[key] for key in named},
     )
-    with atomic_path(folder / "model_card.md") as temporary:
-        temporary.write_text(card, encoding="utf-8")
+    write_text(folder / "model_card.md", card)
 
 
 def _measured_sections(folder: Path, evaluation: EvaluationReport) -> list[PageSection]:

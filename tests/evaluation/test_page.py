@@ -8,6 +8,7 @@ import pandas
 import pytest
 from PIL import Image
 
+from poster_ml.evaluation.baselines import cross_fitted, fit_baselines
 from poster_ml.evaluation.findings import finding_sentences, headlines, metric_rows, score_rows
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
@@ -16,11 +17,12 @@ from poster_ml.figures import new_figure, save_figure
 from tests.evaluation.worlds import movies, said
 
 
-def evaluate(folder: Path, posters: pandas.DataFrame, train: pandas.DataFrame | None) -> EvaluationResult:
+def evaluate(folder: Path, posters: pandas.DataFrame, train: pandas.DataFrame) -> EvaluationResult:
     settings = {"threshold": 0.5, "repeats": 100, "confidence": 0.95, "seed": 0}
-    return write_evaluation(
-        folder, posters, said(posters, 2.0), references=References(train=train), **settings
-    )
+    baselines, notes = fit_baselines(train, posters, seed=0)
+    combination = cross_fitted(train, posters, said(posters, 2.0), seed=0) if baselines else None
+    references = References(0.6, baselines, combination, notes)
+    return write_evaluation(folder, posters, said(posters, 2.0), references, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +139,21 @@ def test_the_headlines_stand_beside_what_they_must_beat(result):
     auc, accuracy, metadata, gain = headlines(result)
     assert auc[:2] == ("ROC AUC", f"{result.intervals['roc_auc'].estimate:.3f}")
     assert auc[2].endswith("; chance .500")
-    assert accuracy[2].endswith(f"; majority {result.majority_accuracy:.3f}")
-    assert metadata[1] == f"{result.baselines['year_genre'].roc_auc.estimate:.3f}"
-    assert result.gain is not None
-    assert gain[1] == f"{result.gain.gain.estimate:+.3f}"
-    assert len(headlines(replace(result, baselines={}, gain=None))) == 2
+    assert accuracy[2].endswith("; majority 0.600")
+    assert metadata[1] == f"{result.intervals['baseline_year_genre_roc_auc'].estimate:.3f}"
+    assert gain[1] == f"{result.gain.estimate:+.3f}"
+    own = {name: result.intervals[name] for name in ("roc_auc", "accuracy")}
+    assert len(headlines(replace(result, intervals=own))) == 2
 
 
-def sentences(result: EvaluationResult, **changes: object) -> str:
-    auc = changes.pop("roc_auc", None)
-    if isinstance(auc, tuple):
-        changes["intervals"] = result.intervals | {"roc_auc": Interval(sum(auc) / 2, *auc)}
-    return " ".join(finding_sentences(replace(result, **changes)))
+def told(result: EvaluationResult, **ends: tuple[float, float]) -> EvaluationResult:
+    """The same with other intervals, by their ends."""
+    changed = {name: Interval(sum(pair) / 2, *pair) for name, pair in ends.items()}
+    return replace(result, intervals=result.intervals | changed)
+
+
+def sentences(result: EvaluationResult, **ends: tuple[float, float]) -> str:
+    return " ".join(finding_sentences(told(result, **ends)))
 
 
 def test_the_findings_follow_the_intervals(result):
@@ -157,8 +162,7 @@ def test_the_findings_follow_the_intervals(result):
     )
     assert "lies above chance" in sentences(result, roc_auc=(0.51, 0.56))
     assert "ranks posters worse than chance" in sentences(result, roc_auc=(0.40, 0.49))
-    accuracy = result.intervals["accuracy"].estimate
-    assert "cannot be told apart from the" in sentences(result, majority_accuracy=accuracy)
+    assert "cannot be told apart from the 0.600" in sentences(result, accuracy=(0.55, 0.65))
 
 
 def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(result):
@@ -167,21 +171,22 @@ def test_the_finding_on_metadata_follows_the_paired_interval_or_claims_nothing(r
         (0.01, 0.09, "It beats year and genres alone"),
         (-0.02, 0.04, "It cannot be told apart from year and genres alone"),
     ):
-        gain = replace(result.gain, poster_over_metadata=Interval((low + high) / 2, low, high))
-        text = sentences(result, gain=gain, roc_auc=(0.5, 0.99))  # the marginal intervals decide nothing
+        # The marginal intervals decide nothing.
+        text = sentences(result, poster_over_metadata=(low, high), roc_auc=(0.5, 0.99))
         assert words in text
         assert f"({low:+.3f} to {high:+.3f}) on the same posters" in text
-    assert "year and genres" not in sentences(result, gain=None)
+    own = {name: one for name, one in result.intervals.items() if "poster" not in name}
+    assert "year and genres" not in sentences(replace(result, intervals=own))
 
 
 def test_a_gain_on_the_posters_that_chose_the_epoch_is_called_too_high(result):
-    none = replace(result.gain, gain=Interval(0.004, -0.002, 0.01), optimistic=False)
-    text = sentences(result, gain=none)
+    small = told(result, poster_beyond_metadata_auc_gain=(-0.002, 0.01))
+    combination = replace(result.references.combination, optimistic=False)
+    text = sentences(replace(small, references=replace(result.references, combination=combination)))
     assert "not shown that the poster adds anything to year and genres: ROC AUC changes by +0.004 (-0" in text
     assert "quote that of test" not in text
-    chosen_on = replace(result, gain=replace(none, optimistic=True))
-    assert "so the gain is too high: quote that of test." in sentences(chosen_on)
-    assert any("too high, these posters chose the epoch" in name for name, _ in metric_rows(chosen_on))
+    assert "so the gain is too high: quote that of test." in sentences(small)
+    assert any("too high, these posters chose the epoch" in name for name, _ in metric_rows(small))
 
 
 def card(result: EvaluationResult, **changes: object) -> str:
@@ -217,9 +222,8 @@ def test_a_genre_named_like_markup_is_text_in_the_model_card(result):
 
 def test_the_card_says_nothing_of_years_and_genres_that_were_not_measured(tmp_path):
     posters = movies(60, 3)[["movie_id", "label"]]
-    for train in (None, posters.assign(movie_id=posters["movie_id"] + "x")):
-        result = evaluate(tmp_path, posters, train)
-        about = card(result).partition("## What it was fitted on")[2]  # before it stands what the model takes
-        lines = [line for line in about.splitlines() if re.search("year|genre", line, re.IGNORECASE)]
-        assert len(lines) == (0 if train is None else 3)
-        assert all(line.startswith("No baseline of ") for line in lines), "only that they were not measured"
+    result = evaluate(tmp_path, posters, posters.assign(movie_id=posters["movie_id"] + "x"))
+    about = card(result).partition("## What it was fitted on")[2]  # before it stands what the model takes
+    lines = [line for line in about.splitlines() if re.search("year|genre", line, re.IGNORECASE)]
+    assert len(lines) == 3
+    assert all(line.startswith("No baseline of ") for line in lines), "only that they were not measured"

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
-from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.evaluation.report_files import References, write_evaluation
 from poster_ml.figures import new_figure, save_figure
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport, fit_decision_rule
@@ -53,7 +53,7 @@ FAITHFULNESS = {
 def evaluation(tmp_path: Path) -> EvaluationReport:
     posters = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(200)], "label": LABELS})
     result = write_evaluation(
-        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)),
+        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)), References(0.5, {}, None, []),
         threshold=0.5, repeats=100, confidence=0.95, seed=0,
     )  # fmt: skip
     return EvaluationReport("test", result, FAITHFULNESS, Diagnostics(SHORTCUTS), tmp_path)

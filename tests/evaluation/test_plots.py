@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from poster_ml.evaluation.curves import draw_training_curves
 from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.plots import draw_training_curves
 from poster_ml.evaluation.stats import Interval
 
 

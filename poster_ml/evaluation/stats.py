@@ -60,6 +60,11 @@ class Interval:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, float]) -> Interval:
+        """Reads what `record` wrote."""
+        return cls(record["mean"], record["ci_low"], record["ci_high"])
+
     def record(self, count: int) -> dict[str, float]:
         """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
         return {"mean": self.estimate, "ci_low": self.low, "ci_high": self.high, "n": count}

@@ -60,8 +60,7 @@ def measure_faithfulness(
     Returns: a dict for JSON: `settings`; `scores[map][score]` with mean and interval over posters;
         `against[control][score]`: the paired advantage of the model's map, positive where it is better, with
         `p_holm`, corrected over all controls and scores, and `better`, whether it is so significantly;
-        `curves[map]`: the mean deletion and insertion curves over `shares`; `randomisation`: one entry per
-        stage.
+        `randomisation`: one entry per stage.
     Raises: ValueError with what was received.
     """
     if len(images) == 0 or steps < 2:
@@ -75,11 +74,10 @@ def measure_faithfulness(
     ends = np.stack([whole, grey, blur], axis=1)
     sides = np.where(whole >= threshold, 1, -1)  # which class each map has to speak for
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
-    curves = {
-        name: _removal_curves(predict, images, saliency, sides, ends, steps, seed)
+    values = {
+        name: _scores(_removal_curves(predict, images, saliency, sides, ends, steps, seed))
         for name, saliency in maps.items()
     }
-    values = {name: _scores(one) for name, one in curves.items()}
     count = len(images)
     return {
         "settings": {
@@ -91,19 +89,11 @@ def measure_faithfulness(
             "confidence": confidence,
             "seed": seed,
         },
-        "zero_maps": int((np.abs(model_maps).max(axis=(1, 2)) == 0).sum()),
         "scores": {
             name: {score: mean_interval(one[score], confidence)[0].record(count) for score in SIGNS}
             for name, one in values.items()
         },
         "against": _advantages(values, confidence),
-        "curves": {
-            "shares": np.linspace(0, 1, steps + 1).tolist(),
-            **{
-                name: {kind: one[kind].mean(axis=0).tolist() for kind in ("deletion", "insertion")}
-                for name, one in curves.items()
-            },
-        },
         "randomisation": randomisation_check(explainer, images, model_maps, confidence=confidence, seed=seed),
     }
 

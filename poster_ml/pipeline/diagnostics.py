@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from poster_ml.evaluation.appearance import Appearance, measure_appearance, writ
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import Explainer
-from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, change_of, shortcut_table
+from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game
 from poster_ml.figures import FRESH, INK
 from poster_ml.files import write_text
@@ -50,16 +50,11 @@ class Diagnostics:
         flat: dict[str, float] = {}
         for row in [] if self.shortcuts is None else self.shortcuts.iloc[1:].to_dict("records"):
             name = f"shortcut_{row['perturbation'].replace(' ', '_')}_auc_change"
-            flat |= change_of(row, "roc_auc").columns(name)
+            flat |= Interval.of(row, "roc_auc_change").columns(name)
         for kind, measured in self.pointing.items():
-            flat |= with_ends(f"pointing_{kind}_hit_rate", measured["hit_rate"])
-            flat |= with_ends(f"pointing_{kind}_over_centre", measured["advantage_over_centre"])
+            for name, key in (("hit_rate", "hit_rate"), ("over_centre", "advantage_over_centre")):
+                flat |= Interval.of_record(measured[key]).columns(f"pointing_{kind}_{name}")
         return flat
-
-
-def with_ends(name: str, measured: Mapping[str, float]) -> dict[str, float]:
-    """Returns a mean with its interval under the names that are logged."""
-    return Interval(measured["mean"], measured["ci_low"], measured["ci_high"]).columns(name)
 
 
 @dataclass(frozen=True)
@@ -174,7 +169,7 @@ def _shortcuts(
         [
             ForestRow(
                 row["perturbation"],
-                change_of(row, "roc_auc"),
+                Interval.of(row, "roc_auc_change"),
                 f"n = {row['posters']:,}",
                 FRESH if row["roc_auc_falls"] else INK,
             )

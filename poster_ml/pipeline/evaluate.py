@@ -24,7 +24,7 @@ from poster_ml.evaluation.calibration import choose_threshold, fit_temperature, 
 from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.stats import Interval
-from poster_ml.pipeline.diagnostics import Diagnostics, with_ends
+from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.training.batches import Samples, predict_logits
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ class EvaluationReport:
         named = {f"{self.split}_{name}": value for name, value in self.diagnostics.metrics().items()}
         for control, scores in (self.faithfulness or {"against": {}})["against"].items():
             for score, measured in scores.items():
-                named |= with_ends(f"{self.split}_faithfulness_{score}_over_{control}", measured)
+                name = f"{self.split}_faithfulness_{score}_over_{control}"
+                named |= Interval.of_record(measured).columns(name)
         for name, value in self.result.metrics.items():
             shared = name.startswith(("baseline_", "poster_beyond_metadata"))
             named[name if shared and self.split == "test" else f"{self.split}_{name}"] = value
@@ -171,4 +172,4 @@ def with_interval(metrics: Mapping[str, float], name: str, digits: int = 3) -> s
     """Returns "0.612 (0.590 to 0.634)", from `name_ci_low` and `name_ci_high` where they were measured."""
     if f"{name}_ci_low" not in metrics:
         return f"{metrics[name]:.{digits}f}"
-    return Interval(metrics[name], metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]).text(digits)
+    return Interval.of(metrics, name).text(digits)

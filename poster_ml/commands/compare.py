@@ -101,9 +101,7 @@ def _write(comparison: Comparison, out: Path) -> None:
     ):
         if table is not None:
             texts[f"{settings}.csv"] = pd.DataFrame(table.settings).to_csv(index=False)
-        if table is not None and table.pairs:
-            texts[f"{pairs}.csv"] = pd.DataFrame(table.pairs).to_csv(index=False)
-            table.draw(out / f"{pairs}.png")
+            table.write_pairs(out, pairs)
     comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():
         write_text(out / name, text)

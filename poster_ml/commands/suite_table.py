@@ -121,9 +121,8 @@ class SuiteTable:
         marks = dict.fromkeys(self.random, RANDOM_MARK)
         written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
-            texts["pairs.csv"] = pd.DataFrame(self.scores.pairs).to_csv(index=False)
             texts["comparison.txt"] = self.scores.text()
-            written.append(self.scores.draw(folder / "pairs.png"))
+            written += self.scores.write_pairs(folder)
         for name, text in texts.items():
             write_text(folder / name, text.rstrip("\n") + "\n")
             written.append(folder / name)

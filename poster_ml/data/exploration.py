@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
+from skimage.color import label2rgb
+from skimage.segmentation import mark_boundaries
 
 from poster_ml.data.images import Pixels
 from poster_ml.data.reading import PreparedDataset, Rows
@@ -43,10 +46,6 @@ def draw_foreground(dataset: PreparedDataset, rows: Rows) -> Any:
 
 def draw_regions(dataset: PreparedDataset, rows: Rows) -> Any:
     """Draws posters, their regions in the mean colour of each, and the regions' outlines."""
-    from matplotlib.colors import to_rgb
-    from skimage.color import label2rgb
-    from skimage.segmentation import mark_boundaries
-
     posters = dataset.images[rows]
     regions = [mark_regions(poster) for poster in posters]
     pairs = list(zip(regions, posters, strict=True))

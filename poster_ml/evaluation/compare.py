@@ -35,6 +35,7 @@ from poster_ml.evaluation.stats import (
     paired_accuracy_difference,
 )
 from poster_ml.figures import FRESH, INK
+from poster_ml.files import write_text
 
 REQUIRED_COLUMNS = ("movie_id", "label", "probability")
 MEASURES = {"auc": "ROC AUC", "accuracy": "accuracy"}
@@ -90,7 +91,7 @@ class ComparisonTable:
             differences = [Interval.of(row, f"{name}_difference").text(sign=True) for row in self.pairs]
             table[MEASURES[name]] = differences
             table[f"p of {MEASURES[name]}"] = [p_text(row[f"{name}_p_holm"]) for row in self.pairs]
-        table["significant in"] = [row["significant"] or "neither" for row in self.pairs]
+        table["significant in"] = [row["significant"] or "nothing" for row in self.pairs]
         count = sum(bool(row["significant"]) for row in self.pairs)
         return "\n".join(
             [
@@ -102,6 +103,13 @@ class ComparisonTable:
                 f"{count} of {len(self.pairs)} pairs differ significantly at {self.confidence:.0%}.",
             ]
         )
+
+    def write_pairs(self, folder: Path, name: str = "pairs") -> list[Path]:
+        """Writes `<name>.csv` and `<name>.png`, where there are pairs; returns the files."""
+        if not self.pairs:
+            return []
+        write_text(folder / f"{name}.csv", pd.DataFrame(self.pairs).to_csv(index=False))
+        return [folder / f"{name}.csv", self.draw(folder / f"{name}.png")]
 
     def draw(self, path: Path) -> Path:
         """Draws a forest plot of the differences in ROC AUC; coloured where they are significant."""

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from poster_ml.explain.removal import luminance
 from poster_ml.figures import diverging_colormap, new_figure, picture_axis, save_figure
@@ -32,9 +35,6 @@ def write_sheet(
 
     Returns: the path.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     rows = max(1, math.ceil(len(images) / 2))
     picture_height = 1.75 * min(2.0, max(0.6, images.shape[1] / images.shape[2]))
     figure, axes = new_figure(10.8, rows * (picture_height + 0.55) + 1.1, rows, 6)  # two posters per row
@@ -86,7 +86,6 @@ def poster_caption(title: str, probability: float, label: int | None = None) -> 
 
 
 def _fonts() -> list[str]:
-    from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in _FONTS if name in installed] or ["sans-serif"]

@@ -46,12 +46,6 @@ def test_what_is_known_of_a_movie_says_which_model_answers(model):
     assert alone[1] == by_genre[0]
 
 
-def test_a_table_without_the_columns_gets_no_answer(model):
-    alone, together = model.probabilities(pd.DataFrame(index=range(2)), [0.1, 0.9])
-    assert np.isnan(alone).all()
-    assert np.isnan(together).all()
-
-
 def test_the_poster_adds_to_year_and_genres_where_it_knows_more(model):
     table, poster = movies(2000, 2)
     alone, together = model.probabilities(table, poster)

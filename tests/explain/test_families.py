@@ -7,8 +7,7 @@ import pytest
 from poster_ml.explain.activations import default_activation_layers
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.randomisation import copy_model
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 
 SHOWN = ["block1_conv1", "block2_conv2", "block4_conv2"]
 FAMILIES = [

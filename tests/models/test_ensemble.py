@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.ensemble import build_ensemble, ensemble_members
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint8")

@@ -86,7 +86,7 @@ SETTINGS = (
 
 @pytest.mark.parametrize("calibrate", [True, False])
 @pytest.mark.parametrize("logits", EXTREME.values(), ids=EXTREME)
-def test_every_fitted_decision_is_served_as_it_was_fitted(logits: np.ndarray, calibrate: bool, tmp_path):
+def test_every_fitted_decision_is_served_as_it_was_fitted(logits, calibrate, tmp_path):
     """The whole seam: temperature and threshold from validation, the settings file, the served rows."""
     network = SimpleNamespace(  # returns the next logits of the list, whatever the picture
         predict_on_batch=lambda pixels: np.resize(logits, (len(pixels), 1)).astype("float32")

@@ -62,8 +62,6 @@ def test_planted_drift_is_found_where_it_was_planted(dataset, tmp_path):
     assert verdicts(result)["brightness"] in ("moderate", "major")
     assert verdicts(result)["width"] == "none seen"
     assert result.verdict.startswith("drift in brightness")
-    by_name = {item["name"]: item for item in result.features}
-    assert by_name["brightness"]["current_mean"] > by_name["brightness"]["reference_mean"] + 0.1
     result = run_drift(write_log(tmp_path / "b", posters(150, 1), width=1000), dataset)
     assert (verdicts(result)["width"], verdicts(result)["aspect"]) == ("major", "major")
     assert verdicts(result)["brightness"] == "none seen"

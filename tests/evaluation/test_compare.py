@@ -97,12 +97,6 @@ def test_only_common_posters_count_in_whatever_order():
     assert "settings on the same 60 posters (80 that not all scored are left out)" in table.text()
 
 
-def test_a_run_against_itself_shows_no_difference():
-    (pair,) = compare_runs({"a": run(1.0, 1), "b": run(1.0, 1)}).pairs
-    assert (Interval.of(pair, "auc_difference"), pair["auc_p"]) == (Interval(0.0, 0.0, 0.0), 1.0)
-    assert pair["accuracy_p"] == 1.0
-
-
 def test_each_run_may_have_its_own_threshold():
     shifted = run(1.0, 1)[0].assign(probability=lambda table: table["probability"] / 2)
     table = compare_runs({"a": run(1.0, 1), "b": [shifted]}, {"a": [0.5], "b": [0.25]})

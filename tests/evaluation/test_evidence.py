@@ -18,12 +18,6 @@ def test_the_similar_share_counts_the_nearest_quarter_of_few_posters():
     assert share.interval == wilson_interval(sum(number % 3 == 0 for number in nearest), 10, 0.95)
 
 
-def test_the_similar_share_of_many_posters_looks_at_two_hundred():
-    random = np.random.default_rng(0)
-    share = similar_share(random.integers(0, 2, 2000), random.normal(size=2000), 0.3, 0.95)
-    assert share.count == 200
-
-
 def test_pairs_are_of_one_decade_with_a_shared_genre_and_of_both_classes():
     labels = [1, 0, 0, 0, 0, 1]
     years = [1994, 1999, 2001, 1990, np.nan, np.nan]

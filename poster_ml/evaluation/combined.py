@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +107,8 @@ class CombinedModel:
     def save(self, path: Path) -> None:
         """Writes the model to a file without pickle (skops)."""
         models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
-        dump({"metadata": models, "combiners": self.combiners, "posters": self.posters}, path)
+        content = {"metadata": models, "combiners": self.combiners, "posters": self.posters}
+        dump(content, path, compression=ZIP_DEFLATED)
 
     @classmethod
     def load(cls, path: Path) -> CombinedModel:

@@ -29,6 +29,7 @@ from poster_ml.serving.load import load_poster_model, model_folder
 from poster_ml.serving.pyfunc import COLUMNS
 
 JSON = "application/json"
+MOST_CONNECTIONS = 40
 
 
 class Server:
@@ -77,7 +78,8 @@ def server(logged, tmp_path_factory):
     command += ["--env-manager", "local", "-p", str(port), "-h", "127.0.0.1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with log.open("wb") as output:
-        where = {"cwd": log.parent, "env": {**os.environ, "PATH": path}}
+        limit = {"UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS)}
+        where = {"cwd": log.parent, "env": {**os.environ, **limit, "PATH": path}}
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **where)
         running = Server(port, process)
         try:
@@ -397,6 +399,17 @@ def test_bodies_that_are_not_what_they_declare(server, texts, expected):
         assert status in (400, wanted), (depth, status)
     assert server.alive()
     assert server.megabytes() - before < 100
+    assert close(server.score({"inputs": {"image": texts}}), expected)
+
+
+def test_beyond_the_limit_a_client_is_sent_away_at_once_and_may_come_back(server, texts, expected):
+    waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(MOST_CONNECTIONS)]
+    try:
+        status, answer = server.post(json.dumps({"inputs": {"image": texts}}).encode())
+        assert (status, answer) == (503, "Service Unavailable")
+    finally:
+        for connection in waiting:
+            connection.close()
     assert close(server.score({"inputs": {"image": texts}}), expected)
 
 

@@ -31,7 +31,6 @@ STUDY_AUGMENTATION: dict[str, Any] = {
 }
 STUDY_WORDS = "the study's (rotation 50°, zoom .3, shift .2, shear .2°, flip)"
 SHOWN = 4  # posters per figure, half of them Fresh
-SAMPLES = 32  # on the contact sheet
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, track: b
         return augment_as_the_study(batch, derive_seed(seed, "sheet", version))
 
     figures = {
-        "samples": exploration.draw_samples(dataset, pick_posters(dataset, SAMPLES, seed)),
         "denoised": exploration.draw_denoised(dataset, shown),
         "foreground": exploration.draw_foreground(dataset, shown),
         "regions": exploration.draw_regions(dataset, shown),

@@ -43,17 +43,6 @@ COLUMNS = (
     "best_epoch",
     "epochs",
 )
-COMBINED = "val ROC AUC with year and genres"
-HEADER = (
-    "variant",
-    "seeds",
-    "study train / val",
-    "train accuracy",
-    "val accuracy",
-    "val ROC AUC",
-    COMBINED,
-    "epochs",
-)
 NOTE = """
 {posters:,} validation posters. Mean over seeds; in brackets the {confidence:.0%} interval for other posters
 and, from two seeds on, other seeds; ± the standard deviation between seeds. Train accuracy: while training,
@@ -88,21 +77,29 @@ class SuiteTable:
     def markdown(self) -> str:
         """Returns one row per variant as a Markdown table, and what needs no network below it."""
         by_name = {score["name"]: score for score in self.scores.settings}
-        rows: list[Sequence[object]] = [HEADER, ["---"] * len(HEADER)]
-        for name in self.runs["variant"].unique():
-            runs = self.runs[self.runs["variant"] == name]
-            score, mark = by_name[name], RANDOM_MARK if name in self.random else ""
-            auc, accuracy = score_texts(score)
-            trained = f"{runs['best_epoch_accuracy'].mean():.3f}"
+        rows: list[dict[str, object]] = []
+        for name, runs in self.runs.groupby("variant", sort=False):
+            auc, accuracy = score_texts(by_name[str(name)])
             epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
             together = runs["val_combined_roc_auc"].mean()
-            combined = "-" if pd.isna(together) else f"{together:.3f}"
-            study = STUDY_ROWS.get(name, "-")
-            cells = [f"{name}{mark}", score["runs"], study, trained, accuracy, auc, combined]
-            rows.append([*cells, ", ".join(epochs.unique())])
-        rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", "", ""])
-        rows += [[name, "", "", "", "", auc, "", ""] for name, auc in self.baselines.items()]
-        lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+            rows.append(
+                {
+                    "variant": f"{name}{RANDOM_MARK if name in self.random else ''}",
+                    "seeds": len(runs),
+                    "study train / val": STUDY_ROWS.get(str(name), "-"),
+                    "train accuracy": f"{runs['best_epoch_accuracy'].mean():.3f}",
+                    "val accuracy": accuracy,
+                    "val ROC AUC": auc,
+                    "val ROC AUC with year and genres": "-" if pd.isna(together) else f"{together:.3f}",
+                    "epochs": ", ".join(epochs.unique()),
+                }
+            )
+        majority = f"{self.scores.majority_accuracy:.3f}"
+        rows.append({"variant": "majority", "val accuracy": majority, "val ROC AUC": "0.500"})
+        rows += [{"variant": name, "val ROC AUC": auc} for name, auc in self.baselines.items()]
+        table = pd.DataFrame(rows, dtype=object).fillna("")
+        cells = [[*table.columns], ["---"] * table.shape[1], *table.to_numpy().tolist()]
+        lines = ["| " + " | ".join(map(str, row)) + " |" for row in cells]
         lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
         return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
 

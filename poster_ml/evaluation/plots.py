@@ -22,14 +22,13 @@ from sklearn.metrics import (
 from poster_ml.evaluation.calibration import reliability_bins
 from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.slices import MINIMUM_POSTERS
-from poster_ml.evaluation.stats import Floats, Integers, Interval, bootstrap_weights
+from poster_ml.evaluation.stats import Floats, Integers, Interval
 from poster_ml.figures import FRESH, GRID, INK, NEUTRAL, ROTTEN, new_figure, save_figure
 
 if TYPE_CHECKING:
     from poster_ml.evaluation.report_files import EvaluationResult
 
 PANELS = {"accuracy": "Accuracy", "loss": "Loss", "auc": "ROC AUC", "learning_rate": "Learning rate"}
-BAND_REPEATS = 300  # a shaded band needs fewer resamples than a printed interval
 # Baselines are told apart by line style too: the page may be printed in grey.
 BASELINES = {
     "year": ("year", (0, (1, 2))),
@@ -39,35 +38,24 @@ BASELINES = {
 }
 
 
-def draw_evaluation(result: EvaluationResult, labels: Integers, probabilities: Floats, seed: int) -> None:
+def draw_evaluation(result: EvaluationResult, labels: Integers, probabilities: Floats) -> None:
     """Draws all figures of a split into the result's folder.
 
     Args:
         result: what is drawn beside the curves; `slices.png` is left out where no slice is large enough.
         labels, probabilities: (N,) checked, as of `metrics.check_predictions`.
-        seed: of the resamples of the ROC curve's band.
     """
-    _draw_roc(result, labels, probabilities, seed)
+    _draw_roc(result, labels, probabilities)
     _draw_precision_recall(result, labels, probabilities)
     _draw_confusion_matrix(result, labels, probabilities)
     _draw_calibration(result, labels, probabilities)
     _draw_slices(result)
 
 
-def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats, seed: int) -> None:
-    """The curve with a pointwise bootstrap band, the baselines and the threshold in use."""
+def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats) -> None:
+    """The curve, the baselines and the threshold in use."""
     figure, axes = new_figure(5.4, 5.2)
     axis = axes[0][0]
-    grid = np.linspace(0.0, 1.0, 101)
-    resampled = [
-        np.interp(grid, *roc_curve(labels, values, sample_weight=row)[:2])
-        for weights in bootstrap_weights(labels, BAND_REPEATS, seed)
-        for row in weights
-    ]
-    tail = (1.0 - result.confidence) / 2.0
-    axis.fill_between(
-        grid, *np.quantile(resampled, [tail, 1.0 - tail], axis=0), color=FRESH, alpha=0.16, linewidth=0
-    )
     axis.plot([0, 1], [0, 1], color=GRID, linewidth=1.2)
     for name, scores in result.references.baselines.items():
         text, style = BASELINES[name]

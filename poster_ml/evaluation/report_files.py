@@ -138,7 +138,7 @@ def write_evaluation(
         notes=notes,
     )
     _write_tables(posters, values, logit(values) if logits is None else logits, result)
-    draw_evaluation(result, labels, values, seed)
+    draw_evaluation(result, labels, values)
     return result
 
 

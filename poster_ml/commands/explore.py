@@ -77,13 +77,13 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, track: b
         "augmentation": exploration.draw_augmentations(dataset, shown, augment, STUDY_WORDS),
     }
     files = [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
-    audit = write_audit(dataset, folder)
-    written = (*files, *audit.files)
+    findings, tables = write_audit(dataset, folder)
+    written = (*files, *tables)
     run_id = ""
     if track:
         with work_done(f"{len(written)} files are complete in {folder}"):
-            run_id = log_exploration(dataset, written, audit.findings)
-    return ExploreResult(folder, written, audit.findings, run_id)
+            run_id = log_exploration(dataset, written, findings)
+    return ExploreResult(folder, written, findings, run_id)
 
 
 def pick_posters(dataset: PreparedDataset, count: int, seed: int) -> Rows:

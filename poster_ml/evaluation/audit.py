@@ -8,7 +8,6 @@ and again among posters of the same decade: what vanishes there was the decade s
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,7 @@ CONFIDENCE = 0.95
 FEWEST = 20  # genres with fewer posters are counted but not drawn
 
 
-@dataclass(frozen=True)
-class AuditResult:
-    """What was found and written: `property_associations`, sentences for a report, and all files."""
-
-    associations: pd.DataFrame
-    findings: tuple[str, ...]
-    files: tuple[Path, ...]
-
-
-def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
+def write_audit(dataset: PreparedDataset, out: Path) -> tuple[tuple[str, ...], list[Path]]:
     """Audits a dataset and writes tables (CSV), figures (PNG) and `audit.json` into a folder.
 
     Intervals are of 95 %; a property is called associated at .05, all properties being one family.
@@ -55,7 +45,8 @@ def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
         dataset: its images and index are read.
         out: a folder; made where it is missing.
 
-    Returns: the associations and findings. At 224 pixels a thousand posters take about five seconds.
+    Returns: what was found, in sentences for a report, and the files. At 224 pixels a thousand posters take
+        about five seconds.
     """
     index = dataset.index.reset_index(drop=True)
     balance = {by: class_balance(index, by, CONFIDENCE) for by in ("split", "year", "decade", "genre")}
@@ -81,7 +72,7 @@ def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
     findings = summarise(balance, associations, overall)
     record = {"posters": len(index), "fresh_share": overall, "findings": findings}
     write_text(out / "audit.json", json.dumps(record, indent=2) + "\n")
-    return AuditResult(associations, findings, (*files, out / "audit.json"))
+    return findings, [*files, out / "audit.json"]
 
 
 def class_balance(index: pd.DataFrame, by: str, confidence: float = 0.95) -> pd.DataFrame:

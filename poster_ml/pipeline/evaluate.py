@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,9 @@ def evaluate_split(
     train, validation = (dataset.index.iloc[rows[name]] for name in ("train", "val"))
     posters = dataset.index.iloc[rows[split]].reset_index(drop=True)
     probabilities = expit(logits[split] / decision_rule.temperature)
-    colours = {name: colour_histograms(dataset.images, rows[name]) for name in ("train", split)}
-    baselines, notes = fit_baselines(train, posters, (colours["train"], colours[split]), seed=config.seed)
+    histograms = partial(colour_histograms, dataset.images)
+    colours = histograms(rows["train"]), histograms(rows[split])
+    baselines, notes = fit_baselines(train, posters, colours, seed=config.seed)
     combination = None
     if split == "val" and "year_genre" in baselines:
         combination = cross_fitted(train, posters, probabilities, seed=config.seed)

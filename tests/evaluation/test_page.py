@@ -179,16 +179,6 @@ def card(result: EvaluationResult, **changes: object) -> str:
     return render("model_card.md.j2", result=result, **values | changes)
 
 
-def test_the_model_card_has_the_numbers_and_keeps_its_tables(result):
-    text = card(result, facts={"variant": "a|b\nc"}, limits=["Synthetic posters."])
-    assert text.startswith("# poster-vgg16\n")
-    assert f"## How good it is: test, 120 posters ({movies(120, 1)['label'].mean():.1%} Fresh)" in text
-    assert f"\n| ROC AUC | {result.intervals['roc_auc'].text()} |\n" in text
-    assert "\n| variant | a\\|b c |\n" in text
-    assert "\n- Synthetic posters.\n" in text
-    assert "\n\n\n" not in text
-
-
 def test_a_genre_named_like_markup_is_text_in_the_model_card(result):
     auc = Interval(0.4, 0.3, 0.5).columns("roc_auc")
     worst = pandas.DataFrame([{"slice": "genre", "value": "<img src=x>", "posters": 30, **auc}])

@@ -13,7 +13,6 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from poster_ml.errors import OutputError
 from poster_ml.synthetic.writing import Confounders, best_possible, write_posters
 from tests.synthetic.scores import score_regions
 
@@ -192,13 +191,3 @@ def test_best_possible_agrees_with_a_simulation():
     chance = np.array([label[code == value].mean() for value in range(4)])[code]
     assert accuracy == pytest.approx(((chance > 0.5) == label).mean(), abs=0.005)
     assert area == pytest.approx(roc_auc_score(label, chance), abs=0.005)
-
-
-def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path):
-    for count in (30, 20):
-        write_posters(tmp_path / "out", count=count, width=64, height=64)
-    assert len(hashes(tmp_path / "out")) == 20
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="is no result of `poster-ml synth`"):
-        write_posters(tmp_path, count=20)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -25,9 +25,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Floats, Interval, check_confidence, holm, partial_effect
 from poster_ml.figures import FRESH, INK
 from poster_ml.files import write_text

@@ -18,8 +18,8 @@ from scipy.stats import mannwhitneyu
 
 from poster_ml.data.properties import measure
 from poster_ml.data.reading import PreparedDataset
-from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.metadata import UNKNOWN, members, years
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import (
     NOT_MEASURED,
     Interval,

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import (
     Floats,
     Integers,

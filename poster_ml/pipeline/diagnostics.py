@@ -16,7 +16,7 @@ from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
 from poster_ml.evaluation.appearance import Appearance, measure_appearance, write_appearance
-from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, shortcut_table

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from poster_ml.explain.controls import centre_map, control_maps
-from poster_ml.explain.faithfulness import _advantages, measure_faithfulness
+from poster_ml.explain.faithfulness import _advantages, control_maps, measure_faithfulness
 from poster_ml.explain.maps import Explainer
+from poster_ml.explain.pointing import centre_map
 from poster_ml.explain.randomisation import randomisation_check, spearman
 
 

@@ -1,7 +1,5 @@
 """`explore` on synthetic posters: every figure, the audit, the posters that are shown."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The suite: which overrides hold for whom, what is found again, what the table says."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

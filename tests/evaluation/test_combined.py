@@ -1,7 +1,5 @@
 """Year, genres and the poster together: each movie answered by what is known of it, the same after saving."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

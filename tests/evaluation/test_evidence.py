@@ -1,7 +1,5 @@
 """What validation posters say of one prediction and of two: counted by hand on small sets."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

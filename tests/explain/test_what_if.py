@@ -1,7 +1,5 @@
 """What hiding a box changes: a model that looks at one corner knows the answer."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Decisions fitted on validation, the names that are logged, and the page and card of an evaluated split."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io

@@ -1,7 +1,5 @@
 """A network trained with and without the feature cache, with views, in two precisions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Runs are opened whole: whatever kills the process, the store never holds a run without its place."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import mlflow

@@ -1,7 +1,5 @@
 """The store is checked first, its files lie beside it, and the experiment is the one that was asked for."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -12,7 +12,7 @@ from poster_ml.config import ExperimentConfig
 from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.baselines import majority_accuracy
-from poster_ml.evaluation.curves import draw_training_curves
+from poster_ml.evaluation.plots import draw_training_curves
 from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.fit import fit_model

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
+from scipy.stats import binom, norm, rankdata, t
 
 from poster_ml.seeding import generator
 
@@ -57,6 +59,11 @@ class Interval:
     def columns(self, name: str) -> dict[str, float]:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, float]) -> Interval:
+        """Reads what `record` wrote."""
+        return cls(record["mean"], record["ci_low"], record["ci_high"])
 
     def record(self, count: int) -> dict[str, float]:
         """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
@@ -101,8 +108,6 @@ def student(estimate: float, error: float, freedom: float, confidence: float) ->
         freedom: degrees of freedom, above 0.
         confidence: between 0 and 1.
     """
-    from scipy.stats import t
-
     check_confidence(confidence)
     if error == 0.0:
         return Interval(estimate, estimate, estimate), float(estimate == 0.0)
@@ -164,8 +169,6 @@ def accuracy_interval(right: npt.NDArray[np.bool_], confidence: float) -> Interv
     Wilson's interval knows a share and a number of posters. The number that goes in is that of independent
     posters which would make the share vary as much as posters and seeds together do.
     """
-    from scipy.stats import norm, t
-
     posters = right.mean(axis=0)  # (N,) share of the runs that are right
     share, total = float(posters.mean()), right.shape[1]
     variance, freedom = _with_seeds(float(posters.var()) / total, [right.mean(axis=1)])
@@ -186,8 +189,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Returns: the exact binomial p-value less half the probability of what was seen; 1 where the models
         never disagree. The exact test is needlessly cautious, the asymptotic one too bold with few.
     """
-    from scipy.stats import binom
-
     count = only_first + only_second
     if count == 0:
         return 1.0
@@ -201,8 +202,6 @@ def paired_accuracy_difference(only_first: int, only_second: int, count: int, co
 
     Source: Agresti and Min 2005 (doi:10.1002/sim.1781): half a poster is added to each of the four cells.
     """
-    from scipy.stats import norm
-
     check_confidence(confidence)
     quantile = float(norm.isf((1.0 - confidence) / 2.0))
     first, second, total = only_first + 0.5, only_second + 0.5, count + 2.0
@@ -223,8 +222,6 @@ def structural_components(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple
     Returns: the AUC; (P,) for each Fresh poster the share of Rotten ones below it; (Q,) for each Rotten
         poster the share of Fresh ones above it. Ties count half.
     """
-    from scipy.stats import rankdata
-
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     fresh, rotten = values[truth == 1], values[truth == 0]
     ranks = rankdata(np.r_[fresh, rotten])
@@ -292,9 +289,6 @@ def auc_interval(ranking: Ranking, confidence: float) -> Interval:
     says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may be different: the
     exact binomial bound of n in n.
     """
-    from scipy.special import expit, logit
-    from scipy.stats import t
-
     check_confidence(confidence)
     auc, tail = float(ranking.aucs.mean()), (1.0 - confidence) / 2.0
     posters = _variance(ranking.below) + _variance(ranking.above)

@@ -16,8 +16,7 @@ from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
 from poster_ml.explain.graph import find_layer
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import find_family
 from poster_ml.pipeline.features import FitInputs, precompute_frozen_features
 from poster_ml.training.batches import Samples, predict_logits

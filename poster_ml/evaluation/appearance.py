@@ -28,7 +28,7 @@ from scipy.interpolate import CubicSpline
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
 from poster_ml.evaluation.plots import ForestRow, draw_forest
-from poster_ml.evaluation.stats import Floats, Interval, check_confidence, holm, partial_effect
+from poster_ml.evaluation.stats import Floats, Interval, holm, partial_effect
 from poster_ml.figures import FRESH, INK
 from poster_ml.files import write_text
 from poster_ml.progress import progress
@@ -127,11 +127,8 @@ def measure_appearance(
             of an outcome.
 
     Returns: the table, the claims and notes.
-    Raises: EvaluationError as `metrics.check_predictions`; ValueError where the lengths differ.
+    Raises: EvaluationError as `metrics.check_predictions`.
     """
-    check_confidence(confidence)
-    if not len(features) == len(posters) == len(np.asarray(probabilities)):
-        raise ValueError(f"one row per poster is needed, got {len(features)=}, {len(posters)=}")
     labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
     outcomes = {"truth": labels.astype(np.float64), "model": values}
     controls, notes = control_columns(posters)

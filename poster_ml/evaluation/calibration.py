@@ -14,7 +14,6 @@ from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.metrics import ECE_BINS, check_labels, check_predictions, ece_bins
 from poster_ml.evaluation.stats import Floats, wilson_interval
 
-THRESHOLD_RULES = ("half", "youden", "cost")
 # Outside of these a temperature says "the logits carry nothing" or "the classes are separated".
 TEMPERATURE_RANGE = (0.05, 100.0)
 
@@ -38,12 +37,10 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Returns: a temperature in TEMPERATURE_RANGE; above 1 where the model was too sure.
 
-    Raises: EvaluationError for logits that are not finite or labels of one class; ValueError for shapes.
+    Raises: EvaluationError for logits that are not finite or labels of one class.
     """
     truth = check_labels(labels)
     values = np.asarray(logits, dtype=np.float64)
-    if values.shape != truth.shape:
-        raise ValueError(f"{values.shape=} of the logits must equal {truth.shape=} of the labels")
     if not np.isfinite(values).all():
         raise EvaluationError(
             f"{int((~np.isfinite(values)).sum())} of {values.size} logits are not finite; "
@@ -109,12 +106,8 @@ def choose_threshold(
         fall on the nearer side; among equally good ones the one nearest to 0.5. A poster whose probability
         is exactly 0 or 1 stays Rotten or Fresh whatever the costs: no threshold in (0, 1) can change that.
 
-    Raises: EvaluationError as `check_predictions`; ValueError for an unknown rule or a cost not above 0.
+    Raises: EvaluationError as `check_predictions`.
     """
-    if rule not in THRESHOLD_RULES:
-        raise ValueError(f"rule must be one of {', '.join(THRESHOLD_RULES)}, got {rule=}")
-    if not (cost_false_fresh > 0 and cost_false_rotten > 0):
-        raise ValueError(f"costs must be > 0, got {cost_false_fresh=}, {cost_false_rotten=}")
     truth, values = check_predictions(labels, probabilities)
     if rule == "half":
         return 0.5

@@ -183,13 +183,11 @@ def compare(
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
     Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster, or a poster
-        whose label differs between runs; ValueError where accuracy cannot be tested.
+        whose label differs between runs.
     """
     empty = [name for name, runs in predictions.items() if not runs]
     if empty:
         raise EvaluationError(f"no run of {', '.join(empty)}: leave it out, or train it")
-    if accuracy and any(len(runs) > 1 for runs in predictions.values()):
-        raise ValueError("accuracy is tested between single runs, got several runs of a setting")
     labels, columns, left_out = align_predictions(
         {
             name if len(runs) == 1 else f"{name}, run {number}": run

@@ -76,8 +76,6 @@ def draw_forest(
 
     Returns: the path.
     """
-    if not rows:
-        raise ValueError("a forest plot needs at least one row, got none")
     form = form or ("+.3f" if reference == 0 else ".3f")
     same = np.array([False] + [row.name == before.name for before, row in pairwise(rows)])
     heights = -np.cumsum(np.where(same, 0.6, 1.0))
@@ -258,8 +256,6 @@ def draw_training_curves(
 
     Returns: the path.
     """
-    if not history:
-        raise ValueError("history must have at least one epoch, got none")
     table = pd.DataFrame(list(history), index=range(1, len(history) + 1)).dropna(axis=1, how="all")
     panels = [key for key in PANELS if {key, f"val_{key}"} & set(table.columns)] or ["loss"]
     # At most two side by side: four in a row cannot be read on a phone.

@@ -73,12 +73,6 @@ class Interval:
 NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
 
 
-def check_confidence(confidence: float) -> None:
-    """Raises ValueError unless the confidence lies strictly between 0 and 1."""
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence=}")
-
-
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Returns Holm's corrected p-values (1979) of one family, in the order given.
 
@@ -108,7 +102,6 @@ def student(estimate: float, error: float, freedom: float, confidence: float) ->
         freedom: degrees of freedom, above 0.
         confidence: between 0 and 1.
     """
-    check_confidence(confidence)
     if error == 0.0:
         return Interval(estimate, estimate, estimate), float(estimate == 0.0)
     half = float(t.isf((1.0 - confidence) / 2.0, freedom)) * error
@@ -139,7 +132,6 @@ def mean_interval(
         raise ValueError(f"one value per poster is needed, got {numbers.shape=}")
     mean = float(numbers.mean())
     if len(numbers) == 1:
-        check_confidence(confidence)
         return Interval(mean, *bounds), 1.0
     error = float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
     interval, p_value = student(mean, error, len(numbers) - 1, confidence)
@@ -150,7 +142,6 @@ def wilson_interval(successes: float, count: float, confidence: float) -> Interv
     """Returns a share with Wilson's interval (1927), right for small counts and shares near 0 or 1."""
     from statsmodels.stats.proportion import proportion_confint
 
-    check_confidence(confidence)
     if not 0 <= successes <= count or count <= 0:
         raise ValueError(f"need 0 <= successes <= count and count > 0, got {successes=}, {count=}")
     share = successes / count
@@ -202,7 +193,6 @@ def paired_accuracy_difference(only_first: int, only_second: int, count: int, co
 
     Source: Agresti and Min 2005 (doi:10.1002/sim.1781): half a poster is added to each of the four cells.
     """
-    check_confidence(confidence)
     quantile = float(norm.isf((1.0 - confidence) / 2.0))
     first, second, total = only_first + 0.5, only_second + 0.5, count + 2.0
     centre = (first - second) / total
@@ -289,7 +279,6 @@ def auc_interval(ranking: Ranking, confidence: float) -> Interval:
     says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may be different: the
     exact binomial bound of n in n.
     """
-    check_confidence(confidence)
     auc, tail = float(ranking.aucs.mean()), (1.0 - confidence) / 2.0
     posters = _variance(ranking.below) + _variance(ranking.above)
     variance, freedom = _with_seeds(posters, [ranking.aucs])
@@ -398,8 +387,6 @@ def bootstrap_weights(
 
     Yields: (R, N) how often each poster was drawn; the R sum to `repeats`.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats=}")
     random = generator(seed, "bootstrap", "stratified" if stratified else "plain")
     size = max(1, CHUNK // len(labels))
     classes = [np.flatnonzero(labels == value) for value in (0, 1)]
@@ -423,7 +410,6 @@ def _draw(items: int, count: int, random: np.random.Generator) -> Floats:
 
 def percentile_interval(estimate: float, draws: Floats, confidence: float) -> Interval:
     """Returns the middle `confidence` of the draws, widened where needed to hold the estimate."""
-    check_confidence(confidence)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return Interval(float(estimate), float(min(low, estimate)), float(max(high, estimate)))
@@ -442,7 +428,6 @@ def ece_interval(gaps: Floats, drawn_gaps: Floats, confidence: float) -> Interva
         drawn_gaps: (R, K) of the resamples.
         confidence: between 0 and 1.
     """
-    check_confidence(confidence)
     tail = (1.0 - confidence) / 2.0
     estimate = float(np.abs(gaps).sum())
     noise = drawn_gaps - gaps

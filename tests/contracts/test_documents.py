@@ -87,6 +87,22 @@ def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project):
     assert counted == len(records(project, "suite_runs.json"))
 
 
+def test_the_figures_out_of_fold_are_those_of_the_cross_validations(project):
+    text = (project / "docs" / "results.md").read_text()
+    start = text.index("## All posters, out of fold")
+    shown = text[start : text.index("\n## ", start + 5)].replace("+.", ".").replace("-.", ".")
+    runs = [run for run in records(project, "folds_runs.json") if run["tags"]["kind"] == "folds"]
+    seen = 0
+    for run in runs:
+        for name in run["params"]["variants"].split(","):
+            own = {key.removeprefix(f"{name}."): value for key, value in run["metrics"].items()}
+            row = [interval(own, key) for key in ("roc_auc", "accuracy", "combined_roc_auc", "gain")]
+            assert f"| {' | '.join(row)} |" in shown, (run["run_id"], name)
+            assert interval(own, "metadata_roc_auc") in shown
+            seen += 1
+    assert seen == 3 + 4
+
+
 def test_every_source_file_that_a_page_names_exists(project):
     pages = [project / "README.md", *(project / "docs").glob("*.md")]
     named = [

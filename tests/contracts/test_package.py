@@ -59,6 +59,6 @@ def test_the_wheel_names_its_extras_and_the_program(wheel):
         (info,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(info).decode())
         program = archive.read(info.replace("METADATA", "entry_points.txt")).decode()
-    extras = {"dashboard", "detect", "dev", "docs", "jax", "postgres", "quantize", "spark"}
+    extras = {"app", "dashboard", "detect", "dev", "docs", "jax", "postgres", "quantize", "spark"}
     assert extras <= set(metadata.get_all("Provides-Extra"))
     assert "poster-ml = poster_ml.cli:main" in program

@@ -67,6 +67,18 @@ def run_train(
     return train_task(resolve_task(config, dataset, profile, overrides))
 
 
+def train_along(
+    config: ExperimentConfig, named: PreparedDataset | None, overrides: Sequence[str] = ()
+) -> None:
+    """Trains with process 0 of several, which logs the run, on this process's share of every batch.
+
+    Args, and errors, as of `run_train`.
+    """
+    task = resolve_task(config, *choose_dataset(named), overrides)
+    with TemporaryDirectory() as temporary:
+        fit_model(task.config, task.dataset, folder=Path(temporary))
+
+
 def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:
     """Continues an interrupted run with its own configuration and data; returns what `run_train` returns.
 

@@ -14,7 +14,7 @@ import numpy as np
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError
+from poster_ml.errors import ClusterError, DatasetError
 from poster_ml.explain.graph import find_layer
 from poster_ml.models.architecture import Architecture
 from poster_ml.models.build import build_model
@@ -22,7 +22,7 @@ from poster_ml.models.catalogue import find_family
 from poster_ml.pipeline.features import precompute_frozen_features
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.training.code_version import code_digest
-from poster_ml.training.devices import shared_batches
+from poster_ml.training.devices import of_all_processes, shared_batches
 from poster_ml.training.fit import FitResult, OnEpoch, fit
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.statistics import set_statistics
@@ -73,7 +73,8 @@ def fit_model(
 
     Returns: the network and its history.
 
-    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError; `StopTraining` when `on_epoch` asks.
+    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError, ConfigError; ClusterError where
+        several processes do not agree; `StopTraining` when `on_epoch` asks.
     """
     if config.train.deterministic:
         _be_deterministic()
@@ -81,6 +82,7 @@ def fit_model(
     train, validation = (_samples(dataset, split, config) for split in ("train", "val"))
     precision = _precision(config)
     with shared_batches(config.train.batch_size):
+        _check_agreement(identity(config, dataset))
         with precision_scope(precision):
             network = build_network(config, dataset.size, weights=config.model.weights)
         if config.explain.layer:
@@ -143,6 +145,16 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
     made_by = {"backend": keras.backend.backend(), "code": code_digest(*CODE)}
     text = json.dumps([mapping, dataset.fingerprint, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _check_agreement(digest: str) -> None:
+    """Refuses several processes that would train different things."""
+    given = of_all_processes(np.frombuffer(bytes.fromhex(digest), np.uint32))
+    if (given != given[0]).any():
+        raise ClusterError(
+            "the processes differ in configuration, dataset, precision or version of the code: give all of "
+            "them the same command"
+        )
 
 
 def _precision(config: ExperimentConfig) -> str:

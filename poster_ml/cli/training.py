@@ -24,6 +24,7 @@ from poster_ml.cli.options import (
     split_names,
 )
 from poster_ml.cli.output import run_command
+from poster_ml.quiet import load_keras
 
 
 @app.command()
@@ -59,15 +60,24 @@ def train(
             "a resumed run keeps its own configuration and data: leave out --data, --fold, --experiment, "
             "--set and the options that stand for them"
         )
+    from poster_ml.pipeline.preflight import check_training, is_one_of_several, open_named
+
+    several = is_one_of_several(data, resume)
     if resume:
         options = {"run_id": resume, "model": model, "protocol": protocol, "as_json": as_json}
         run_command("train", options, function="resume_train")
         return
-    from poster_ml.pipeline.preflight import check_training, open_named
-
     config = check_training(model, experiment, given, protocol)
     options = {"config": config, "named": open_named(data, fold), "overrides": given, "as_json": as_json}
-    run_command("train", options | {"fold": fold})
+    options["fold"] = fold
+    if several:
+        load_keras(find_devices=False)
+        from poster_ml.training.devices import join_processes
+
+        if join_processes() > 0:
+            run_command("train", options, function="train_along", show=False)
+            return
+    run_command("train", options)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import pandas as pd
 from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.compare import ComparisonTable, compare
-from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
+from poster_ml.files import check_output_folder, command_result, open_output_folder, write_text
 from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord, find_run
 
@@ -130,10 +130,7 @@ def _write(comparison: Comparison, out: Path) -> None:
     ):
         if table is not None:
             texts[f"{settings}.csv"] = pd.DataFrame(table.settings).to_csv(index=False)
-        if table is not None and table.pairs:
-            texts[f"{pairs}.csv"] = pd.DataFrame(table.pairs).to_csv(index=False)
-            table.draw(out / f"{pairs}.png")
+            table.write_pairs(out, pairs)
     comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(out / name, text)

@@ -106,7 +106,7 @@ def prepare(
             },
             "rejected_by_reason": reasons,
             "class_balance": {name: _balance(index.loc[index["split"] == name, "label"]) for name in SPLITS},
-            "duplicates": _duplicates(index),
+            "duplicates": leakage_summary(index),
             "fingerprint": digest.hexdigest(),
         }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -174,15 +174,3 @@ def _balance(labels: pd.Series) -> dict[str, float]:
         "rotten": len(labels) - fresh,
         "fresh_share": round(fresh / len(labels), 6),
     }
-
-
-def _duplicates(index: pd.DataFrame) -> dict[str, Any]:
-    duplicates = leakage_summary(index)
-    study: int | None = 0
-    if duplicates["duplicate_groups"]:
-        # The study's own split fails on a handful of posters; there is nothing to compare with then.
-        try:
-            study = leakage_summary(assign_splits(index, "study", seed=42))["leaking_pairs"]
-        except DatasetError:
-            study = None
-    return {**duplicates, "leaking_pairs_under_study_split": study}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.baselines import poster_gain
+from poster_ml.evaluation.baselines import Combination, poster_gain
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.evaluation.slices import compute_slices
-from poster_ml.evaluation.stats import Interval, mean_interval
+from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, mean_interval
 from poster_ml.files import atomic_path, open_output_folder
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 DESIGN = "combination fitted on the validation part of each fold, scored on the posters held out"
 HEADER = ("variant", "seeds", "ROC AUC", "accuracy", "with year + genres", "gain over year + genres")
+# What `poster_gain` measures, by the names of the table.
+GAIN = {
+    "metadata_roc_auc": "metadata_roc_auc",
+    "year_genre_poster_roc_auc": "combined_roc_auc",
+    "poster_beyond_metadata_auc_gain": "gain",
+    "poster_over_metadata": "poster_over_metadata",
+}
 SLICES = "slices_{name}.csv"
 SCORES = "scores_{name}_{number}.csv"
 
@@ -166,19 +173,18 @@ def cross_validate(tables: Mapping[str, Sequence[pandas.DataFrame]], *, confiden
             .columns(loss)
             .items()
         }
-        gain = poster_gain(
-            labels,
-            poster,
-            metadata,
-            combined,
-            confidence=confidence,
-            design=DESIGN,
-            optimistic=False,
-            folds=folds,
-        )
-        if gain is not None:
-            for measured in ("metadata_auc", "combined_auc", "gain", "poster_over_metadata"):
-                rows[name] |= getattr(gain, measured).columns(measured.replace("_auc", "_roc_auc"))
+        combination = Combination(metadata, combined, DESIGN, optimistic=False)
+        gain = poster_gain(labels, poster, combination, confidence, folds)
+        if gain:
+            known = combination.known
+            alone = Ranking.of(labels[known], *metadata[:, known], folds=folds[known])
+            gain["metadata_roc_auc"] = auc_interval(alone, confidence)
+        rows[name] |= {
+            key: value
+            for found, own in GAIN.items()
+            if found in gain
+            for key, value in gain[found].columns(own).items()
+        }
         thresholds = np.mean([run["threshold"] for run in runs], axis=0)
         slices[name] = compute_slices(first, poster.mean(axis=0), threshold=thresholds, confidence=confidence)
     return CrossValidation(len(np.unique(folds)), scores, rows, slices)

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
-from poster_ml.explain.overlays import overlay
+from poster_ml.explain.removal import luminance
 from poster_ml.figures import diverging_colormap, new_figure, picture_axis, save_figure
 
 # Tried in this order for each letter; those that a machine lacks are left out.
 _FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans", "Arial Unicode MS")
 _TITLE_LETTERS = 52
+STRENGTH = 0.75  # opacity of the colour where the map is +1 or -1
 
 
 def write_sheet(
@@ -31,9 +35,6 @@ def write_sheet(
 
     Returns: the path.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     rows = max(1, math.ceil(len(images) / 2))
     picture_height = 1.75 * min(2.0, max(0.6, images.shape[1] / images.shape[2]))
     figure, axes = new_figure(10.8, rows * (picture_height + 0.55) + 1.1, rows, 6)  # two posters per row
@@ -60,6 +61,22 @@ def write_sheet(
         return save_figure(figure, path)
 
 
+def overlay(image: np.ndarray, signed_map: np.ndarray) -> np.ndarray:
+    """Lays a map over its poster; where the map is zero the poster shows through in grey.
+
+    Args:
+        image: (H, W, 3) uint8.
+        signed_map: (H, W) in [-1, 1]; positive speaks for Fresh.
+
+    Returns: (H, W, 3) uint8.
+    """
+    # Grey below: colours of the poster itself would be read as colours of the map.
+    base = np.repeat((40 + 0.75 * luminance(image))[..., None], 3, axis=2)
+    ends = diverging_colormap()(np.where(signed_map >= 0, 1.0, 0.0))[..., :3] * 255
+    opacity = STRENGTH * np.clip(np.abs(signed_map), 0, 1)[..., None]
+    return np.rint((1 - opacity) * base + opacity * ends).clip(0, 255).astype(np.uint8)
+
+
 def poster_caption(title: str, probability: float, label: int | None = None) -> str:
     """Returns a short title, then the true label (1 Fresh, 0 Rotten) where known, and the probability."""
     line = " ".join(title.split()) or "(no title)"
@@ -69,7 +86,6 @@ def poster_caption(title: str, probability: float, label: int | None = None) -> 
 
 
 def _fonts() -> list[str]:
-    from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in _FONTS if name in installed] or ["sans-serif"]

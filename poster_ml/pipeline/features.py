@@ -14,9 +14,10 @@ import numpy as np
 
 from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.config import ExperimentConfig, to_mapping
-from poster_ml.errors import OutputError
+from poster_ml.errors import ConfigError, OutputError
 from poster_ml.models.freezing import frozen_cut, split_at
 from poster_ml.training.batches import Samples, predict_padded
+from poster_ml.training.devices import process_share
 from poster_ml.training.features import Augment, cached_features
 from poster_ml.training.fit import reset_draws
 
@@ -67,11 +68,14 @@ def precompute_frozen_features(
 
     Returns: the network on the posters where nothing is frozen, `train.feature_cache` is off or the disk is
         too small for the features.
+    Raises: ConfigError where several processes would keep them.
     """
     whole = FitInputs(network, train, network, validation)
     cut = frozen_cut(network) if config.train.feature_cache else None
     if cut is None:
         return whole
+    if process_share()[1] > 1:  # each would draw other views, and wait for the other's
+        raise ConfigError(["features are not kept by several processes: add --set train.feature_cache=false"])
     prefix, suffix = split_at(network, cut)
     features = partial(cached_features, prefix, folder=cache or feature_cache_folder())
 

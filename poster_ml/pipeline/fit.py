@@ -14,15 +14,14 @@ import numpy as np
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError
+from poster_ml.errors import ClusterError, DatasetError
 from poster_ml.explain.graph import find_layer
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import find_family
 from poster_ml.pipeline.features import FitInputs, precompute_frozen_features
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.training.code_version import code_digest
-from poster_ml.training.devices import shared_batches
+from poster_ml.training.devices import of_all_processes, shared_batches
 from poster_ml.training.fit import FitResult, OnEpoch, fit
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.statistics import set_statistics
@@ -125,7 +124,8 @@ def fit_network(
         cache_folder: of frozen features; default: `feature_cache_folder()`.
         on_epoch: called after every new epoch with its number (from 1) and its metrics.
 
-    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError; `StopTraining` when `on_epoch` asks.
+    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError, ConfigError; ClusterError where
+        several processes do not agree; `StopTraining` when `on_epoch` asks.
     """
     if config.train.deterministic:
         _be_deterministic()
@@ -133,6 +133,7 @@ def fit_network(
     train, validation = (_samples(dataset, split, config) for split in ("train", "val"))
     precision = _precision(config)
     with shared_batches(config.train.batch_size):
+        _check_agreement(identity(config, dataset))
         with precision_scope(precision):
             network = build_network(config, dataset.size, weights=config.model.weights)
         if config.explain.layer:
@@ -194,6 +195,16 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
     posters = [dataset.fingerprint, dataset.fold] if dataset.fold else dataset.fingerprint
     text = json.dumps([mapping, posters, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _check_agreement(digest: str) -> None:
+    """Refuses several processes that would train different things."""
+    given = of_all_processes(np.frombuffer(bytes.fromhex(digest), np.uint32))
+    if (given != given[0]).any():
+        raise ClusterError(
+            "the processes differ in configuration, dataset, precision or version of the code: give all of "
+            "them the same command"
+        )
 
 
 def _precision(config: ExperimentConfig) -> str:

@@ -29,19 +29,30 @@ def trained(shared_mlflow_place: Path, tiny_dataset: Path) -> str:
     return f"models:/{version.name}/{version.number}"
 
 
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Any, Path], str]:
+    """Serves a page on a free port and returns its address."""
+
+    def serve_on_free_port(page: Any, folder: Path) -> str:
+        from poster_ml.app.page import serve_page
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        return serve_page(page, "127.0.0.1", port, folder)
+
+    return serve_on_free_port
+
+
 @pytest.fixture(scope="module")
-def served(trained: str, tiny_dataset: Path) -> Iterator[SimpleNamespace]:
+def served(trained: str, tiny_dataset: Path, serve: Callable[[Any, Path], str]) -> Iterator[SimpleNamespace]:
     """The page: its `address`, the `folder` of its files and the `service` behind it."""
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
-    from poster_ml.app.page import serve_page
     from poster_ml.commands.app import _load as load
     from poster_ml.commands.app import built_page
     from poster_ml.serving.client import LocalModel
 
     with built_page(trained, tiny_dataset) as (page, folder):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        address = serve_page(page, "127.0.0.1", port, folder)
+        address = serve(page, folder)
         yield SimpleNamespace(address=address, folder=folder, service=LocalModel(load(trained)))
         page.close(verbose=False)
 
@@ -64,15 +75,15 @@ def visit(browser: Any, served: SimpleNamespace) -> Iterator[Callable[..., Any]]
     faults: list[str] = []
     visitors = []
 
-    def open_page(width: int = 1280, scheme: str = "light") -> Any:
+    def open_page(width: int = 1280, scheme: str = "light", address: str = served.address) -> Any:
         visitor = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         visitors.append(visitor)
         page = visitor.new_page()
         page.set_default_timeout(30_000)
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: faults.extend(_abroad(request.url, served.address)))
-        page.goto(served.address)
+        page.on("request", lambda request: faults.extend(_abroad(request.url, address)))
+        page.goto(address)
         page.get_by_text("Or try one of these").wait_for()
         return page
 

@@ -197,11 +197,38 @@ def test_many_posters_are_rows_and_a_bad_file_is_one_of_them(visit, served):
     text = downloaded(page, page.get_by_role("button", name="All rows as CSV"))
     table = {row["file"]: row for row in csv.DictReader(io.StringIO(text))}
     assert len(table) == 42
-    assert "not an image" in table["notes.pdf"]["error"] or table["notes.pdf"]["error"]
+    assert "not an image" in table["notes.pdf"]["error"]
     assert table["broken.jpg"]["probability_fresh"] == ""
     alone = served.service.ask(Question([picture(7)]))[0]["probability_fresh"]
     assert float(table["p7.jpg"]["probability_fresh"]) == pytest.approx(alone, abs=1e-5)
     assert left_behind(served) == []
+
+
+def test_a_folder_is_as_good_as_its_files(visit, tmp_path):
+    page = visit()
+    for seed in (1, 2, 3):
+        (tmp_path / f"p{seed}.jpg").write_bytes(picture(seed))
+    page.get_by_role("tab", name="Many").click()
+    page.locator(".block", has_text="A folder of posters").locator("input[type=file]").first.set_input_files(
+        tmp_path
+    )
+    page.get_by_text("3 files, 0 of them could not be scored.").wait_for()
+
+
+def test_a_server_that_is_gone_is_one_sentence_on_every_tab(visit, serve):
+    from poster_ml.commands.app import built_page
+
+    with built_page("", endpoint="http://127.0.0.1:9") as (blocks, folder):
+        page = visit(address=serve(blocks, folder))
+        upload(page, "One poster", ("mine.jpg", picture(1)))
+        page.locator(".pm-problem", has_text="no answer from http://127.0.0.1:9/invocations").first.wait_for()
+        upload(page, "Compare", ("one.jpg", picture(2)), ("two.jpg", picture(3)))
+        page.locator(
+            ".pm-problem:visible", has_text="no answer from http://127.0.0.1:9/invocations"
+        ).wait_for()
+        upload(page, "Many", ("one.jpg", picture(2)))
+        page.get_by_text("1 files, 1 of them could not be scored.").wait_for()
+        blocks.close(verbose=False)
 
 
 def test_about_says_what_the_run_measured_and_what_the_model_is_not_for(visit):

@@ -1,7 +1,5 @@
 """`compare` through a store: runs of one variant are repeats and shown as mean and spread."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -63,7 +63,9 @@ def test_preprocess_makes_the_same_dataset(posters, address):
     header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status"
     Path("movies.csv").write_text("\n".join([header, *rows]))
     results = [
-        run_preprocess(Path("movies.csv"), posters, Path(f"data{at}"), size=16, track=False, scheduler=at)
+        run_preprocess(
+            Path("movies.csv"), posters, Path(f"data{len(at)}"), size=16, track=False, scheduler=at
+        )
         for at in ("", address)
     ]
     assert results[0].fingerprint == results[1].fingerprint
@@ -86,13 +88,31 @@ def test_predict_writes_the_same_rows(posters, address, model):
     pd.testing.assert_frame_equal(here, pd.read_csv(out), rtol=1e-5)
 
 
+def test_what_a_table_knows_of_posters_reaches_the_model(posters, address, model):
+    rows = [f"posters/tt{n:02d}.jpg,{1990 + n if n % 2 else ''},Drama" for n in range(10)] + [
+        "gone.jpg,2001,"
+    ]
+    Path("movies.csv").write_text("\n".join(["path,year,genres", *rows]))
+    uri, table = f"models:/{model.model_id}", Path("movies.csv")
+    run_predict(uri, [table], out=Path("here.csv"))
+    run_predict(uri, [table], out=Path("there.csv"), scheduler=address, batch_size=3)
+    here, there = pd.read_csv("here.csv"), pd.read_csv("there.csv")
+    pd.testing.assert_frame_equal(here, there, rtol=1e-5)
+    assert there["note"].notna().sum() == 11, "this model says that it knows nothing of year and genres"
+    assert there["error"].notna().tolist() == [False] * 10 + [True]
+
+
 def test_explain_draws_the_same_pictures_or_nothing(posters, address, model):
     uri, files = f"models:/{model.model_id}", sorted(posters.iterdir())[:9]
     here, there = (
-        run_explain(uri, files, Path(f"maps{at}"), layer="conv", scheduler=at) for at in ("", address)
+        run_explain(uri, files, Path(f"maps{at}"), layer="conv", what_if=["centre"], scheduler=at)
+        for at in ("", address)
     )
     assert [path.name for path in here.files] == [path.name for path in there.files]
-    assert len(there.files) == 2 + 9
+    assert len(there.files) == 2 + 9 + 1
+    hidden = [pd.read_csv(result.files[-1]) for result in (here, there)]
+    pd.testing.assert_frame_equal(*hidden, rtol=1e-3, atol=1e-5)
+    assert list(hidden[0]["poster"]) == list(map(str, files))
     assert all(path.is_file() for path in there.files)
     with pytest.raises(UnknownLayerError, match="no layer 'mixed8'"):
         run_explain(uri, files, Path("none"), layer="mixed8", scheduler=address)

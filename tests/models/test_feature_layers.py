@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import UnknownLayerError
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks, frozen_cut, split_at
 from poster_ml.models.standardize import StandardizeFeatures
 

@@ -64,6 +64,10 @@ def explain(
     what_if: Annotated[
         list[str] | None, typer.Option(help="What to hide: text, faces, border, centre; commas between them.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        optional_path("Prepared dataset that the model was trained on: draws its most alike posters."),
+    ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = "",
     dashboard: Dashboard = False,

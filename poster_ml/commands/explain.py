@@ -22,6 +22,7 @@ from poster_ml.cluster import (
     open_if_asked,
 )
 from poster_ml.data.images import decode_poster
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
@@ -29,6 +30,7 @@ from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
 from poster_ml.files import atomic_path, open_output_folder, printable
 from poster_ml.pipeline.hidden_parts import Finder, hide_parts, part_finders, sentence
+from poster_ml.pipeline.neighbours import draw_neighbours, stored_neighbours
 from poster_ml.pipeline.poster_files import (
     ONE_AT_A_TIME,
     check_posters,
@@ -62,6 +64,7 @@ def run_explain(
     *,
     layer: str = "",
     what_if: Sequence[str] = (),
+    data: Path | None = None,
     workers: int = 1,
     scheduler: str = "",
     dashboard: bool = False,
@@ -76,6 +79,8 @@ def run_explain(
         out: folder for the pictures.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
         what_if: of "text", "faces", "border", "centre"; the first two need the extra `detect`.
+        data: the prepared dataset that the model was trained on: then `neighbours_<number>.png` show the most
+            alike of its posters.
         workers: processes on this machine; 1 draws in this one.
         scheduler: of a Dask cluster whose workers draw; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows it.
@@ -86,9 +91,11 @@ def run_explain(
     """
     check_posters(posters)
     finders = part_finders(what_if)
+    dataset = None if data is None else PreparedDataset.open(data)
     check_scheduler(scheduler, workers)
     here = not is_asked(workers, scheduler, dashboard)
     load, paths = locate_model(model_uri, load_keras_model, here)
+    known = None if dataset is None else stored_neighbours(model_uri)
     files = list(walk_posters(posters))
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         find = (lambda: finders) if here else partial(_finders, tuple(what_if))
@@ -110,6 +117,12 @@ def run_explain(
             written.append(out / name)
             grids += [out / name for name in others]
             tables.append(table)
+        if dataset is not None and known is not None:
+            for number, part in jobs:
+                images = np.stack([_decode(path, load()[1])[0] for path, _ in part])
+                names = [printable(path.stem) for path, _ in part]
+                file = out / f"neighbours_{number}.png"
+                written.append(draw_neighbours(file, load()[0], images, names, known, dataset))
     if not what_if:
         return ExplainResult(written + grids)
     found = pd.concat(tables, ignore_index=True)

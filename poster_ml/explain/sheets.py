@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import font_manager
@@ -18,6 +20,8 @@ from poster_ml.figures import diverging_colormap, new_figure, picture_axis, save
 # Tried in this order for each letter; those that a machine lacks are left out.
 _FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans", "Arial Unicode MS")
 _TITLE_LETTERS = 52
+_LETTERS = 22  # of a line below a picture of `write_rows`
+_TALL = 1.45  # height of a poster over its width
 STRENGTH = 0.75  # opacity of the colour where the map is +1 or -1
 
 
@@ -54,11 +58,45 @@ def write_sheet(
         ax=axes, location="bottom", fraction=0.03, pad=0.02, aspect=60, shrink=0.4, ticks=[-1, 1],
     )  # fmt: skip
     scale.ax.set_xticklabels(["speaks for Rotten", "speaks for Fresh"])
+    return _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> Path:
     with warnings.catch_warnings():
         # A letter that no font of this machine has is drawn as an empty box; no reason to fail or to chatter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         return save_figure(figure, path)
+
+
+def write_rows(path: Path, rows: Sequence[Sequence[tuple[np.ndarray | None, str]]], heading: str) -> Path:
+    """Writes rows of pictures with their captions as PNG, the first of a row set apart.
+
+    Args:
+        path: the PNG file; its folder is made.
+        rows: of (H, W, 3) uint8, or None for a picture that is not at hand, and captions; at least one row.
+        heading: one line over all.
+
+    Returns: the path.
+    """
+    columns = max(map(len, rows))
+    figure, axes = new_figure(1.5 * columns, 2.4 * len(rows) + 0.6, len(rows), columns)
+    font = {"fontfamily": _fonts(), "parse_math": False}
+    figure.suptitle(heading, fontsize=12, weight="bold", **font)
+    for axis in axes.flat:
+        picture_axis(axis)
+    for line, row in zip(axes, rows, strict=True):
+        for number, (axis, (image, caption)) in enumerate(zip(line, row, strict=False)):
+            title, *rest = caption.split("\n")
+            wrapped = textwrap.fill(" ".join(title.split()), _LETTERS, max_lines=2, placeholder="…")
+            weight = "bold" if number == 0 else "normal"
+            axis.set_xlabel("\n".join([wrapped, *rest]), fontsize=8, weight=weight, **font)
+            if image is None:
+                axis.text(0.5, 0.5, "not in --data", ha="center", fontsize=8, transform=axis.transAxes)
+            else:
+                axis.imshow(image, aspect="auto")
+            axis.set_box_aspect(_TALL)
+    return _save(figure, path)
 
 
 def overlay(image: np.ndarray, signed_map: np.ndarray) -> np.ndarray:

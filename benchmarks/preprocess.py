@@ -8,8 +8,8 @@
 The plain loop opens one file after the other with Pillow, resizes it, keeps it in a list and stacks the list:
 what most poster classifiers do. It does less: no checks, no checksums, no duplicates, no splits.
 Every measurement runs in a process of its own; its peak memory is its own and its workers' together. The ways
-take turns, and the best of --repeats counts: what else runs on the machine only ever slows down. On a busy
-machine look at the posters per second of processor time, which counts what this process itself did.
+take turns, every other time in the opposite order, and the median of --repeats counts. On a busy machine look
+at the posters per second of processor time, which counts what this process itself did.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def main() -> None:
         ways = dict.fromkeys(("plain loop", "prepare, 1 worker", "prepare", CLUSTER), ROOT)
         if arguments.against:
             ways["prepare, other"] = arguments.against.resolve()
-        results: dict[tuple[str, int], dict[str, float]] = {}
-        for count, _ in product(arguments.counts, range(arguments.repeats)):
-            for way, code in ways.items():
-                result = run(way, count, posters, Path(scratch) / "out", code)
-                best = results.setdefault((way, count), result)
-                results[way, count] = {name: min(best[name], result[name]) for name in result}
+        found: dict[tuple[str, int], list[dict[str, float]]] = {}
+        for count, turn in product(arguments.counts, range(arguments.repeats)):
+            for way, code in list(ways.items())[:: -1 if turn % 2 else 1]:
+                measured = run(way, count, posters, Path(scratch) / "out", code)
+                found.setdefault((way, count), []).append(measured)
+    results = {key: pd.DataFrame(measured).median().to_dict() for key, measured in found.items()}
     report(results, arguments.counts)
 
 

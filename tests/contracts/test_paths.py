@@ -30,13 +30,13 @@ WRITTEN = {
 READ = {
     "download table", "preprocess table", "preprocess posters", "explore data", "train data", "train experiment",
     "train weights", "suite data", "suite weights", "tune data", "tune weights", "ensemble data", "evaluate data",
-    "evaluate model_uri", "explain posters", "explain model_uri", "predict posters", "predict model_uri",
+    "evaluate model_uri", "explain posters", "explain model_uri", "explain data", "predict posters", "predict model_uri",
     "drift log", "drift data", "drift model_uri", "quantize data", "quantize model_uri",
     "rank posters", "rank model_uri", "app data", "app model_uri",
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "columns", "dataset", "dialect", "endpoint", "family", "genres", "host", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
+    "columns", "dataset", "dialect", "endpoint", "family", "fold", "genres", "host", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
     "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until", "what_if",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path

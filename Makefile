@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lock clean
+.PHONY: help demo test check docs lock newest clean
 
 help:
 	@echo "make demo    the whole pipeline on synthetic posters"
 	@echo "make test    the test suite"
 	@echo "make check   style, types, import direction"
-	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
+	@echo "make docs    the site, into site/"
+	@echo "make lock    requirements.lock and conda.yaml anew, with the newest versions (needs uv)"
+	@echo "make newest  tries the newest versions of everything, and reports"
 	@echo "make clean   remove the virtual environment"
 
 $(READY): pyproject.toml requirements.lock
@@ -33,8 +35,16 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra dashboard pyproject.toml --output-file requirements.lock
+docs: $(READY)
+	$(BIN)/python -m typer poster_ml.cli utils docs --name poster-ml --title "Command line" --output docs/commands.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+lock: $(READY)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra dashboard --extra docs pyproject.toml --upgrade --output-file requirements.lock
+	$(BIN)/python scripts/conda_yaml.py
+
+newest:
+	PYTHON=$(PYTHON) bash scripts/newest.sh
 
 clean:
 	rm -rf $(VENV)

@@ -15,7 +15,7 @@ import argparse
 
 import numpy as np
 
-from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, score
+from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, weighted_scores
 from poster_ml.evaluation.stats import delong_difference
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
@@ -41,7 +41,10 @@ def draw(
 def true_values(temperature: float) -> tuple[dict[str, float], float]:
     """Returns every metric and the AUC difference of the two models on four million posters."""
     labels, first, second = draw(4_000_000, generator(0, "truth"), fixed=True, temperature=temperature)
-    return score(labels, first), score(labels, first)["roc_auc"] - score(labels, second)["roc_auc"]
+    once = np.ones((1, len(labels)))
+    scores = [weighted_scores(labels, values, 0.5, once) for values in (first, second)]
+    truth = {name: float(scores[0][name][0]) for name in METRIC_NAMES}
+    return truth, truth["roc_auc"] - float(scores[1]["roc_auc"][0])
 
 
 def coverage(

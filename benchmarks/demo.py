@@ -17,7 +17,7 @@ from poster_ml.config import experiment_path, load_experiment
 from poster_ml.pipeline import task
 from poster_ml.pipeline.fit import build_network
 
-TRAINING, VALIDATION = 960, 240  # posters of the demo's splits
+TRAINING, VALIDATION = 640, 160  # posters of the demo's splits
 EPOCHS_BEFORE = 4  # of the demo when it trained all layers
 
 

@@ -3,22 +3,29 @@
     python benchmarks/preprocess.py                      # 1,000 and 16,000 synthetic posters of 182 x 268
     python benchmarks/preprocess.py --counts 500 2000    # a shorter look
     python benchmarks/preprocess.py --posters DIR        # real files, repeated until there are enough
+    python benchmarks/preprocess.py --against DIR        # and against another checkout of poster-ml
 
 The plain loop opens one file after the other with Pillow, resizes it, keeps it in a list and stacks the list:
 what most poster classifiers do. It does less: no checks, no checksums, no duplicates, no splits.
-Every measurement runs in a process of its own; its peak memory is its own and its workers' together.
+Every measurement runs in a process of its own; its peak memory is its own and its workers' together. The ways
+take turns, and the best of --repeats counts: what else runs on the machine only ever slows down. On a busy
+machine look at the posters per second of processor time, which counts what this process itself did.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +33,8 @@ import psutil
 from PIL import Image
 
 SIZE = 224
+ROOT = Path(__file__).resolve().parents[1]
+CLUSTER = "prepare, cluster"
 
 
 def main() -> None:
@@ -34,6 +43,8 @@ def main() -> None:
     )
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 16_000])
     parser.add_argument("--posters", type=Path, help="a folder of .jpg files instead of synthetic ones")
+    parser.add_argument("--against", type=Path, help="another checkout, whose `prepare` is measured, too")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument(
         "--measure", nargs=4, metavar=("WAY", "COUNT", "POSTERS", "OUT"), help=argparse.SUPPRESS
     )
@@ -44,11 +55,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         posters = arguments.posters or write_posters(Path(scratch) / "posters", max(arguments.counts))
-        results = {
-            (way, count): run(way, count, posters, Path(scratch) / "out")
-            for count in arguments.counts
-            for way in ("plain loop", "prepare, 1 worker", "prepare")
-        }
+        ways = dict.fromkeys(("plain loop", "prepare, 1 worker", "prepare", CLUSTER), ROOT)
+        if arguments.against:
+            ways["prepare, other"] = arguments.against.resolve()
+        results: dict[tuple[str, int], dict[str, float]] = {}
+        for count, _ in product(arguments.counts, range(arguments.repeats)):
+            for way, code in ways.items():
+                result = run(way, count, posters, Path(scratch) / "out", code)
+                best = results.setdefault((way, count), result)
+                results[way, count] = {name: min(best[name], result[name]) for name in result}
     report(results, arguments.counts)
 
 
@@ -64,9 +79,10 @@ def write_posters(folder: Path, count: int) -> Path:
     return folder
 
 
-def run(way: str, count: int, posters: Path, out: Path) -> dict[str, float]:
+def run(way: str, count: int, posters: Path, out: Path, code: Path) -> dict[str, float]:
     command = [sys.executable, __file__, "--measure", way, str(count), str(posters), str(out)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(code)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(f"{way}, {count} posters: {result['seconds']:.1f} s", file=sys.stderr)
     return result
@@ -77,10 +93,11 @@ def measure(way: str, count: int, posters: Path, out: Path) -> dict[str, float]:
     paths = [files[number % len(files)] for number in range(count)]
     with PeakMemory() as memory:
         if way == "plain loop":
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             images = np.stack(
                 [np.asarray(Image.open(path).convert("RGB").resize((SIZE, SIZE))) for path in paths]
             )
+            seconds, worked = time.perf_counter() - start, time.process_time() - worked
             assert len(images) == count
         else:
             from poster_ml.data.prepared import prepare
@@ -97,11 +114,20 @@ def measure(way: str, count: int, posters: Path, out: Path) -> dict[str, float]:
                 }
             )
             nothing = pd.DataFrame(columns=["row", "movie_id", "reason"])
-            workers = 1 if way.endswith("1 worker") else None
-            start = time.perf_counter()
-            prepare(table, nothing, out, size=SIZE, fit="squash", split="stratified", seed=0, workers=workers)
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "megabytes": memory.peak / 2**20}
+            with open_workers(way) as workers:
+                start, worked = time.perf_counter(), time.process_time()
+                prepare(
+                    table, nothing, out, size=SIZE, fit="squash", split="stratified", seed=0, workers=workers
+                )
+                seconds, worked = time.perf_counter() - start, time.process_time() - worked
+    return {"seconds": seconds, "worked": worked, "megabytes": memory.peak / 2**20}
+
+
+def open_workers(way: str) -> AbstractContextManager[Any]:
+    """Gives threads, or two processes as --scheduler would reach them."""
+    from poster_ml.cluster import open_cluster
+
+    return open_cluster(2) if way == CLUSTER else nullcontext(1 if way.endswith("1 worker") else None)
 
 
 class PeakMemory:
@@ -135,17 +161,18 @@ class PeakMemory:
 
 
 def report(results: dict[tuple[str, int], dict[str, float]], counts: list[int]) -> None:
-    print(f"{'way':20s}{'posters':>9s}{'posters/s':>11s}{'speed':>8s}{'peak MB':>9s}{'memory':>8s}")
+    titles = f"{'way':20s}{'posters':>9s}{'posters/s':>11s}{'speed':>8s}{'/s of CPU':>11s}{'speed':>8s}"
+    print(f"{titles}{'peak MB':>9s}{'memory':>8s}")
     for count in counts:
         plain = results["plain loop", count]
         for (way, number), result in results.items():
             if number != count:
                 continue
             speed = plain["seconds"] / result["seconds"]
-            memory = result["megabytes"] / plain["megabytes"]
+            work, memory = (plain[name] / result[name] for name in ("worked", "megabytes"))
             print(
                 f"{way:20s}{count:9d}{count / result['seconds']:11.0f}{speed:7.2f}x"
-                f"{result['megabytes']:9.0f}{memory:7.2f}x"
+                f"{count / result['worked']:11.0f}{work:7.2f}x{result['megabytes']:9.0f}{1 / memory:7.2f}x"
             )
     first, last = counts[0], counts[-1]
     for way in ("plain loop", "prepare"):

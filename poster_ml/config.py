@@ -54,7 +54,7 @@ class ModelConfig:
     preprocessing: Literal["backbone", "unit"] = "backbone"  # unit: pixels / 255
     output_layer: str = ""  # take the backbone's output at this layer; empty: at its end
     feature_layers: tuple[str, ...] = ()  # lower layers whose averaged channels join the pooled output
-    pooling: Literal["flatten", "average"] = "flatten"
+    pooling: Literal["flatten", "average", "average_maximum"] = "flatten"
     standardize: Switch = False  # pooled features to mean 0, deviation 1, from the training posters
     filters: tuple[Width, ...] = (16, 64, 128)  # family cnn only
     dense: tuple[Width, ...] = (512,)
@@ -70,7 +70,7 @@ class ModelConfig:
             raise ValueError(
                 f"family cnn has no backbone, received feature_layers: {layers}; leave them empty"
             )
-        if self.feature_layers and self.pooling != "average":
+        if self.feature_layers and self.pooling == "flatten":
             raise ValueError(f"feature_layers ({layers}) need pooling average, received {self.pooling}")
         if len(set(self.feature_layers)) < len(self.feature_layers):
             raise ValueError(f"every layer can be named once, received feature_layers: {layers}")
@@ -342,9 +342,9 @@ def _find(part: str, name: str, fault: str) -> Path:
 
 
 def experiments_folder() -> Path:
-    """Returns the folder with the experiments: ./experiments, or the one delivered with the package.
+    """Returns the folder with the experiments: ./experiments, the repository's, or the package's.
 
-    Raises: ConfigError where neither exists.
+    Raises: ConfigError where none of them exists.
     """
     for base in (Path.cwd(), REPOSITORY, Path(__file__).resolve().parent):
         if (base / "experiments" / "study").is_dir():

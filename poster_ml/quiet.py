@@ -15,11 +15,14 @@ def quiet_libraries() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def load_keras() -> None:
+def load_keras(*, find_devices: bool = True) -> None:
     """Imports Keras and its backend without the notes that TensorFlow's C++ side writes to stderr.
 
     They come before its log level is read (tried with TensorFlow 2.21: six lines per command, with
     TF_CPP_MIN_LOG_LEVEL=3), so nothing but the file descriptor itself can hold them back.
+
+    Args:
+        find_devices: False where other processes are to be joined first, which JAX must know before.
     """
     if "keras" in sys.modules:
         return
@@ -29,7 +32,8 @@ def load_keras() -> None:
     try:
         import keras
 
-        keras.ops.zeros(1)  # the first operation looks for devices
+        if find_devices:
+            keras.ops.zeros(1)  # the first operation looks for them
     finally:
         os.dup2(kept, 2)
         os.close(kept)

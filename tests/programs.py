@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
+from poster_ml.cli import app
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -18,3 +22,12 @@ def run_python(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
+
+
+def check_options(words: list[str]) -> None:
+    """Refuses the words behind `poster-ml` where there is no such command, or it has no such option."""
+    commands = typer.main.get_command(app).commands
+    name, *arguments = [word for word in words if word not in ("--debug", "--quiet", "...")]
+    assert name in commands, f"no command {name!r}"
+    context = commands[name].context_class(commands[name], info_name=name)
+    commands[name].make_parser(context).parse_args(arguments)

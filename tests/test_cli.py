@@ -94,6 +94,12 @@ REFUSED = [
         "suite --data {data} --only basic_cn",
         r"^unknown variant 'basic_cn' \(did you mean 'basic_cnn'\?\): choose",
     ),
+    (f"{MOBILE} --fold 6/5", r"^a fold is K/N with K from 1 to N and N from 2 to 20, received '6/5'$"),
+    ("suite --folds 1", "--folds"),
+    (
+        "suite --data {data} --only basic_cnn --folds 5 --limit 50",
+        "^--folds scores every poster, received max_samples=50: leave --limit out$",
+    ),
     ("download movies.csv --out new", "image_url"),
     ("evaluate", "^give one of --run RUN_ID and --model-uri URI$"),
     ("evaluate --run 1 --model-uri models:/x@y", "give one of"),
@@ -105,6 +111,10 @@ REFUSED = [
     ("promote --family vgg16", "poster-vgg16"),
     ("tune --model nothing --trials 2", "no search space for model 'nothing'"),
     ("tune --model vgg16 --trials 0", "--trials"),
+    (
+        "download movies.csv --out new --scheduler tcp://127.0.0.1:1",
+        "^no scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`",
+    ),
     ("tune --model vgg16 --engine grid", "'grid' is not one of"),
     *(
         (f"{command} --model-uri {model} {poster}", message)
@@ -132,8 +142,7 @@ def test_what_cannot_be_done_is_refused_with_what_is_allowed(
     words = command.format(data=tiny_dataset, project=project).split()
     if words[-1] == "--store":
         words.pop()
-        for module in ("commands.explain", "tracking.store"):  # imported before it is patched
-            monkeypatch.setattr(f"poster_ml.{module}.connect", lambda **options: 1 / 0)
+        monkeypatch.setattr("poster_ml.tracking.store.connect", lambda **options: 1 / 0)
     assert re.search(message, refused(capsys, *words))
 
 

@@ -15,7 +15,6 @@ from poster_ml.files import (
     begins_with,
     check_output_file,
     open_output_folder,
-    printable,
     remove_leftovers,
 )
 
@@ -178,8 +177,3 @@ def test_only_leftovers_of_our_own_are_removed(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path, [".jpg", ".png"])
     assert content(tmp_path) == [".a.txt.0a1b2c3d.tmp", ".notes.tmp", "a.jpg.0a1b2c3d.tmp"]
-
-
-def test_bytes_that_are_no_text_are_shown_as_escapes():
-    assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\udce9.jpg"
-    assert printable("café.jpg") == "café.jpg"

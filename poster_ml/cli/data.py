@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from poster_ml.cli.app import app
-from poster_ml.cli.options import AsJson, Columns, Dialect, Limit, ScoreThreshold, Seed, optional_path
+from poster_ml.cli.options import (
+    AsJson,
+    Columns,
+    Dashboard,
+    Dialect,
+    Limit,
+    Scheduler,
+    ScoreThreshold,
+    Seed,
+    optional_path,
+)
 from poster_ml.cli.output import run_command
 
 
@@ -45,6 +55,8 @@ def download(
     dialect: Dialect = "",
     score_threshold: ScoreThreshold = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try known failures again.")] = False,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
     as_json: AsJson = False,
 ) -> None:
     """Download posters by URL; continues where it was stopped.
@@ -73,6 +85,8 @@ def preprocess(
     score_threshold: ScoreThreshold = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also look in folders below.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a table and a folder of images into a prepared dataset.

@@ -10,11 +10,14 @@ import typer
 from poster_ml.cli.app import app
 from poster_ml.cli.options import (
     AsJson,
+    Dashboard,
     Data,
     ModelUri,
     Overrides,
     Posters,
+    Scheduler,
     Split,
+    Workers,
     collect_overrides,
     optional_path,
     split_names,
@@ -61,6 +64,13 @@ def explain(
     what_if: Annotated[
         list[str] | None, typer.Option(help="What to hide: text, faces, border, centre; commas between them.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        optional_path("Prepared dataset that the model was trained on: draws its most alike posters."),
+    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw class activation maps and intermediate layers of any posters.
@@ -77,13 +87,17 @@ def predict(
     format: Annotated[Literal["table", "csv", "json"], typer.Option(help="Form of the result.")] = "table",
     out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+    dashboard: Dashboard = False,
 ) -> None:
     """Probabilities for files, folders, or a CSV table (image or path, optionally year and genres).
 
     Example: poster-ml predict --model-uri models:/poster-vgg16@champion posters --format csv
     """
-    options = {"model_uri": model_uri, "posters": posters, "format": format, "out": out}
-    run_command("predict", options | {"resume": not no_resume}, keras=False, show=False)
+    options = locals() | {"resume": not no_resume}
+    del options["no_resume"]
+    run_command("predict", options, keras=False, show=False)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from poster_ml.cli.options import (
     split_names,
 )
 from poster_ml.cli.output import run_command
+from poster_ml.quiet import load_keras
 
 
 @app.command()
@@ -40,6 +41,10 @@ def train(
     protocol: Annotated[
         str, typer.Option(help="sound (default) or study: which of the variant's files.")
     ] = "",
+    fold: Annotated[
+        str,
+        typer.Option(help="K/N, for example 2/5: train on the other folds, `evaluate` then tests this one."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train one variant, evaluate it on validation, log everything.
@@ -50,19 +55,28 @@ def train(
     if protocol and protocol not in get_args(Protocol):
         allowed = ", ".join(get_args(Protocol))
         raise typer.BadParameter(f"{protocol!r} is not one of {allowed}", param_hint="--protocol")
-    if resume and (given or data or experiment):
+    if resume and (given or data or experiment or fold):
         raise typer.BadParameter(
-            "a resumed run keeps its own configuration and data: leave out --data, --experiment, --set and "
-            "the options that stand for them"
+            "a resumed run keeps its own configuration and data: leave out --data, --fold, --experiment, "
+            "--set and the options that stand for them"
         )
+    from poster_ml.pipeline.preflight import check_training, is_one_of_several, open_named
+
+    several = is_one_of_several(data, resume)
     if resume:
         options = {"run_id": resume, "model": model, "protocol": protocol, "as_json": as_json}
         run_command("train", options, function="resume_train")
         return
-    from poster_ml.pipeline.preflight import check_training, open_named
-
     config = check_training(model, experiment, given, protocol)
-    options = {"config": config, "named": open_named(data), "overrides": given, "as_json": as_json}
+    options = {"config": config, "named": open_named(data, fold), "overrides": given, "as_json": as_json}
+    options["fold"] = fold
+    if several:
+        load_keras(find_devices=False)
+        from poster_ml.training.devices import join_processes
+
+        if join_processes() > 0:
+            run_command("train", options, function="train_along", show=False)
+            return
     run_command("train", options)
 
 
@@ -79,17 +93,25 @@ def suite(
         typer.Option("--set", help="key=value for all variants, VARIANT:key=value for one; repeat, or ';'."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per variant, with different seeds.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("reports/suite"),
+    folds: Annotated[
+        int | None, typer.Option(min=2, max=20, help="Cross-validate on all posters, in so many folds.")
+    ] = None,
+    out: Annotated[
+        Path | None, optional_path("Folder for tables and figures; default: reports/suite, or reports/folds.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train all variants and compare them on the same posters.
+    """Train all variants and compare them on the same posters; with --folds each poster is held out once.
 
     Example: poster-ml suite --protocol study --only basic_cnn,mobilenet_v2 --seeds 3
     --set mobilenet_v2:model.weights=mobilenet.weights.h5
     """
-    options = {"data": data, "protocol": protocol, "seeds": seeds, "out": out, "as_json": as_json}
+    command = "folds" if folds else "suite"
+    out = out or Path("reports") / command
+    options = {"data": data, "protocol": protocol, "seeds": seeds, "folds": folds, "out": out}
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit)
-    run_command("suite", options | {"only": split_names(only), "overrides": given}, folder=out)
+    chosen = {"only": split_names(only), "overrides": given, "as_json": as_json}
+    run_command(command, options | chosen, folder=out)
 
 
 @app.command()

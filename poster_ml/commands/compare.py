@@ -12,21 +12,31 @@ import pandas as pd
 from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.compare import ComparisonTable, compare
-from poster_ml.files import atomic_path, check_output_folder, command_result, open_output_folder
+from poster_ml.files import check_output_folder, command_result, open_output_folder, write_text
 from poster_ml.pipeline.records import logged_predictions
 from poster_ml.tracking.runs import RunRecord, find_run
+
+METADATA, COMBINED = "probability_metadata", "probability_combined"  # of predictions.csv
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs, and, where some differ in nothing but the seed, their means over seeds."""
+    """All runs; where some differ in nothing but the seed, their means over seeds; all with year and genres.
+
+    combined: every setting together with year and genres, beside these alone; None where the dataset lacks
+        them, or a run was evaluated without.
+    """
 
     by_run: ComparisonTable
     by_setting: ComparisonTable | None
+    combined: ComparisonTable | None
 
     def text(self) -> str:
         """Returns the tables and, in words, which differences are significant."""
-        return "\n\n".join(table.text() for table in (self.by_run, self.by_setting) if table is not None)
+        texts = [table.text() for table in (self.by_run, self.by_setting) if table is not None]
+        if self.combined is not None:
+            texts.append(f"together with year and genres:\n{self.combined.text()}")
+        return "\n\n".join(texts)
 
 
 def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = None) -> Comparison:
@@ -36,7 +46,8 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
         runs: ids of at least two runs.
         split: whose predictions: `val` after train, `test` after evaluate.
         out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
-            seeds `settings.csv`, `settings.png` and `spreads.csv`; None: no files.
+            seeds `settings.csv`, `settings.png` and `spreads.csv`, with year and genres `combined.csv`,
+            `combined_pairs.csv` and `combined_pairs.png`; None: no files.
 
     Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do; OutputError
         where `out` holds other files.
@@ -51,17 +62,34 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
     thresholds = {name: [record.metrics.get("threshold", 0.5)] for name, record in named.items()}
     confidence = EvaluateConfig().confidence
     by_run = compare(predictions, threshold=thresholds, confidence=confidence, accuracy=True)
+    tables = {label: [predictions[name][0] for name in members] for label, members in groups.items()}
     by_setting = None
     if len(groups) < len(named):
         by_setting = compare(
-            {label: [predictions[name][0] for name in members] for label, members in groups.items()},
+            tables,
             threshold={label: [thresholds[name][0] for name in members] for label, members in groups.items()},
             confidence=confidence,
         )
-    comparison = Comparison(by_run, by_setting)
+    comparison = Comparison(by_run, by_setting, _with_metadata(tables, confidence))
     if out is not None:
         _write(comparison, out)
     return comparison
+
+
+def _with_metadata(
+    settings: Mapping[str, Sequence[pd.DataFrame]], confidence: float
+) -> ComparisonTable | None:
+    """Compares the scores of poster, year and genres together, and those of year and genres alone."""
+    if not all(COMBINED in table for tables in settings.values() for table in tables):
+        return None
+    scored = {name: [_as_scores(table, COMBINED) for table in tables] for name, tables in settings.items()}
+    alone = _as_scores(next(iter(settings.values()))[0], METADATA)  # no network, so the same in every run
+    return compare(scored | {"year + genres, no poster": [alone]}, threshold=0.5, confidence=confidence)
+
+
+def _as_scores(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Takes another column for the probability, of the posters that have one."""
+    return table.assign(probability=table[column]).dropna(subset=["probability"])
 
 
 def group_by_setting(named: Mapping[str, RunRecord]) -> dict[str, list[str]]:
@@ -98,13 +126,11 @@ def _write(comparison: Comparison, out: Path) -> None:
     for table, pairs, settings in (
         (comparison.by_run, "pairs", "runs"),
         (comparison.by_setting, "settings", "spreads"),
+        (comparison.combined, "combined_pairs", "combined"),
     ):
         if table is not None:
             texts[f"{settings}.csv"] = pd.DataFrame(table.settings).to_csv(index=False)
-        if table is not None and table.pairs:
-            texts[f"{pairs}.csv"] = pd.DataFrame(table.pairs).to_csv(index=False)
-            table.draw(out / f"{pairs}.png")
+            table.write_pairs(out, pairs)
     comparison.by_run.draw_settings(out / "runs.png")
     for name, text in texts.items():
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(out / name, text)

@@ -46,7 +46,9 @@ class DemoResult:
 
     def text(self) -> str:
         """Returns what was done and the next commands."""
-        best, served = self.best.metrics, self.versions[-1]
+        best = self.best.metrics
+        served = next(version for version in self.versions if version.run_id == self.best.run_id)
+        uri = f"models:/{served.name}@{served.alias}"
         trained = "\n".join(
             f"  {one.variant:<12} validation accuracy {with_interval(one.metrics, 'val_accuracy')}, "
             f"ROC AUC {one.metrics['val_roc_auc']:.3f}, {one.epochs} epochs, {one.seconds:.0f} s"
@@ -67,14 +69,21 @@ Best: {self.best.variant}, test accuracy {with_interval(best, "test_accuracy")};
 majority {best["test_majority_accuracy"]:.3f}, best possible {DEMO_ACCURACY:.3f}.
 {registered}
 
-The report of the best run: {self.folder / "report.html"}
-Compare the runs:
-  mlflow ui          and open {self.view}
-  poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
-Look at posters with the champion (pip install "poster-ml[app]"):
-  poster-ml app --model-uri models:/{served.name}@{served.alias} --data {self.folder / "prepared"}
-Serve it:
-  mlflow models serve -m models:/{served.name}@{served.alias} --env-manager local -p 5001"""
+What to look at next:
+  1. What the better network does, and whether to believe it: open {self.folder / "report.html"}
+  2. The runs side by side: `mlflow ui`, then open {self.view}
+       poster-ml compare {" ".join(one.run_id for one in self.trained)} --split val
+  3. A page for posters of your own, though this network knows drawn ones only:
+       pip install "poster-ml[app]"
+       poster-ml app --model-uri {uri} --data {self.folder / "prepared"}
+  4. The same from the command line:
+       poster-ml predict --model-uri {uri} POSTER.jpg
+       poster-ml explain --model-uri {uri} POSTER.jpg --out maps
+  5. The model as a service:
+       mlflow models serve -m {uri} --env-manager local -p 5001
+  6. Your own movies, a table and a folder of posters:
+       poster-ml preprocess --table movies.csv --posters posters --out data/prepared
+       poster-ml train --model mobilenet_v2"""
 
 
 def run_demo(out: Path) -> DemoResult:

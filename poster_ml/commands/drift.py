@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError
-from poster_ml.evaluation.drift import MAJOR_DRIFT, MODERATE_DRIFT, SLIGHT, FeatureDrift, compare_features
+from poster_ml.evaluation.drift import MAJOR_DRIFT, MODERATE_DRIFT, SLIGHT, compare_features
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.serving.prediction_log import KEY_DIGITS, STATISTICS, input_statistics, read_period
@@ -40,7 +41,7 @@ class DriftResult:
     known: int
     first: str
     last: str
-    features: tuple[FeatureDrift, ...]
+    features: list[dict[str, Any]]
     notes: tuple[str, ...]
     verdict: str
 
@@ -53,10 +54,10 @@ class DriftResult:
         )
         columns = ["feature", "training", "period", "PSI", "p", "KS", "p", "drift"]
         rows = []
-        for item in self.features:
-            means = [f"{item.reference_mean:.4g}", f"{item.current_mean:.4g}"]
-            tests = [item.psi.text(), f"{item.psi_p:.4f}", item.ks.text(), f"{item.ks_p:.4f}"]
-            rows.append([item.name, *means, *tests, item.verdict])
+        for one in self.features:
+            means = [f"{one['reference_mean']:.4g}", f"{one['current_mean']:.4g}"]
+            tests = [one["psi"].text(), f"{one['psi_p']:.4f}", one["ks"].text(), f"{one['ks_p']:.4f}"]
+            rows.append([one["name"], *means, *tests, one["verdict"]])
         table = pd.DataFrame(rows, columns=columns).to_string(index=False)
         return "\n".join([period, "", table, "", *self.notes, f"verdict: {self.verdict}"])
 
@@ -111,7 +112,7 @@ def run_drift(
         known=int(posters["poster"].isin(known).sum()),
         first=str(entries["time"].min()),
         last=str(entries["time"].max()),
-        features=tuple(found),
+        features=found,
         notes=tuple(notes),
         verdict=_verdict(found),
     )
@@ -164,9 +165,9 @@ def _drawn(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.sort(generator(seed, "drift", "rows").choice(rows, most, replace=False))
 
 
-def _verdict(found: Sequence[FeatureDrift]) -> str:
-    drifted = [item.name for item in found if item.verdict in (MODERATE_DRIFT, MAJOR_DRIFT)]
-    slight = [item.name for item in found if item.verdict == SLIGHT]
+def _verdict(found: Sequence[dict[str, Any]]) -> str:
+    drifted = [item["name"] for item in found if item["verdict"] in (MODERATE_DRIFT, MAJOR_DRIFT)]
+    slight = [item["name"] for item in found if item["verdict"] == SLIGHT]
     if drifted:
         return f"drift in {', '.join(drifted)}: look at the new posters, and at the accuracy on new labels"
     if slight:

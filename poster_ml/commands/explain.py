@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from functools import lru_cache, partial
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from poster_ml.cluster import (
+    KILLED,
+    Client,
+    check_paths,
+    check_scheduler,
+    is_asked,
+    map_in_order,
+    open_if_asked,
+)
 from poster_ml.data.images import decode_poster
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
 from poster_ml.files import atomic_path, open_output_folder, printable
-from poster_ml.pipeline.hidden_parts import hide_parts, part_finders, sentence
-from poster_ml.pipeline.poster_files import check_posters, walk_posters
+from poster_ml.pipeline.hidden_parts import Finder, hide_parts, part_finders, sentence
+from poster_ml.pipeline.neighbours import draw_neighbours, stored_neighbours
+from poster_ml.pipeline.poster_files import (
+    ONE_AT_A_TIME,
+    check_posters,
+    folders_of,
+    locate_model,
+    walk_posters,
+)
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.settings import ServingSettings
-from poster_ml.tracking.store import connect, needs_store
 
 POSTERS_PER_SHEET = 8
 
@@ -40,7 +58,16 @@ class ExplainResult:
 
 
 def run_explain(
-    model_uri: str, posters: Sequence[Path], out: Path, *, layer: str = "", what_if: Sequence[str] = ()
+    model_uri: str,
+    posters: Sequence[Path],
+    out: Path,
+    *,
+    layer: str = "",
+    what_if: Sequence[str] = (),
+    data: Path | None = None,
+    workers: int = 1,
+    scheduler: str = "",
+    dashboard: bool = False,
 ) -> ExplainResult:
     """Writes `maps_<number>.png`, sheets of 8 posters, and for each poster `<name>/activations_<layer>.png`.
 
@@ -52,55 +79,142 @@ def run_explain(
         out: folder for the pictures.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
         what_if: of "text", "faces", "border", "centre"; the first two need the extra `detect`.
+        data: the prepared dataset that the model was trained on: then `neighbours_<number>.png` show the most
+            alike of its posters.
+        workers: processes on this machine; 1 draws in this one.
+        scheduler: of a Dask cluster whose workers draw; empty: POSTER_ML_SCHEDULER, else none.
+        dashboard: print where Dask's dashboard shows it.
 
     Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`; OutputError
-        where `out` holds other files; RegistryError; UnknownLayerError. Nothing is written then.
+        where `out` holds other files; RegistryError; UnknownLayerError; ClusterError.
+        Nothing is written then.
     """
     check_posters(posters)
     finders = part_finders(what_if)
+    dataset = None if data is None else PreparedDataset.open(data)
+    check_scheduler(scheduler, workers)
+    here = not is_asked(workers, scheduler, dashboard)
+    load, paths = locate_model(model_uri, load_keras_model, here)
+    known = None if dataset is None else stored_neighbours(model_uri)
     files = list(walk_posters(posters))
-    if needs_store(model_uri):
-        connect()
-    model, settings = load_keras_model(model_uri)
-    explainer = Explainer(model, method=settings.explain_method, layer_name=layer or settings.explain_layer)
-    images = np.stack([_decode(path, settings) for path in progress(files, "decoding posters")])
-    predict = probability_function(model, settings.temperature)
-    probabilities = predict(images)
-    maps = draw_maps(explainer, images)
-    heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
-    open_output_folder(out, "explain")
-    captions = [
-        poster_caption(printable(path.stem), probability)
-        for path, probability in zip(files, probabilities, strict=True)
-    ]
-    written = []
-    for number, start in enumerate(range(0, len(files), POSTERS_PER_SHEET), start=1):
-        rows = slice(start, start + POSTERS_PER_SHEET)
-        path = out / f"maps_{number}.png"
-        written.append(write_sheet(path, images[rows], maps[rows], captions[rows], heading))
-    folders = _folder_names(files)
-    for image, folder in zip(images, progress(folders, "drawing layers"), strict=True):
-        written += write_activation_grids(model, image, out / folder, [layer] if layer else [])
+    with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
+        find = (lambda: finders) if here else partial(_finders, tuple(what_if))
+        sheets = _Sheets(load, find, layer, Path.cwd(), out.absolute())
+        _check_posters(client, sheets, files)
+        open_output_folder(out, "explain")
+        if client:
+            check_paths(client, [out])
+        named = iter(zip(files, _folder_names(files), strict=True))
+        jobs = list(enumerate(iter(lambda: list(islice(named, POSTERS_PER_SHEET)), []), start=1))
+        drawn = map_in_order(client or 1, sheets.draw, progress(jobs, "drawing"), batch=1)
+        written, grids, tables = [], [], []
+        for [(number, _)], sheet in drawn:
+            if sheet is None:
+                raise DatasetError(
+                    f"drawing sheet {number} killed its worker again and again: give fewer posters"
+                )
+            (name, *others), table = sheet
+            written.append(out / name)
+            grids += [out / name for name in others]
+            tables.append(table)
+        if dataset is not None and known is not None:
+            for number, part in jobs:
+                images = np.stack([_decode(path, load()[1])[0] for path, _ in part])
+                names = [printable(path.stem) for path, _ in part]
+                file = out / f"neighbours_{number}.png"
+                written.append(draw_neighbours(file, load()[0], images, names, known, dataset))
     if not what_if:
-        return ExplainResult(written)
-    found = hide_parts(predict, images, [printable(path) for path in files], finders)
+        return ExplainResult(written + grids)
+    found = pd.concat(tables, ignore_index=True)
     with atomic_path(out / "what_if.csv") as temporary:
         found.to_csv(temporary, index=False, float_format="%.6f")
-    return ExplainResult([*written, out / "what_if.csv"], found.to_dict("records"))
+    return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
 
 
-def _decode(path: Path, settings: ServingSettings) -> np.ndarray:
+def _check_posters(client: Client | None, sheets: _Sheets, files: Sequence[Path]) -> None:
+    given = iter(files)
+    decoded = progress(files, "decoding posters")
+    for _, reasons in map_in_order(client or 1, sheets.check, decoded, batch=POSTERS_PER_SHEET):
+        for reason in reasons or [KILLED]:
+            path = next(given)
+            if reason:
+                raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
+
+
+@dataclass(frozen=True)
+class _Sheets:
+    """The tasks, in this process or on a worker: posters are looked at, and drawn.
+
+    `load` gives the model and its settings, `find` the finders of what is hidden; `folder` is where the paths
+    of posters start from, `out` is absolute.
+    """
+
+    load: Callable[[], tuple[Any, ServingSettings]]
+    find: Callable[[], dict[str, Finder]]
+    layer: str
+    folder: Path
+    out: Path
+
+    def check(self, files: list[Path]) -> list[str]:
+        """Returns for each file why it cannot be decoded, "" where it can."""
+        with ONE_AT_A_TIME:
+            _, settings = self.load()
+            self._explainer()
+        return [_decode(self.folder / path, settings)[1] for path in files]
+
+    def draw(self, jobs: list[tuple[int, list[tuple[Path, str]]]]) -> tuple[list[str], pd.DataFrame]:
+        """Draws one sheet and the layers of its posters, and hides parts of them.
+
+        Returns: the names of the pictures, as seen from `out`; the table of `hide_parts`.
+        """
+        [(number, posters)] = jobs
+        with ONE_AT_A_TIME:
+            model, settings = self.load()
+            explainer = self._explainer()
+            images = np.stack([_decode(self.folder / path, settings)[0] for path, _ in posters])
+            predict = probability_function(model, settings.temperature)
+            captions = [
+                poster_caption(printable(path.stem), probability)
+                for (path, _), probability in zip(posters, predict(images), strict=True)
+            ]
+            heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
+            sheet = self.out / f"maps_{number}.png"
+            written = [write_sheet(sheet, images, draw_maps(explainer, images), captions, heading)]
+            layers = [self.layer] if self.layer else []
+            for image, (_, folder) in zip(images, posters, strict=True):
+                written += write_activation_grids(model, image, self.out / folder, layers)
+            names = [printable(path) for path, _ in posters]
+            hidden = hide_parts(predict, images, names, self.find())
+        return [str(path.relative_to(self.out)) for path in written], hidden
+
+    def _explainer(self) -> Explainer:
+        model, settings = self.load()
+        return _explainer(model, settings.explain_method, self.layer or settings.explain_layer)
+
+
+@lru_cache(maxsize=1)
+def _explainer(model: Any, method: str, layer: str) -> Explainer:
+    return Explainer(model, method=method, layer_name=layer)
+
+
+@lru_cache(maxsize=1)
+def _finders(names: tuple[str, ...]) -> dict[str, Finder]:
+    """Returns `part_finders` on a worker, which keeps their networks."""
+    return part_finders(names)
+
+
+def _decode(path: Path, settings: ServingSettings) -> tuple[np.ndarray, str]:
     try:
-        return decode_poster(path, settings.size, settings.fit).pixels
+        return decode_poster(path, settings.size, settings.fit).pixels, ""
     except RequestError as error:
-        raise DatasetError(f"{printable(path)}: {error}; leave it out or give a whole image") from error
+        return np.empty(0), str(error)
 
 
 def _folder_names(files: Sequence[Path]) -> list[str]:
     """One folder per poster, named after it; two posters of one name get numbers."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for path in files:
         stem = path.stem.lstrip(".") or "poster"  # "...jpg" must not write into the folder above
         numbered = (f"{stem}_{number}" for number in count(2))
-        names.append(next(name for name in chain([stem], numbered) if name not in names))
-    return names
+        names[next(name for name in chain([stem], numbered) if name not in names)] = None
+    return list(names)

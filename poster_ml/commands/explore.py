@@ -31,7 +31,6 @@ STUDY_AUGMENTATION: dict[str, Any] = {
 }
 STUDY_WORDS = "the study's (rotation 50°, zoom .3, shift .2, shear .2°, flip)"
 SHOWN = 4  # posters per figure, half of them Fresh
-SAMPLES = 32  # on the contact sheet
 
 
 @dataclass(frozen=True)
@@ -72,20 +71,19 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, track: b
         return augment_as_the_study(batch, derive_seed(seed, "sheet", version))
 
     figures = {
-        "samples": exploration.draw_samples(dataset, pick_posters(dataset, SAMPLES, seed)),
         "denoised": exploration.draw_denoised(dataset, shown),
         "foreground": exploration.draw_foreground(dataset, shown),
         "regions": exploration.draw_regions(dataset, shown),
         "augmentation": exploration.draw_augmentations(dataset, shown, augment, STUDY_WORDS),
     }
     files = [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
-    audit = write_audit(dataset, folder)
-    written = (*files, *audit.files)
+    findings, tables = write_audit(dataset, folder)
+    written = (*files, *tables)
     run_id = ""
     if track:
         with work_done(f"{len(written)} files are complete in {folder}"):
-            run_id = log_exploration(dataset, written, audit.findings)
-    return ExploreResult(folder, written, audit.findings, run_id)
+            run_id = log_exploration(dataset, written, findings)
+    return ExploreResult(folder, written, findings, run_id)
 
 
 def pick_posters(dataset: PreparedDataset, count: int, seed: int) -> Rows:

@@ -10,9 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from poster_ml.cluster import check_scheduler, is_asked, open_if_asked
 from poster_ml.errors import DatasetError
 from poster_ml.files import printable
-from poster_ml.pipeline.poster_files import check_posters, read_tables, score_files, walk_posters
+from poster_ml.pipeline.poster_files import (
+    check_posters,
+    folders_of,
+    read_tables,
+    score_files,
+    score_task,
+    walk_posters,
+)
 from poster_ml.pipeline.prediction_files import (
     FORMATS,
     check_out,
@@ -53,6 +61,9 @@ def run_predict(
     out: Path | None = None,
     resume: bool = True,
     batch_size: int = BATCH_SIZE,
+    workers: int = 1,
+    scheduler: str = "",
+    dashboard: bool = False,
 ) -> PredictResult:
     """Scores posters.
 
@@ -67,9 +78,13 @@ def run_predict(
             `<out>.json`, which says which model made the rows.
         resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
+        workers: processes on this machine; 1 scores in this one, where the next batch is read meanwhile.
+        scheduler: of a Dask cluster; empty: POSTER_ML_SCHEDULER, else none.
+        dashboard: print where Dask's dashboard shows the work.
 
     Raises: DatasetError for what is missing, has no image, cannot be written or holds the rows of
-        another model; OutputError where `out` holds something else; RegistryError for the model.
+        another model; OutputError where `out` holds something else; RegistryError for the model;
+        ClusterError.
     """
     if format not in FORMATS:
         raise DatasetError(f"--format must be one of {', '.join(FORMATS)}, received {format!r}")
@@ -77,26 +92,26 @@ def run_predict(
     posters, facts = read_tables(posters)
     if out:
         check_out(out)
+    check_scheduler(scheduler, workers)
+    here = not is_asked(workers, scheduler, dashboard)
     known, size = read_scored(out) if out and resume else (set[str](), 0)
-    load_keras()
-    from poster_ml.serving.load import identify, load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
-
-    if needs_store(model_uri):
-        connect()
-    model = load_poster_model(model_uri)
-    if out:
-        claim(out, identify(model, model_uri), has_rows=bool(known))
-    left = (path for path in walk_posters(posters) if printable(path) not in known)
-    # Listed twice, so that the time left is known without keeping the names.
-    total = sum(printable(path) not in known for path in walk_posters(posters))
-    scored, failed, reason = 0, 0, ""
-    with written_rows(out, size) if out else printed_rows(format) as write:
-        for rows in score_files(model, progress(left, "scoring posters", total), batch_size, facts):
-            write(rows)
-            errors = rows["error"].dropna()
-            scored, failed = scored + len(rows), failed + len(errors)
-            reason = errors.iloc[-1] if len(errors) else reason
+    if here:
+        load_keras()
+    task, identity, paths = score_task(model_uri, here)
+    with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
+        if out:
+            claim(out, identity, has_rows=bool(known))
+        left = (path for path in walk_posters(posters) if printable(path) not in known)
+        # Listed twice, so that the time left is known without keeping the names.
+        total = sum(printable(path) not in known for path in walk_posters(posters))
+        scored, failed, reason = 0, 0, ""
+        files = progress(left, "scoring posters", total)
+        with written_rows(out, size) if out else printed_rows(format) as write:
+            for rows in score_files(client, task, files, batch_size, facts):
+                write(rows)
+                errors = rows["error"].dropna()
+                scored, failed = scored + len(rows), failed + len(errors)
+                reason = errors.iloc[-1] if len(errors) else reason
     result = PredictResult(scored, failed, len(known), out)
     logger.info("%s", result.text())
     if scored and failed == scored:

@@ -65,6 +65,8 @@ def run_preprocess(
     score_threshold: float | None = None,
     recursive: bool = False,
     track: bool = True,
+    scheduler: str = "",
+    dashboard: bool = False,
     **options: Any,
 ) -> PreprocessResult:
     """Reads the table, finds every movie's poster, and writes the prepared dataset.
@@ -79,12 +81,18 @@ def run_preprocess(
         columns: "role=name" each, see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         track: log a run that training runs can be traced to.
-        **options: size, fit, split, seed, limit and workers of `prepared.prepare`.
+        scheduler: of a Dask cluster that decodes; empty: POSTER_ML_SCHEDULER, and without that threads of
+            this process, which are faster than processes on one machine: no pixel travels.
+        dashboard: print where Dask's dashboard shows it.
+        **options: size, fit, split, seed, limit and workers (threads) of `prepared.prepare`.
 
-    Raises: TableError, DatasetError, OutputError: the user's mistake, in one line; TrackingError where
-        the store takes no run, before the work where that can be known.
+    Raises: TableError, DatasetError, OutputError, ClusterError: the user's mistake, in one line;
+        TrackingError where the store takes no run, before the work where that can be known.
     """
+    from poster_ml.cluster import check_scheduler, open_if_asked
+
     started = time.monotonic()
+    check_scheduler(scheduler, options.get("workers") or 1)
     check_output_folder(out, PREPARED)
     for name, path in (("--table", table), ("--posters", posters)):
         if path.resolve().is_relative_to(out.resolve()):
@@ -108,7 +116,10 @@ def run_preprocess(
         "encoding": movies.encoding,
     }
     rejected = pd.concat([movies.rejected, missing])
-    dataset = prepare(matched, rejected, out, source=source, **options)
+    with open_if_asked(1, scheduler, dashboard, [posters]) as client:
+        if client:
+            options["workers"] = client
+        dataset = prepare(matched, rejected, out, source=source, **options)
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
     return PreprocessResult(
         folder=out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any
 import keras
 
 from poster_ml.commands.suite_table import STUDY_ROWS, build_table
-from poster_ml.commands.train import train_task
+from poster_ml.commands.train import TrainResult, train_task
 from poster_ml.config import experiments_folder, flatten, replace
 from poster_ml.errors import ConfigError, PosterMLError, TrackingError, nearest
 from poster_ml.pipeline.fit import identity
 from poster_ml.pipeline.preflight import check_training, open_named
 from poster_ml.pipeline.records import recorded_config
 from poster_ml.pipeline.task import Task, choose_dataset, resolve_task
-from poster_ml.tracking.runs import RunRecord, find_run, open_run, search_runs
+from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, search_runs
 from poster_ml.tracking.store import connect
 from poster_ml.tracking.views import say_view
 
@@ -82,7 +82,7 @@ def run_suite(
             name = variant if seeds == 1 else f"{variant} seed {task.config.seed}"
             logger.info(f"[{number}/{len(tasks)}] {name}")
             try:
-                record = _train_or_find(task, name, parent.run_id)
+                record = train_or_find(task, name, parent.run_id)
                 records.setdefault(variant, []).append(record)
             except PosterMLError as error:
                 logger.warning(f"{name} could not be run: {error}")
@@ -140,13 +140,22 @@ def _target(override: str) -> str:
     return name.strip() if colon else ""
 
 
-def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
-    """Trains a task, continues it with the settings that it was begun with, or finds that it is done."""
+def train_or_find(
+    task: Task, name: str, parent_run_id: str, train: Callable[..., TrainResult | RunLogger] = train_task
+) -> RunRecord:
+    """Trains a task, continues it with the settings that it was begun with, or finds that it is done.
+
+    Args:
+        task: configuration, dataset and profile.
+        name: of a new run.
+        parent_run_id: the run it is shown under.
+        train: with the arguments of `train_task`.
+    """
     mark = f"{identity(task.config, task.dataset)}-{task.config.train.epochs}"
     found = search_runs(f"tags.identity = '{mark}'", limit=1)
     if not found:
         tags = {"identity": mark}
-        return find_run(train_task(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
+        return find_run(train(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
     (record,) = found
     done = record.status == "FINISHED"
     logger.info(f"{name} {'is done' if done else 'continues'}: run {record.run_id}")
@@ -165,4 +174,4 @@ def _train_or_find(task: Task, name: str, parent_run_id: str) -> RunRecord:
         return record
     with suppress(TrackingError):  # it ended before it wrote its settings
         task = dataclasses.replace(task, config=recorded_config(record))
-    return find_run(train_task(task, run_id=record.run_id, name=name).run_id)
+    return find_run(train(task, run_id=record.run_id, name=name).run_id)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
-from poster_ml.files import atomic_path, open_output_folder
+from poster_ml.files import open_output_folder, write_text
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.pipeline.records import logged_predictions
@@ -41,17 +41,6 @@ COLUMNS = (
     "val_combined_roc_auc",
     "val_majority_accuracy",
     "best_epoch",
-    "epochs",
-)
-COMBINED = "val ROC AUC with year and genres"
-HEADER = (
-    "variant",
-    "seeds",
-    "study train / val",
-    "train accuracy",
-    "val accuracy",
-    "val ROC AUC",
-    COMBINED,
     "epochs",
 )
 NOTE = """
@@ -88,21 +77,29 @@ class SuiteTable:
     def markdown(self) -> str:
         """Returns one row per variant as a Markdown table, and what needs no network below it."""
         by_name = {score["name"]: score for score in self.scores.settings}
-        rows: list[Sequence[object]] = [HEADER, ["---"] * len(HEADER)]
-        for name in self.runs["variant"].unique():
-            runs = self.runs[self.runs["variant"] == name]
-            score, mark = by_name[name], RANDOM_MARK if name in self.random else ""
-            auc, accuracy = score_texts(score)
-            trained = f"{runs['best_epoch_accuracy'].mean():.3f}"
+        rows: list[dict[str, object]] = []
+        for name, runs in self.runs.groupby("variant", sort=False):
+            auc, accuracy = score_texts(by_name[str(name)])
             epochs = runs[["best_epoch", "epochs"]].astype(int).astype(str).agg(" of ".join, axis=1)
             together = runs["val_combined_roc_auc"].mean()
-            combined = "-" if pd.isna(together) else f"{together:.3f}"
-            study = STUDY_ROWS.get(name, "-")
-            cells = [f"{name}{mark}", score["runs"], study, trained, accuracy, auc, combined]
-            rows.append([*cells, ", ".join(epochs.unique())])
-        rows.append(["majority", "", "", "", f"{self.scores.majority_accuracy:.3f}", "0.500", "", ""])
-        rows += [[name, "", "", "", "", auc, "", ""] for name, auc in self.baselines.items()]
-        lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+            rows.append(
+                {
+                    "variant": f"{name}{RANDOM_MARK if name in self.random else ''}",
+                    "seeds": len(runs),
+                    "study train / val": STUDY_ROWS.get(str(name), "-"),
+                    "train accuracy": f"{runs['best_epoch_accuracy'].mean():.3f}",
+                    "val accuracy": accuracy,
+                    "val ROC AUC": auc,
+                    "val ROC AUC with year and genres": "-" if pd.isna(together) else f"{together:.3f}",
+                    "epochs": ", ".join(epochs.unique()),
+                }
+            )
+        majority = f"{self.scores.majority_accuracy:.3f}"
+        rows.append({"variant": "majority", "val accuracy": majority, "val ROC AUC": "0.500"})
+        rows += [{"variant": name, "val ROC AUC": auc} for name, auc in self.baselines.items()]
+        table = pd.DataFrame(rows, dtype=object).fillna("")
+        cells = [[*table.columns], ["---"] * table.shape[1], *table.to_numpy().tolist()]
+        lines = ["| " + " | ".join(map(str, row)) + " |" for row in cells]
         lines.append(NOTE.format(posters=self.scores.posters, confidence=self.scores.confidence))
         return "\n".join([*lines, RANDOM_NOTE] if self.random else lines)
 
@@ -121,12 +118,10 @@ class SuiteTable:
         marks = dict.fromkeys(self.random, RANDOM_MARK)
         written = [self.scores.draw_settings(folder / "suite.png", "The suite on validation: ", marks)]
         if self.scores.pairs:
-            texts["pairs.csv"] = pd.DataFrame(self.scores.pairs).to_csv(index=False)
             texts["comparison.txt"] = self.scores.text()
-            written.append(self.scores.draw(folder / "pairs.png"))
+            written += self.scores.write_pairs(folder)
         for name, text in texts.items():
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            write_text(folder / name, text.rstrip("\n") + "\n")
             written.append(folder / name)
         return written
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from poster_ml.config import ExperimentConfig
+from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.baselines import majority_accuracy
-from poster_ml.evaluation.curves import draw_training_curves
+from poster_ml.evaluation.plots import draw_training_curves
 from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.fit import fit_model
@@ -50,7 +51,10 @@ class TrainResult:
 
 
 def run_train(
-    config: ExperimentConfig, named: PreparedDataset | None = None, overrides: Sequence[str] = ()
+    config: ExperimentConfig,
+    named: PreparedDataset | None = None,
+    overrides: Sequence[str] = (),
+    fold: str = "",
 ) -> TrainResult:
     """Trains one variant and logs everything about it.
 
@@ -58,16 +62,35 @@ def run_train(
         config: as checked by `preflight.check_training`.
         named: the dataset; None takes `data/prepared`, or the demo profile where that is missing.
         overrides: "key=value" each that `config` holds already: the demo profile leaves them as they are.
+        fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Returns: the run's id and its validation metrics.
 
     Raises: DatasetError, WeightsError, UnknownLayerError, TrackingError.
     """
     connect(write=True)
-    dataset, profile = choose_dataset(named)
-    result = train_task(resolve_task(config, dataset, profile, overrides))
+    result = train_task(_named_task(config, named, overrides, fold))
     say_view()
     return result
+
+
+def train_along(
+    config: ExperimentConfig, named: PreparedDataset | None, overrides: Sequence[str] = (), fold: str = ""
+) -> None:
+    """Trains with process 0 of several, which logs the run, on this process's share of every batch.
+
+    Args, and errors, as of `run_train`.
+    """
+    task = _named_task(config, named, overrides, fold)
+    with TemporaryDirectory() as temporary:
+        fit_model(task.config, task.dataset, folder=Path(temporary))
+
+
+def _named_task(
+    config: ExperimentConfig, named: PreparedDataset | None, overrides: Sequence[str], fold: str
+) -> Task:
+    dataset, profile = choose_dataset(named)
+    return resolve_task(config, open_fold(dataset, fold) if fold else dataset, profile, overrides)
 
 
 def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:

@@ -92,8 +92,7 @@ def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: Ru
         folder = Path(temporary)
         (folder / "ending.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
-        scores.draw(folder / "pairs.png")
-        pd.DataFrame(scores.pairs).to_csv(folder / "pairs.csv", index=False)
+        scores.write_pairs(folder)
         parent.log_folder(folder, "final")
     return "\n".join(lines)
 

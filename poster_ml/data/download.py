@@ -11,20 +11,27 @@ import contextlib
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass, field, fields, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from poster_ml.data.fetch import Fetcher, FetchOptions, Outcome, Status, unusable_url
+from poster_ml.data.fetch import GIVEN_UP, Fetcher, FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
-from poster_ml.progress import progress
+from poster_ml.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from poster_ml.cluster import Client
+
+_URLS_PER_TASK = 64
 RECORD = "download.csv"
 HEADER = [item.name for item in fields(Outcome)]
 
@@ -70,6 +77,7 @@ def download_posters(
     options: FetchOptions | None = None,
     *,
     retry_failed: bool = False,
+    open_client: Callable[[], AbstractContextManager[Client | None]] = nullcontext,
 ) -> DownloadReport:
     """Downloads the posters of a table as `out/<movie_id>.<ending by content>`.
 
@@ -81,6 +89,7 @@ def download_posters(
         out: folder to fill; made where it is missing.
         options: connections, time-outs, retries, limits.
         retry_failed: ask again for what failed for good (404, no picture).
+        open_client: gives a cluster whose workers see `out`: one of them at a time asks a host. None: here.
 
     Raises: DownloadError where no movie has a usable URL or there is no poster at the end; OutputError where
         `download.csv` in the folder is somebody else's; KeyboardInterrupt as it comes, with everything done
@@ -96,7 +105,8 @@ def download_posters(
         jobs, outcomes = _plan(movies, out, before, retry_failed)
         if jobs:
             write_record(record, before.values())  # whole lines only, to append to
-            asyncio.run(_fetch_all(jobs, out, options or FetchOptions(), outcomes))
+            with open_client() as client:
+                _fetch(client, jobs, out, options or FetchOptions(), outcomes)
         write_record(record, (outcomes[movie_id] for movie_id in movies["movie_id"]))
     except OSError as error:
         reason = error.strerror or error
@@ -157,32 +167,103 @@ def _plan(
     return jobs, outcomes
 
 
-async def _fetch_all(
-    jobs: dict[str, list[str]], out: Path, options: FetchOptions, outcomes: dict[str, Outcome]
+def _fetch(
+    client: Client | None,
+    jobs: dict[str, list[str]],
+    out: Path,
+    options: FetchOptions,
+    outcomes: dict[str, Outcome],
 ) -> None:
-    """Fetches every URL once; the record gets each movie's line as soon as its file is there."""
+    """Fetches every URL once; the record gets each movie's line when its file is there."""
+    with (
+        (out / RECORD).open("a", newline="", encoding="utf-8") as record,
+        progress_bar(len(jobs), "downloading posters") as bar,
+    ):
+
+        def note(outcomes_of_url: list[Outcome]) -> None:
+            outcomes.update({outcome.movie_id: outcome for outcome in outcomes_of_url})
+            csv.writer(record).writerows(map(astuple, outcomes_of_url))
+            record.flush()  # the operating system keeps it through a kill
+            bar.update()
+
+        if client is None:
+            asyncio.run(_fetch_all(jobs, out, options, note))
+        else:
+            _fetch_on(client, jobs, out, options, note)
+
+
+async def _fetch_all(
+    jobs: dict[str, list[str]], out: Path, options: FetchOptions, note: Callable[[list[Outcome]], None]
+) -> None:
+    """Fetches every URL once and notes what came of it for its movies, as soon as their files are there."""
     fetcher = Fetcher(options)
     async with fetcher.client:
-        with (out / RECORD).open("a", newline="", encoding="utf-8") as record:
 
-            async def one(url: str, movie_ids: list[str]) -> None:
-                fetched, content = await fetcher.fetch(url)
-                for movie_id in movie_ids:
-                    file = fetched.file and movie_id + fetched.file
-                    if file:
-                        await asyncio.to_thread(_write, out / file, content)
-                    outcomes[movie_id] = replace(fetched, movie_id=movie_id, file=file)
-                    csv.writer(record).writerow(astuple(outcomes[movie_id]))
-                    record.flush()  # the operating system keeps it through a kill
+        async def one(url: str, movie_ids: list[str]) -> None:
+            fetched, content = await fetcher.fetch(url)
+            file = {movie_id: fetched.file and movie_id + fetched.file for movie_id in movie_ids}
+            for name in filter(None, file.values()):
+                await asyncio.to_thread(_write, out / name, content)
+            note([replace(fetched, movie_id=movie_id, file=name) for movie_id, name in file.items()])
 
-            tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
-            try:
-                for task in progress(asyncio.as_completed(tasks), "downloading posters", total=len(tasks)):
-                    await task
-            finally:
-                for unfinished in tasks:
-                    unfinished.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = [asyncio.create_task(one(url, movie_ids)) for url, movie_ids in jobs.items()]
+        try:
+            for task in asyncio.as_completed(tasks):
+                await task
+        finally:
+            for unfinished in tasks:
+                unfinished.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _fetch_on(
+    client: Client,
+    jobs: dict[str, list[str]],
+    out: Path,
+    options: FetchOptions,
+    note: Callable[[list[Outcome]], None],
+) -> None:
+    """Fetches on a cluster, in rounds with one task per host, so that one worker at a time asks it."""
+    from poster_ml.cluster import map_in_order
+
+    hosts: dict[str, dict[str, list[str]]] = {}
+    for url, movie_ids in jobs.items():
+        hosts.setdefault(urlsplit(url).netloc.lower(), {})[url] = movie_ids
+    left = {host: iter(urls.items()) for host, urls in hosts.items()}
+    task = partial(_fetch_part, out=out.absolute(), options=options)
+    while left:
+        parts = [(host, part) for host, urls in left.items() if (part := dict(islice(urls, _URLS_PER_TASK)))]
+        left = {host: left[host] for host, _ in parts}
+        for [(host, part)], answers in map_in_order(client, task, parts, batch=1):
+            for outcomes in answers or _fetch_singly(client, task, host, part):
+                note(outcomes)
+            if any(outcomes[0].reason == GIVEN_UP for outcomes in answers or ()):
+                for url, movie_ids in left.pop(host):
+                    note(_without(url, movie_ids, Status.UNREACHABLE, GIVEN_UP))
+
+
+def _fetch_singly(
+    client: Client, task: Callable[..., Any], host: str, part: dict[str, list[str]]
+) -> Iterator[list[Outcome]]:
+    """Fetches what killed the workers URL by URL: it fails for the one whose picture does it."""
+    from poster_ml.cluster import KILLED, map_in_order
+
+    ones = [(host, {url: movie_ids}) for url, movie_ids in part.items()]
+    for [(_, one)], answers in map_in_order(client, task, ones, batch=1, in_flight=1):
+        yield from answers or [_without(*job, Status.FAILED, KILLED) for job in one.items()]
+
+
+def _fetch_part(
+    parts: list[tuple[str, dict[str, list[str]]]], out: Path, options: FetchOptions
+) -> list[list[Outcome]]:
+    """The task: fetches a part of one host's posters."""
+    found: list[list[Outcome]] = []
+    asyncio.run(_fetch_all(parts[0][1], out, options, found.append))
+    return found
+
+
+def _without(url: str, movie_ids: list[str], status: Status, reason: str) -> list[Outcome]:
+    return [Outcome(movie_id, url, status, reason=reason) for movie_id in movie_ids]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from poster_ml.data.images import THUMBNAIL, Pixels
 from poster_ml.progress import progress
@@ -72,8 +73,6 @@ def find_groups(
     Returns: (N,) int64 group per poster, numbered from 0 in the order of first appearance. Groups are
         transitive: a is with c where a is like b and b is like c.
     """
-    from scipy.cluster.hierarchy import DisjointSet
-
     # Identical files are one already: a placeholder that came a thousand times costs one comparison.
     _, first, file = np.unique(contents, return_index=True, return_inverse=True)
     sets = DisjointSet(range(len(first)))

@@ -1,4 +1,4 @@
-"""The exploration figures of the study: denoised, foreground against ground, regions, augmentation, samples.
+"""The exploration figures of the study: denoised, foreground against ground, regions, augmentation.
 
 Each function draws one figure of a few posters; nothing here writes files. A prepared dataset holds squashed
 squares: the figures show them in the proportions of the source.
@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
+from skimage.color import label2rgb
+from skimage.segmentation import mark_boundaries
 
 from poster_ml.data.images import Pixels
 from poster_ml.data.reading import PreparedDataset, Rows
@@ -21,7 +24,6 @@ from poster_ml.figures import FRESH, INK, ROTTEN, new_figure, picture_axis
 GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of the mask
 AMPLIFIED = 8  # the noise is drawn so many times stronger, around a middle grey
 VERSIONS = 5  # augmented versions per poster, as in the study
-COLUMNS = 8  # of the contact sheet
 
 
 def draw_denoised(dataset: PreparedDataset, rows: Rows) -> Any:
@@ -43,10 +45,6 @@ def draw_foreground(dataset: PreparedDataset, rows: Rows) -> Any:
 
 def draw_regions(dataset: PreparedDataset, rows: Rows) -> Any:
     """Draws posters, their regions in the mean colour of each, and the regions' outlines."""
-    from matplotlib.colors import to_rgb
-    from skimage.color import label2rgb
-    from skimage.segmentation import mark_boundaries
-
     posters = dataset.images[rows]
     regions = [mark_regions(poster) for poster in posters]
     pairs = list(zip(regions, posters, strict=True))
@@ -74,22 +72,6 @@ def draw_augmentations(
     posters = np.array(dataset.images[rows])
     lines = {f"version {number}": augment(posters, number) for number in range(1, VERSIONS + 1)}
     return _draw_below(dataset, rows, f"Random augmentation: {description}", lines)
-
-
-def draw_samples(dataset: PreparedDataset, rows: Rows) -> Any:
-    """Draws a contact sheet of posters, in their order, framed in the colour of their label."""
-    index = dataset.index.iloc[rows]
-    title = "Fresh (warm frame) and Rotten (cold frame)"
-    figure, axes = _canvas(-(-len(rows) // COLUMNS), COLUMNS, _aspects(index), title, width=1.05)
-    for axis in axes.flat:
-        picture_axis(axis)
-    shown = zip(axes.flat, rows, _aspects(index), index["label"], strict=False)
-    for axis, row, aspect, label in shown:
-        _show(axis, dataset.images[row], aspect)
-        axis.spines[:].set_visible(True)
-        axis.spines[:].set_color(FRESH if label else ROTTEN)
-        axis.spines[:].set_linewidth(2)
-    return figure
 
 
 def _draw_below(
@@ -120,8 +102,9 @@ def _aspects(index: pd.DataFrame) -> pd.Series:
     return index["width"] / index["height"]
 
 
-def _canvas(rows: int, columns: int, aspects: pd.Series, title: str, width: float = 1.45) -> tuple[Any, Any]:
-    """A figure whose cells are as high as the tallest poster at this width in inches."""
+def _canvas(rows: int, columns: int, aspects: pd.Series, title: str) -> tuple[Any, Any]:
+    """A figure whose cells are as high as the tallest poster at this width."""
+    width = 1.45  # inches
     tallest = min(2.0, (1 / aspects).max())  # longer strips than 2:1 are shown smaller
     figure, axes = new_figure(
         max(3.0, width * columns + 0.3), 0.5 + rows * (0.93 * width * tallest + 0.08), rows, columns

@@ -34,6 +34,7 @@ _PLACEHOLDER = re.compile(
     r"place[-_]?holder|poster_default|default_poster|(?<![a-z])no[-_]?(image|poster|picture)", re.I
 )
 _MOST_REDIRECTS = 5
+GIVEN_UP = "the host does not answer"
 _HOST_GIVEN_UP = 5  # so many posters in a row without any answer: the host is down
 
 
@@ -178,7 +179,7 @@ class Fetcher:
         )
         async with host.slots:
             if host.silent >= _HOST_GIVEN_UP:
-                return Outcome("", url, Status.UNREACHABLE, reason="the host does not answer"), b""
+                return Outcome("", url, Status.UNREACHABLE, reason=GIVEN_UP), b""
             try:
                 async for attempt in schedule:
                     with attempt:

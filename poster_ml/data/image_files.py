@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def match_images(

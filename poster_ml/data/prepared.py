@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from poster_ml import __version__
-from poster_ml.data.decoding import prepare_posters
+from poster_ml.data.decoding import Result, prepare_posters
 from poster_ml.data.duplicates import PRINT_LENGTH, duplicate_table, find_groups, leakage_summary
 from poster_ml.data.images import Pixels
 from poster_ml.data.reading import FORMAT_VERSION, PREPARED, PreparedDataset
@@ -21,6 +21,9 @@ from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
+
+if TYPE_CHECKING:
+    from poster_ml.cluster import Client
 
 __all__ = ["PreparedDataset", "prepare"]
 
@@ -40,7 +43,7 @@ def prepare(
     split: str = "grouped",
     seed: int = 42,
     limit: int = 0,
-    workers: int | None = None,
+    workers: int | Client | None = None,
     source: dict[str, Any] | None = None,
 ) -> PreparedDataset:
     """Writes a prepared dataset and opens it. `out` holds the old one until the new one is whole.
@@ -56,7 +59,7 @@ def prepare(
         split: "grouped", "stratified" or "study"; with `seed` as for `splits.assign_splits`.
         limit: use at most so many posters, 0 for all: the study split takes the first rows, as the study did,
             the others draw rows at random (tables are often sorted by year), keeping their order.
-        workers: threads, None for every core. The bytes written do not depend on it.
+        workers: threads, None for every core, or a cluster's client. The bytes written do not depend on it.
         source: where the table and posters are from, for the manifest.
 
     Raises: DatasetError where no dataset can be made of it; OutputError where `out` holds other files; the
@@ -72,7 +75,9 @@ def prepare(
         rows.loc[np.delete(rows.index, chosen), "reason"] = f"left out: --limit {limit}"
 
     with atomic_folder(out, PREPARED) as folder:
-        index, prints, digest = _write_images(rows, folder / "images.npy", size, fit, workers)
+        files = [Path(image) for image in rows.loc[rows["reason"] == "", "image"]]
+        posters = prepare_posters(files, size, fit, workers)
+        index, prints, digest = _write_images(rows, folder / "images.npy", size, posters)
         parts = [part[["row", "movie_id", "reason"]] for part in (rejected, rows[rows["reason"] != ""])]
         dropped = pd.concat([part for part in parts if len(part)] or parts)
         dropped = dropped.sort_values("row", kind="stable", ignore_index=True)
@@ -101,7 +106,7 @@ def prepare(
             },
             "rejected_by_reason": reasons,
             "class_balance": {name: _balance(index.loc[index["split"] == name, "label"]) for name in SPLITS},
-            "duplicates": _duplicates(index),
+            "duplicates": leakage_summary(index),
             "fingerprint": digest.hexdigest(),
         }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -109,9 +114,9 @@ def prepare(
 
 
 def _write_images(
-    rows: pd.DataFrame, path: Path, size: int, fit: str, workers: int | None
+    rows: pd.DataFrame, path: Path, size: int, posters: Iterator[Result]
 ) -> tuple[pd.DataFrame, Pixels, hashlib._Hash]:
-    """Decodes the file of every row without a reason into `path`; who cannot be decoded gets a reason.
+    """Writes the posters of all rows without a reason into `path`; who cannot be decoded gets a reason.
 
     The file is written as a stream, its length put in at the end: pages of a memory map that were written to
     count as the process's memory until the system takes them back, 2.4 GB at 16,000 posters.
@@ -123,7 +128,6 @@ def _write_images(
     facts: dict[int, dict[str, str | int]] = {}
     wanted = rows[rows["reason"] == ""]
     prints = np.empty((len(wanted), PRINT_LENGTH), np.uint8)
-    posters = prepare_posters([Path(image) for image in wanted["image"]], size, fit, workers)
     posters = progress(posters, "decoding posters", total=len(wanted))
     with path.open("wb") as file:
         _write_header(file, 0, size)
@@ -170,15 +174,3 @@ def _balance(labels: pd.Series) -> dict[str, float]:
         "rotten": len(labels) - fresh,
         "fresh_share": round(fresh / len(labels), 6),
     }
-
-
-def _duplicates(index: pd.DataFrame) -> dict[str, Any]:
-    duplicates = leakage_summary(index)
-    study: int | None = 0
-    if duplicates["duplicate_groups"]:
-        # The study's own split fails on a handful of posters; there is nothing to compare with then.
-        try:
-            study = leakage_summary(assign_splits(index, "study", seed=42))["leaking_pairs"]
-        except DatasetError:
-            study = None
-    return {**duplicates, "leaking_pairs_under_study_split": study}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,14 @@ class PreparedDataset:
         images: (N, size, size, 3) uint8 RGB, memory-mapped, read-only.
         index: N rows in the same order; movie_id, title and genres are texts, year is Int64 with gaps.
         manifest: what `manifest.json` says.
+        fold: "2/5" where the splits are those of a fold (`folds.open_fold`), not those that were prepared.
     """
 
     folder: Path
     images: Pixels
     index: pd.DataFrame
     manifest: dict[str, Any]
+    fold: str = field(default="", kw_only=True)
 
     @classmethod
     def open(cls, folder: Path) -> PreparedDataset:

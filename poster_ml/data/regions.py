@@ -11,6 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import convolve
+from skimage.filters import gaussian, threshold_otsu
+from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
+from skimage.restoration import denoise_nl_means
+from skimage.segmentation import felzenszwalb
 
 from poster_ml.data.images import Pixels
 
@@ -33,8 +38,6 @@ def mark_regions(image: Pixels) -> npt.NDArray[np.int32]:
 
     Returns: (H, W) int32, numbered from 0 without gaps.
     """
-    from skimage.segmentation import felzenszwalb
-
     height, width = image.shape[:2]
     smallest = max(4, round(SMALLEST_REGION * height * width))
     lab = _lab(image)
@@ -53,9 +56,6 @@ def foreground_mask(image: Pixels) -> npt.NDArray[np.bool_]:
 
     Returns: (H, W) bool, True in the foreground; all False for a poster of one colour.
     """
-    from skimage.filters import gaussian, threshold_otsu
-    from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
-
     height, width = image.shape[:2]
     lab = gaussian(_lab(image), sigma=min(height, width) / 150, channel_axis=-1)
     rim = max(1, round(BORDER * min(height, width)))
@@ -79,9 +79,6 @@ def denoise(image: Pixels) -> Pixels:
 
     Returns: the same shape, uint8.
     """
-    from scipy.ndimage import convolve
-    from skimage.restoration import denoise_nl_means
-
     values = image.astype(np.float32) / 255
     # Noise by Immerkaer 1996, with a median for the mean: the mask answers neither to flat colour nor to
     # straight ramps, the median ignores edges. `skimage.restoration.estimate_sigma` needs PyWavelets.

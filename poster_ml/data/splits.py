@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.model_selection import train_test_split
 
 from poster_ml.errors import DatasetError
 from poster_ml.seeding import generator
@@ -52,8 +53,6 @@ def assign_splits(index: pd.DataFrame, kind: str, *, seed: int) -> pd.DataFrame:
 
 def _study(count: int, seed: int) -> Counts:
     """Repeats the study's two calls on row positions; returns (N,) 0 train, 1 val, 2 test."""
-    from sklearn.model_selection import train_test_split
-
     rest, test = train_test_split(np.arange(count), test_size=0.2, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.4, random_state=seed)
     positions = np.zeros(count, np.int64)

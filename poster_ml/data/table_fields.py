@@ -7,12 +7,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from poster_ml.errors import TableError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: Cells that mean "nothing here".
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "<na>", "\\n", "-", "?"})
@@ -72,8 +71,6 @@ def numbers(cells: pd.Series, low: float, high: float, source: str) -> pd.Series
 
 def _read_numbers(cells: pd.Series, mark: str, thousands: str) -> pd.Series:
     """Reads numbers with this decimal mark or none, and between thousands this one or nothing."""
-    import pandas as pd
-
     whole = rf"[1-9]\d{{0,2}}(?:[{thousands}]\d{{3}})+|\d*"
     fitting = cells.where(cells.str.fullmatch(rf"[+-]?(?:{whole})(?:[{mark}]\d*)?(?:[eE][+-]?\d+)?"), "")
     plain = fitting.str.replace(thousands, "").str.replace(mark, ".")
@@ -82,15 +79,11 @@ def _read_numbers(cells: pd.Series, mark: str, thousands: str) -> pd.Series:
 
 def years(cells: pd.Series) -> pd.Series:
     """Finds the year in "1995", "1969-01-01", "19690101", "Apr 29, 1983", "Oct 4, 1902, Original" (Int64)."""
-    import pandas as pd
-
     return pd.to_numeric(cells.str.extract(_YEAR_IN_DATE, expand=False)).astype("Int64")
 
 
 def split_title(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Splits "Toy Story (1995)" into the title and the year (Int64, missing where there is none)."""
-    import pandas as pd
-
     found = pd.to_numeric(cells.str.extract(_YEAR_IN_TITLE, expand=False)).astype("Int64")
     return cells.str.replace(_YEAR_IN_TITLE, "", regex=True), found
 
@@ -165,8 +158,6 @@ def title_id(title: str, year: Any) -> str:
         title: any text; without a letter or digit the id is "".
         year: a whole number, or missing (None or pandas' NA).
     """
-    import pandas as pd
-
     plain = unicodedata.normalize("NFKD", title.casefold())
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     words = re.sub(r"[^\w]+", "_", plain.replace("'", "").replace("’", "")).strip("_")

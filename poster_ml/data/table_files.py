@@ -15,12 +15,10 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from poster_ml.errors import TableError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The csv module's own limit of 131,072 characters is met by real plot texts.
 csv.field_size_limit(2**27)
@@ -46,8 +44,6 @@ def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
         (filled up); and the encoding: a Python codec's name, or "parquet".
     Raises: TableError where there is no such file, it is no table, or it has no rows.
     """
-    import pandas as pd
-
     content = _read_bytes(path)
     if content[:4] == b"PAR1":
         rows, encoding = _parquet_rows(content, path), "parquet"

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from poster_ml.data import table_fields as fields
 from poster_ml.data.dialects import ROLES, Layout, resolve, shorten
 from poster_ml.data.table_files import read_raw
 from poster_ml.errors import TableError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,6 @@ def read_table(
 
 def _movies(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     """Builds our columns for every row; `label` is still missing where it cannot be read."""
-    import pandas as pd
-
     cells = pd.DataFrame("", index=frame.index, columns=list(ROLES), dtype=object)
     for role, column in layout.columns.items():
         # A film may be called "None" or "?".
@@ -126,8 +122,6 @@ def _reasons(
     movies: pd.DataFrame, frame: pd.DataFrame, malformed: dict[int, str], layout: Layout, path: Path
 ) -> pd.Series:
     """Says per row why it cannot be used; "" where it can."""
-    import pandas as pd
-
     by_score = layout.score_threshold is not None
     role, allowed = ("score", "a number") if by_score else ("label", fields.ALLOWED_LABELS)
     column = layout.columns[role]

@@ -18,21 +18,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.interpolate import CubicSpline
 
-from poster_ml.evaluation.forest import ForestRow, draw_forest
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
-from poster_ml.evaluation.stats import Floats, Interval, check_confidence, holm, partial_effect
+from poster_ml.evaluation.plots import ForestRow, draw_forest
+from poster_ml.evaluation.stats import Floats, Interval, holm, partial_effect
 from poster_ml.figures import FRESH, INK
-from poster_ml.files import atomic_path
+from poster_ml.files import write_text
 from poster_ml.progress import progress
-
-if TYPE_CHECKING:
-    import pandas
 
 OUTCOMES = {"truth": "the critics' verdicts", "model": "the model's probabilities"}
 VERDICTS = {
@@ -83,7 +82,7 @@ class Appearance:
     confidence: of the intervals; an effect is there where its `_p_holm` is below 1 - confidence.
     """
 
-    table: pandas.DataFrame
+    table: pd.DataFrame
     claims: list[ClaimResult]
     notes: list[str]
     confidence: float
@@ -111,8 +110,8 @@ def feature_name(feature: str) -> str:
 
 
 def measure_appearance(
-    features: pandas.DataFrame,
-    posters: pandas.DataFrame,
+    features: pd.DataFrame,
+    posters: pd.DataFrame,
     probabilities: npt.ArrayLike,
     *,
     confidence: float = 0.95,
@@ -128,13 +127,8 @@ def measure_appearance(
             of an outcome.
 
     Returns: the table, the claims and notes.
-    Raises: EvaluationError as `metrics.check_predictions`; ValueError where the lengths differ.
+    Raises: EvaluationError as `metrics.check_predictions`.
     """
-    import pandas
-
-    check_confidence(confidence)
-    if not len(features) == len(posters) == len(np.asarray(probabilities)):
-        raise ValueError(f"one row per poster is needed, got {len(features)=}, {len(posters)=}")
     labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
     outcomes = {"truth": labels.astype(np.float64), "model": values}
     controls, notes = control_columns(posters)
@@ -152,7 +146,7 @@ def measure_appearance(
         notes.append(
             f"Not asked, for want of variation or of {FEWEST_POSTERS} posters: {', '.join(left_out)}."
         )
-    table = pandas.DataFrame(rows, columns=None if rows else ["feature"])
+    table = pd.DataFrame(rows, columns=None if rows else ["feature"])
     if rows:
         for outcome in OUTCOMES:
             table[f"{outcome}_p_holm"] = holm(table[f"{outcome}_p"])
@@ -162,7 +156,7 @@ def measure_appearance(
     return Appearance(table, _test_claims(table, 1.0 - confidence), notes, confidence)
 
 
-def control_columns(posters: pandas.DataFrame) -> tuple[Floats, list[str]]:
+def control_columns(posters: pd.DataFrame) -> tuple[Floats, list[str]]:
     """Builds what is held equal: (N, K) with a column of ones, the year's spline and frequent genres.
 
     A missing year gets the median and a column that says so. Returns the columns, and a note where there is
@@ -192,8 +186,6 @@ def spline_columns(values: Floats) -> Floats:
     With five distinct knots there are four columns beside a constant; with fewer than three, the values
     alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
     """
-    from scipy.interpolate import CubicSpline
-
     spread = float(np.ptp(values)) or 1.0
     scaled = (values - np.median(values)) / spread
     knots = np.unique(np.quantile(scaled, KNOTS, method="nearest"))
@@ -232,7 +224,7 @@ def _measure(
     return row
 
 
-def _test_claims(table: pandas.DataFrame, level: float) -> list[ClaimResult]:
+def _test_claims(table: pd.DataFrame, level: float) -> list[ClaimResult]:
     rows = {row["feature"]: row for row in table.to_dict("records")}
     chosen = [next((name for name in names if name in rows), "") for names, _ in CLAIMS.values()]
     corrected = {
@@ -258,9 +250,6 @@ def _test_claims(table: pandas.DataFrame, level: float) -> list[ClaimResult]:
 
 def write_appearance(folder: Path, appearance: Appearance) -> None:
     """Writes the table, the claims' sentences and, where a feature was asked, `appearance.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "appearance.csv") as temporary:
-        appearance.table.to_csv(temporary, index=False, float_format="%.6g")
     record = {
         "claims": [
             {"claim": one.claim, "feature": one.feature, "verdicts": one.verdicts}
@@ -269,8 +258,8 @@ def write_appearance(folder: Path, appearance: Appearance) -> None:
         "sentences": [one.sentence for one in appearance.claims],
         "notes": appearance.notes,
     }
-    with atomic_path(folder / "appearance.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "appearance.csv", appearance.table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "appearance.json", json.dumps(record, indent=2) + "\n")
     if len(appearance.table):
         _draw(folder / "appearance.png", appearance)
 

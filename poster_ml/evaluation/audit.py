@@ -8,17 +8,18 @@ and again among posters of the same decade: what vanishes there was the decade s
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import mannwhitneyu
 
 from poster_ml.data.properties import measure
-from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.data.reading import PreparedDataset
 from poster_ml.evaluation.metadata import UNKNOWN, members, years
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import (
     NOT_MEASURED,
     Interval,
@@ -28,26 +29,14 @@ from poster_ml.evaluation.stats import (
     wilson_interval,
 )
 from poster_ml.figures import FRESH, INK, NEUTRAL, ROTTEN
-from poster_ml.files import atomic_path
-
-if TYPE_CHECKING:
-    from poster_ml.data.reading import PreparedDataset
+from poster_ml.files import write_text
 
 STRONG = 0.10  # an AUC this far from .5 is worth a classifier's attention
 CONFIDENCE = 0.95
 FEWEST = 20  # genres with fewer posters are counted but not drawn
 
 
-@dataclass(frozen=True)
-class AuditResult:
-    """What was found and written: `property_associations`, sentences for a report, and all files."""
-
-    associations: pd.DataFrame
-    findings: tuple[str, ...]
-    files: tuple[Path, ...]
-
-
-def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
+def write_audit(dataset: PreparedDataset, out: Path) -> tuple[tuple[str, ...], list[Path]]:
     """Audits a dataset and writes tables (CSV), figures (PNG) and `audit.json` into a folder.
 
     Intervals are of 95 %; a property is called associated at .05, all properties being one family.
@@ -56,9 +45,9 @@ def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
         dataset: its images and index are read.
         out: a folder; made where it is missing.
 
-    Returns: the associations and findings. At 224 pixels a thousand posters take about five seconds.
+    Returns: what was found, in sentences for a report, and the files. At 224 pixels a thousand posters take
+        about five seconds.
     """
-    out.mkdir(parents=True, exist_ok=True)
     index = dataset.index.reset_index(drop=True)
     balance = {by: class_balance(index, by, CONFIDENCE) for by in ("split", "year", "decade", "genre")}
     measured = measure(dataset.images, range(len(index)), workers=2).reset_index(drop=True)
@@ -71,8 +60,7 @@ def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
     files = []
     for name, table in tables.items():
         files.append(out / f"{name}.csv")
-        with atomic_path(files[-1]) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_text(files[-1], table.to_csv(index=False, float_format="%.6g"))
     overall = float(index["label"].mean())
     genres = balance["genre"]
     enough = genres[genres["posters"] >= FEWEST]
@@ -82,10 +70,9 @@ def write_audit(dataset: PreparedDataset, out: Path) -> AuditResult:
     if (associations["verdict"] != "not asked").any():
         files.append(_draw_associations(out / "property_associations.png", associations))
     findings = summarise(balance, associations, overall)
-    with atomic_path(out / "audit.json") as temporary:
-        record = {"posters": len(index), "fresh_share": overall, "findings": findings}
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return AuditResult(associations, findings, (*files, out / "audit.json"))
+    record = {"posters": len(index), "fresh_share": overall, "findings": findings}
+    write_text(out / "audit.json", json.dumps(record, indent=2) + "\n")
+    return findings, [*files, out / "audit.json"]
 
 
 def class_balance(index: pd.DataFrame, by: str, confidence: float = 0.95) -> pd.DataFrame:
@@ -129,8 +116,6 @@ def property_associations(
         verdict: "strong", "weak", "none", or "not asked" for a property that does not vary or a class that is
         missing.
     """
-    from scipy.stats import mannwhitneyu
-
     rows = []
     for name in properties.columns:
         values = properties[name].to_numpy(float)

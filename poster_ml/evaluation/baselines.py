@@ -25,38 +25,40 @@ near 0, or slightly below.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
-from poster_ml.evaluation.metrics import check_labels, check_predictions
-from poster_ml.evaluation.stats import Floats, Interval, delong_difference, delong_interval
+from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.stats import (
+    Floats,
+    Interval,
+    Ranking,
+    auc_difference,
+    auc_interval,
+)
 from poster_ml.seeding import derive_seed
 
-if TYPE_CHECKING:
-    import pandas
-
-METADATA_BASELINES = ("year", "genre", "year_genre")
+#: What a metadata baseline takes, and why there may be none.
+METADATA_BASELINES = {
+    "year": "year: no two different years are known",
+    "genre": "genres: no genres are known",
+    "year_genre": "year + genres: years or genres are missing",
+}
 LEVELS = 4  # colour levels per channel: 64 colours
 PIXELS_PER_SIDE = 56  # a colour histogram does not need more
 FOLDS = 5  # of the combination with the poster, where it is cross-fitted
 MINIMUM_PER_CLASS = 2  # train rows of each class, below which nothing is fitted
-
-
-@dataclass(frozen=True)
-class BaselineResult:
-    """How one baseline does on the evaluated posters; probabilities (N,) of Fresh in their order."""
-
-    probabilities: Floats
-    roc_auc: Interval
-
-    @classmethod
-    def of(cls, labels: npt.ArrayLike, probabilities: Floats, confidence: float) -> BaselineResult:
-        """Scores probabilities (N,) by labels (N,), both classes present."""
-        return cls(probabilities, delong_interval(check_labels(labels), probabilities, confidence))
 
 
 def majority_accuracy(labels: npt.ArrayLike, train_labels: npt.ArrayLike | None = None) -> float:
@@ -79,7 +81,7 @@ class MetadataModel:
     classifier: Any
 
     @classmethod
-    def fit(cls, train: pandas.DataFrame, features: str, seed: int) -> MetadataModel | None:
+    def fit(cls, train: pd.DataFrame, features: str, seed: int) -> MetadataModel | None:
         """Fits one metadata baseline.
 
         Args:
@@ -90,13 +92,8 @@ class MetadataModel:
 
         Returns: None where `train` lacks the columns, two different values in them, or a class.
         """
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
-
         labels = train["label"].to_numpy(np.int64)
-        few = np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS
-        if few or not knows(train, features):
+        if _too_few(labels) or not knows(train, features):
             return None
         classifier: Any = LogisticRegression(max_iter=1000)
         if features != "genre":
@@ -116,55 +113,63 @@ class MetadataModel:
             classifier.fit(table.to_numpy(np.float64), labels)
         return cls(features, tuple(table.columns), classifier)
 
-    def probabilities(self, table: pandas.DataFrame) -> Floats:
+    def probabilities(self, table: pd.DataFrame) -> Floats:
         """Returns (N,) probabilities of Fresh; years may be missing, unknown genres count as none."""
-        from threadpoolctl import threadpool_limits
-
         same = _columns(table, self.features).reindex(columns=list(self.columns), fill_value=0)
         with threadpool_limits(1, user_api="openmp"):
             return np.asarray(self.classifier.predict_proba(same.to_numpy(np.float64))[:, 1], np.float64)
 
 
-def knows(table: pandas.DataFrame, features: str) -> bool:
+def knows(table: pd.DataFrame, features: str) -> bool:
     """Says whether a table has two different years, and a genre, as far as a metadata baseline takes them."""
-    no_years, no_genres = (
-        len(np.unique(years(table)[~np.isnan(years(table))])) < 2,
-        genre_columns(table).empty,
-    )
-    return not ((features != "genre" and no_years) or (features != "year" and no_genres))
+    known = years(table)
+    has_years = len(np.unique(known[~np.isnan(known)])) > 1
+    has_genres = not genre_columns(table).empty
+    return (features == "genre" or has_years) and (features == "year" or has_genres)
 
 
-def _columns(table: pandas.DataFrame, features: str) -> pandas.DataFrame:
+def _columns(table: pd.DataFrame, features: str) -> pd.DataFrame:
     """Returns the year (NaN where missing) and a column of 0 and 1 per genre, as asked for."""
-    import pandas
-
-    year, genres = pandas.DataFrame({"year": years(table)}, index=table.index), genre_columns(table)
+    year, genres = pd.DataFrame({"year": years(table)}, index=table.index), genre_columns(table)
     parts = {"year": [year], "genre": [genres], "year_genre": [year, genres]}
-    return pandas.concat(parts[features], axis=1)
+    return pd.concat(parts[features], axis=1)
 
 
-def metadata_baselines(
-    train: pandas.DataFrame, test: pandas.DataFrame, *, seed: int, confidence: float
-) -> dict[str, BaselineResult]:
-    """Scores year, genres, and both, without any poster.
+def _too_few(labels: npt.NDArray[np.int64]) -> bool:
+    return bool(np.bincount(labels, minlength=2).min() < MINIMUM_PER_CLASS)
+
+
+def fit_baselines(
+    train: pd.DataFrame, posters: pd.DataFrame, colours: tuple[Floats, Floats] | None = None, *, seed: int
+) -> tuple[dict[str, Floats], list[str]]:
+    """Scores posters by what needs no network.
 
     Args:
-        train: year (nullable), genres (`|` joined, may be empty), label; what the baselines are fitted on.
-        test: the same columns; what they are scored on, both classes present.
+        train: movie_id, year (nullable), genres (`|` joined, may be empty), label: what is fitted on.
+        posters: the same columns, N rows: what is scored; no movie of `train`, or there is no baseline.
+        colours: (T, 64) and (N, 64) of `colour_histograms`; None leaves the colours out.
         seed: int >= 0.
-        confidence: of the intervals, between 0 and 1.
 
-    Returns: "year", "genre", "year_genre"; without those that `train` or `test` has no values for.
-
-    Raises: EvaluationError where `test` has one class only.
+    Returns: "year", "genre", "year_genre" and "colour", each (N,) probabilities of Fresh, without those that
+        `train` or `posters` has no values for; and a sentence for each that is missing.
     """
-    labels = test["label"].to_numpy()
-    models = {name: MetadataModel.fit(train, name, seed) for name in METADATA_BASELINES if knows(test, name)}
-    return {
-        name: BaselineResult.of(labels, model.probabilities(test), confidence)
-        for name, model in models.items()
-        if model is not None
-    }
+    if set(train["movie_id"]) & set(posters["movie_id"]):
+        return {}, ["No baselines: these posters are among the ones that the baselines would be fitted on."]
+    found, notes = {}, []
+    for name, lacking in METADATA_BASELINES.items():
+        model = MetadataModel.fit(train, name, seed) if knows(posters, name) else None
+        if model is None:
+            where = "for the train or the evaluated posters, or too few posters"
+            notes.append(f"No baseline of {lacking} {where}.")
+        else:
+            found[name] = model.probabilities(posters)
+    labels = train["label"].to_numpy(np.int64)
+    if colours is not None and not _too_few(labels):
+        # Square roots spread the many small shares (the Hellinger distance between histograms).
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        classifier.fit(np.sqrt(colours[0]), labels)
+        found["colour"] = np.asarray(classifier.predict_proba(np.sqrt(colours[1]))[:, 1], np.float64)
+    return found, notes
 
 
 def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Floats:
@@ -185,90 +190,66 @@ def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Flo
     return np.array(shares)
 
 
-def colour_baseline(
-    images: npt.NDArray[np.uint8],
-    train_indices: npt.ArrayLike,
-    train_labels: npt.ArrayLike,
-    rows: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    confidence: float,
-) -> BaselineResult | None:
-    """Scores a logistic regression of the colour histogram.
-
-    Args:
-        images: (N, H, W, 3) uint8 memory map.
-        train_indices, train_labels: (T,) which images it is fitted on, and 0 or 1 for each.
-        rows, labels: (R,) which images it is scored on, and 0 or 1 for each, both classes present.
-        confidence: of the intervals, between 0 and 1.
-
-    Returns: the result; None where the train rows lack a class.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    fitted_labels = np.asarray(train_labels, dtype=np.int64)
-    if np.bincount(fitted_labels, minlength=2).min() < MINIMUM_PER_CLASS:
-        return None
-    # Square roots spread the many small shares (the Hellinger distance between histograms).
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    classifier.fit(np.sqrt(colour_histograms(images, train_indices)), fitted_labels)
-    probabilities = classifier.predict_proba(np.sqrt(colour_histograms(images, rows)))[:, 1]
-    return BaselineResult.of(labels, probabilities, confidence)
-
-
 @dataclass(frozen=True)
-class PosterGain:
-    """Year + genres with and without the poster.
+class Combination:
+    """Posters scored by year and genres, without and with the poster.
 
-    `poster_over_metadata` is the ROC AUC of the poster alone less that of year + genres alone, paired.
-    `optimistic` says that the evaluated posters also chose the poster model's epoch: the gain is too high.
+    metadata, combined: (N,) probabilities of Fresh, or (R, N) of several runs; NaN where neither year nor
+        genres are known.
+    design: how the combination was fitted, in words.
+    optimistic: the scored posters also chose the poster model's epoch, so that the gain is too high.
     """
 
-    combined_auc: Interval
-    gain: Interval
+    metadata: Floats
+    combined: Floats
     design: str
-    poster_over_metadata: Interval
     optimistic: bool
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which posters have a score, (N,)."""
+        return np.asarray(np.isfinite(np.atleast_2d(self.combined)).all(axis=0))
 
 
 def poster_gain(
     labels: npt.NDArray[np.int64],
     poster: Floats,
-    metadata: Floats,
-    combined: Floats,
-    *,
+    combination: Combination,
     confidence: float,
-    design: str,
-    optimistic: bool,
-) -> PosterGain | None:
+    folds: npt.ArrayLike | None = None,
+) -> dict[str, Interval]:
     """Measures what the poster adds to year and genres (design: see the module).
 
     Args:
-        labels, poster: (N,) and the probabilities of Fresh by the poster alone.
-        metadata, combined: (N,) by year and genres alone, and with the poster; NaN where neither is known.
+        labels: (N,) 0 or 1.
+        poster: (N,) probabilities of Fresh by the poster alone, or (R, N) of several runs: then all figures
+            are means over the runs, and the intervals speak of other seeds, too.
+        combination: of the same posters, (N,) or (R, N).
         confidence: of the intervals, between 0 and 1.
-        design, optimistic: how the combination was fitted, as in `PosterGain`.
+        folds: (N,) of a cross-validation, see `Ranking.of`.
 
-    Returns: the gain on the posters whose year or genres are known; None where these are of one class.
+    Returns: of the posters whose year or genres are known `poster_beyond_metadata_auc_gain`,
+        `year_genre_poster_roc_auc` (both together) and `poster_over_metadata` (ROC AUC of the poster alone
+        less that of year + genres alone, paired); empty where these posters are of one class.
     """
-    rows = np.isfinite(combined)
+    rows = combination.known
     if np.bincount(labels[rows], minlength=2).min() == 0:
-        return None
-    truth, poster, metadata, combined = labels[rows], poster[rows], metadata[rows], combined[rows]
-    return PosterGain(
-        combined_auc=delong_interval(truth, combined, confidence),
-        gain=delong_difference(truth, combined, metadata, confidence)[0],
-        design=design,
-        poster_over_metadata=delong_difference(truth, poster, metadata, confidence)[0],
-        optimistic=optimistic,
+        return {}
+    parts = None if folds is None else np.asarray(folds)[rows]
+    alone, metadata, combined = (
+        Ranking.of(labels[rows], *np.atleast_2d(scores)[:, rows], folds=parts)
+        for scores in (poster, combination.metadata, combination.combined)
     )
+    return {
+        "poster_beyond_metadata_auc_gain": auc_difference(combined, metadata, confidence)[0],
+        "year_genre_poster_roc_auc": auc_interval(combined, confidence),
+        "poster_over_metadata": auc_difference(alone, metadata, confidence)[0],
+    }
 
 
 def cross_fitted(
-    train: pandas.DataFrame, evaluated: pandas.DataFrame, probabilities: npt.ArrayLike, *, seed: int
-) -> tuple[Floats, Floats] | None:
+    train: pd.DataFrame, evaluated: pd.DataFrame, probabilities: npt.ArrayLike, *, seed: int
+) -> Combination | None:
     """Combines year + genres with the poster within one split, each fold by what the others tell.
 
     Args:
@@ -277,13 +258,10 @@ def cross_fitted(
         probabilities: (N,) of Fresh by the poster model for `evaluated`.
         seed: int >= 0.
 
-    Returns: (N,) by year and genres alone, and (N,) with the poster; None where years or genres are missing,
-        or a class has too few posters to fit on.
+    Returns: None where years or genres are missing, or a class has too few posters to fit on.
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
     labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
     model = MetadataModel.fit(train, "year_genre", seed)
     folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
@@ -293,14 +271,11 @@ def cross_fitted(
     features = np.column_stack([logit(metadata), logit(values)])
     splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
     found = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")
-    return metadata, np.asarray(found[:, 1], dtype=np.float64)
+    design = f"combination cross-fitted in the {len(labels)} posters"
+    return Combination(metadata, np.asarray(found[:, 1], np.float64), design, optimistic=True)
 
 
 def new_combiner() -> Any:
     """Returns an unfitted classifier of two logits (N, 2), of the metadata and of the poster."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     # Scaled first: an over-fitted poster model has logits of +-50, and the penalty must not care.
     return make_pipeline(StandardScaler(), LogisticRegression())

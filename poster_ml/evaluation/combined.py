@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from skops.io import dump, load
 
 from poster_ml.evaluation.baselines import METADATA_BASELINES, MetadataModel, new_combiner
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.stats import Floats
-
-if TYPE_CHECKING:
-    import pandas
 
 # The one type of the file that is none of skops' own defaults: the trees of gradient boosting.
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
@@ -42,8 +42,8 @@ class CombinedModel:
     @classmethod
     def fit(
         cls,
-        train: pandas.DataFrame,
-        validation: pandas.DataFrame,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
         probabilities: npt.ArrayLike,
         *,
         seed: int,
@@ -77,7 +77,7 @@ class CombinedModel:
         names = {name for model in self.metadata.values() for name in model.columns}
         return frozenset(names - {"year"})
 
-    def used(self, table: pandas.DataFrame) -> npt.NDArray[np.object_]:
+    def used(self, table: pd.DataFrame) -> npt.NDArray[np.object_]:
         """Says by which model each row is answered, (N,): a name of `metadata`, or "" where none can."""
         names = np.full(len(table), "", dtype=object)
         for name in METADATA_BASELINES:  # the last one, of both, wins
@@ -85,7 +85,7 @@ class CombinedModel:
                 names[_has(table, self.metadata[name])] = name
         return names
 
-    def probabilities(self, table: pandas.DataFrame, poster: npt.ArrayLike) -> tuple[Floats, Floats]:
+    def probabilities(self, table: pd.DataFrame, poster: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Scores movies without and with their posters.
 
         Args:
@@ -106,10 +106,9 @@ class CombinedModel:
 
     def save(self, path: Path) -> None:
         """Writes the model to a file without pickle (skops)."""
-        from skops.io import dump
-
         models = {name: [list(model.columns), model.classifier] for name, model in self.metadata.items()}
-        dump({"metadata": models, "combiners": self.combiners, "posters": self.posters}, path)
+        content = {"metadata": models, "combiners": self.combiners, "posters": self.posters}
+        dump(content, path, compression=ZIP_DEFLATED)
 
     @classmethod
     def load(cls, path: Path) -> CombinedModel:
@@ -117,8 +116,6 @@ class CombinedModel:
 
         Raises: OSError, ValueError or TypeError where the file is broken or holds anything else.
         """
-        from skops.io import load
-
         content = load(path, trusted=TRUSTED)
         metadata = {
             name: MetadataModel(name, tuple(columns), classifier)
@@ -127,7 +124,7 @@ class CombinedModel:
         return cls(metadata, content["combiners"], content["posters"])
 
 
-def _has(table: pandas.DataFrame, model: MetadataModel) -> npt.NDArray[np.bool_]:
+def _has(table: pd.DataFrame, model: MetadataModel) -> npt.NDArray[np.bool_]:
     """Says which rows (N,) have what a metadata model takes: a year, a genre that it knows, or both."""
     rows = np.ones(len(table), dtype=bool)
     if model.features != "genre":

@@ -12,16 +12,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.alignment import align_predictions
-from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.metrics import check_predictions
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import (
     Floats,
+    Integers,
     Interval,
     Ranking,
     accuracy_interval,
@@ -32,10 +34,10 @@ from poster_ml.evaluation.stats import (
     p_text,
     paired_accuracy_difference,
 )
+from poster_ml.figures import FRESH, INK
+from poster_ml.files import write_text
 
-if TYPE_CHECKING:
-    import pandas
-
+REQUIRED_COLUMNS = ("movie_id", "label", "probability")
 MEASURES = {"auc": "ROC AUC", "accuracy": "accuracy"}
 
 
@@ -68,11 +70,9 @@ class ComparisonTable:
         return found if row["first"] == first else Interval(-found.estimate, -found.high, -found.low)
 
     def text(self) -> str:
-        """Returns both tables and, in words, which differences are significant; plain text for a terminal."""
-        from pandas import DataFrame
-
+        """Returns both tables and how many differences are significant; plain text for a terminal."""
         left_out = f" ({self.left_out} that not all scored are left out)" if self.left_out else ""
-        settings = DataFrame(
+        settings = pd.DataFrame(
             [(one["name"], one["runs"], *score_texts(one)) for one in self.settings],
             columns=["setting", "seeds", "ROC AUC", "accuracy"],
         )
@@ -86,19 +86,30 @@ class ComparisonTable:
         if not self.pairs:
             return "\n".join(lines)
         measures = [name for name in MEASURES if f"{name}_p" in self.pairs[0]]
-        count = len(measures) * len(self.pairs)
-        lines += ["", f"pairs, p-values corrected for {count} comparisons (Holm)"]
-        for row in self.pairs:
-            differences = [
-                f"{MEASURES[name]} {Interval.of(row, f'{name}_difference').text(sign=True)} "
-                f"{p_text(row[f'{name}_p_holm'])}"
-                for name in measures
-            ]
-            verdict = f"significant in {row['significant']}" if row["significant"] else "not told apart"
-            lines.append(f"{row['first']} - {row['second']}: {', '.join(differences)}: {verdict}")
+        table = pd.DataFrame({"pair": [f"{row['first']} - {row['second']}" for row in self.pairs]})
+        for name in measures:
+            differences = [Interval.of(row, f"{name}_difference").text(sign=True) for row in self.pairs]
+            table[MEASURES[name]] = differences
+            table[f"p of {MEASURES[name]}"] = [p_text(row[f"{name}_p_holm"]) for row in self.pairs]
+        table["significant in"] = [row["significant"] or "nothing" for row in self.pairs]
         count = sum(bool(row["significant"]) for row in self.pairs)
-        lines += ["", f"{count} of {len(self.pairs)} pairs differ significantly at {self.confidence:.0%}."]
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"pairs, p-values corrected for {len(measures) * len(self.pairs)} comparisons (Holm)",
+                table.to_string(index=False),
+                "",
+                f"{count} of {len(self.pairs)} pairs differ significantly at {self.confidence:.0%}.",
+            ]
+        )
+
+    def write_pairs(self, folder: Path, name: str = "pairs") -> list[Path]:
+        """Writes `<name>.csv` and `<name>.png`, where there are pairs; returns the files."""
+        if not self.pairs:
+            return []
+        write_text(folder / f"{name}.csv", pd.DataFrame(self.pairs).to_csv(index=False))
+        return [folder / f"{name}.csv", self.draw(folder / f"{name}.png")]
 
     def draw(self, path: Path) -> Path:
         """Draws a forest plot of the differences in ROC AUC; coloured where they are significant."""
@@ -107,7 +118,7 @@ class ComparisonTable:
                 f"{row['first']} - {row['second']}",
                 Interval.of(row, "auc_difference"),
                 p_text(row["auc_p_holm"]),
-                row["auc_p_holm"] < 1.0 - self.confidence,
+                FRESH if row["auc_p_holm"] < 1.0 - self.confidence else INK,
             )
             for row in self.pairs
         ]
@@ -150,32 +161,33 @@ def score_texts(setting: Mapping[str, Any]) -> list[str]:
 
 
 def compare(
-    predictions: Mapping[str, Sequence[pandas.DataFrame]],
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
     *,
-    threshold: float | Mapping[str, Sequence[float]],
+    threshold: float | Mapping[str, Sequence[float | Floats]],
     confidence: float,
     accuracy: bool = False,
     not_compared: Collection[str] = (),
+    folds: npt.ArrayLike | None = None,
 ) -> ComparisonTable:
     """Compares settings by the mean over their runs, on the posters that all runs scored.
 
     Args:
         predictions: by setting its runs, one per seed, each with movie_id (unique), label (0/1), probability.
-        threshold: predicted Fresh from here on; one for all, or one per run.
+        threshold: predicted Fresh from here on; one for all, or one per run, which may be (N,).
         confidence: of the intervals; 1 - confidence is the error rate that Holm's correction keeps.
         accuracy: test accuracy beside ROC AUC, by McNemar; every setting must have one run then.
         not_compared: settings that are scored, but stand in no pair.
+        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then, and what
+            is (N,) stands in the order of movie_id.
 
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
     Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster, or a poster
-        whose label differs between runs; ValueError where accuracy cannot be tested.
+        whose label differs between runs.
     """
     empty = [name for name, runs in predictions.items() if not runs]
     if empty:
         raise EvaluationError(f"no run of {', '.join(empty)}: leave it out, or train it")
-    if accuracy and any(len(runs) > 1 for runs in predictions.values()):
-        raise ValueError("accuracy is tested between single runs, got several runs of a setting")
     labels, columns, left_out = align_predictions(
         {
             name if len(runs) == 1 else f"{name}, run {number}": run
@@ -189,8 +201,9 @@ def compare(
     for name, runs in predictions.items():
         found = np.array([next(scores) for _ in runs])  # (R, N)
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
-        rankings[name] = Ranking.of(labels, *found)
-        right[name] = (found >= np.array(limits)[:, None]) == labels
+        rankings[name] = Ranking.of(labels, *found, folds=folds)
+        bars = np.array([np.broadcast_to(limit, labels.shape) for limit in limits])
+        right[name] = (found >= bars) == labels
     settings: list[dict[str, Any]] = [
         {"name": name, "runs": len(right[name])}
         | auc_interval(ranking, confidence).columns("roc_auc")
@@ -246,3 +259,51 @@ def _sources(settings: Sequence[Mapping[str, Any]]) -> str:
 
 def _spread(values: Floats) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def align_predictions(predictions: Mapping[str, pd.DataFrame]) -> tuple[Integers, dict[str, Floats], int]:
+    """Brings the predictions of several runs into one order of posters.
+
+    Args:
+        predictions: at least one run by name, each with movie_id (unique), label (0/1), probability.
+
+    Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per run; how
+        many posters were left out because some run lacks them.
+
+    Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster,
+        or a poster whose label differs between runs.
+    """
+    if not predictions:
+        raise EvaluationError("no runs to bring together: name at least one")
+    for name, table in predictions.items():
+        lacking = [column for column in REQUIRED_COLUMNS if column not in table]
+        if lacking:
+            raise EvaluationError(
+                f"the predictions of {name} lack {', '.join(lacking)}; evaluate the run again"
+            )
+        twice = table["movie_id"][table["movie_id"].duplicated()]
+        if len(twice):
+            raise EvaluationError(
+                f"the predictions of {name} have {twice.iloc[0]} twice; evaluate the run again"
+            )
+    by_poster = {name: table.set_index("movie_id") for name, table in predictions.items()}
+    # Sorted: nothing that is drawn by chance may depend on the order of a file.
+    common = pd.concat(by_poster, axis=1, join="inner").sort_index()
+    if common.empty:
+        raise EvaluationError(
+            f"the runs {', '.join(predictions)} have no poster in common; "
+            "compare runs evaluated on the same split of the same dataset"
+        )
+    first = next(iter(predictions))
+    labels = common[(first, "label")].to_numpy()
+    columns: dict[str, Floats] = {}
+    for name in predictions:
+        differing = common.index[common[(name, "label")] != labels]
+        if len(differing):
+            raise EvaluationError(
+                f"{len(differing)} posters have other labels in {name} than in {first}, "
+                f"first {differing[0]}; compare runs on the same dataset"
+            )
+        checked, columns[name] = check_predictions(labels, common[(name, "probability")].to_numpy(float))
+    everything = set().union(*(table.index for table in by_poster.values()))
+    return checked, columns, len(everything) - len(common)

@@ -12,11 +12,11 @@ Both samples must be of different posters each: a poster scored a hundred times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import ks_2samp
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.stats import Floats, Interval, holm
@@ -28,28 +28,6 @@ MODERATE, MAJOR = 0.1, 0.25
 NONE, SLIGHT, MODERATE_DRIFT, MAJOR_DRIFT = "none seen", "slight", "moderate", "major"
 
 
-@dataclass(frozen=True)
-class FeatureDrift:
-    """One feature in the reference and in the period.
-
-    reference_posters, current_posters: how many had a value. reference_mean, current_mean: in the feature's
-    unit. psi: less what chance alone adds, with its bootstrap interval. ks: largest distance of the two
-    distribution functions, in [0, 1], with an interval by the Dvoretzky-Kiefer-Wolfowitz inequality.
-    psi_p, ks_p: corrected p-values. verdict: "none seen", "slight", "moderate" or "major".
-    """
-
-    name: str
-    reference_posters: int
-    current_posters: int
-    reference_mean: float
-    current_mean: float
-    psi: Interval
-    psi_p: float
-    ks: Interval
-    ks_p: float
-    verdict: str
-
-
 def compare_features(
     reference: Mapping[str, npt.ArrayLike],
     current: Mapping[str, npt.ArrayLike],
@@ -57,7 +35,7 @@ def compare_features(
     confidence: float = 0.95,
     repeats: int = 4000,
     seed: int = 0,
-) -> list[FeatureDrift]:
+) -> list[dict[str, Any]]:
     """Compares every feature that both have.
 
     Args:
@@ -66,11 +44,12 @@ def compare_features(
         repeats: permutations and bootstrap resamples, at least 100.
         seed: an int >= 0.
 
-    Returns: one FeatureDrift per name, in the order of `reference`.
+    Returns: one dict per name, in the order of `reference`: `name`; `reference_posters`, `current_posters`,
+        how many had a value; `reference_mean`, `current_mean`; `psi`, less what chance alone adds, with its
+        bootstrap interval; `ks`, the largest distance of the two distribution functions, with an interval by
+        the Dvoretzky-Kiefer-Wolfowitz inequality; `psi_p`, `ks_p`, corrected; `verdict`.
     Raises: EvaluationError where they share no feature, or one has fewer than 50 posters on a side.
     """
-    if not 0.5 < confidence < 1.0 or repeats < 100:
-        raise ValueError(f"confidence must lie in (0.5, 1), repeats at 100 or more; {confidence=} {repeats=}")
     names = [name for name in reference if name in current]
     if not names:
         raise EvaluationError(f"nothing to compare: {', '.join(reference)} against {', '.join(current)}")
@@ -79,13 +58,12 @@ def compare_features(
         for name in names
     ]
     corrected = holm([row[test] for row in measured for test in ("psi_p", "ks_p")]).reshape(-1, 2)
-    found = []
     for row, (psi_p, ks_p) in zip(measured, corrected.tolist(), strict=True):
         size = row["psi"].estimate
         verdict = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
         verdict = verdict if min(psi_p, ks_p) < 1.0 - confidence else NONE
-        found.append(FeatureDrift(**row | {"psi_p": psi_p, "ks_p": ks_p, "verdict": verdict}))
-    return found
+        row |= {"psi_p": psi_p, "ks_p": ks_p, "verdict": verdict}
+    return measured
 
 
 def bin_edges(reference: Floats) -> Floats:
@@ -126,9 +104,7 @@ def _clean(name: str, values: npt.ArrayLike) -> Floats:
 def _measure(
     name: str, reference: Floats, current: Floats, confidence: float, repeats: int, seed: int
 ) -> dict[str, Any]:
-    """Returns the fields of a FeatureDrift with uncorrected p-values, without the verdict."""
-    from scipy.stats import ks_2samp
-
+    """Returns one row of the result with uncorrected p-values, without the verdict."""
     edges = bin_edges(reference)
     counts = [
         np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) for side in (reference, current)

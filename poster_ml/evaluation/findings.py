@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from poster_ml.evaluation.baselines import PosterGain
 from poster_ml.evaluation.report_files import SCORED, EvaluationResult
 from poster_ml.evaluation.stats import Interval
 
@@ -40,15 +39,17 @@ def finding_sentences(result: EvaluationResult) -> list[str]:
         f"The model ranks posters worse than chance: {interval} lies below .5; look for swapped labels.",
         f"It is not shown that the model does better than chance: {interval} includes .5.",
     )
-    start, majority = f"Its accuracy of {accuracy.estimate:.3f}", f"{result.majority_accuracy:.3f}"
+    naming_majority = result.references.majority_accuracy
+    start, majority = f"Its accuracy of {accuracy.estimate:.3f}", f"{naming_majority:.3f}"
     naming = (
         f"{start} is above the {majority} of always naming the majority, interval and all.",
         f"{start} is below the {majority} that always naming the majority reaches.",
         f"{start} cannot be told apart from the {majority} of always naming the majority.",
     )
-    findings = [chance[_side(auc, 0.5)], naming[_side(accuracy, result.majority_accuracy)]]
+    findings = [chance[_side(auc, 0.5)], naming[_side(accuracy, naming_majority)]]
     if result.gain is not None:
-        findings += [_against_metadata(result.gain), _gain(result.gain)]
+        findings += [_against_metadata(result.intervals["poster_over_metadata"])]
+        findings += [_gain(result.gain, result.optimistic)]
     start = f"Its probabilities are off by {error.estimate:.3f} on average (ECE"
     if error.low == 0.0:
         findings.append(f"{start}), no more than a calibrated model would show on as few posters.")
@@ -67,21 +68,19 @@ def _side(interval: Interval, value: float) -> int:
     return 0 if interval.low > value else 1 if interval.high < value else 2
 
 
-def _against_metadata(measured: PosterGain) -> str:
+def _against_metadata(difference: Interval) -> str:
     """The poster alone against year + genres alone, paired on the same posters."""
-    difference = measured.poster_over_metadata
     words = ("beats", "knows less than", "cannot be told apart from")[_side(difference, 0.0)]
     by = f"ROC AUC {difference.text(sign=True)} on the same posters"
     return f"It {words} year and genres alone, without any poster: {by}."
 
 
-def _gain(measured: PosterGain) -> str:
-    gain = measured.gain.text(sign=True)
-    if measured.gain.low > 0:
-        text = f"The poster adds to year and genres: together ROC AUC rises by {gain}."
-    else:
-        text = f"It is not shown that the poster adds anything to year and genres: ROC AUC changes by {gain}."
-    if measured.optimistic:
+def _gain(gain: Interval, optimistic: bool) -> str:
+    text = "It is not shown that the poster adds anything to year and genres: ROC AUC changes by"
+    if gain.low > 0:
+        text = "The poster adds to year and genres: together ROC AUC rises by"
+    text += f" {gain.text(sign=True)}."
+    if optimistic:
         text += " These posters also chose the model's epoch, so the gain is too high: quote that of test."
     return text
 
@@ -89,14 +88,16 @@ def _gain(measured: PosterGain) -> str:
 def metric_rows(result: EvaluationResult) -> list[tuple[str, str]]:
     """Returns names and values of all numbers, the model's first, then what it is compared with."""
     rows = [(label, result.intervals[name].text()) for name, label in METRIC_LABELS.items()]
-    rows.append(("Accuracy of always naming the majority", f"{result.majority_accuracy:.3f}"))
+    rows.append(("Accuracy of always naming the majority", f"{result.references.majority_accuracy:.3f}"))
     rows += [
-        (f"{BASELINE_NAMES[name]}: ROC AUC", item.roc_auc.text()) for name, item in result.baselines.items()
+        (f"{BASELINE_NAMES[name]}: ROC AUC", result.intervals[f"baseline_{name}_roc_auc"].text())
+        for name in result.references.baselines
     ]
-    if result.gain is not None:
-        rows.append(("Year + genres + poster: ROC AUC", result.gain.combined_auc.text()))
-        caveat = "; too high, these posters chose the epoch" if result.gain.optimistic else ""
-        rows.append((f"Gain by the poster ({result.gain.design}{caveat})", result.gain.gain.text(sign=True)))
+    combination = result.references.combination
+    if result.gain is not None and combination is not None:
+        rows.append(("Year + genres + poster: ROC AUC", result.intervals["year_genre_poster_roc_auc"].text()))
+        caveat = "; too high, these posters chose the epoch" if result.optimistic else ""
+        rows.append((f"Gain by the poster ({combination.design}{caveat})", result.gain.text(sign=True)))
     return rows
 
 
@@ -104,12 +105,8 @@ def score_rows(result: EvaluationResult) -> list[list[str]]:
     """Returns the rows of `SCORE_COLUMNS`: what the poster, year + genres, and all of them score."""
     if "combined" not in result.scores.index:
         return []
-    own = result.gain is not None and result.gain.optimistic
-    names = {
-        "poster": "Poster alone",
-        "metadata": "Year and genres",
-        "combined": "Combined, cross-fitted on these posters" if own else "Combined, as the model serves it",
-    }
+    how = "cross-fitted on these posters" if result.optimistic else "as the model serves it"
+    names = {"poster": "Poster alone", "metadata": "Year and genres", "combined": f"Combined, {how}"}
     return [
         [
             f"{names[str(name)]} (n = {row['posters']:,.0f})",
@@ -124,15 +121,15 @@ def headlines(result: EvaluationResult) -> list[tuple[str, str, str]]:
 
     Returns: what each number is, the number, and its interval with what it is compared with.
     """
+    majority = result.references.majority_accuracy
     found = [
         ("ROC AUC", result.intervals["roc_auc"], ".3f", "{}; chance .500"),
-        ("Accuracy", result.intervals["accuracy"], ".3f", f"{{}}; majority {result.majority_accuracy:.3f}"),
+        ("Accuracy", result.intervals["accuracy"], ".3f", f"{{}}; majority {majority:.3f}"),
     ]
-    if "year_genre" in result.baselines:
-        auc = result.baselines["year_genre"].roc_auc
+    if (auc := result.intervals.get("baseline_year_genre_roc_auc")) is not None:
         found.append(("Year + genres, no poster", auc, ".3f", "AUC; {}"))
     if result.gain is not None:
-        found.append(("Poster on top of these", result.gain.gain, "+.3f", "AUC; {}"))
+        found.append(("Poster on top of these", result.gain, "+.3f", "AUC; {}"))
     return [
         (label, f"{one.estimate:{form}}", detail.format(f"{one.low:{form}} to {one.high:{form}}"))
         for label, one, form, detail in found

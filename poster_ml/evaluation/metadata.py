@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from poster_ml.evaluation.stats import Floats
-
-if TYPE_CHECKING:
-    import pandas
 
 UNKNOWN = "unknown"
 # Width over height of a one-sheet is 27 / 40 = .675; scans of it vary by about 5 %.
@@ -19,28 +15,24 @@ BRIGHTNESS_NAMES = ("darkest quarter", "dark quarter", "bright quarter", "bright
 ORDER = ("train", "val", "test", *BRIGHTNESS_NAMES, UNKNOWN)  # all other groups stand by name, before these
 
 
-def years(table: pandas.DataFrame) -> Floats:
+def years(table: pd.DataFrame) -> Floats:
     """Returns the years (N,); NaN where they are missing, unreadable or not above 0."""
-    import pandas
-
     if "year" not in table:
         return np.full(len(table), np.nan)
-    numbers = pandas.to_numeric(table["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = pd.to_numeric(table["year"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return np.where(numbers > 0, numbers, np.nan)
 
 
-def genre_columns(table: pandas.DataFrame) -> pandas.DataFrame:
+def genre_columns(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a column of 0 and 1 per genre, by name; `genres` has `|` between them and may be missing."""
-    import pandas
-
     if "genres" not in table:
-        return pandas.DataFrame(index=table.index)
+        return pd.DataFrame(index=table.index)
     texts = table["genres"].astype(object).fillna("").astype(str)
     listed = texts.str.replace(r"\s*\|\s*", "|", regex=True).str.strip()
     return listed.str.get_dummies("|").drop(columns="", errors="ignore")
 
 
-def members(table: pandas.DataFrame, by: str) -> pandas.DataFrame:
+def members(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """Says which posters are in which group.
 
     Args:
@@ -50,8 +42,6 @@ def members(table: pandas.DataFrame, by: str) -> pandas.DataFrame:
 
     Returns: `row`, a position in the table, and `value`, the name of its group, a categorical in order.
     """
-    import pandas
-
     if by == "genre":
         columns = genre_columns(table)
         columns = columns.assign(**{UNKNOWN: columns.sum(axis=1) == 0})
@@ -60,10 +50,10 @@ def members(table: pandas.DataFrame, by: str) -> pandas.DataFrame:
     else:
         rows, values = np.arange(len(table)), np.array(_names(table, by), dtype=object)
     names = sorted(set(values), key=lambda name: (ORDER.index(name) + 1 if name in ORDER else 0, name))
-    return pandas.DataFrame({"row": rows, "value": pandas.Categorical(values, names)})
+    return pd.DataFrame({"row": rows, "value": pd.Categorical(values, names)})
 
 
-def _names(table: pandas.DataFrame, by: str) -> list[str]:
+def _names(table: pd.DataFrame, by: str) -> list[str]:
     """Returns the name of every poster's one group."""
     if by == "split":
         return table["split"].astype(str).tolist()

@@ -40,8 +40,6 @@ def check_labels(labels: npt.ArrayLike) -> Integers:
     Raises: EvaluationError in one line.
     """
     raw = np.asarray(labels)
-    if raw.ndim != 1:
-        raise ValueError(f"labels must have one dimension, got labels.shape={raw.shape}")
     if raw.size == 0:
         raise EvaluationError("there are no posters to evaluate; choose a split that has some")
     values = set(np.unique(raw).tolist())
@@ -94,8 +92,6 @@ def weighted_scores(
         bin's share of posters times (share Fresh - mean probability), whose absolute values sum to ECE, the
         expected calibration error; the first bin has both edges, the others only the upper one.
     """
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"threshold must be in [0, 1], got {threshold=}")
     order = np.argsort(probabilities, kind="stable")  # from low to high
     truth, values, ordered = labels[order], probabilities[order], weights[:, order]
     fresh = ordered * truth  # (R, N)

@@ -9,15 +9,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from poster_ml.files import atomic_path
-
-if TYPE_CHECKING:
-    import pandas
+from poster_ml.files import write_text
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class PageSection:
     findings: Sequence[str] = ()
     paragraphs: Sequence[str] = ()
     figures: Mapping[Path, str] = field(default_factory=dict)
-    table: pandas.DataFrame | None = None
+    table: pd.DataFrame | None = None
     wide: bool = True
 
 
@@ -58,9 +56,7 @@ def write_page(
         one for one in sections if one.findings or one.paragraphs or one.figures or one.table is not None
     ]
     page = {"title": title, "subtitle": subtitle, "headlines": headlines, "sections": filled}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(render("report.html.j2", page=page), encoding="utf-8")
+    write_text(path, render("report.html.j2", page=page))
     return path
 
 

@@ -6,23 +6,20 @@ other posters, and the p-values of all slices are one family, corrected by Holm'
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from poster_ml.evaluation.metadata import UNKNOWN, members
 from poster_ml.evaluation.metrics import check_predictions
 from poster_ml.evaluation.stats import (
     NOT_MEASURED,
+    Floats,
     auc_gap,
     delong_interval,
     holm,
     wilson_interval,
 )
-
-if TYPE_CHECKING:
-    import pandas
 
 MOST_WORST = 3
 MINIMUM_POSTERS = 20  # slices below this are listed, but not compared with the other posters
@@ -32,15 +29,15 @@ COLUMNS += ["majority_accuracy", "roc_auc", "roc_auc_ci_low", "roc_auc_ci_high",
 
 
 def compute_slices(
-    posters: pandas.DataFrame, probabilities: npt.ArrayLike, *, threshold: float, confidence: float
-) -> pandas.DataFrame:
+    posters: pd.DataFrame, probabilities: npt.ArrayLike, *, threshold: float | Floats, confidence: float
+) -> pd.DataFrame:
     """Scores every group of posters that the columns allow.
 
     Args:
         posters: label; optional year (decades), genres (a poster counts in each of its genres), width and
             height of the source in pixels (aspect), brightness in any unit (quartiles).
         probabilities: (N,) of Fresh.
-        threshold: predicted Fresh from here on.
+        threshold: predicted Fresh from here on; one for all, or (N,).
         confidence: between 0 and 1; accuracy has Wilson's interval, ROC AUC DeLong's.
 
     Returns: one row per slice: `slice` (its kind), `value`, `posters`, `fresh_share`, `accuracy` with its
@@ -50,8 +47,6 @@ def compute_slices(
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
-    import pandas
-
     labels, values = check_predictions(posters["label"].to_numpy(), probabilities)
     right = (values >= threshold) == labels
     rows = []
@@ -81,13 +76,13 @@ def compute_slices(
                     "p": p_value,
                 }
             )
-    table = pandas.DataFrame(rows, columns=[*COLUMNS[:-2], "gap", "p"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS[:-2], "gap", "p"])
     table["p_holm"] = holm(table["p"])
     table["worse"] = (table["gap"] < 0) & (table["p_holm"] < 1.0 - confidence)
     return table[COLUMNS]
 
 
-def worst_slices(slices: pandas.DataFrame, overall_auc: float) -> pandas.DataFrame:
+def worst_slices(slices: pd.DataFrame, overall_auc: float) -> pd.DataFrame:
     """Names at most three slices whose ROC AUC is significantly below that of all other posters, or none.
 
     Args:

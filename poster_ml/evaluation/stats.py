@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
+from scipy.stats import binom, norm, rankdata, t
 
 from poster_ml.seeding import generator
 
@@ -58,18 +60,17 @@ class Interval:
         """Returns the three numbers as they are logged: `name`, `name_ci_low`, `name_ci_high`."""
         return {name: self.estimate, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, float]) -> Interval:
+        """Reads what `record` wrote."""
+        return cls(record["mean"], record["ci_low"], record["ci_high"])
+
     def record(self, count: int) -> dict[str, float]:
         """Returns a mean over `count` posters as it is written into JSON: `mean, ci_low, ci_high, n`."""
         return {"mean": self.estimate, "ci_low": self.low, "ci_high": self.high, "n": count}
 
 
 NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
-
-
-def check_confidence(confidence: float) -> None:
-    """Raises ValueError unless the confidence lies strictly between 0 and 1."""
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence=}")
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
@@ -101,9 +102,6 @@ def student(estimate: float, error: float, freedom: float, confidence: float) ->
         freedom: degrees of freedom, above 0.
         confidence: between 0 and 1.
     """
-    from scipy.stats import t
-
-    check_confidence(confidence)
     if error == 0.0:
         return Interval(estimate, estimate, estimate), float(estimate == 0.0)
     half = float(t.isf((1.0 - confidence) / 2.0, freedom)) * error
@@ -134,7 +132,6 @@ def mean_interval(
         raise ValueError(f"one value per poster is needed, got {numbers.shape=}")
     mean = float(numbers.mean())
     if len(numbers) == 1:
-        check_confidence(confidence)
         return Interval(mean, *bounds), 1.0
     error = float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
     interval, p_value = student(mean, error, len(numbers) - 1, confidence)
@@ -145,7 +142,6 @@ def wilson_interval(successes: float, count: float, confidence: float) -> Interv
     """Returns a share with Wilson's interval (1927), right for small counts and shares near 0 or 1."""
     from statsmodels.stats.proportion import proportion_confint
 
-    check_confidence(confidence)
     if not 0 <= successes <= count or count <= 0:
         raise ValueError(f"need 0 <= successes <= count and count > 0, got {successes=}, {count=}")
     share = successes / count
@@ -164,8 +160,6 @@ def accuracy_interval(right: npt.NDArray[np.bool_], confidence: float) -> Interv
     Wilson's interval knows a share and a number of posters. The number that goes in is that of independent
     posters which would make the share vary as much as posters and seeds together do.
     """
-    from scipy.stats import norm, t
-
     posters = right.mean(axis=0)  # (N,) share of the runs that are right
     share, total = float(posters.mean()), right.shape[1]
     variance, freedom = _with_seeds(float(posters.var()) / total, [right.mean(axis=1)])
@@ -186,8 +180,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Returns: the exact binomial p-value less half the probability of what was seen; 1 where the models
         never disagree. The exact test is needlessly cautious, the asymptotic one too bold with few.
     """
-    from scipy.stats import binom
-
     count = only_first + only_second
     if count == 0:
         return 1.0
@@ -201,9 +193,6 @@ def paired_accuracy_difference(only_first: int, only_second: int, count: int, co
 
     Source: Agresti and Min 2005 (doi:10.1002/sim.1781): half a poster is added to each of the four cells.
     """
-    from scipy.stats import norm
-
-    check_confidence(confidence)
     quantile = float(norm.isf((1.0 - confidence) / 2.0))
     first, second, total = only_first + 0.5, only_second + 0.5, count + 2.0
     centre = (first - second) / total
@@ -223,8 +212,6 @@ def structural_components(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple
     Returns: the AUC; (P,) for each Fresh poster the share of Rotten ones below it; (Q,) for each Rotten
         poster the share of Fresh ones above it. Ties count half.
     """
-    from scipy.stats import rankdata
-
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     fresh, rotten = values[truth == 1], values[truth == 0]
     ranks = rankdata(np.r_[fresh, rotten])
@@ -263,10 +250,26 @@ class Ranking:
     above: Floats
 
     @classmethod
-    def of(cls, labels: npt.ArrayLike, *scores: npt.ArrayLike) -> Ranking:
-        """Ranks by the scores (N,) of each run; higher for Fresh, each on any scale."""
-        aucs, below, above = zip(*(structural_components(labels, one) for one in scores), strict=True)
-        return cls(np.array(aucs), np.mean(below, axis=0), np.mean(above, axis=0))
+    def of(cls, labels: npt.ArrayLike, *scores: npt.ArrayLike, folds: npt.ArrayLike | None = None) -> Ranking:
+        """Ranks by the scores (N,) of each run; higher for Fresh, each on any scale.
+
+        Args:
+            labels, scores: (N,) as of `structural_components`.
+            folds: (N,) of a cross-validation, both classes in each. Every poster is then ranked among those
+                of its own fold: the networks of different folds share no scale. The AUC is the mean of the
+                folds', weighted by their Fresh posters. Source: LeDell et al. 2015 (doi:10.1214/15-EJS1035);
+                coverage: `benchmarks/fold_coverage.py`.
+        """
+        truth = np.asarray(labels)
+        parts = np.zeros(len(truth)) if folds is None else np.asarray(folds)
+        placements = np.empty((len(scores), len(truth)))
+        for fold in np.unique(parts):
+            inside = parts == fold
+            for row, values in zip(placements, scores, strict=True):
+                _, below, above = structural_components(truth[inside], np.asarray(values)[inside])
+                row[inside & (truth == 1)], row[inside & (truth == 0)] = below, above
+        mean = placements.mean(axis=0)
+        return cls(placements[:, truth == 1].mean(axis=1), mean[truth == 1], mean[truth == 0])
 
 
 def auc_interval(ranking: Ranking, confidence: float) -> Interval:
@@ -276,10 +279,6 @@ def auc_interval(ranking: Ranking, confidence: float) -> Interval:
     says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may be different: the
     exact binomial bound of n in n.
     """
-    from scipy.special import expit, logit
-    from scipy.stats import t
-
-    check_confidence(confidence)
     auc, tail = float(ranking.aucs.mean()), (1.0 - confidence) / 2.0
     posters = _variance(ranking.below) + _variance(ranking.above)
     variance, freedom = _with_seeds(posters, [ranking.aucs])
@@ -388,8 +387,6 @@ def bootstrap_weights(
 
     Yields: (R, N) how often each poster was drawn; the R sum to `repeats`.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats=}")
     random = generator(seed, "bootstrap", "stratified" if stratified else "plain")
     size = max(1, CHUNK // len(labels))
     classes = [np.flatnonzero(labels == value) for value in (0, 1)]
@@ -413,7 +410,6 @@ def _draw(items: int, count: int, random: np.random.Generator) -> Floats:
 
 def percentile_interval(estimate: float, draws: Floats, confidence: float) -> Interval:
     """Returns the middle `confidence` of the draws, widened where needed to hold the estimate."""
-    check_confidence(confidence)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return Interval(float(estimate), float(min(low, estimate)), float(max(high, estimate)))
@@ -432,7 +428,6 @@ def ece_interval(gaps: Floats, drawn_gaps: Floats, confidence: float) -> Interva
         drawn_gaps: (R, K) of the resamples.
         confidence: between 0 and 1.
     """
-    check_confidence(confidence)
     tail = (1.0 - confidence) / 2.0
     estimate = float(np.abs(gaps).sum())
     noise = drawn_gaps - gaps

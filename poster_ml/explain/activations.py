@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib import colormaps
 from skimage.util import montage
 
 from poster_ml.explain.graph import find_layer, picture_layers
@@ -84,7 +85,6 @@ def activation_mosaic(maps: np.ndarray) -> np.ndarray:
 
 
 def _write_grid(path: Path, name: str, maps: np.ndarray) -> Path:
-    from matplotlib import colormaps
 
     mosaic = activation_mosaic(maps[..., :_MAXIMUM_MAPS])
     constant = int((np.ptp(maps, axis=(0, 1)) == 0).sum())

@@ -17,19 +17,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 from scipy.special import expit
 
 from poster_ml.evaluation.stats import holm, mean_interval
-from poster_ml.explain.controls import control_maps
 from poster_ml.explain.gradients import BATCH_SIZE, padded_batches
-from poster_ml.explain.maps import Explainer
+from poster_ml.explain.maps import Explainer, normalise
+from poster_ml.explain.pointing import centre_map
 from poster_ml.explain.randomisation import randomisation_check
-from poster_ml.explain.removal import blurred, impute, mean_grey, rank_places, replace, top_mask
+from poster_ml.explain.removal import blurred, impute, luminance, mean_grey, rank_places, replace, top_mask
 from poster_ml.progress import progress
-from poster_ml.seeding import derive_seed
+from poster_ml.seeding import derive_seed, generator
 
 ROAD_SHARES = (0.2, 0.4, 0.6)
 SIGNS = {"deletion": -1, "insertion": 1, "road": 1}  # of each score: which way is better
+_RANDOM_GRID = 7  # places a side, as coarse as the maps of the backbones at 224 pixels
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -60,8 +63,7 @@ def measure_faithfulness(
     Returns: a dict for JSON: `settings`; `scores[map][score]` with mean and interval over posters;
         `against[control][score]`: the paired advantage of the model's map, positive where it is better, with
         `p_holm`, corrected over all controls and scores, and `better`, whether it is so significantly;
-        `curves[map]`: the mean deletion and insertion curves over `shares`; `randomisation`: one entry per
-        stage.
+        `randomisation`: one entry per stage.
     Raises: ValueError with what was received.
     """
     if len(images) == 0 or steps < 2:
@@ -75,11 +77,10 @@ def measure_faithfulness(
     ends = np.stack([whole, grey, blur], axis=1)
     sides = np.where(whole >= threshold, 1, -1)  # which class each map has to speak for
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
-    curves = {
-        name: _removal_curves(predict, images, saliency, sides, ends, steps, seed)
+    values = {
+        name: _scores(_removal_curves(predict, images, saliency, sides, ends, steps, seed))
         for name, saliency in maps.items()
     }
-    values = {name: _scores(one) for name, one in curves.items()}
     count = len(images)
     return {
         "settings": {
@@ -91,20 +92,29 @@ def measure_faithfulness(
             "confidence": confidence,
             "seed": seed,
         },
-        "zero_maps": int((np.abs(model_maps).max(axis=(1, 2)) == 0).sum()),
         "scores": {
             name: {score: mean_interval(one[score], confidence)[0].record(count) for score in SIGNS}
             for name, one in values.items()
         },
         "against": _advantages(values, confidence),
-        "curves": {
-            "shares": np.linspace(0, 1, steps + 1).tolist(),
-            **{
-                name: {kind: one[kind].mean(axis=0).tolist() for kind in ("deletion", "insertion")}
-                for name, one in curves.items()
-            },
-        },
         "randomisation": randomisation_check(explainer, images, model_maps, confidence=confidence, seed=seed),
+    }
+
+
+def control_maps(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Draws all controls of posters (B, H, W, 3) uint8: name -> (B, H, W) float32 in [0, 1].
+
+    `random`: noise as coarse as a real map; it depends on the seed and the row only. `edge`: Sobel magnitude
+    of the luminance, smoothed to the coarseness of a map. `centre`: as `centre_map`.
+    """
+    height, width = images.shape[1:3]
+    grey = luminance(images)
+    edges = np.hypot(ndimage.sobel(grey, axis=2), ndimage.sobel(grey, axis=1))
+    sigma = max(height, width) / (4 * _RANDOM_GRID)
+    return {
+        "random": normalise(np.stack([_noise(row, height, width, seed) for row in range(len(images))])),
+        "edge": normalise(ndimage.gaussian_filter(edges, (0, sigma, sigma))),
+        "centre": np.repeat(centre_map(height, width)[None], len(images), axis=0),
     }
 
 
@@ -203,3 +213,8 @@ def _advantages(
         count = len(values["model"][score])
         found[control][score] = interval.record(count) | {"p_holm": p_holm, "better": better}
     return found
+
+
+def _noise(row: int, height: int, width: int, seed: int) -> np.ndarray:
+    grid = generator(seed, "random map", row).random((_RANDOM_GRID, _RANDOM_GRID)).astype(np.float32)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BILINEAR))

@@ -22,7 +22,6 @@ from poster_ml.progress import progress
 from poster_ml.seeding import derive_seed, generator
 
 Perturbation = Callable[[np.ndarray], np.ndarray]
-_ENDS = ("", "_ci_low", "_ci_high")
 
 
 def blur(images: np.ndarray) -> np.ndarray:
@@ -131,7 +130,8 @@ def shortcut_table(
     if labels.shape != (len(images),) or set(np.unique(labels)) != {0, 1}:
         raise ValueError(f"labels must be (N,) with both 0 and 1, got {labels.shape=}, {np.unique(labels)=}")
     usual = np.asarray(predict(images), np.float64)
-    same = dict.fromkeys((f"{name}_change{end}" for name in ("accuracy", "roc_auc") for end in _ENDS), 0.0)
+    none = Interval(0.0, 0.0, 0.0)
+    same = none.columns("accuracy_change") | none.columns("roc_auc_change")
     was_right = (usual >= threshold) == labels
     rows: list[dict[str, Any]] = [_scores("none", labels, usual, was_right) | same]
     for name, perturb in progress(perturbations.items(), "shortcut tests", total=len(perturbations)):
@@ -150,11 +150,6 @@ def shortcut_table(
             }
         )
     return pd.DataFrame(rows)
-
-
-def change_of(row: Mapping[Any, Any], name: str) -> Interval:
-    """Returns the change of "accuracy" or "roc_auc" in one row of `shortcut_table`, with its interval."""
-    return Interval(*(float(row[f"{name}_change{end}"]) for end in _ENDS))
 
 
 def _scores(name: str, labels: np.ndarray, probabilities: np.ndarray, right: np.ndarray) -> dict[str, Any]:

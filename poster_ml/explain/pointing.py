@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from poster_ml.evaluation.stats import mean_interval, wilson_interval
-from poster_ml.explain.controls import centre_map
+from poster_ml.explain.maps import normalise
 
 Box = Sequence[float]  # left, top, right, bottom in pixels, right and bottom exclusive
 
@@ -47,6 +47,13 @@ def pointing_game(
         "area_share": mean_interval(areas, confidence, bounds=(0.0, 1.0))[0].record(count),
         "advantage_over_centre": mean_interval(ours - theirs, confidence)[0].record(count),
     }
+
+
+def centre_map(height: int, width: int) -> np.ndarray:
+    """Returns a Gaussian on the middle, a quarter of the side wide: (height, width) float32 in [0, 1]."""
+    down = (np.arange(height) + 0.5) / height - 0.5
+    across = (np.arange(width) + 0.5) / width - 0.5
+    return normalise(np.exp(-(down[None, :, None] ** 2 + across**2) / (2 * 0.25**2)))[0]
 
 
 def box_mask(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:

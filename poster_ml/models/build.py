@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from poster_ml.errors import DatasetError, UnknownLayerError, WeightsError, nearest
 from poster_ml.models import cnn, graph
-from poster_ml.models.architecture import Architecture
 from poster_ml.models.catalogue import Family, find_family
 from poster_ml.models.freezing import TAP, apply_unfreeze
 from poster_ml.models.preprocessing import PosterPreprocessing
@@ -20,6 +20,39 @@ from poster_ml.seeding import derive_seed
 
 # Root mean square of real posters' pixels after scaling (measured on 64 of them).
 INPUT_SIZES = {"unit": 0.55, "symmetric": 0.68, "caffe": 85.0}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layers of a network, whatever its weights and whichever of them are trained.
+
+    Attributes:
+        family: a key of `FAMILIES`.
+        input_shape: (H, W, 3).
+        preprocessing: "backbone" for the scale that its weights were trained on, "unit" for pixels / 255.
+        output_layer: name of the backbone's layer to take the output of; empty for its end.
+        feature_layers: lower layers of the backbone whose channels, averaged over the places, join the
+            pooled output (multi-level features).
+        pooling: "flatten", "average" (global), or "average_maximum" for both beside each other.
+        standardize: bring the pooled features to mean 0 and deviation 1 before the head; the statistics are
+            set by whoever trains, see `StandardizeFeatures`.
+        filters: channels of the convolutions, family cnn only.
+        dense: units of the dense layers (ReLU) before the logit; may be empty.
+        dropout: rate after each dense layer, in [0, 1).
+        l2: penalty on the squares of the head's kernels, added to the loss; at least 0.
+    """
+
+    family: str
+    input_shape: tuple[int, int, int]
+    preprocessing: str = "backbone"
+    output_layer: str = ""
+    feature_layers: tuple[str, ...] = ()
+    pooling: str = "flatten"
+    standardize: bool = False
+    filters: tuple[int, ...] = (16, 64, 128)
+    dense: tuple[int, ...] = (512,)
+    dropout: float = 0.0
+    l2: float = 0.0
 
 
 def build_model(
@@ -153,16 +186,23 @@ def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.in
 
 
 def _pool(features: Any, tapped: dict[str, Any], architecture: Architecture) -> Any:
-    """From pictures (B, h, w, K) to one vector per poster: the pooled output, then the feature_layers."""
+    """From pictures (B, h, w, K) to one vector per poster.
+
+    The pooled output, then the averages of the feature_layers, then the maxima of all of them.
+    """
     if architecture.pooling == "flatten":
         values = keras.layers.Flatten(name="flatten")(features)  # (B, h * w * K)
     else:
         values = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)  # (B, K)
-    if tapped:
-        pooled = [
-            keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output)
-            for name, output in tapped.items()
+    pooled = [
+        keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output) for name, output in tapped.items()
+    ]
+    if architecture.pooling == "average_maximum":
+        pooled += [
+            keras.layers.GlobalMaxPooling2D(name=f"{TAP}maximum_{name}")(output)
+            for name, output in {"output": features, **tapped}.items()
         ]
+    if pooled:
         values = keras.layers.Concatenate(name="joined_features")([values, *pooled])
     return StandardizeFeatures(name="standardize")(values) if architecture.standardize else values
 

@@ -25,15 +25,7 @@ def build_ensemble(members: Sequence[Any], weights: Sequence[float], bias: float
 
     Returns: a model named `ensemble`, input `poster` (B, H, W, 3) uint8, output `logit` (B, 1) float32. Its
         layers `member_1`, `member_2`, ... are the networks. Nothing in it is trainable.
-
-    Raises: ValueError for fewer than two members, other shapes, or another number of weights.
     """
-    shapes = {tuple(member.input_shape) for member in members}
-    if len(members) < 2 or len(weights) != len(members) or len(shapes) != 1:
-        raise ValueError(
-            "two or more networks of one input shape and a weight for each are needed, received "
-            f"{len(members)=}, {len(weights)=}, {shapes=}"
-        )
     poster = keras.Input(members[0].input_shape[1:], dtype="uint8", name="poster")
     logits = [
         keras.Model(member.inputs[0], member.outputs[0], name=f"{MEMBER}{number}")(poster)

@@ -93,17 +93,9 @@ def blocks(model: keras.Model) -> dict[str, list[str]]:
 
 
 def trainable_summary(model: keras.Model) -> dict[str, int]:
-    """Returns counts: parameters, convolutions and layers with weights, all and trainable."""
-    weighted = [layer for layer in model.layers if layer.weights]
-    convolutions = [layer for layer in weighted if isinstance(layer, CONVOLUTIONS)]
-    return {
-        "parameters": model.count_params(),
-        "trainable_parameters": sum(int(keras.ops.size(value)) for value in model.trainable_weights),
-        "convolutions": len(convolutions),
-        "trainable_convolutions": sum(bool(layer.trainable_weights) for layer in convolutions),
-        "layers": len(weighted),
-        "trainable_layers": sum(bool(layer.trainable_weights) for layer in weighted),
-    }
+    """Returns the counts `parameters` and `trainable_parameters`."""
+    trainable = sum(int(keras.ops.size(value)) for value in model.trainable_weights)
+    return {"parameters": model.count_params(), "trainable_parameters": trainable}
 
 
 def frozen_cut(model: keras.Model) -> str | None:

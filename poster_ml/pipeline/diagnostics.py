@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.properties import CORNERS, measure
 from poster_ml.evaluation.appearance import Appearance, measure_appearance, write_appearance
-from poster_ml.evaluation.forest import ForestRow, draw_forest
+from poster_ml.evaluation.plots import ForestRow, draw_forest
 from poster_ml.evaluation.stats import Interval, holm
 from poster_ml.explain.maps import Explainer
-from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, change_of, shortcut_table
+from poster_ml.explain.perturbations import PERTURBATIONS, box_perturbations, shortcut_table
 from poster_ml.explain.pointing import pointing_game
-from poster_ml.files import atomic_path
+from poster_ml.figures import FRESH, INK
+from poster_ml.files import write_text
 from poster_ml.pipeline.poster_boxes import PosterBoxes, find_boxes
 from poster_ml.seeding import derive_seed, generator
 
@@ -49,16 +50,11 @@ class Diagnostics:
         flat: dict[str, float] = {}
         for row in [] if self.shortcuts is None else self.shortcuts.iloc[1:].to_dict("records"):
             name = f"shortcut_{row['perturbation'].replace(' ', '_')}_auc_change"
-            flat |= change_of(row, "roc_auc").columns(name)
+            flat |= Interval.of(row, "roc_auc_change").columns(name)
         for kind, measured in self.pointing.items():
-            flat |= with_ends(f"pointing_{kind}_hit_rate", measured["hit_rate"])
-            flat |= with_ends(f"pointing_{kind}_over_centre", measured["advantage_over_centre"])
+            for name, key in (("hit_rate", "hit_rate"), ("over_centre", "advantage_over_centre")):
+                flat |= Interval.of_record(measured[key]).columns(f"pointing_{kind}_{name}")
         return flat
-
-
-def with_ends(name: str, measured: Mapping[str, float]) -> dict[str, float]:
-    """Returns a mean with its interval under the names that are logged."""
-    return Interval(measured["mean"], measured["ci_low"], measured["ci_high"]).columns(name)
 
 
 @dataclass(frozen=True)
@@ -167,16 +163,15 @@ def _shortcuts(
         corrected = holm(table[f"{name}_change_p"])
         table[f"{name}_change_p_holm"] = corrected
         table[f"{name}_falls"] = (corrected < 1.0 - confidence) & (table[f"{name}_change"] < 0)
-    with atomic_path(folder / "shortcuts.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_text(folder / "shortcuts.csv", table.to_csv(index=False, float_format="%.6g"))
     draw_forest(
         folder / "shortcuts.png",
         [
             ForestRow(
                 row["perturbation"],
-                change_of(row, "roc_auc"),
+                Interval.of(row, "roc_auc_change"),
                 f"n = {row['posters']:,}",
-                row["roc_auc_falls"],
+                FRESH if row["roc_auc_falls"] else INK,
             )
             for row in table.iloc[1:].to_dict("records")
         ],
@@ -198,8 +193,7 @@ def _pointing(
         kind: pointing_game(signs[kind] * maps, boxes, confidence=config.evaluate.confidence)
         for kind, boxes in some.boxes.items()
     }
-    with atomic_path(folder / "pointing.json") as temporary:
-        temporary.write_text(json.dumps(pointing, indent=1), encoding="utf-8")
+    write_text(folder / "pointing.json", json.dumps(pointing, indent=1))
     return pointing
 
 

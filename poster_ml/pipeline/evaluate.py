@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.calibration import fit_temperature, logit
+from poster_ml.evaluation.baselines import (
+    Combination,
+    colour_histograms,
+    cross_fitted,
+    fit_baselines,
+    majority_accuracy,
+)
+from poster_ml.evaluation.calibration import choose_threshold, fit_temperature, logit
 from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.stats import Interval
-from poster_ml.evaluation.thresholds import choose_threshold
-from poster_ml.pipeline.diagnostics import Diagnostics, with_ends
+from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.training.batches import Samples, predict_logits
 
 logger = logging.getLogger(__name__)
@@ -56,7 +63,8 @@ class EvaluationReport:
         named = {f"{self.split}_{name}": value for name, value in self.diagnostics.metrics().items()}
         for control, scores in (self.faithfulness or {"against": {}})["against"].items():
             for score, measured in scores.items():
-                named |= with_ends(f"{self.split}_faithfulness_{score}_over_{control}", measured)
+                name = f"{self.split}_faithfulness_{score}_over_{control}"
+                named |= Interval.of_record(measured).columns(name)
         for name, value in self.result.metrics.items():
             shared = name.startswith(("baseline_", "poster_beyond_metadata"))
             named[name if shared and self.split == "test" else f"{self.split}_{name}"] = value
@@ -127,28 +135,31 @@ def evaluate_split(
     logger.info(f"evaluating {split}")
     rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
     train, validation = (dataset.index.iloc[rows[name]] for name in ("train", "val"))
-    if split == "val":
-        combined = None
-    elif combined is None:
+    posters = dataset.index.iloc[rows[split]].reset_index(drop=True)
+    probabilities = expit(logits[split] / decision_rule.temperature)
+    histograms = partial(colour_histograms, dataset.images)
+    colours = histograms(rows["train"]), histograms(rows[split])
+    baselines, notes = fit_baselines(train, posters, colours, seed=config.seed)
+    combination = None
+    if split == "val" and "year_genre" in baselines:
+        combination = cross_fitted(train, posters, probabilities, seed=config.seed)
+    elif split != "val" and baselines:
         other = expit(logits["val"] / decision_rule.temperature)
-        combined = CombinedModel.fit(train, validation, other, seed=config.seed)
-    brightness = [dataset.images[row].mean() / 255.0 for row in rows[split]]
-    references = References(
-        train=train,
-        combined=combined,
-        images=dataset.images,
-        train_indices=rows["train"],
-        rows=rows[split],
-    )
+        combined = combined or CombinedModel.fit(train, validation, other, seed=config.seed)
+        if combined is not None:
+            design = f"combination fitted on {combined.posters} posters of another split"
+            both = combined.probabilities(posters, probabilities)
+            combination = Combination(*both, design, optimistic=False)
+    majority = majority_accuracy(posters["label"], train["label"])
     return write_evaluation(
         folder / "evaluation" / split,
-        dataset.index.iloc[rows[split]].reset_index(drop=True).assign(brightness=brightness),
-        expit(logits[split] / decision_rule.temperature),
+        posters.assign(brightness=[dataset.images[row].mean() / 255.0 for row in rows[split]]),
+        probabilities,
+        References(majority, baselines, combination, notes),
         threshold=decision_rule.threshold,
         repeats=config.evaluate.bootstrap,
         confidence=config.evaluate.confidence,
         seed=config.seed,
-        references=references,
         logits=logits[split],
     )
 
@@ -163,4 +174,4 @@ def with_interval(metrics: Mapping[str, float], name: str, digits: int = 3) -> s
     """Returns "0.612 (0.590 to 0.634)", from `name_ci_low` and `name_ci_high` where they were measured."""
     if f"{name}_ci_low" not in metrics:
         return f"{metrics[name]:.{digits}f}"
-    return Interval(metrics[name], metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]).text(digits)
+    return Interval.of(metrics, name).text(digits)

@@ -16,7 +16,7 @@ from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import measure_faithfulness
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
-from poster_ml.files import atomic_path
+from poster_ml.files import write_text
 from poster_ml.pipeline.diagnostics import Diagnostics, EvaluatedSplit, draw_order, run_diagnostics
 from poster_ml.pipeline.evaluate import DecisionRule, score_images
 
@@ -119,6 +119,5 @@ def _faithfulness(
         confidence=config.evaluate.confidence,
         seed=config.seed,
     )
-    with atomic_path(folder / "faithfulness.json") as temporary:
-        temporary.write_text(json.dumps(measured, indent=1))
+    write_text(folder / "faithfulness.json", json.dumps(measured, indent=1))
     return measured

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 
 from poster_ml.augment.base import RandomPosterLayer
 from poster_ml.config import ExperimentConfig, to_mapping
-from poster_ml.errors import OutputError
+from poster_ml.errors import ConfigError, OutputError
 from poster_ml.models.freezing import frozen_cut, split_at
 from poster_ml.training.batches import Samples, predict_padded
+from poster_ml.training.devices import process_share
 from poster_ml.training.features import Augment, cached_features
 from poster_ml.training.fit import reset_draws
 
@@ -32,6 +34,8 @@ class FitInputs:
         scorer: the network, or its part above the frozen layers.
         validation: what `scorer` scores after every epoch.
         cut: the layer whose output `train` holds; empty where it holds posters.
+        represent: turns posters into what `scorer` takes: their features, out of the cache as far as it holds
+            them; None where the disk is too small for them.
     """
 
     model: Any
@@ -39,6 +43,7 @@ class FitInputs:
     scorer: Any
     validation: Samples
     cut: str = ""
+    represent: Callable[[Samples], Samples | None] = field(default=lambda posters: posters)
 
 
 def precompute_frozen_features(
@@ -63,29 +68,38 @@ def precompute_frozen_features(
 
     Returns: the network on the posters where nothing is frozen, `train.feature_cache` is off or the disk is
         too small for the features.
+    Raises: ConfigError where several processes would keep them.
     """
     whole = FitInputs(network, train, network, validation)
     cut = frozen_cut(network) if config.train.feature_cache else None
     if cut is None:
         return whole
+    if process_share()[1] > 1:  # each would draw other views, and wait for the other's
+        raise ConfigError(["features are not kept by several processes: add --set train.feature_cache=false"])
     prefix, suffix = split_at(network, cut)
     features = partial(cached_features, prefix, folder=cache or feature_cache_folder())
-    scored = features(validation, about=about)
+
+    def represent(posters: Samples) -> Samples | None:
+        # One entry for all posters of the dataset: splits, folds and seeds share it.
+        every = np.arange(len(posters.images)) if config.max_samples == 0 else posters.rows
+        found = features(Samples(posters.images, every, np.zeros_like(every)), about=about)
+        rows = np.searchsorted(every, posters.rows)
+        return None if found is None else Samples(found, rows, posters.labels)
+
+    scored = represent(validation)
     if scored is None:
         return whole
-    validation = Samples(scored, np.arange(len(validation)), validation.labels)
-    views = config.train.augmented_views
+    views, learned = config.train.augmented_views, None
     if not config.augment.active:
-        views, learned = 1, features(train, about=about)
+        learned = represent(train)
     elif views:
         about = {**about, "augment": to_mapping(config)["augment"], "seed": config.seed}
-        learned = features(train, about=about, augment=_augmenter(network, config.seed), views=views)
-    else:
-        learned = None
+        kept = features(train, about=about, augment=_augmenter(network, config.seed), views=views)
+        if kept is not None:
+            learned = Samples(kept, np.arange(len(train)), train.labels, views, len(train))
     if learned is None:
-        return FitInputs(network, train, suffix, validation)
-    kept = Samples(learned, np.arange(len(train)), train.labels, views, len(train))
-    return FitInputs(suffix, kept, suffix, validation, cut)
+        return FitInputs(network, train, suffix, scored, represent=represent)
+    return FitInputs(suffix, learned, suffix, scored, cut, represent)
 
 
 def feature_cache_folder() -> Path:

@@ -14,21 +14,46 @@ import numpy as np
 from poster_ml.augment.build import build_augmentation
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError
+from poster_ml.errors import ClusterError, DatasetError
 from poster_ml.explain.graph import find_layer
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import find_family
-from poster_ml.pipeline.features import precompute_frozen_features
+from poster_ml.pipeline.features import FitInputs, precompute_frozen_features
 from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.training.code_version import code_digest
-from poster_ml.training.devices import shared_batches
+from poster_ml.training.devices import of_all_processes, shared_batches
 from poster_ml.training.fit import FitResult, OnEpoch, fit
 from poster_ml.training.precision import precision_scope, resolve_precision
 from poster_ml.training.statistics import set_statistics
 
 # What the weights depend on; data is not in it, since the dataset's fingerprint says which pixels came out.
 CODE = ("models", "augment", "training", "seeding.py", "pipeline/fit.py", "pipeline/features.py")
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network as it was fitted, with the kept epoch's weights.
+
+    Args:
+        model: the whole network in the precision of the training, from uint8 posters to one logit.
+        fit: history, kept epoch, epochs taken from a checkpoint.
+        precision: the dtype policy it was trained under.
+        validation: the posters that selected the epoch.
+        inputs: what it was fitted on.
+    """
+
+    model: Any
+    fit: FitResult
+    precision: str
+    validation: Samples
+    inputs: FitInputs
+
+    def score(self, posters: Samples) -> np.ndarray:
+        """Returns the logits (n,) float64 of posters; the cache answers for the frozen layers."""
+        represented = self.inputs.represent(posters)
+        if represented is None:  # no room for more features
+            return predict_logits(self.model, posters)
+        return predict_logits(self.inputs.scorer, represented)
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,34 @@ def fit_model(
 ) -> TrainedModel:
     """Builds, trains and scores one network: what `train` and a trial of a search have in common.
 
+    Args, Raises: as of `fit_network`.
+
+    Returns: the network in float32, as it is explained and served, and its history.
+    """
+    fitted = fit_network(config, dataset, folder=folder, cache_folder=cache_folder, on_epoch=on_epoch)
+    model, validation, inputs = (
+        as_float32(fitted.model, config, dataset.size),
+        fitted.validation,
+        fitted.inputs,
+    )
+    # In float32 the cached features are those of this very network.
+    same = fitted.precision == "float32"
+    logits = fitted.score(validation) if same else predict_logits(model, validation)
+    return TrainedModel(
+        model, fitted.fit, fitted.precision, validation.rows, logits, inputs.train, inputs.cut
+    )
+
+
+def fit_network(
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    *,
+    folder: Path,
+    cache_folder: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> FittedNetwork:
+    """Builds and trains one network.
+
     Args:
         config: the experiment.
         dataset: posters with splits; `train` is learned from, `val` selects the epoch.
@@ -71,9 +124,8 @@ def fit_model(
         cache_folder: of frozen features; default: `feature_cache_folder()`.
         on_epoch: called after every new epoch with its number (from 1) and its metrics.
 
-    Returns: the network and its history.
-
-    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError; `StopTraining` when `on_epoch` asks.
+    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError, ConfigError; ClusterError where
+        several processes do not agree; `StopTraining` when `on_epoch` asks.
     """
     if config.train.deterministic:
         _be_deterministic()
@@ -81,6 +133,7 @@ def fit_model(
     train, validation = (_samples(dataset, split, config) for split in ("train", "val"))
     precision = _precision(config)
     with shared_batches(config.train.batch_size):
+        _check_agreement(identity(config, dataset))
         with precision_scope(precision):
             network = build_network(config, dataset.size, weights=config.model.weights)
         if config.explain.layer:
@@ -101,9 +154,7 @@ def fit_model(
             scorer=inputs.scorer,
             on_epoch=on_epoch,
         )
-    model = as_float32(network, config, dataset.size)
-    logits = predict_logits(model, validation)
-    return TrainedModel(model, fitted, precision, validation.rows, logits, inputs.train, inputs.cut)
+    return FittedNetwork(network, fitted, precision, validation, inputs)
 
 
 def build_network(config: ExperimentConfig, size: int, weights: str) -> Any:
@@ -141,8 +192,19 @@ def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
         del mapping["train"]["epochs"]
     del mapping["evaluate"], mapping["explain"]
     made_by = {"backend": keras.backend.backend(), "code": code_digest(*CODE)}
-    text = json.dumps([mapping, dataset.fingerprint, made_by], sort_keys=True)
+    posters = [dataset.fingerprint, dataset.fold] if dataset.fold else dataset.fingerprint
+    text = json.dumps([mapping, posters, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _check_agreement(digest: str) -> None:
+    """Refuses several processes that would train different things."""
+    given = of_all_processes(np.frombuffer(bytes.fromhex(digest), np.uint32))
+    if (given != given[0]).any():
+        raise ClusterError(
+            "the processes differ in configuration, dataset, precision or version of the code: give all of "
+            "them the same command"
+        )
 
 
 def _precision(config: ExperimentConfig) -> str:

@@ -13,7 +13,6 @@ from poster_ml.errors import ExplanationError
 from poster_ml.explain.boxes import Detector
 from poster_ml.explain.what_if import ShareBox, what_if
 from poster_ml.pipeline.poster_boxes import DETECTORS
-from poster_ml.progress import progress
 
 # In shares of the poster: left, top, right, bottom.
 FIXED: dict[str, list[ShareBox]] = {
@@ -57,7 +56,7 @@ def hide_parts(
         elsewhere_spread, elsewhere`, see `explain.what_if.WhatIf`.
     """
     rows: list[dict[str, Any]] = []
-    for image, poster in zip(images, progress(names, "hiding parts"), strict=True):
+    for image, poster in zip(images, names, strict=True):
         for part, find in finders.items():
             for found in what_if(predict, image, find(image)):
                 values = asdict(found)

@@ -61,6 +61,9 @@ def load_members(runs: Sequence[str], data: Path | None = None) -> tuple[list[Me
     if len({record.tags["dataset.fingerprint"] for record in records}) > 1:
         seen = ", ".join(f"{_label(record)} {record.tags['dataset.fingerprint'][:12]}" for record in records)
         raise ConfigError([f"averaged runs must share one dataset; fingerprints: {seen}"])
+    if len({record.tags.get("fold", "") for record in records}) > 1:
+        seen = ", ".join(f"{_label(record)} {record.tags.get('fold', 'none')}" for record in records)
+        raise ConfigError([f"averaged runs must share one fold, or none have one; folds: {seen}"])
     dataset = recorded_dataset(records[0], data)
     members = [_load(record, dataset) for record in records]
     rows = [dataset.indices("val", member.config.max_samples, member.config.seed) for member in members]

@@ -14,7 +14,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ExplanationError
 from poster_ml.explain.boxes import Detector, box_features, face_detector, find_cached, text_detector
 from poster_ml.explain.pointing import Box
-from poster_ml.files import atomic_path
+from poster_ml.files import write_text
 from poster_ml.pipeline.features import feature_cache_folder
 
 REGIONS = "regions.csv"
@@ -80,8 +80,7 @@ def find_boxes(dataset: PreparedDataset, rows: np.ndarray, positions: np.ndarray
             notes.append(f"Not looked for: {kind}, since {error}.")
     if boxes:
         entry = {"dataset": dataset.fingerprint, "shape": "boxes of text and faces"}  # for `poster-ml cache`
-        with atomic_path(cache / "entry.json") as temporary:
-            temporary.write_text(json.dumps(entry))
+        write_text(cache / "entry.json", json.dumps(entry))
     return PosterBoxes(positions, boxes, notes=notes)
 
 

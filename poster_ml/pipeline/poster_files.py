@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poster_ml.data.image_kinds import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
@@ -17,6 +18,13 @@ from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from poster_ml.cluster import Client
+
+T = TypeVar("T")
+ONE_AT_A_TIME = Lock()  # in one process: a model is loaded once, Keras and Matplotlib have global state
+
+Facts = tuple[Any, Any]  # year and genres, None where they are unknown
 
 
 def check_posters(posters: Sequence[Path]) -> None:
@@ -33,7 +41,7 @@ def check_posters(posters: Sequence[Path]) -> None:
             raise DatasetError(f"the folder {path} has no image: files must end in {', '.join(SUFFIXES)}")
 
 
-def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[Any, Any]]]:
+def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]:
     """Puts in place of each table (.csv) the posters that it lists.
 
     A table has a column `image` or `path`, with paths from the folder where it lies, and may have `year` and
@@ -43,7 +51,7 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[A
     Raises: DatasetError for a table that cannot be read or lists no posters.
     """
     found: list[Path] = []
-    facts: dict[Path, tuple[Any, Any]] = {}
+    facts: dict[Path, Facts] = {}
     for path in posters:
         if path.suffix.lower() != ".csv" or not path.is_file():
             found.append(path)
@@ -54,7 +62,7 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, tuple[A
     return found, facts
 
 
-def _read_table(path: Path) -> dict[Path, tuple[Any, Any]]:
+def _read_table(path: Path) -> dict[Path, Facts]:
     import pandas as pd
 
     try:
@@ -94,48 +102,139 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
+def folders_of(posters: Sequence[Path]) -> list[Path]:
+    """Returns the folders that hold the posters, as far as they exist: what workers must see."""
+    folders = {path if path.is_dir() else path.parent for path in posters}
+    return sorted(folder for folder in folders if folder.is_dir())
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Scores a batch of files, in this process or on a worker.
+
+    Attributes:
+        load: returns the model, an mlflow PyFuncModel or what has its `predict`; the same every time.
+        folder: of the command, which relative paths start from.
+        threshold: of the model, for files without an answer.
+    """
+
+    load: Callable[[], Any]
+    folder: Path
+    threshold: float | None
+
+    def __call__(self, items: list[tuple[Path, Facts | None]]) -> DataFrame:
+        """Returns the rows of files, of which year and genres may be known, without their names."""
+        import pandas as pd
+
+        images, reasons = zip(*(_read(self.folder / path) for path, _ in items), strict=True)
+        request = pd.DataFrame({"image": pd.Series(images, dtype=object)})
+        if any(facts for _, facts in items):
+            known = [facts or (None, None) for _, facts in items]
+            request[["year", "genres"]] = pd.DataFrame(known, dtype=object)
+        with ONE_AT_A_TIME:
+            rows = self.load().predict(request)
+        older = {name: None for name in METADATA_COLUMNS if name not in rows}  # a model without them
+        errors = [mine or its for mine, its in zip(reasons, rows["error"], strict=True)]
+        return rows.assign(**older, error=pd.Series(errors, dtype=object))
+
+
 def score_files(
-    model: Any, files: Iterable[Path], batch_size: int, facts: Mapping[Path, tuple[Any, Any]] | None = None
+    client: Client | None,
+    task: ScoreTask,
+    files: Iterable[Path],
+    batch_size: int,
+    facts: Mapping[Path, Facts] | None = None,
 ) -> Iterator[DataFrame]:
-    """Yields the rows of one batch after the other; the next batch is read while this one is scored.
+    """Yields the rows of one batch after the other; a file that kills every worker has that as its error.
 
     Args:
-        model: an mlflow PyFuncModel, or anything with its `predict`.
+        client: of a cluster; None: in this process, where the next batch is read while this one is scored.
+        task: which model.
         files: in the order of the rows.
-        batch_size: of them in memory, at least 1; as many are read ahead.
+        batch_size: files per task, at least 1.
         facts: year and genres of some, as from `read_tables`.
 
-    Returns: tables with the columns `prediction_files.COLUMNS`.
+    Yields: tables with the columns `prediction_files.COLUMNS`.
     """
     import pandas as pd
 
-    iterator = iter(files)
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        upcoming = reader.submit(_read_batch, iterator, batch_size)
-        while batch := upcoming.result():
-            upcoming = reader.submit(_read_batch, iterator, batch_size)
-            paths, images, reasons = zip(*batch, strict=True)
-            request = pd.DataFrame({"image": pd.Series(images, dtype=object)})
-            if facts:
-                known = [facts.get(path, (None, None)) for path in paths]
-                request[["year", "genres"]] = pd.DataFrame(known, dtype=object)
-            rows = model.predict(request)
-            older = {name: None for name in METADATA_COLUMNS if name not in rows}  # a model without them
-            rows = rows.assign(**older)
-            errors = [mine or its for mine, its in zip(reasons, rows["error"], strict=True)]
-            names = [printable(path) for path in paths]
-            rows = rows.assign(poster=names, error=pd.Series(errors, dtype=object))
-            yield rows[list(COLUMNS)]
+    from poster_ml.cluster import KILLED, map_in_order
+
+    known = facts or {}
+    items = ((path, known.get(path)) for path in files)
+    row = {"threshold": task.threshold, "error": KILLED}
+    killed = pd.DataFrame([row], columns=list(COLUMNS), dtype=object)
+    options = {"in_flight": 2} if client is None else {}
+    for batch, rows in map_in_order(client or 2, task, items, batch=batch_size, **options):
+        names = [printable(path) for path, _ in batch]
+        yield (killed if rows is None else rows).assign(poster=names)[list(COLUMNS)]
 
 
-def _read_batch(files: Iterator[Path], count: int) -> list[tuple[Path, bytes | None, str | None]]:
-    """Reads some files: path, content, and why there is none."""
+def score_task(model_uri: str, here: bool) -> tuple[ScoreTask, dict[str, Any], list[Path]]:
+    """Returns the task that scores with a model, what `identify` says of it, and what workers must see.
+
+    Args:
+        model_uri: as for `load_poster_model`.
+        here: load the model now, into this process.
+
+    Raises: RegistryError, TrackingError.
+    """
+    from poster_ml.serving.load import identify, load_poster_model, read_metadata
+
+    load, paths = locate_model(model_uri, load_poster_model, here)
+    identity = identify(load() if here else read_metadata(model_uri), model_uri)
+    return ScoreTask(load, Path.cwd(), identity["settings"].get("threshold")), identity, paths
+
+
+def locate_model(model_uri: str, load: Callable[[str], T], here: bool) -> tuple[Callable[[], T], list[Path]]:
+    """Returns how a task gets a model, and what workers must see for it.
+
+    Args:
+        model_uri: an alias is looked up once, now: it may move while the work is done.
+        load: a function of `serving.load`.
+        here: load the model now, into this process; else once in each worker.
+
+    Raises: RegistryError, TrackingError.
+    """
+    from poster_ml.serving.load import identify, read_metadata
+    from poster_ml.tracking.store import connect, experiment_name, needs_store, shared_uri, store_folder
+
+    stored = needs_store(model_uri)
+    if stored:
+        connect()
+    if here:
+        model = load(model_uri)
+        return lambda: model, []
+    model_id = identify(read_metadata(model_uri), model_uri)["model_id"]
+    if not stored:
+        folder = Path(model_uri).absolute()
+        found = folder.is_dir()
+        return partial(_load_once, load, str(folder) if found else model_uri, (), model_id), [folder] * found
+    uri = f"models:/{model_id}" if model_id.startswith("m-") else model_uri
+    store = shared_uri()
+    paths = [store_folder()] if store.startswith("sqlite:") else []
+    return partial(_load_once, load, uri, (store, experiment_name()), model_id), paths
+
+
+@lru_cache(maxsize=1)
+def _load_once(load: Callable[[str], T], model_uri: str, store: tuple[str, ...], model_id: str) -> T:
+    """Loads a model on a worker, which keeps it: `model_id` tells a new one at the same place."""
+    from poster_ml.quiet import load_keras, quiet_libraries
+
+    load_keras()
+    quiet_libraries()
+    if store:
+        from poster_ml.tracking.store import use_store
+
+        use_store(*store)
+    return load(model_uri)
+
+
+def _read(path: Path) -> tuple[bytes | None, str | None]:
+    """Returns a file's content, or why there is none."""
     from poster_ml.data.images import read_bytes
 
-    batch: list[tuple[Path, bytes | None, str | None]] = []
-    for path in islice(files, count):
-        try:
-            batch.append((path, read_bytes(path), None))
-        except RequestError as error:
-            batch.append((path, None, str(error)))
-    return batch
+    try:
+        return read_bytes(path), None
+    except RequestError as error:
+        return None, str(error)

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +50,23 @@ def printed_rows(form: str) -> Iterator[Callable[[DataFrame], None]]:
                 separator = ",\n"
                 continue
             number = "-" if row["label"] is None else f"{row['probability_fresh']:.4f}"
-            reason = f"  ({row['error']})" if row["error"] else ""
-            print(f"{number:>8}  {row['label'] or '-':<6}  {row['poster']}{reason}", flush=True)
+            print(f"{number:>8}  {row['label'] or '-':<6}  {row['poster']}{_remark(row)}", flush=True)
 
     yield write
     if form == "json":
         print("[]" if separator == "[\n" else "\n]")
+
+
+def _remark(row: Mapping[Any, Any]) -> str:
+    """Returns what stands after the path in a table: the error, or what year and genres say."""
+    remarks = [row["error"]] if row["error"] else []
+    if row["poster_effect"] is not None:
+        remarks += [
+            f"year and genres alone {row['probability_metadata']:.4f}, with the poster "
+            f"{row['probability_combined']:.4f}: {row['poster_effect']:+.4f}"
+        ]
+    remarks += [row["note"]] if row["note"] else []
+    return "".join(f"  ({remark})" for remark in remarks)
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poster_ml.config import ExperimentConfig, experiment_path, load_experiment
-from poster_ml.errors import ConfigError, WeightsError
+from poster_ml.errors import ClusterError, ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from poster_ml.data.reading import PreparedDataset
@@ -47,8 +48,39 @@ def check_training(
     return config
 
 
-def open_named(data: Path | None) -> PreparedDataset | None:
-    """Opens the dataset that was named; None where none was. Raises: DatasetError."""
+def is_one_of_several(data: Path | None, resume: str) -> bool:
+    """Whether Keras' variables name other processes that train along.
+
+    Args:
+        data: the dataset that was named.
+        resume: the run that is to be continued.
+
+    Raises: ClusterError where several processes cannot do that.
+    """
+    count = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1")
+    if not count.isdecimal():
+        raise ClusterError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is a number, received {count!r}")
+    if int(count) <= 1:
+        return False
+    if resume:
+        raise ClusterError(
+            "several processes cannot resume a run: unset KERAS_DISTRIBUTION_NUM_PROCESSES and continue with "
+            "one, or start a new run"
+        )
+    if data is None:
+        raise ClusterError("several processes need one dataset: name it with --data")
+    return True
+
+
+def open_named(data: Path | None, fold: str = "") -> PreparedDataset | None:
+    """Opens the dataset that was named; None where none was.
+
+    Raises: DatasetError, also where `fold`, if it is given, is none.
+    """
+    if fold:
+        from poster_ml.data.folds import parse_fold
+
+        parse_fold(fold)
     if data is None:
         return None
     from poster_ml.data.reading import PreparedDataset  # tables take a second to import

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from poster_ml.config import ExperimentConfig, from_mapping
+from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
 from poster_ml.tracking.runs import RunRecord, fetch_artifact
@@ -35,7 +36,7 @@ def recorded_config(record: RunRecord) -> ExperimentConfig:
 
 
 def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDataset:
-    """Opens the dataset that a run was trained on, or another one that was named.
+    """Opens the dataset, and the fold, that a run was trained on, or another dataset that was named.
 
     Raises: DatasetError where it is not there, or is not the one that the run saw and was not named.
     """
@@ -48,7 +49,8 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
             f"{dataset.folder} has changed since run {record.run_id} (now {dataset.fingerprint[:12]}, "
             f"was {seen[:12]}): name it with --data to use it all the same"
         )
-    return dataset
+    fold = record.tags.get("fold", "")
+    return open_fold(dataset, fold) if fold and seen == dataset.fingerprint else dataset
 
 
 def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:

@@ -20,8 +20,7 @@ from poster_ml.evaluation.findings import (
 )
 from poster_ml.evaluation.page import PageSection, render, write_page
 from poster_ml.evaluation.stats import Interval
-from poster_ml.explain.perturbations import change_of
-from poster_ml.files import atomic_path
+from poster_ml.files import write_text
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport
 from poster_ml.tracking.runs import git_commit
@@ -139,8 +138,7 @@ def write_report(
         limits=["Synthetic posters: it says nothing about real ones."] if demo else [],
         facts=facts | {key: settings[key] for key in named},
     )
-    with atomic_path(folder / "model_card.md") as temporary:
-        temporary.write_text(card, encoding="utf-8")
+    write_text(folder / "model_card.md", card)
 
 
 def _measured_sections(folder: Path, evaluation: EvaluationReport) -> list[PageSection]:
@@ -191,7 +189,10 @@ def diagnostic_sections(folder: Path, diagnostics: Diagnostics) -> list[PageSect
         rows = table.to_dict("records")[1:]  # the first one is changed by nothing
         for name, title in (("roc_auc", "ROC AUC"), ("accuracy", "accuracy")):
             shown[title] = table[name].map("{:.3f}".format)
-            shown[f"change of {title}"] = ["", *(change_of(row, name).text(sign=True) for row in rows)]
+            shown[f"change of {title}"] = [
+                "",
+                *(Interval.of(row, f"{name}_change").text(sign=True) for row in rows),
+            ]
         shortcuts = PageSection(
             shortcuts.title,
             [f"{finding} (Holm's correction over {len(rows)} changes)."],
@@ -230,7 +231,7 @@ def pointing_section(pointing: Mapping[str, Any]) -> PageSection:
     columns = {"hit_rate": "map", "centre_hit_rate": "middle", "area_share": "share of the poster"}
     rows = [
         {"what": speaks[kind]}
-        | {column: _mean(measured[name], 2) for name, column in columns.items()}
+        | {column: Interval.of_record(measured[name]).text(2) for name, column in columns.items()}
         | {"posters": f"{measured['posters']:,}"}
         for kind, measured in pointing.items()
     ]
@@ -243,7 +244,7 @@ def _faithfulness(measured: Mapping[str, Any] | None) -> PageSection:
     if measured is None:
         return PageSection(title)
     rows = [
-        {"map": map_name} | {name: _mean(scores[name], 3) for name in names}
+        {"map": map_name} | {name: Interval.of_record(scores[name]).text() for name in names}
         for map_name, scores in measured["scores"].items()
     ]
     findings = []
@@ -254,7 +255,3 @@ def _faithfulness(measured: Mapping[str, Any] | None) -> PageSection:
         verdict += f"; not in {rest}" if better and rest else ""
         findings.append(f"Against {control} the maps are {verdict}.")
     return PageSection(title, findings, [REMOVED], table=pd.DataFrame(rows))
-
-
-def _mean(score: Mapping[str, float], digits: int) -> str:
-    return Interval(score["mean"], score["ci_low"], score["ci_high"]).text(digits)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = Path("data/prepared")
 DEMO_SIZE = 80  # pixels; InceptionV3 and InceptionResNetV2 need 75
-DEMO_POSTERS = 1500
+DEMO_POSTERS = 1000
 DEMO_ACCURACY = 0.9
 DEMO_SEED = 42
 
@@ -92,7 +92,8 @@ def choose_dataset(named: PreparedDataset | None) -> tuple[PreparedDataset, str]
 def run_tags(task: Task) -> dict[str, str]:
     """Returns the tags that every run on a dataset carries, trained, searched or averaged."""
     config, dataset = task.config, task.dataset
-    return {
+    fold = {"fold": dataset.fold} if dataset.fold else {}
+    return fold | {
         "variant": config.variant,
         "family": config.model.family,
         "protocol": config.protocol,
@@ -161,7 +162,7 @@ def demo_config(config: ExperimentConfig, explicit: set[str]) -> ExperimentConfi
     settings: dict[str, Any] = {
         "train.epochs": 8,
         "evaluate.bootstrap": 500,
-        "explain.faithfulness_posters": 8,
+        "explain.faithfulness_posters": 4,  # 80 passes of the network each
         "explain.shortcut_posters": 48,
     }
     if family.has_backbone and config.model.weights == "imagenet" and not imagenet_available(family.name):

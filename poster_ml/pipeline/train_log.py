@@ -18,7 +18,7 @@ from poster_ml.errors import TrackingError
 from poster_ml.models.freezing import trainable_summary
 from poster_ml.pipeline.evaluate import DecisionRule
 from poster_ml.pipeline.features import WORKPLACE
-from poster_ml.pipeline.fit import TrainedModel
+from poster_ml.pipeline.fit import FittedNetwork, TrainedModel
 from poster_ml.pipeline.reference import make_reference
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.log import log_poster_model
@@ -63,7 +63,7 @@ def log_task(run: RunLogger, task: Task) -> None:
     run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
 
 
-def log_fit(run: RunLogger, trained: TrainedModel) -> None:
+def log_fit(run: RunLogger, trained: FittedNetwork | TrainedModel) -> None:
     """Logs what the training was, epochs that an earlier process had finished included."""
     history, best = trained.fit.history, trained.fit.best_epoch
     run.set_tags({"precision": trained.precision})

@@ -155,7 +155,7 @@ class Answers:
 
     def _maps(self, pixels: np.ndarray) -> list[str]:
         from poster_ml.explain.maps import Explainer
-        from poster_ml.explain.overlays import overlay
+        from poster_ml.explain.sheets import overlay
 
         settings = self._model.settings
         with self._model.forward.lock:

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -74,11 +75,19 @@ def load_poster_model(model_uri: str) -> Any:
         raise RegistryError(f"{model_uri} cannot be loaded: {_one_line(error)}") from error
 
 
+def read_metadata(model_uri: str) -> Any:
+    """Returns what `identify` asks for, in the attribute `metadata`, without loading the network.
+
+    Raises: RegistryError where there is no model.
+    """
+    return SimpleNamespace(metadata=mlflow.models.Model.load(str(model_folder(model_uri))))
+
+
 def identify(model: Any, model_uri: str) -> dict[str, Any]:
     """Says which model was loaded, by what never moves, so that a result can say who made it.
 
     Args:
-        model: what `load_poster_model` returned.
+        model: what `load_poster_model` or `read_metadata` returned.
         model_uri: what it was loaded from.
 
     Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`, "poster-vgg16 version

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from poster_ml.errors import RegistryError
-from poster_ml.evaluation.alignment import align_predictions
+from poster_ml.evaluation.compare import align_predictions
 from poster_ml.evaluation.stats import Interval, delong_difference
 from poster_ml.serving.registry import CHALLENGER, CHAMPION, find_version, move_champion
 

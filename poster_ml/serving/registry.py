@@ -92,6 +92,7 @@ def register_best(
         for run, fingerprint in zip(runs, fingerprints, strict=True)
         if fingerprint == dataset
         and run.data.params.get("max_samples", "0") == "0"
+        and "fold" not in run.data.tags  # scored on other validation posters than the rest
         and math.isfinite(run.data.metrics.get(METRIC, math.nan))
     ]
     # The best one first, the older one where two are equal.

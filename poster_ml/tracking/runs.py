@@ -242,7 +242,12 @@ def fetch_artifact(run_id: str, path: str, folder: Path) -> Path:
 
 
 def git_commit() -> str:
-    """Returns the commit of the project, "-dirty" behind it where files are changed, or "unknown"."""
+    """Returns the commit of the project, "-dirty" behind it where files are changed, or "unknown".
+
+    An installed package lies in nobody's repository, or in one of something else.
+    """
+    if not (REPOSITORY / "pyproject.toml").is_file():
+        return "unknown"
     try:
         arguments = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=True)

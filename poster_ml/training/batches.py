@@ -12,7 +12,7 @@ import numpy as np
 
 from poster_ml import seeding
 from poster_ml.progress import progress
-from poster_ml.training.devices import device_count
+from poster_ml.training.devices import device_count, process_share
 
 # Mapped pages are given back after so much was read. A system with large pages maps up to 2 MiB around each
 # poster of 150 KB, so what is mapped can be a dozen times as much.
@@ -47,7 +47,8 @@ class Batches(keras.utils.PyDataset):
     """Batches (B, ...) of one `Samples`; shuffled anew for every epoch when `seed` is given.
 
     The order depends on (seed, epoch) alone, so a resumed run sees the batches it would have seen. Where a
-    batch is split over several devices, a shuffled epoch leaves out the few posters that cannot be.
+    batch is split over several devices, a shuffled epoch leaves out the few posters that cannot be. Each of
+    several processes reads its own share of a shuffled batch, and the others whole.
     """
 
     def __init__(self, samples: Samples, batch_size: int, seed: int | None = None) -> None:
@@ -64,13 +65,15 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(len(self._order) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (batch, labels (B, 1) float32); the batch is the only copy made."""
+        """Returns this process's share (B, ...) with labels (B, 1) float32; it is the only copy made."""
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         rows = self.samples.rows[chosen] + self._view[chosen] * self.samples.stride
         if self.seed is not None:
             # Reading a memory map in rising order keeps the disk's head, or its page cache, going forward.
             ascending = np.argsort(rows, kind="stable")
-            rows, chosen = rows[ascending], chosen[ascending]
+            process, processes = process_share()
+            share = np.split(ascending, processes)[process]
+            rows, chosen = rows[share], chosen[share]
         images = np.asarray(self.samples.images[rows])
         self._release(images.nbytes)
         labels = self.samples.labels[chosen].astype("float32")

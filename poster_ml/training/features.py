@@ -148,8 +148,13 @@ def digest(model: Any, augmented: bool = True) -> str:
     for layer in model.layers:
         if not augmented and hasattr(layer, "seed_generator"):
             continue
-        # Names are numbered by what was built before in the process, seeds do not change a frozen layer.
-        config = {key: value for key, value in layer.get_config().items() if key not in ("name", "seed")}
+        # Names are numbered by what was built before in the process; seeds and what initial weights were
+        # drawn from do not change a frozen layer, whose weights are digested as they are.
+        config = {
+            key: value
+            for key, value in layer.get_config().items()
+            if key not in ("name", "seed") and not key.endswith("_initializer")
+        }
         fingerprint.update(json.dumps(config, sort_keys=True, default=str).encode())
         for variable in layer.weights:
             fingerprint.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())

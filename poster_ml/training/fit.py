@@ -19,6 +19,7 @@ from poster_ml.config import TrainConfig
 from poster_ml.progress import progress_bar
 from poster_ml.training import checkpoint, selection
 from poster_ml.training.batches import Batches, Samples, predict_logits
+from poster_ml.training.devices import of_all_processes
 from poster_ml.training.optimizers import build_optimizer, plateau_rate
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def fit(
                 # In this order, so that a kill loses at most one epoch.
                 epoch = len(history)
                 metrics, raw = _train_epoch(model, batches, settings, seed, history)
-                metrics |= validation_metrics(scorer or model, validation, settings.batch_size)
+                metrics |= _same(validation_metrics(scorer or model, validation, settings.batch_size))
                 history.append(metrics)
                 best = selection.best_epoch(history, settings.monitor) if settings.keep_best else epoch
                 if best == epoch:
@@ -161,6 +162,12 @@ def _train_epoch(
     metrics["epoch_seconds"] = seconds
     metrics["images_per_second"] = len(batches.samples) / seconds
     return metrics, raw
+
+
+def _same(metrics: dict[str, float]) -> dict[str, float]:
+    """Returns process 0's numbers, which decide on rates and the end, so that several agree on them."""
+    first = of_all_processes(np.array(list(metrics.values())))[0]
+    return dict(zip(metrics, first.tolist(), strict=True))
 
 
 def _value(variable: Any) -> np.ndarray:

@@ -140,7 +140,8 @@ class _Search:
     def report(self, message: dict[str, Any]) -> None:
         """Writes what a trial reports to the study, and answers whether it is to stop."""
         one = self.running.get(message["number"])
-        if one is None:
+        if one is None:  # it has ended, and was run again where its result died: it stops
+            self.inbox.answer(message, True)
             return
         if one.worker not in ("", message["worker"]):
             print(f"a worker died; its trial {message['number']} was run again", file=sys.stderr)
@@ -165,6 +166,7 @@ class _Search:
                 return self._submit(one)
             named = f"{type(error).__name__}: {error}"
             result = {"error": f"its workers died, not enough memory? Use fewer --workers ({named})"}
+        future.release()  # or Dask would run it again when its worker is renewed
         del self.running[one.trial.number]
         self.ended_by[result.get("worker", "")] += 1
         self.opened.tell(one.trial, result)

@@ -1,7 +1,5 @@
 """Datasets that differ from one another, and one made of arrays."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

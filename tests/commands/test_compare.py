@@ -1,7 +1,5 @@
 """`compare` through a store: runs of one variant are repeats and shown as mean and spread."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -67,6 +65,29 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
     }  # fmt: skip
     pair = comparison.by_setting.pairs[0]
     assert (pair["first"], pair["second"], pair["significant"]) == ("vgg16", "basic_cnn", "ROC AUC")
+
+
+def test_runs_are_compared_together_with_year_and_genres_and_with_these_alone(runs, tmp_path):
+    known = np.random.default_rng(9).normal(size=200) + LABELS
+    ids = []
+    for strength in (0.0, 3.0):  # a poster that says nothing, and one that says much
+        table = next(iter(runs.values()))
+        poster = np.random.default_rng(8).normal(size=200) + strength * LABELS
+        scores = {"metadata": known, "combined": known + poster}
+        columns = {f"probability_{name}": 1 / (1 + np.exp(-values)) for name, values in scores.items()}
+        with mlflow.start_run(run_name=f"poster {strength}") as run:
+            mlflow.set_tags({"variant": f"strength {strength}"})
+            mlflow.log_text(table.assign(**columns).to_csv(index=False), "evaluation/test/predictions.csv")
+        ids.append(run.info.run_id)
+    comparison = run_compare(ids, out=tmp_path)
+    found = {one["name"]: one["roc_auc"] for one in comparison.combined.settings}
+    assert found["year + genres, no poster"] == pytest.approx(roc_auc_score(LABELS, known))
+    assert found["strength 3.0"] == pytest.approx(roc_auc_score(LABELS, known + poster))
+    assert comparison.combined.difference("strength 3.0", "year + genres, no poster").low > 0
+    assert "together with year and genres:" in comparison.text()
+    assert len(pd.read_csv(tmp_path / "combined_pairs.csv")) == 3
+    older = next(iter(runs))  # evaluated without them
+    assert run_compare([*ids, older]).combined is None
 
 
 def record(name, seed, **params):

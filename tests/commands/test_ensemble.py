@@ -1,7 +1,5 @@
 """An ensemble of trained runs: logged, evaluated, evaluated, compared and registered like any other run."""
 
-from __future__ import annotations
-
 import json
 
 import mlflow

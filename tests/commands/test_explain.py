@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,7 +14,11 @@ from PIL import Image
 from poster_ml.commands import explain
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, ExplanationError, OutputError, UnknownLayerError
+from poster_ml.explain.likeness import PooledFeatures
+from poster_ml.explain.sheets import write_rows
+from poster_ml.pipeline import neighbours
 from poster_ml.pipeline.poster_boxes import DETECTORS
+from poster_ml.serving.reference import Neighbours
 from poster_ml.serving.settings import ServingSettings
 
 
@@ -27,9 +32,9 @@ def model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "load_keras_model", lambda uri: (network, settings))
 
 
-def draw(path: Path) -> Path:
+def draw(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)).save(path, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 32, 3), np.uint8)).save(path, "PNG")
     return path
 
 
@@ -72,6 +77,43 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
     assert not out.exists()
     with pytest.raises(OutputError, match="is no result of `poster-ml explain`"):
         explain.run_explain(str(tmp_path), [poster], tmp_path)
+
+
+def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posters = [draw(tmp_path / "in" / f"{number}.png", seed=number) for number in range(10)]
+    network, settings = explain.load_keras_model("")
+    images = np.stack([decode_poster(path, settings.size).pixels for path in posters])
+    movies = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(10)], "label": [0, 1] * 5})
+    known = Neighbours.of(PooledFeatures(network)(images), movies.assign(title="A", year=1999))
+    monkeypatch.setattr(explain, "stored_neighbours", lambda uri: known)
+    dataset = SimpleNamespace(index=movies[:9], images=images[:9])  # the last movie's picture is not at hand
+    monkeypatch.setattr(explain, "PreparedDataset", SimpleNamespace(open=lambda data: dataset))
+    drawn = []
+    monkeypatch.setattr(neighbours, "write_rows", lambda *given: drawn.append(given[1]) or write_rows(*given))
+    files = explain.run_explain("m", [posters[3], posters[9]], tmp_path / "out", data=tmp_path).files
+    assert Image.open(tmp_path / "out" / "neighbours_1.png").size[0] > 1000
+    assert tmp_path / "out" / "neighbours_1.png" in files
+    for row, number in zip(drawn[0], (3, 9), strict=True):
+        (own, name), (nearest, caption), *others = row
+        assert name == str(number)
+        np.testing.assert_array_equal(own, images[number])
+        assert caption == "A (1999)\nFresh, cosine 1.00"
+        assert len(others) == 7
+        if number == 9:
+            assert nearest is None
+        else:
+            np.testing.assert_array_equal(nearest, images[number])
+
+
+def test_a_model_without_neighbours_is_told_to_leave_data_out(tmp_path: Path, tiny_dataset: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {}")
+    out = tmp_path / "out"
+    with pytest.raises(ExplanationError, match="features of its training posters"):
+        explain.run_explain(str(tmp_path / "model"), [draw(tmp_path / "a.png")], out, data=tiny_dataset)
+    assert not out.exists()
 
 
 def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from poster_ml.commands import predict as module
 from poster_ml.commands.predict import run_predict
 from poster_ml.errors import DatasetError, OutputError, PosterMLError
 from poster_ml.pipeline import prediction_files
-from poster_ml.pipeline.poster_files import score_files, walk_posters
+from poster_ml.pipeline.poster_files import ScoreTask, score_files, walk_posters
 from poster_ml.pipeline.prediction_files import record_path
 from poster_ml.serving.load import identify
 
@@ -140,7 +140,8 @@ import poster_ml.quiet
 poster_ml.quiet.load_keras = lambda: None
 load, store = types.ModuleType("load"), types.ModuleType("store")
 load.load_poster_model = lambda uri: Fake(0.02)
-load.identify = lambda model, uri: {{"model_id": "m-1"}}
+load.identify = lambda model, uri: {{"model_id": "m-1", "settings": {{}}}}
+load.read_metadata = store.experiment_name = store.shared_uri = store.store_folder = None
 store.connect = lambda: "0"
 store.needs_store = lambda model_uri: False
 sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
@@ -191,7 +192,7 @@ def test_ten_thousand_files_hold_few_in_memory(tmp_path):
             yield folder / f"tt{number % 10:05d}.jpg"
 
     model, rows = Fake(), 0
-    for batch in score_files(model, files(), 32):
+    for batch in score_files(None, ScoreTask(lambda: model, tmp_path, 0.5), files(), 32):
         rows += len(batch)
         assert len(listed) - rows <= 2 * 32  # one batch being read ahead, no more
     assert (rows, max(model.batches)) == (10_000, 32)
@@ -221,7 +222,7 @@ def test_output_on_stdout(fake, tmp_path, capsys):
     ]
 
 
-def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkeypatch):
+def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkeypatch, capsys):
     fill(tmp_path / "in", 2)
     (tmp_path / "movies.csv").write_text(
         "title,path,year,genres\nA,in/tt00000.jpg,1999,Drama|War\nB,in/tt00001.jpg,,\nC,in/gone.jpg,2001,NA\n"
@@ -243,6 +244,10 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
     ]
     assert rows[0][1:] == ["0.001", "Fresh", "0.5", "", "0.4", "0.5", "0.1", ""]
     assert "missing file: gone.jpg" in rows[2]
+    capsys.readouterr()
+    run_predict("m", [tmp_path / "movies.csv"], format="table")
+    said = "(year and genres alone 0.4000, with the poster 0.5000: +0.1000)"
+    assert capsys.readouterr().out.splitlines()[1] == f"  0.0010  Fresh   {rows[0][0]}  {said}"
     for text, said in (("title\nA\n", "lists no posters"), ("path\n", "lists no posters"), ("", "be read")):
         (tmp_path / "movies.csv").write_text(text)
         with pytest.raises(DatasetError, match=said):

@@ -1,7 +1,5 @@
 """The suite: which overrides hold for whom, what is found again, what the table says."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 
@@ -20,21 +18,19 @@ from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
 
 
-def test_an_override_for_one_variant_reaches_that_one_only_and_wins() -> None:
+def test_an_override_for_one_variant_reaches_that_one_only_and_wins():
     given = ["vgg16:train.epochs=1", "train.epochs=5", "explain.layer=a:b"]  # a colon in a value is no prefix
     assert overrides_of("vgg16", given) == ["train.epochs=5", "explain.layer=a:b", "train.epochs=1"]
     assert overrides_of("basic_cnn", given) == ["train.epochs=5", "explain.layer=a:b"]
 
 
-def test_all_unknown_variants_are_named_at_once() -> None:
+def test_all_unknown_variants_are_named_at_once():
     said = r"unknown variant 'vgg61' \(did you mean 'vgg16'\?\) and 'cnn': choose of basic_cnn, "
     with pytest.raises(ConfigError, match=said):
         suite_tasks(None, "sound", ["vgg61"], ["cnn:train.epochs=1"], 1)
 
 
-def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(
-    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(tiny_dataset, monkeypatch):
     verified: list[Path] = []
     monkeypatch.setattr(PreparedDataset, "verify", lambda dataset: verified.append(dataset.folder))
     tasks = suite_tasks(tiny_dataset, "sound", ["basic_cnn", "regularized_cnn"], [], seeds=2)
@@ -79,9 +75,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite_table, "logged_predictions", logged)
 
 
-def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(
-    predictions: None, tmp_path: Path
-) -> None:
+def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(predictions, tmp_path):
     table = build_table(
         {
             "basic_cnn": [record("basic_cnn", "cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
@@ -113,8 +107,8 @@ TINY = [*LEAN, "train.epochs=1", "model.dense=[4]", "model.filters=[4]"]
 
 
 def test_a_suite_trains_each_once_logs_its_own_files_only_and_says_what_it_leaves(
-    tiny_dataset: Path, mlflow_place: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    tiny_dataset, mlflow_place, caplog
+):
     caplog.set_level(logging.WARNING)
     out = mlflow_place / "out"
     wide = [*TINY, "basic_cnn:model.dense=[8]"]
@@ -138,8 +132,8 @@ def test_a_suite_trains_each_once_logs_its_own_files_only_and_says_what_it_leave
 
 
 def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
-    tiny_dataset: Path, mlflow_place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    tiny_dataset, mlflow_place, monkeypatch, caplog
+):
     caplog.set_level(logging.INFO)
     tiny = [*TINY, "train.epochs=2"]
     arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}

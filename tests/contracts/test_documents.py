@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+GAIN = ("gain", "gain_ci_low", "gain_ci_high")
 RECORDS = ("runs.json", "suite_runs.json", "ablation_runs.json")
 
 
@@ -85,6 +86,24 @@ def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project):
                     assert cells[column].endswith(f"± {spread}"), (protocol, found[1], metric, spread)
             counted += len(tried)
     assert counted == len(records(project, "suite_runs.json"))
+
+
+def test_the_figures_out_of_fold_are_those_of_the_cross_validations(project):
+    text = (project / "docs" / "results.md").read_text()
+    start = text.index("## All posters, out of fold")
+    shown = text[start : text.index("\n## ", start + 5)]
+    runs = [run for run in records(project, "folds_runs.json") if run["tags"]["kind"] == "folds"]
+    seen = 0
+    for run in runs:
+        for name in run["params"]["variants"].split(","):
+            own = {key.removeprefix(f"{name}."): value for key, value in run["metrics"].items()}
+            row = [interval(own, key) for key in ("roc_auc", "accuracy", "combined_roc_auc")]
+            gain, *ends = (f"{own[key]:+.3f}".replace("0", "", 1) for key in GAIN)
+            row.append(f"{gain} ({' to '.join(ends)})")
+            assert f"| {' | '.join(row)} |" in shown, (run["run_id"], name)
+            assert interval(own, "metadata_roc_auc") in shown
+            seen += 1
+    assert seen == 3 + 4
 
 
 def test_every_source_file_that_a_page_names_exists(project):

@@ -1,9 +1,10 @@
 """What every experiment file must satisfy."""
 
 import pytest
+import yaml
 
 from poster_ml.commands.suite import VARIANTS
-from poster_ml.config import REPOSITORY, load_experiment
+from poster_ml.config import REPOSITORY, from_mapping, load_experiment, to_yaml
 from poster_ml.models.catalogue import FAMILIES
 
 FOLDER = REPOSITORY / "experiments"
@@ -19,6 +20,7 @@ def test_both_protocols_have_the_nine_variants():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_an_experiment_opens_with_its_command_and_follows_its_protocol(path):
     config = load_experiment(path)
+    assert from_mapping(yaml.safe_load(to_yaml(config)), "") == config, "written and read back equal"
     assert config.variant == path.stem
     assert path.read_text().startswith("# ")
     assert f"poster-ml train --model {path.stem}" in path.read_text()

@@ -7,8 +7,7 @@ from keras import ops
 
 from poster_ml.augment.build import build_augmentation
 from poster_ml.models import freezing
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.models.freezing import apply_unfreeze, backbone_layers, convolution_layers, frozen_cut
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from poster_ml.cluster import open_cluster
 from poster_ml.commands.download import run_download
 from poster_ml.data.download import DownloadReport, download_posters, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
@@ -375,3 +377,43 @@ def test_a_record_torn_by_a_kill_is_read_and_continued(server, tmp_path):
     table = movies(server, a=whole.url, c="/good")
     assert download_posters(table, tmp_path, QUICK).counts["failed"] == 1
     assert list(read_record(record)) == ["a", "c"]
+
+
+def test_on_a_cluster_one_worker_at_a_time_asks_a_host(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poster_ml.data.download._URLS_PER_TASK", 10)
+    paths = {f"m{number:02d}": f"/slow/{number}" for number in range(30)}
+    table = movies(
+        server, **paths, gone="/status/404", ftp="ftp://x.test/a.jpg", nobody="http://127.0.0.1:1/a"
+    )
+    options = FetchOptions(retries=0, timeout=5)
+    monkeypatch.chdir(tmp_path)
+    report = download_posters(table, Path("out"), options, open_client=lambda: open_cluster(2))
+    assert counts(report) == {"saved": 30, "failed": 1, "rejected": 1, "unreachable": 1}
+    assert server.most_at_once <= options.per_host
+    assert len(posters(tmp_path / "out")) == 30
+    assert list(lines(tmp_path / "out")) == list(table["movie_id"])
+    assert set(server.hits.values()) == {1}
+
+
+def test_a_host_that_is_given_up_is_asked_no_further_on_a_cluster(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a picture that kills its worker fails alone; the cluster is played."""
+
+    def played(client, task, items, batch, in_flight=0):  # type: ignore[no-untyped-def]
+        for item in items:
+            yield [item], None if server.url + "/good/bomb" in item[1] else task([item])
+
+    monkeypatch.setattr("poster_ml.cluster.map_in_order", played)
+    monkeypatch.setattr("poster_ml.data.download._URLS_PER_TASK", 20)
+    dead = {f"dead{number:02d}": f"http://127.0.0.1:1/{number}.jpg" for number in range(40)}
+    table = movies(server, bomb="/good/bomb", beside="/good/beside", **dead)
+    report = download_posters(
+        table, tmp_path, FetchOptions(retries=0), open_client=lambda: nullcontext(object())
+    )
+    assert counts(report) == {"saved": 1, "failed": 1, "unreachable": 40}
+    found = lines(tmp_path)
+    assert found["bomb"]["reason"] == "decoding it killed its worker again and again"
+    assert [found[name]["attempts"] for name in dead].count("1") < 10

@@ -1,7 +1,6 @@
 """Which file belongs to which movie, and which kinds of image are read everywhere."""
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
@@ -157,12 +156,3 @@ def test_what_is_downloaded_gets_an_ending_that_is_read(kind):
     else:
         assert check_poster(poster(kind)) in KINDS[kind]
     assert kind in NAMES.upper()
-
-
-@pytest.mark.parametrize("shape", [(31, 60), (60, 300)])
-def test_what_preparation_refuses_is_not_downloaded(shape):
-    for content in (poster("PNG", shape), poster("JPEG", (90, 120), left=RIGHT)):
-        with pytest.raises(RequestError) as refused:
-            decode_poster(content, 32)
-        with pytest.raises(RequestError, match=f"^{re.escape(str(refused.value))}$"):
-            check_poster(content)

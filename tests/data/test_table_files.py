@@ -112,15 +112,6 @@ def test_rows_inside_a_quoted_field_are_rows_and_texts_with_commas_are_texts(tmp
     assert list(plots) == ["One, two, three\nfour, five, six", '"x', 'y"']
 
 
-@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_delimiters_and_line_ends(tmp_path, delimiter, line_end):
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
-    writer.writerows([HEADER, ["m0", 'One, "two"; three | four\tfive', 1990, "Fresh"]])
-    assert titles_of(tmp_path, text.getvalue()) == ['One, "two"; three | four five']
-
-
 def test_many_rows_with_line_breaks_and_long_texts_keep_their_numbers(tmp_path):
     lines = [",".join([*HEADER, "plot"]), "id0,First,2001,Fresh," + "x" * 300_000]
     lines += [f'id{n},"Line\nbreak {n}",2001,{"NA" if n == 9_999 else "Rotten"},x' for n in range(1, 10_001)]

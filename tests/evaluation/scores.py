@@ -1,7 +1,5 @@
 """All metrics of one set of predictions, as the tests compare them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from poster_ml.evaluation.metrics import METRIC_NAMES, check_predictions, weighted_scores

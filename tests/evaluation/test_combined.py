@@ -1,7 +1,5 @@
 """Year, genres and the poster together: each movie answered by what is known of it, the same after saving."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,12 +42,6 @@ def test_what_is_known_of_a_movie_says_which_model_answers(model):
     assert np.isnan(alone).tolist() == np.isnan(together).tolist() == [False, False, False, True]
     by_genre = model.metadata["genre"].probabilities(table.iloc[[1]])
     assert alone[1] == by_genre[0]
-
-
-def test_a_table_without_the_columns_gets_no_answer(model):
-    alone, together = model.probabilities(pd.DataFrame(index=range(2)), [0.1, 0.9])
-    assert np.isnan(alone).all()
-    assert np.isnan(together).all()
 
 
 def test_the_poster_adds_to_year_and_genres_where_it_knows_more(model):

@@ -8,46 +8,49 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.combined import CombinedModel
+from poster_ml.evaluation.baselines import colour_histograms, cross_fitted, fit_baselines
 from poster_ml.evaluation.metrics import METRIC_NAMES
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from tests.evaluation.worlds import movies, said
 
 FILES = {
     "roc.png", "precision_recall.png", "confusion_matrix.png", "calibration.png", "predictions.csv",
-    "classification_report.txt", "classification_report.json", "slices.csv",
+    "classification_report.txt", "classification_report.json", "slices.csv", "scores.csv",
 }  # fmt: skip
+NOTHING = References(0.5, {}, None, [])
 
 
-def evaluate(folder: Path, posters: pandas.DataFrame, **changes: object) -> EvaluationResult:
+def evaluate(
+    folder: Path, posters: pandas.DataFrame, references: References = NOTHING, **changes: object
+) -> EvaluationResult:
     arguments: dict = {"threshold": 0.5, "repeats": 100, "confidence": 0.95, "seed": 0} | changes
-    return write_evaluation(folder, posters, said(posters), **arguments)
+    return write_evaluation(folder, posters, said(posters), references, **arguments)
 
 
 def test_all_files_and_all_numbers(tmp_path):
-    train, validation, posters = movies(200, 1), movies(80, 2), movies(90, 3)
+    train, posters = movies(200, 1), movies(90, 3)
     images = np.random.default_rng(0).integers(0, 255, (290, 9, 7, 3), dtype=np.uint8)
-    combined = CombinedModel.fit(train, validation, said(validation, 1.0, 1), seed=0)
-    references = References(
-        train=train, combined=combined,
-        images=images, train_indices=np.arange(200), rows=np.arange(200, 290),
-    )  # fmt: skip
-    result = evaluate(tmp_path / "evaluation" / "test", posters, references=references)
+    colours = tuple(colour_histograms(images, rows) for rows in (np.arange(200), np.arange(200, 290)))
+    baselines, notes = fit_baselines(train, posters, colours, seed=0)
+    combination = cross_fitted(train, posters, said(posters), seed=0)
+    references = References(0.625, baselines, combination, notes)
+    result = evaluate(tmp_path / "evaluation" / "test", posters, references)
     assert {path.name for path in result.folder.iterdir()} >= FILES
     for name in FILES:
         if name.endswith(".png"):
             with Image.open(result.folder / name) as picture:
                 assert min(picture.size) > 400
     names = [*METRIC_NAMES, "baseline_year_roc_auc", "baseline_genre_roc_auc", "baseline_year_genre_roc_auc"]
-    names += ["baseline_colour_roc_auc", "poster_beyond_metadata_auc_gain"]
+    names += ["baseline_colour_roc_auc", "poster_beyond_metadata_auc_gain", "year_genre_poster_roc_auc"]
+    names += ["combined_roc_auc", "combined_ece"]
     for name in names:
         low, value, high = (result.metrics[name + end] for end in ("_ci_low", "", "_ci_high"))
         assert low <= value <= high, name
     assert result.metrics["roc_auc"] == pytest.approx(roc_auc_score(posters["label"], said(posters)))
     assert result.metrics["baseline_year_genre_roc_auc"] > 0.7
+    assert result.metrics["majority_accuracy"] == 0.625
     assert all(isinstance(value, float) for value in result.metrics.values())
-    assert result.notes == []
-    assert result.gain.design == "combination fitted on 80 posters of another split"
+    assert (result.notes, result.optimistic) == ([], True)
 
 
 def test_predictions_can_be_read_back(tmp_path):
@@ -69,30 +72,17 @@ def test_predictions_can_be_read_back(tmp_path):
 
 
 def test_a_handful_of_posters_with_bare_columns_is_enough(tmp_path):
-    posters = pandas.DataFrame({"movie_id": ["a", "b"], "label": [0, 1]})
-    result = evaluate(tmp_path, posters, references=References(train=movies(30, 1)))
+    evaluate(tmp_path, pandas.DataFrame({"movie_id": ["a", "b"], "label": [0, 1]}))
     assert {path.name for path in tmp_path.iterdir()} >= FILES
     assert pandas.read_csv(tmp_path / "predictions.csv")["title"].isna().all()
     assert pandas.read_csv(tmp_path / "slices.csv").empty
-    assert result.metrics["majority_accuracy"] == 0.5
 
 
-def test_what_cannot_be_compared_is_missing_and_noted(tmp_path):
+def test_a_gain_that_cannot_be_had_is_noted_and_one_class_is_refused_before_anything_is_written(tmp_path):
     posters = movies(40, 1)
-    for references, notes in (
-        (None, ["No baselines: there are no train rows to fit them on."]),
-        (References(train=posters),
-         ["No baselines: these posters are among the ones that the baselines would be fitted on."]),
-        (References(train=movies(40, 2).assign(year=None, genres="")),
-         ["No baseline of year", "No baseline of genres", "No baseline of year + genres"]),
-    ):  # fmt: skip
-        result = evaluate(tmp_path, posters, references=references)
-        assert not any(name.startswith(("baseline", "poster_beyond")) for name in result.metrics)
-        assert (result.baselines, result.gain) == ({}, None)
-        assert all(found.startswith(note) for found, note in zip(result.notes, notes, strict=True))
-
-
-def test_one_class_is_refused_before_anything_is_written(tmp_path):
+    result = evaluate(tmp_path / "a", posters, References(0.5, {"year_genre": said(posters)}, None, ["One."]))
+    assert result.gain is None
+    assert [note.split(":")[0] for note in result.notes] == ["One.", "No gain over year + genres"]
     with pytest.raises(EvaluationError, match="metrics need both classes"):
         evaluate(tmp_path / "new", movies(30, 1).assign(label=1))
     assert not (tmp_path / "new").exists()

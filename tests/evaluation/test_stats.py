@@ -83,14 +83,6 @@ def test_placement_values_equal_the_definition_by_pairs():
     assert auc == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
-def test_delong_agrees_with_the_bootstrap():
-    labels, scores = predictions(600, 1.2, 2)
-    interval = delong_interval(labels, scores, 0.95)
-    weights = np.concatenate(list(bootstrap_weights(labels, 500, 0)))
-    draws = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
-    assert (interval.low, interval.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.01)
-
-
 def test_perfect_separation_and_single_posters_are_not_taken_for_certainty():
     interval = delong_interval([0, 0, 0, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5, 6], 0.95)
     assert (interval.estimate, interval.high) == (1.0, 1.0)

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from poster_ml.explain.controls import centre_map, control_maps
-from poster_ml.explain.faithfulness import _advantages, measure_faithfulness
+from poster_ml.explain.faithfulness import _advantages, control_maps, measure_faithfulness
 from poster_ml.explain.maps import Explainer
-from poster_ml.explain.randomisation import copy_model, randomisation_check, spearman
+from poster_ml.explain.pointing import centre_map
+from poster_ml.explain.randomisation import randomisation_check, spearman
 
 
 def red_block_posters(count: int = 12, height: int = 24, width: int = 16) -> np.ndarray:
@@ -30,11 +30,7 @@ def strong(nets) -> keras.Model:
 def test_map_of_a_known_cause_beats_every_control(nets):
     result = measure_faithfulness(Explainer(strong(nets)), red_block_posters(), seed=1, steps=6)
     json.dumps(result)
-    assert (result["settings"]["method"], result["settings"]["posters"], result["zero_maps"]) == (
-        "cam",
-        12,
-        0,
-    )
+    assert (result["settings"]["method"], result["settings"]["posters"]) == ("cam", 12)
     for control in ("random", "edge", "centre"):
         for score, found in result["against"][control].items():
             assert found["better"], (control, score)
@@ -43,9 +39,6 @@ def test_map_of_a_known_cause_beats_every_control(nets):
     random_road = result["scores"]["random"]["road"]
     assert random_road["ci_low"] < 0.05
     assert abs(random_road["mean"]) < result["scores"]["model"]["road"]["mean"] / 3
-    curve = result["curves"]["model"]["deletion"]
-    assert curve[0] > 0.7 > 0.6 > curve[2]  # the block is an eighth of the poster
-    assert len(curve) == len(result["curves"]["shares"]) == 7
 
 
 def test_maps_are_called_better_only_after_correction_for_all_controls_and_scores():
@@ -90,7 +83,6 @@ def test_randomisation_tells_a_map_of_the_model_from_one_that_ignores_it(nets, m
     last = following[-1]
     assert (last["layers"], last["lowest_layer"]) == (5, "left")
     assert abs(last["spearman"]["mean"]) < 0.5
-    assert last["ssim"]["mean"] < 0.6
     assert [stage["layers"] for stage in following] == sorted({stage["layers"] for stage in following})
     for weight, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, now)
@@ -98,14 +90,6 @@ def test_randomisation_tells_a_map_of_the_model_from_one_that_ignores_it(nets, m
     monkeypatch.setattr(Explainer, "explain", lambda *_: edges)
     for stage in randomisation_check(explainer, images, edges, seed=0):
         assert stage["spearman"]["mean"] == pytest.approx(1)
-        assert stage["ssim"]["mean"] == pytest.approx(1)
-
-
-def test_copy_answers_the_same_and_shares_nothing(nets):
-    model, images = nets.branching(), nets.noise(2)
-    copy = copy_model(model)
-    np.testing.assert_allclose(copy.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-6)
-    assert not {id(layer) for layer in copy.layers} & {id(layer) for layer in model.layers}
 
 
 def test_controls_are_maps_that_know_only_the_poster():

@@ -35,15 +35,6 @@ def test_flatten_head_gets_hirescam_which_keeps_the_places(nets):
     assert averaged[2:5, 5:].min() > 0.9  # the reason why "auto" does not take Grad-CAM here
 
 
-def test_heads_choose_their_method(nets):
-    pooled = Explainer(nets.red_against_green())
-    assert (pooled.method, pooled.layer_name) == ("cam", "colour_conv")
-    assert Explainer(nets.red_against_green("mlp")).method == "gradcam"
-    branching = Explainer(nets.branching())
-    assert (branching.method, branching.layer_name) == ("hirescam", "both")
-    assert Explainer(nets.branching(), layer_name="left").layer_name == "left"
-
-
 def test_zero_map_stays_zero(nets):
     black = np.zeros((1, 12, 8, 3), np.uint8)
     for method in ("cam", "gradcam", "hirescam"):

@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from poster_ml.explain.overlays import overlay
-from poster_ml.explain.sheets import poster_caption, write_sheet
+from poster_ml.explain.sheets import overlay, poster_caption, write_sheet
 
 
 def test_overlay_shows_the_poster_in_grey_where_the_map_is_zero():

@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import PosterMLError
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from tests.refusals import refusal
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, 40, 52, 3)).astype("uint8")
@@ -36,16 +35,6 @@ def test_networks_have_the_studys_parameters(family, options, parameters, monkey
         keras.initializers.VarianceScaling, "__call__", zeros
     )  # draws would take half a minute
     assert small(family, input_shape=(224, 224, 3), **options).count_params() == parameters
-
-
-def test_layers_of_the_regularized_cnn():
-    model = small(input_shape=(64, 64, 3), filters=(4, 8, 8), dense=(6, 5), dropout=0.3)
-    assert [layer.name for layer in model.layers] == [
-        *("poster", "preprocessing", "conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3", "flatten"),
-        *("dense_1", "dropout_1", "dense_2", "dropout_2", "logit"),
-    ]
-    assert model.get_layer("conv_1").output.shape == (None, 62, 62, 4)
-    assert model.get_layer("dropout_2").rate == 0.3
 
 
 @pytest.mark.parametrize("family", ["cnn", "mobilenet_v2"])

@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import UnknownLayerError
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks, frozen_cut, split_at
 from poster_ml.models.standardize import StandardizeFeatures
 
@@ -32,6 +31,24 @@ def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(ta
     joined = keras.Model(tapped.input, tapped.get_layer("joined_features").output)(POSTERS)
     assert joined.shape == (3, 1280 + 64 + 160)
     np.testing.assert_allclose(ops.convert_to_numpy(joined), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_maxima_of_all_layers_stand_behind_their_averages():
+    architecture = Architecture(
+        "mobilenet_v2", (40, 52, 3), dense=(), pooling="average_maximum", feature_layers=LOWER_LAYERS
+    )
+    model = build_model(architecture, weights="none")
+    outputs = keras.Model(model.input, [model.get_layer(n).output for n in ("out_relu", *LOWER_LAYERS)])(
+        POSTERS
+    )
+    maps = [ops.convert_to_numpy(output) for output in outputs]
+    expected = [*(one.mean(axis=(1, 2)) for one in maps), *(one.max(axis=(1, 2)) for one in maps)]
+    joined = keras.Model(model.input, model.get_layer("joined_features").output)(POSTERS)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(joined), np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5
+    )
+    assert frozen_cut(model) == "joined_features"
+    assert not [name for name in backbone_layers(model) if name.startswith("tap_")]
 
 
 def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped):

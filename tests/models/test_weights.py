@@ -10,8 +10,7 @@ import pytest
 from keras import ops
 
 from poster_ml.errors import WeightsError
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import FAMILIES
 from tests.refusals import refusal
 

@@ -1,7 +1,5 @@
 """The MLflow run of a dataset: made once, completed by explore, found by training runs."""
 
-from __future__ import annotations
-
 import mlflow
 
 from poster_ml.data.prepared import PreparedDataset

@@ -1,7 +1,5 @@
 """Shortcut tests, pointing game and claims, wired to a dataset whose cause is known."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Decisions fitted on validation, the names that are logged, and the page and card of an evaluated split."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io
@@ -16,7 +14,7 @@ from PIL import Image
 from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
-from poster_ml.evaluation.report_files import write_evaluation
+from poster_ml.evaluation.report_files import References, write_evaluation
 from poster_ml.figures import new_figure, save_figure
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport, fit_decision_rule
@@ -53,7 +51,7 @@ FAITHFULNESS = {
 def evaluation(tmp_path: Path) -> EvaluationReport:
     posters = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(200)], "label": LABELS})
     result = write_evaluation(
-        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)),
+        tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)), References(0.5, {}, None, []),
         threshold=0.5, repeats=100, confidence=0.95, seed=0,
     )  # fmt: skip
     return EvaluationReport("test", result, FAITHFULNESS, Diagnostics(SHORTCUTS), tmp_path)
@@ -86,7 +84,7 @@ SETTINGS = (
 
 @pytest.mark.parametrize("calibrate", [True, False])
 @pytest.mark.parametrize("logits", EXTREME.values(), ids=EXTREME)
-def test_every_fitted_decision_is_served_as_it_was_fitted(logits: np.ndarray, calibrate: bool, tmp_path):
+def test_every_fitted_decision_is_served_as_it_was_fitted(logits, calibrate, tmp_path):
     """The whole seam: temperature and threshold from validation, the settings file, the served rows."""
     network = SimpleNamespace(  # returns the next logits of the list, whatever the picture
         predict_on_batch=lambda pixels: np.resize(logits, (len(pixels), 1)).astype("float32")

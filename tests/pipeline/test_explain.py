@@ -1,7 +1,5 @@
 """Which posters the sheets show; that they are written is tested where a run is trained and evaluated."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from poster_ml.pipeline.explain import choose_posters

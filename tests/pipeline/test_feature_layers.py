@@ -1,7 +1,5 @@
 """Multi-level, standardised, penalised heads: from a configuration to a trained model."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 

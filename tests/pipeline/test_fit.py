@@ -1,14 +1,12 @@
 """A network trained with and without the feature cache, with views, in two precisions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
-from poster_ml.pipeline.fit import as_float32, build_network, fit_model, identity
+from poster_ml.pipeline.fit import build_network, fit_model, identity
 from poster_ml.training.features import list_entries
 
 VGG = {
@@ -103,13 +101,6 @@ def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(
     rows = dataset.indices("val", 60, 42)
     logits = candidate.model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
     np.testing.assert_allclose(logits, candidate.validation_logits, atol=1e-5)
-
-
-def test_a_float32_twin_has_the_same_weights(dataset):
-    network = build_network(vgg(), dataset.size, "none")
-    twin = as_float32(network, vgg(seed=7), dataset.size)
-    for one, other in zip(network.get_weights(), twin.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_identity_knows_what_weights_depend_on(dataset):

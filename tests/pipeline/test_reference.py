@@ -1,7 +1,5 @@
 """What a trained model is logged with: scores that `evaluate` measured, and neighbours that it finds again."""
 
-from __future__ import annotations
-
 import base64
 import io
 

@@ -1,7 +1,5 @@
 """What the demo makes of an experiment where ImageNet's weights cannot be had."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.config import ExperimentConfig, experiment_path, load_experiment

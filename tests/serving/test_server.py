@@ -29,6 +29,7 @@ from poster_ml.serving.load import load_poster_model, model_folder
 from poster_ml.serving.pyfunc import COLUMNS
 
 JSON = "application/json"
+MOST_CONNECTIONS = 40
 
 
 class Server:
@@ -77,7 +78,8 @@ def server(logged, tmp_path_factory):
     command += ["--env-manager", "local", "-p", str(port), "-h", "127.0.0.1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with log.open("wb") as output:
-        where = {"cwd": log.parent, "env": {**os.environ, "PATH": path}}
+        limit = {"UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS)}
+        where = {"cwd": log.parent, "env": {**os.environ, **limit, "PATH": path}}
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **where)
         running = Server(port, process)
         try:
@@ -400,15 +402,26 @@ def test_bodies_that_are_not_what_they_declare(server, texts, expected):
     assert close(server.score({"inputs": {"image": texts}}), expected)
 
 
+def test_beyond_the_limit_a_client_is_sent_away_at_once_and_may_come_back(server, texts, expected):
+    waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(MOST_CONNECTIONS)]
+    try:
+        status, answer = server.post(json.dumps({"inputs": {"image": texts}}).encode())
+        assert (status, answer) == (503, "Service Unavailable")
+    finally:
+        for connection in waiting:
+            connection.close()
+    assert close(server.score({"inputs": {"image": texts}}), expected)
+
+
 def test_the_examples_of_the_documentation_work(server, texts, project):
     """Every JSON request in docs/serving.md, with its placeholder replaced by a picture, scores."""
     page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
-    requests = re.findall(r"```json request\n(.*?)```", page, flags=re.DOTALL)
+    requests = re.findall(r"<!-- request -->\n```json\n(.*?)```", page, flags=re.DOTALL)
     assert len(requests) >= 5
     for request in requests:
         rows = server.score(json.loads(request.replace("BASE64", texts[0])))
         assert all(row["error"] is None for row in rows), request
-    responses = re.findall(r"```json response\n(.*?)```", page, flags=re.DOTALL)
+    responses = re.findall(r"<!-- response -->\n```json\n(.*?)```", page, flags=re.DOTALL)
     assert len(responses) >= 2
     for response in responses:
         for row in json.loads(response)["predictions"]:
@@ -417,7 +430,7 @@ def test_the_examples_of_the_documentation_work(server, texts, project):
 
 def test_the_python_example_of_the_documentation_works(server, project, tmp_path, make_picture):
     page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
-    example = re.search(r"```python client\n(.*?)```", page, flags=re.DOTALL)
+    example = re.search(r"<!-- client -->\n```python\n(.*?)```", page, flags=re.DOTALL)
     assert example is not None
     (tmp_path / "poster.jpg").write_bytes(make_picture())
     code = example[1].replace("127.0.0.1:5001", f"127.0.0.1:{server.port}")

@@ -1,7 +1,6 @@
 """Synthetic posters: the cause is in the picture, the noise is known, and nothing else tells the label."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from poster_ml.errors import OutputError
 from poster_ml.synthetic.writing import Confounders, best_possible, write_posters
 from tests.synthetic.scores import score_regions
 
@@ -174,15 +172,6 @@ def test_another_noise_changes_labels_but_no_picture(tmp_path):
     assert hashes(clean.folder) == hashes(noisy.folder)
 
 
-def test_the_record_tells_how_the_posters_were_made(posters):
-    record = json.loads((posters.folder / "synthetic.json").read_text())
-    assert record["seed"] == 42
-    assert record["bayes_accuracy"] == 0.9
-    assert record["achieved_accuracy"] == posters.achieved_accuracy
-    assert record["confounders"] == {"palette": 0.0, "genre": 0.3, "year": 0.3, "shortcut": 0.0}
-    assert (record["width"], record["height"]) == (182, 268)
-
-
 def test_best_possible_is_the_rule_alone_when_nothing_else_is_planted():
     accuracy, area = best_possible(0.9, Confounders())
     assert accuracy == pytest.approx(0.9)
@@ -202,13 +191,3 @@ def test_best_possible_agrees_with_a_simulation():
     chance = np.array([label[code == value].mean() for value in range(4)])[code]
     assert accuracy == pytest.approx(((chance > 0.5) == label).mean(), abs=0.005)
     assert area == pytest.approx(roc_auc_score(label, chance), abs=0.005)
-
-
-def test_an_older_set_is_replaced_and_a_folder_with_other_things_left_alone(tmp_path):
-    for count in (30, 20):
-        write_posters(tmp_path / "out", count=count, width=64, height=64)
-    assert len(hashes(tmp_path / "out")) == 20
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="is no result of `poster-ml synth`"):
-        write_posters(tmp_path, count=20)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -1,8 +1,5 @@
 """Runs are opened whole: whatever kills the process, the store never holds a run without its place."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -11,9 +8,7 @@ import pytest
 from poster_ml.tracking.runs import find_run, open_run
 
 
-def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(
-    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(mlflow_place, monkeypatch):
     """The process dies right behind the creation: nothing that comes later can mend the run."""
     with open_run("study", tags={"kind": "study"}) as parent:
         pass
@@ -40,16 +35,3 @@ def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(
     assert orphan.tags["trial.number"] == "3"
     assert orphan.tags["mlflow.parentRunId"] == parent.run_id
     assert orphan.tags["git_commit"]
-
-
-def test_a_run_that_goes_on_keeps_its_place_and_takes_new_tags(mlflow_place: Path) -> None:
-    with (
-        open_run("suite", tags={"kind": "suite"}) as parent,
-        open_run("first", tags={"state": "begun"}, parent_run_id=parent.run_id) as run,
-    ):
-        pass
-    with open_run("again", tags={"state": "resumed"}, run_id=run.run_id):
-        assert find_run(run.run_id).status == "RUNNING"
-    record = find_run(run.run_id)
-    assert (record.status, record.name, record.tags["state"]) == ("FINISHED", "again", "resumed")
-    assert record.tags["mlflow.parentRunId"] == parent.run_id

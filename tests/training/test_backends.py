@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import FAMILIES
 from tests.programs import run_python
 
@@ -22,8 +21,7 @@ import sys
 from pathlib import Path
 import keras
 import numpy as np
-from poster_ml.models.architecture import Architecture
-from poster_ml.models.build import build_model
+from poster_ml.models.build import Architecture, build_model
 assert keras.backend.backend() == "jax"
 # Drawing weights that are replaced at once would cost a compilation per shape: most of a minute.
 keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: np.zeros(shape, "float32")

@@ -89,3 +89,15 @@ def test_mapped_pages_are_given_back_and_nothing_changes(tmp_path, monkeypatch):
 def mapped_bytes():
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line]
     return int(line.split()[1]) * 1024
+
+
+def test_processes_read_parts_of_a_shuffled_batch_that_make_it_up(monkeypatch):
+    whole = seen(Batches(samples(), 6, seed=1))[:6]
+    parts = []
+    for process in (0, 1):
+        monkeypatch.setattr(batches_module, "process_share", lambda process=process: (process, 2))
+        images, labels = Batches(samples(), 6, seed=1)[0]
+        assert labels.shape == (3, 1)
+        parts += [(int(image[0]) // 2, int(label)) for image, label in zip(images, labels[:, 0], strict=True)]
+        assert seen(Batches(samples(), 3)) == PAIRS
+    assert parts == whole

@@ -164,6 +164,12 @@ def test_posters_as_they_are_share_features_whatever_the_augmentation():
     assert digest(weak) != digest(strong)
 
 
+def test_runs_of_other_seeds_share_features_where_the_weights_are_the_same():
+    one, other, third = prefix(seed=0), prefix(seed=1), prefix(seed=1)
+    other.set_weights(one.get_weights())
+    assert digest(other) == digest(one) != digest(third)
+
+
 def reserve_nothing(*_):
     raise OSError(28, "No space left on device")
 

@@ -6,8 +6,8 @@ import pytest
 
 from poster_ml.config import TrainConfig
 from poster_ml.training import optimizers, precision
-from poster_ml.training.optimizers import build_optimizer, layer_rates, plateau_rate
-from poster_ml.training.precision import precision_scope, resolve_precision
+from poster_ml.training.optimizers import build_optimizer, plateau_rate
+from poster_ml.training.precision import resolve_precision
 from poster_ml.training.selection import best_epoch, should_stop
 from tests.training.networks import tiny_network
 
@@ -76,13 +76,6 @@ def convolutional():
     return keras.Model(inputs, keras.layers.Dense(1, name="logit")(values))
 
 
-def test_every_convolution_below_learns_more_slowly():
-    model = convolutional()
-    rates = layer_rates(model, 0.5)
-    by_layer = {path.split("/")[0]: rate for path, rate in rates.items()}
-    assert by_layer == {"low": 0.25, "high": 0.5, "logit": 1.0}
-
-
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_the_rates_per_layer_scale_the_steps_themselves(name):
     def kernels_after_a_step(decay):
@@ -114,13 +107,6 @@ def test_auto_knows_that_processors_have_no_fast_depthwise_bfloat16(monkeypatch,
     assert resolve_precision("auto") == usual
     assert resolve_precision("auto", depthwise=True) == depthwise
     assert resolve_precision("mixed_bfloat16", depthwise=True) == "mixed_bfloat16"  # asked for is taken
-
-
-def test_the_precision_scope_puts_the_old_policy_back():
-    before = keras.mixed_precision.dtype_policy().name
-    with precision_scope("mixed_bfloat16"):
-        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
-    assert keras.mixed_precision.dtype_policy().name == before
 
 
 @pytest.mark.skipif(

@@ -41,8 +41,3 @@ def test_cached_features_give_the_same_statistics(cut):
     np.testing.assert_allclose(mean_of(model), pooled.mean(axis=0), rtol=1e-5)
     spread = ops.convert_to_numpy(model.get_layer("standardize").deviation)
     np.testing.assert_allclose(spread, pooled.std(axis=0), rtol=1e-4)
-
-
-def test_a_network_without_such_a_layer_is_left_alone():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    set_statistics(model, Samples(None, np.arange(5), np.zeros(5)))  # reads nothing

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import psutil
@@ -132,6 +133,21 @@ def test_a_trial_that_kills_every_worker_is_given_up_and_workers_are_renewed(
     processes = list(table["val_auc"][1:])
     assert len(set(processes)) > 1
     assert max(map(processes.count, processes)) == 2
+
+
+def test_what_ended_on_a_renewed_worker_is_not_waited_for(
+    spec: StudySpec, space: SearchSpace, tmp_path: Path
+) -> None:
+    """Dask runs a task again whose result goes with its worker; its reports are of a trial that has ended."""
+    opened, ledger = open_study(spec), tmp_path / "ledger"
+    with open_cluster(1) as client:
+        patience = Timer(120, client.close)  # in place of a test that never ends
+        patience.start()
+        objective = SurrogateObjective(2, 0.0, ledger)
+        run_search(Job(space, objective, 5, tmp_path / "work", renew_after=1), opened, client)
+        patience.cancel()
+    assert opened.counted() == 5
+    assert ledger.read_text().count("end") == 5
 
 
 def no_number(trial: TrialContext) -> float:

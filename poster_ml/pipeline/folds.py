@@ -1,0 +1,155 @@
+"""One fold of a cross-validation: what a network says of the posters that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.evaluation.calibration import logit
+from poster_ml.evaluation.combined import CombinedModel
+from poster_ml.evaluation.out_of_fold import join_folds
+from poster_ml.pipeline.evaluate import DecisionRule, fit_decision_rule
+from poster_ml.pipeline.fit import fit_network
+from poster_ml.pipeline.records import logged_predictions
+from poster_ml.pipeline.task import Task, run_tags
+from poster_ml.pipeline.train_log import checkpoint_folder, locked_run, log_fit, log_task
+from poster_ml.tracking.runs import RunLogger, RunRecord
+from poster_ml.training.batches import Samples
+
+MEAN = "mean_of_all"  # the row of all variants' mean logit
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """A network's scores in one fold.
+
+    rule: fitted on the validation part.
+    validation: movie_id, label, logit, probability, of the posters that chose epoch, temperature,
+        threshold and the combination with year and genres.
+    test: the same of the posters held out, with year, genres, width, height, fold, threshold,
+        probability_metadata and probability_combined (NaN where neither year nor genres are known).
+    """
+
+    rule: DecisionRule
+    validation: pd.DataFrame
+    test: pd.DataFrame
+
+
+def score_fold(
+    dataset: PreparedDataset, config: ExperimentConfig, logits: Mapping[str, np.ndarray]
+) -> FoldScores:
+    """Chooses everything on the validation part, and answers for the held-out part.
+
+    Args:
+        dataset: a fold, as of `open_fold`; no label of its `test` is looked at.
+        config: its seed and evaluate section are used.
+        logits: of all posters of "val" and "test", in their order.
+    """
+    parts = {split: dataset.index.iloc[dataset.indices(split)] for split in ("train", "val", "test")}
+    rule = fit_decision_rule(logits["val"], parts["val"]["label"].to_numpy(), config.evaluate)
+    probabilities = {split: expit(values / rule.temperature) for split, values in logits.items()}
+    combined = CombinedModel.fit(parts["train"], parts["val"], probabilities["val"], seed=config.seed)
+    missing = np.full((2, len(parts["test"])), np.nan)
+    alone, together = combined.probabilities(parts["test"], probabilities["test"]) if combined else missing
+    columns = ["movie_id", "label", "year", "genres", "width", "height"]
+    validation, test = (
+        parts[split]
+        .reindex(columns=columns)
+        .reset_index(drop=True)
+        .assign(logit=logits[split], probability=probabilities[split])
+        for split in ("val", "test")
+    )
+    test = test.assign(
+        fold=dataset.fold,
+        threshold=rule.threshold,
+        probability_metadata=alone,
+        probability_combined=together,
+    )
+    return FoldScores(rule, validation[["movie_id", "label", "logit", "probability"]], test)
+
+
+def average_fold(
+    dataset: PreparedDataset, config: ExperimentConfig, members: Sequence[FoldScores]
+) -> FoldScores:
+    """Returns what the mean of several networks' calibrated logits says in the same fold."""
+    logits = {
+        split: np.mean([logit(getattr(one, name)["probability"].to_numpy()) for one in members], axis=0)
+        for split, name in (("val", "validation"), ("test", "test"))
+    }
+    return score_fold(dataset, config, logits)
+
+
+def train_fold(
+    task: Task,
+    *,
+    run_id: str | None = None,
+    name: str,
+    parent_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> RunLogger:
+    """Fits one network in one fold, in one MLflow run, and scores the posters held out; no model is logged.
+
+    The network is judged in the precision of its training, so that frozen layers run once for all folds and
+    seeds. Arguments as of `train.train_task`.
+    """
+    config, dataset = task.config, task.dataset
+    with (
+        locked_run(name, run_tags(task) | dict(tags or {}), run_id, parent_run_id) as run,
+        TemporaryDirectory() as temporary,
+    ):
+        log_task(run, task)
+        fitted = fit_network(
+            config,
+            dataset,
+            folder=checkpoint_folder(run.run_id),
+            on_epoch=lambda epoch, metrics: run.log_metrics(metrics, step=epoch),
+        )
+        log_fit(run, fitted)
+        rows = {split: dataset.indices(split) for split in ("val", "test")}
+        found = score_fold(
+            dataset,
+            config,
+            {
+                split: fitted.score(Samples(dataset.images, own, dataset.labels(own)))
+                for split, own in rows.items()
+            },
+        )
+        run.log_metrics(asdict(found.rule))
+        for split, table in (("val", found.validation), ("test", found.test)):
+            file = Path(temporary) / "predictions.csv"
+            table.to_csv(file, index=False, float_format="%.9g")
+            run.log_file(file, f"evaluation/{split}")
+    return run
+
+
+def logged_scores(record: RunRecord) -> FoldScores:
+    """Reads what `train_fold` logged."""
+    rule = DecisionRule(record.metrics["temperature"], record.metrics["threshold"])
+    return FoldScores(rule, *(logged_predictions(record, split) for split in ("val", "test")))
+
+
+def join_scores(
+    scores: Mapping[tuple[str, int], list[FoldScores]],
+    config: ExperimentConfig,
+    views: Sequence[PreparedDataset],
+) -> dict[str, list[pd.DataFrame]]:
+    """Joins the folds of every variant and seed, and of the variants' mean for seeds that all have."""
+    joined: dict[str, list[pd.DataFrame]] = {variant: [] for variant, _ in scores}
+    for (variant, _), found in scores.items():
+        joined[variant].append(join_folds([one.test for one in found]))
+    variants, seeds = list(joined), dict.fromkeys(seed for _, seed in scores)
+    for seed in seeds if len(variants) > 1 else ():
+        if all((variant, seed) in scores for variant in variants):
+            members = zip(*(scores[variant, seed] for variant in variants), strict=True)
+            own = replace(config, seed=seed)
+            means = [average_fold(view, own, one).test for view, one in zip(views, members, strict=True)]
+            joined.setdefault(MEAN, []).append(join_folds(means))
+    return joined

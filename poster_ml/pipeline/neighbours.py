@@ -1,0 +1,65 @@
+"""The training posters that a network finds most alike, drawn beside the ones asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.errors import ExplanationError
+from poster_ml.explain.likeness import PooledFeatures
+from poster_ml.explain.sheets import write_rows
+from poster_ml.serving.load import load_reference
+from poster_ml.serving.reference import Neighbours
+
+COUNT = 8
+HEADING = "The most alike training posters, as the network sees them just before it decides"
+
+
+def stored_neighbours(model_uri: str) -> Neighbours:
+    """Returns the training posters that a model was logged with.
+
+    Raises: RegistryError; ExplanationError where it was logged without.
+    """
+    reference = load_reference(model_uri)
+    if reference is None or reference.neighbours is None:
+        raise ExplanationError(
+            f"{model_uri} was logged without features of its training posters, which --data would draw: "
+            "leave --data out"
+        )
+    return reference.neighbours
+
+
+def draw_neighbours(
+    path: Path,
+    model: Any,
+    images: np.ndarray,
+    names: Sequence[str],
+    neighbours: Neighbours,
+    dataset: PreparedDataset,
+) -> Path:
+    """Draws each poster and, beside it, the eight that are most alike with what the critics said.
+
+    Args:
+        path: PNG file.
+        model: as of `PooledFeatures`.
+        images: (N, H, W, 3) uint8. names: of the N posters.
+        neighbours: as of `stored_neighbours`.
+        dataset: holds their pictures; a movie that it lacks keeps its words alone.
+    """
+    places = {str(movie): row for row, movie in enumerate(dataset.index["movie_id"])}
+    rows = []
+    for image, name, found in zip(
+        images, names, neighbours.nearest(PooledFeatures(model)(images), COUNT), strict=True
+    ):
+        cells: list[tuple[np.ndarray | None, str]] = [(image, name)]
+        for one in found:
+            place = places.get(one["movie_id"])
+            year = f" ({one['year']})" if one["year"] else ""
+            caption = f"{one['title'] or one['movie_id']}{year}\n{one['label']}, cosine {one['cosine']:.2f}"
+            cells.append((None if place is None else np.asarray(dataset.images[place]), caption))
+        rows.append(cells)
+    return write_rows(path, rows, HEADING)

@@ -71,7 +71,7 @@ def _compared(
         return hint(f"{designs[0].name} is there: drop at least one more." if designs else WELCOME)
     given = tuple(genres or ())
     question = Question([one.content for one in designs], year, given, {"rank": True, "explain": True})
-    rows, said = ask_kindly(service, question)
+    rows, said = ask_kindly(service, question, {"rank": True})
     if said:
         return problem(said)
     shown = fragment("designs", designs=_in_order(designs, rows, about), sentences=_sentences(designs, rows))

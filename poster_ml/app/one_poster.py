@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +124,9 @@ def _answer(
     service: Service, about: About, poster: Upload, year: str, genres: list[str] | None
 ) -> tuple[str, str]:
     """Returns the answer, and the poster with its map, as HTML."""
-    plain = Question([poster.content], year, tuple(genres or ()))
-    rows, said = ask_kindly(service, replace(plain, params={"explain": True, "evidence": True}))
-    if said:  # a model that was logged without other posters, or is quantized, still answers plainly
-        rows, said = ask_kindly(service, plain)
+    params = {"explain": True, "evidence": True}
+    question = Question([poster.content], year, tuple(genres or ()), params)
+    rows, said = ask_kindly(service, question, {"explain": True}, {"evidence": True}, {})
     said = said or rows[0]["error"]
     if said:
         return problem(said), ""

@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -164,9 +164,17 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return f"the server answered {error.code}: look at its log"
 
 
-def ask_kindly(service: Service, question: Question) -> tuple[list[Row], str]:
-    """Returns the rows and "", or no rows and one sentence for the page: it lives on, whatever happens."""
-    try:
-        return service.ask(question), ""
-    except PosterMLError as error:
-        return [], str(error)
+def ask_kindly(service: Service, question: Question, *simpler: dict[str, Any]) -> tuple[list[Row], str]:
+    """Returns the rows and "", or no rows and one sentence for the page: it lives on, whatever happens.
+
+    Args:
+        simpler: params to ask in place of the question's, one after the other, where it is refused: a model
+            may draw no maps, or know no other posters.
+    """
+    said = ""
+    for params in (question.params, *simpler):
+        try:
+            return service.ask(replace(question, params=params)), ""
+        except PosterMLError as error:
+            said = said or str(error)
+    return [], said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import re
 import struct
 import zipfile
@@ -215,7 +216,8 @@ def test_a_folder_is_as_good_as_its_files(visit, tmp_path):
     page.get_by_text("3 files, 0 of them could not be scored.").wait_for()
 
 
-def test_a_server_that_is_gone_is_one_sentence_on_every_tab(visit, serve):
+def test_a_server_that_is_gone_is_one_sentence_on_every_tab(visit, serve, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ["GRADIO_TEMP_DIR"])  # comes back for the other page
     from poster_ml.commands.app import built_page
 
     with built_page("", endpoint="http://127.0.0.1:9") as (blocks, folder):
@@ -228,6 +230,7 @@ def test_a_server_that_is_gone_is_one_sentence_on_every_tab(visit, serve):
         ).wait_for()
         upload(page, "Many", ("one.jpg", picture(2)))
         page.get_by_text("1 files, 1 of them could not be scored.").wait_for()
+        page.context.close()
         blocks.close(verbose=False)
 
 

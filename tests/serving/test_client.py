@@ -78,6 +78,15 @@ def test_a_refusal_is_the_sentence_of_the_model_in_both(endpoint):
         assert ask_kindly(service, question) == ([], "rank compares 2 to 50 designs, got 1 rows")
 
 
+def test_what_is_refused_is_asked_more_simply_and_the_first_refusal_is_the_one_that_is_said():
+    model = Model()
+    question = Question([b"abc"], params={"rank": True, "explain": True})
+    rows, said = ask_kindly(LocalModel(model), question, {"rank": True}, {"explain": True})
+    assert (len(rows), said) == (1, "")
+    assert model.params == {"explain": True}
+    assert ask_kindly(LocalModel(model), question, {"rank": True})[1].startswith("rank compares 2 to 50")
+
+
 def test_a_server_that_is_not_there_is_one_sentence():
     rows, sentence = ask_kindly(Endpoint("http://127.0.0.1:9"), Question([b"abc"]))
     assert rows == []

@@ -141,7 +141,7 @@ def test_all_faults_are_told_at_once() -> None:
         "parameters.train.learning_rate: received 0.0, allowed: greater than or equal to 0.000000001",
         "parameters.train.patience: received 1.0, allowed: a whole number",
         "parameters.train.patience: received 4.0, allowed: a whole number",
-        "parameters.model.pooling: received 'max', allowed: 'flatten' or 'average'",
+        "parameters.model.pooling: received 'max', allowed: 'flatten', 'average' or 'average_maximum'",
     )
 
 

@@ -108,7 +108,7 @@ def test_year_and_genres_add_what_the_poster_adds_to_them(visit, served):
     upload(page, "One poster", ("mine.jpg", content))
     answered(page)
     page.get_by_label("Year, if known").fill("1999")
-    said = page.get_by_text("Movies of its year and genres are Fresh in")
+    said = page.get_by_text("Movies like it by year and genres")
     said.wait_for()
     row = served.service.ask(Question([content], year="1999"))[0]
     assert percent(row["probability_metadata"]) in said.inner_text()
@@ -296,7 +296,7 @@ def test_two_visitors_at_once_each_get_their_own_answer(visit, served):
         assert answered(page) == expected(served, content)
     for page, content in zip(pages, contents, strict=True):  # what each says later is about its own, too
         page.get_by_label("Year, if known").fill("2005")
-        page.get_by_text("Movies of its year and genres").wait_for()
+        page.get_by_text("Movies like it by year and genres").wait_for()
         assert answered(page) == expected(served, content)
 
 

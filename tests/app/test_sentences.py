@@ -35,7 +35,8 @@ def test_a_prediction_says_how_many_posters_like_it_were_fresh():
 def test_the_poster_adds_or_costs_at_its_year_and_genres():
     row = {"probability_metadata": 0.58, "probability_combined": 0.53, "poster_effect": -0.05}
     assert with_metadata(row) == (
-        "Movies of its year and genres are Fresh in 58 % of cases; with this poster it is 53 % (−5 points)."
+        "Movies like it by year and genres, as far as known, are Fresh in 58 % of cases; with this poster it is 53 % "
+        "(−5 points)."
     )
     assert with_metadata({"probability_combined": None}) == ""
 

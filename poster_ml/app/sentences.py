@@ -46,8 +46,8 @@ def with_metadata(row: Row) -> str:
     alone, together = percent(row["probability_metadata"]), percent(row["probability_combined"])
     change = points(row["poster_effect"])
     return (
-        f"Movies like it by year and genres, as far as known, are Fresh in {alone} of cases; with this poster it "
-        f"is {together} ({change})."
+        f"Movies like it by year and genres, as far as known, are Fresh in {alone} of cases; with "
+        f"this poster it is {together} ({change})."
     )
 
 

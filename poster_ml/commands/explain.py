@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import chain, count, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +21,20 @@ from poster_ml.cluster import (
     map_in_order,
     open_if_asked,
 )
-from poster_ml.data.images import decode_poster
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import DatasetError, RequestError
-from poster_ml.explain.activations import write_activation_grids
-from poster_ml.explain.faithfulness import draw_maps, probability_function
-from poster_ml.explain.maps import Explainer
-from poster_ml.explain.sheets import poster_caption, write_sheet
+from poster_ml.errors import DatasetError
 from poster_ml.files import atomic_path, open_output_folder, printable
-from poster_ml.pipeline.hidden_parts import Finder, hide_parts, part_finders, sentence
+from poster_ml.pipeline.hidden_parts import part_finders, sentence
 from poster_ml.pipeline.neighbours import draw_neighbours, stored_neighbours
 from poster_ml.pipeline.poster_files import (
-    ONE_AT_A_TIME,
     check_posters,
     folders_of,
     locate_model,
     walk_posters,
 )
+from poster_ml.pipeline.poster_sheets import PosterSheets, folder_names, read_poster, worker_finders
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
-from poster_ml.serving.settings import ServingSettings
 
 POSTERS_PER_SHEET = 8
 
@@ -98,13 +92,13 @@ def run_explain(
     known = None if dataset is None else stored_neighbours(model_uri)
     files = list(walk_posters(posters))
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
-        find = (lambda: finders) if here else partial(_finders, tuple(what_if))
-        sheets = _Sheets(load, find, layer, Path.cwd(), out.absolute())
+        find = (lambda: finders) if here else partial(worker_finders, tuple(what_if))
+        sheets = PosterSheets(load, find, layer, Path.cwd(), out.absolute())
         _check_posters(client, sheets, files)
         open_output_folder(out, "explain")
         if client:
             check_paths(client, [out])
-        named = iter(zip(files, _folder_names(files), strict=True))
+        named = iter(zip(files, folder_names(files), strict=True))
         jobs = list(enumerate(iter(lambda: list(islice(named, POSTERS_PER_SHEET)), []), start=1))
         drawn = map_in_order(client or 1, sheets.draw, progress(jobs, "drawing"), batch=1)
         written, grids, tables = [], [], []
@@ -119,7 +113,7 @@ def run_explain(
             tables.append(table)
         if dataset is not None and known is not None:
             for number, part in jobs:
-                images = np.stack([_decode(path, load()[1])[0] for path, _ in part])
+                images = np.stack([read_poster(path, load()[1])[0] for path, _ in part])
                 names = [printable(path.stem) for path, _ in part]
                 file = out / f"neighbours_{number}.png"
                 written.append(draw_neighbours(file, load()[0], images, names, known, dataset))
@@ -131,7 +125,7 @@ def run_explain(
     return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
 
 
-def _check_posters(client: Client | None, sheets: _Sheets, files: Sequence[Path]) -> None:
+def _check_posters(client: Client | None, sheets: PosterSheets, files: Sequence[Path]) -> None:
     given = iter(files)
     decoded = progress(files, "decoding posters")
     for _, reasons in map_in_order(client or 1, sheets.check, decoded, batch=POSTERS_PER_SHEET):
@@ -139,82 +133,3 @@ def _check_posters(client: Client | None, sheets: _Sheets, files: Sequence[Path]
             path = next(given)
             if reason:
                 raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
-
-
-@dataclass(frozen=True)
-class _Sheets:
-    """The tasks, in this process or on a worker: posters are looked at, and drawn.
-
-    `load` gives the model and its settings, `find` the finders of what is hidden; `folder` is where the paths
-    of posters start from, `out` is absolute.
-    """
-
-    load: Callable[[], tuple[Any, ServingSettings]]
-    find: Callable[[], dict[str, Finder]]
-    layer: str
-    folder: Path
-    out: Path
-
-    def check(self, files: list[Path]) -> list[str]:
-        """Returns for each file why it cannot be decoded, "" where it can."""
-        with ONE_AT_A_TIME:
-            _, settings = self.load()
-            self._explainer()
-        return [_decode(self.folder / path, settings)[1] for path in files]
-
-    def draw(self, jobs: list[tuple[int, list[tuple[Path, str]]]]) -> tuple[list[str], pd.DataFrame]:
-        """Draws one sheet and the layers of its posters, and hides parts of them.
-
-        Returns: the names of the pictures, as seen from `out`; the table of `hide_parts`.
-        """
-        [(number, posters)] = jobs
-        with ONE_AT_A_TIME:
-            model, settings = self.load()
-            explainer = self._explainer()
-            images = np.stack([_decode(self.folder / path, settings)[0] for path, _ in posters])
-            predict = probability_function(model, settings.temperature)
-            captions = [
-                poster_caption(printable(path.stem), probability)
-                for (path, _), probability in zip(posters, predict(images), strict=True)
-            ]
-            heading = f"Where {model.name} sees Fresh and Rotten ({explainer.how})"
-            sheet = self.out / f"maps_{number}.png"
-            written = [write_sheet(sheet, images, draw_maps(explainer, images), captions, heading)]
-            layers = [self.layer] if self.layer else []
-            for image, (_, folder) in zip(images, posters, strict=True):
-                written += write_activation_grids(model, image, self.out / folder, layers)
-            names = [printable(path) for path, _ in posters]
-            hidden = hide_parts(predict, images, names, self.find())
-        return [str(path.relative_to(self.out)) for path in written], hidden
-
-    def _explainer(self) -> Explainer:
-        model, settings = self.load()
-        return _explainer(model, settings.explain_method, self.layer or settings.explain_layer)
-
-
-@lru_cache(maxsize=1)
-def _explainer(model: Any, method: str, layer: str) -> Explainer:
-    return Explainer(model, method=method, layer_name=layer)
-
-
-@lru_cache(maxsize=1)
-def _finders(names: tuple[str, ...]) -> dict[str, Finder]:
-    """Returns `part_finders` on a worker, which keeps their networks."""
-    return part_finders(names)
-
-
-def _decode(path: Path, settings: ServingSettings) -> tuple[np.ndarray, str]:
-    try:
-        return decode_poster(path, settings.size, settings.fit).pixels, ""
-    except RequestError as error:
-        return np.empty(0), str(error)
-
-
-def _folder_names(files: Sequence[Path]) -> list[str]:
-    """One folder per poster, named after it; two posters of one name get numbers."""
-    names: dict[str, None] = {}
-    for path in files:
-        stem = path.stem.lstrip(".") or "poster"  # "...jpg" must not write into the folder above
-        numbered = (f"{stem}_{number}" for number in count(2))
-        names[next(name for name in chain([stem], numbered) if name not in names)] = None
-    return list(names)

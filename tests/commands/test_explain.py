@@ -16,7 +16,7 @@ from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, ExplanationError, OutputError, UnknownLayerError
 from poster_ml.explain.likeness import PooledFeatures
 from poster_ml.explain.sheets import write_rows
-from poster_ml.pipeline import neighbours
+from poster_ml.pipeline import neighbours, poster_sheets
 from poster_ml.pipeline.poster_boxes import DETECTORS
 from poster_ml.serving.reference import Neighbours
 from poster_ml.serving.settings import ServingSettings
@@ -50,8 +50,10 @@ def test_files_are_explained_in_sheets_of_eight(tmp_path: Path) -> None:
 
 def test_the_probability_is_the_calibrated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
-    monkeypatch.setattr(explain, "poster_caption", lambda name, probability: said.append(probability) or "")
-    monkeypatch.setattr(explain, "write_sheet", lambda path, *_: path)
+    monkeypatch.setattr(
+        poster_sheets, "poster_caption", lambda name, probability: said.append(probability) or ""
+    )
+    monkeypatch.setattr(poster_sheets, "write_sheet", lambda path, *_: path)
     poster = draw(tmp_path / "a.png")
     explain.run_explain(str(tmp_path), [poster], tmp_path / "out")
     network, settings = explain.load_keras_model("")

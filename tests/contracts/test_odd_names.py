@@ -37,7 +37,9 @@ def posters(tmp_path, monkeypatch):
             pytest.skip("this file system takes UTF-8 names only")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: Model())
-    monkeypatch.setattr("poster_ml.serving.load.identify", lambda model, uri: {"model_id": "m-1"})
+    monkeypatch.setattr(
+        "poster_ml.serving.load.identify", lambda model, uri: {"model_id": "m-1", "settings": {}}
+    )
     monkeypatch.setattr("poster_ml.tracking.store.connect", lambda write=False: "0")
     return folder
 

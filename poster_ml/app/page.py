@@ -25,7 +25,7 @@ def build_page(service: Service, about: About, examples: Sequence[Path], folder:
     """
     # What is uploaded is deleted when it was read; this takes what a closed browser left, every ten minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
-        gr.HTML(fragment("head", title=TITLE, model=about.name))
+        gr.HTML(fragment("head", title=TITLE, model=about.name, demo=about.facts.get("Profile") == "demo"))
         with gr.Tab("One poster"):
             one_poster.add(service, about, examples)
         with gr.Tab("Compare"):

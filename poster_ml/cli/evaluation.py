@@ -104,7 +104,7 @@ def predict(
 def rank(
     posters: Annotated[list[Path], typer.Argument(help="Image files: 2 to 50 designs.")],
     model_uri: ModelUri,
-    year: Annotated[int | None, typer.Option(help="Year of the movie, 1880 to 2100.")] = None,
+    year: Annotated[int | None, typer.Option(min=1880, max=2100, help="Year of the movie.")] = None,
     genres: Annotated[str, typer.Option(help="Genres of the movie, with | between them.")] = "",
     as_json: AsJson = False,
 ) -> None:

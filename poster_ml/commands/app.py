@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,12 @@ def run_app(
         from poster_ml.app.page import serve_page
 
         address = serve_page(page, host, port, folder)
+        ended = threading.Event()
+        # An event, since KeyboardInterrupt is lost where it strikes in a callback of another library.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
         logger.info(f"The page is at {address} (Ctrl-C ends it)")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        ended.wait()
         page.close(verbose=False)
 
 
@@ -89,7 +93,9 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise RequestError(f"cannot listen on {host}:{port} ({reason}): give another --port") from error
+            raise RequestError(
+                f"cannot listen on {host}:{port} ({reason}): give another --port or --host"
+            ) from error
 
 
 def _load(model_uri: str) -> Any:

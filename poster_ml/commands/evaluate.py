@@ -50,7 +50,7 @@ class EvaluateResult:
         """Returns the numbers with their intervals, those of the diagnostics last, then the findings."""
         named = [name for name in self.metrics if not name.endswith(("_ci_low", "_ci_high"))]
         named.sort(key=lambda name: any(part in name for part in DIAGNOSTICS))
-        lines = [f"  {name:<36}{with_interval(self.metrics, name, digits=4)}" for name in named]
+        lines = [f"  {name:<36} {with_interval(self.metrics, name, digits=4)}" for name in named]
         header = f"{self.variant} on {self.posters} {self.split} posters (run {self.run_id})"
         return "\n".join([header, *lines, *self.findings])
 

@@ -89,7 +89,7 @@ def run_explain(
     check_scheduler(scheduler, workers)
     here = not is_asked(workers, scheduler, dashboard)
     load, paths = locate_model(model_uri, load_keras_model, here)
-    known = None if dataset is None else stored_neighbours(model_uri)
+    known = None if dataset is None else stored_neighbours(model_uri, dataset)
     files = list(walk_posters(posters))
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         find = (lambda: finders) if here else partial(worker_finders, tuple(what_if))

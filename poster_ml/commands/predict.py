@@ -15,6 +15,7 @@ from poster_ml.errors import DatasetError
 from poster_ml.files import printable
 from poster_ml.pipeline.poster_files import (
     check_posters,
+    facts_digest,
     folders_of,
     read_tables,
     score_files,
@@ -100,7 +101,7 @@ def run_predict(
     task, identity, paths = score_task(model_uri, here)
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         if out:
-            claim(out, identity, has_rows=bool(known))
+            claim(out, identity | ({"movies": facts_digest(facts)} if facts else {}), has_rows=bool(known))
         left = (path for path in walk_posters(posters) if printable(path) not in known)
         # Listed twice, so that the time left is known without keeping the names.
         total = sum(printable(path) not in known for path in walk_posters(posters))

@@ -32,6 +32,7 @@ GAIN = {
     "poster_beyond_metadata_auc_gain": "gain",
     "poster_over_metadata": "poster_over_metadata",
 }
+FEW_POSTERS = 2000  # below which the intervals cover too little: benchmarks/fold_coverage.py
 SLICES = "slices_{name}.csv"
 SCORES = "scores_{name}_{number}.csv"
 
@@ -86,6 +87,11 @@ class CrossValidation:
             f"{self.folds} folds. In brackets the {self.scores.confidence:.0%} interval; ± the standard "
             "deviation between seeds."
         )
+        if self.scores.posters < FEW_POSTERS:
+            note += (
+                f" With fewer than {FEW_POSTERS:,} posters these intervals are too sure: at 500 they hold "
+                "the truth in 85 to 90 %, not 95 %."
+            )
         lines = ["| " + " | ".join(map(str, row)) + " |" for row in table]
         return "\n".join([*lines, "", note, *sentences])
 

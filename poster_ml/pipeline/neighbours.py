@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ExplanationError
@@ -19,10 +20,10 @@ COUNT = 8
 HEADING = "The most alike training posters, as the network sees them just before it decides"
 
 
-def stored_neighbours(model_uri: str) -> Neighbours:
-    """Returns the training posters that a model was logged with.
+def stored_neighbours(model_uri: str, dataset: PreparedDataset) -> Neighbours:
+    """Returns the training posters that a model was logged with, which the dataset must hold.
 
-    Raises: RegistryError; ExplanationError where it was logged without.
+    Raises: RegistryError; ExplanationError where it was logged without, or trained on other posters.
     """
     reference = load_reference(model_uri)
     if reference is None or reference.neighbours is None:
@@ -30,7 +31,17 @@ def stored_neighbours(model_uri: str) -> Neighbours:
             f"{model_uri} was logged without features of its training posters, which --data would draw: "
             "leave --data out"
         )
+    movies, known = reference.neighbours.movies, dataset.index[["movie_id", "title"]]
+    if not set(_named(movies)) <= set(_named(known)):
+        raise ExplanationError(
+            f"{model_uri} was trained on other posters than {dataset.folder} holds: give --data the "
+            "dataset of its training, or leave it out"
+        )
     return reference.neighbours
+
+
+def _named(movies: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return zip(movies["movie_id"].astype(str), movies["title"].astype(str), strict=True)
 
 
 def draw_neighbours(
@@ -48,7 +59,7 @@ def draw_neighbours(
         model: as of `PooledFeatures`.
         images: (N, H, W, 3) uint8. names: of the N posters.
         neighbours: as of `stored_neighbours`.
-        dataset: holds their pictures; a movie that it lacks keeps its words alone.
+        dataset: holds their pictures.
     """
     places = {str(movie): row for row, movie in enumerate(dataset.index["movie_id"])}
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]
     `genres` (`|` between them).
 
     Returns: the posters, and for those of a table year and genres, None where they are unknown.
-    Raises: DatasetError for a table that cannot be read or lists no posters.
+    Raises: DatasetError for a table that cannot be read, lists no posters, has a row without an image file,
+        or names a poster twice: a row of the answer is known by its path.
     """
     found: list[Path] = []
     facts: dict[Path, Facts] = {}
@@ -57,6 +59,8 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]
             found.append(path)
             continue
         listed = _read_table(path)
+        if twice := next((poster for poster in listed if poster in facts), None):
+            raise DatasetError(f"{printable(twice)} stands in two tables: leave it out of one of them")
         found += listed
         facts |= listed
     return found, facts
@@ -73,11 +77,29 @@ def _read_table(path: Path) -> dict[Path, Facts]:
         raise DatasetError(f"the table {path} cannot be read ({reason}): give a CSV file in UTF-8") from error
     column = next((name for name in ("image", "path") if name in table.columns), None)
     if column is None or table.empty:
+        columns = ", ".join(map(str, table.columns))
         raise DatasetError(
-            f"the table {path} lists no posters: give it a column image or path; year, genres if known"
+            f"the table {path} lists no posters, its columns are {columns}: give it a column image or path, "
+            "and year, genres if known, with commas between them"
         )
     cells = table.reindex(columns=[column, "year", "genres"], fill_value="")
-    return {path.parent / name: (year or None, genres or None) for name, year, genres in cells.to_numpy()}
+    listed: dict[Path, Facts] = {}
+    for number, (name, year, genres) in enumerate(cells.to_numpy(), start=1):
+        poster = path.parent / name
+        wrong = "names no image file" if not name.strip() or "://" in name or poster.is_dir() else ""
+        if wrong or poster in listed:
+            reason = wrong or "names a poster of a row before"
+            raise DatasetError(
+                f"row {number} of the table {path} {reason}, {name!r}: correct it or take it out"
+            )
+        listed[poster] = (year or None, genres or None)
+    return listed
+
+
+def facts_digest(facts: Mapping[Path, Facts]) -> str:
+    """Returns a digest of what tables say of year and genres; "" where there was no table."""
+    known = sorted((printable(path), *pair) for path, pair in facts.items())
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16] if known else ""
 
 
 def walk_posters(posters: Sequence[Path]) -> Iterator[Path]:

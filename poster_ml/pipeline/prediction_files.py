@@ -134,11 +134,11 @@ def record_path(out: Path) -> Path:
 
 
 def claim(out: Path, identity: dict[str, Any], *, has_rows: bool) -> None:
-    """Writes which model makes the rows of `out`; where it has some, refuses to add those of another model.
+    """Writes what makes the rows of `out`; where it has some, refuses to add those of another model or table.
 
     Args:
         out: checked by `check_out`.
-        identity: as `serving.load.identify` returns it.
+        identity: as `serving.load.identify` returns it; `movies`: of `poster_files.facts_digest`.
         has_rows: whether rows of `out` are kept.
 
     Raises: DatasetError naming both models, or saying that it is not known which one wrote `out`.
@@ -156,6 +156,8 @@ def claim(out: Path, identity: dict[str, Any], *, has_rows: bool) -> None:
     old, new = (f"{one.get('version') or 'the model'} ({one['model_id']})" for one in (record, identity))
     if record["model_id"] != identity["model_id"]:
         raise DatasetError(f"--out {out} holds rows of {old}, not of {new}: {remedy}")
+    if record.get("movies", "") != identity.get("movies", ""):
+        raise DatasetError(f"--out {out} holds rows with other years and genres: {remedy}")
 
 
 def _read_record(out: Path) -> dict[str, Any]:

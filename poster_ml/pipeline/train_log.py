@@ -58,6 +58,7 @@ def locked_run(
 
 def log_task(run: RunLogger, task: Task) -> None:
     """Logs what is trained on what: parameters, `experiment.yaml`, the dataset."""
+    logger.info(f"run {run.run_id}; after an interruption: poster-ml train --resume {run.run_id}")
     run.log_config(task.config)
     run.log_params({"data": str(task.dataset.folder)})
     run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")

@@ -103,7 +103,7 @@ def register_best(
     raise RegistryError(
         f"no run of the family {family!r} in experiment {experiment!r} can be registered: it must be "
         f"finished, with a model and {METRIC}, on all posters (no --limit) of the dataset {dataset!r}, real "
-        f"ones or with --allow-demo: train one with `poster-ml train --model {family} --data DIR`"
+        "ones or with --allow-demo; train a variant of this family: `poster-ml train --model NAME --data DIR`"
     )
 
 

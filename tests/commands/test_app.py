@@ -32,7 +32,9 @@ def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         said = refusal(RequestError, app.run_app, port=port)
-    assert said == f"cannot listen on 127.0.0.1:{port} (Address already in use): give another --port"
+    assert (
+        said == f"cannot listen on 127.0.0.1:{port} (Address already in use): give another --port or --host"
+    )
 
 
 def test_a_model_that_is_not_in_the_registry_is_refused(mlflow_place, free_port):

@@ -14,7 +14,6 @@ from PIL import Image
 from poster_ml.commands import explain
 from poster_ml.data.images import decode_poster
 from poster_ml.errors import DatasetError, ExplanationError, OutputError, UnknownLayerError
-from poster_ml.explain.likeness import PooledFeatures
 from poster_ml.explain.sheets import write_rows
 from poster_ml.pipeline import neighbours, poster_sheets
 from poster_ml.pipeline.poster_boxes import DETECTORS
@@ -85,11 +84,16 @@ def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posters = [draw(tmp_path / "in" / f"{number}.png", seed=number) for number in range(10)]
-    network, settings = explain.load_keras_model("")
+    _, settings = explain.load_keras_model("")
     images = np.stack([decode_poster(path, settings.size).pixels for path in posters])
+
+    def features(asked: np.ndarray) -> np.ndarray:  # every poster is like itself and like no other
+        return np.array([[np.array_equal(one, image) for image in images] for one in asked], np.float32)
+
+    monkeypatch.setattr(neighbours, "PooledFeatures", lambda model: features)
     movies = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(10)], "label": [0, 1] * 5})
-    known = Neighbours.of(PooledFeatures(network)(images), movies.assign(title="A", year=1999))
-    monkeypatch.setattr(explain, "stored_neighbours", lambda uri: known)
+    known = Neighbours.of(features(images), movies.assign(title="A", year=1999))
+    monkeypatch.setattr(explain, "stored_neighbours", lambda uri, dataset: known)
     dataset = SimpleNamespace(index=movies[:9], images=images[:9])  # the last movie's picture is not at hand
     monkeypatch.setattr(explain, "PreparedDataset", SimpleNamespace(open=lambda data: dataset))
     drawn = []
@@ -107,6 +111,19 @@ def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
             assert nearest is None
         else:
             np.testing.assert_array_equal(nearest, images[number])
+
+
+def test_a_dataset_of_other_movies_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    movies = pd.DataFrame({"movie_id": ["1", "2"], "title": ["A", None], "year": 1999, "label": 1})
+    stored = Neighbours.of(np.ones((2, 3)), movies)
+    monkeypatch.setattr(neighbours, "load_reference", lambda uri: SimpleNamespace(neighbours=stored))
+    same = movies.assign(movie_id=[1, 2])  # as numbers, as a table may hold them
+    own, other = (
+        SimpleNamespace(folder=Path("data"), index=index) for index in (same, same.assign(title=["A", "B"]))
+    )
+    assert neighbours.stored_neighbours("m", own) is stored
+    with pytest.raises(ExplanationError, match="m was trained on other posters than data holds"):
+        neighbours.stored_neighbours("m", other)
 
 
 def test_a_model_without_neighbours_is_told_to_leave_data_out(tmp_path: Path, tiny_dataset: Path) -> None:

@@ -248,7 +248,20 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
     run_predict("m", [tmp_path / "movies.csv"], format="table")
     said = "(year and genres alone 0.4000, with the poster 0.5000: +0.1000)"
     assert capsys.readouterr().out.splitlines()[1] == f"  0.0010  Fresh   {rows[0][0]}  {said}"
-    for text, said in (("title\nA\n", "lists no posters"), ("path\n", "lists no posters"), ("", "be read")):
+    (tmp_path / "movies.csv").write_text("path,year\nin/tt00000.jpg,2020\nin/tt00001.jpg,\ngone.jpg,\n")
+    with pytest.raises(DatasetError, match="holds rows with other years and genres: give another --out"):
+        run_predict("m", [tmp_path / "movies.csv"], out=tmp_path / "out.csv")
+    with pytest.raises(DatasetError, match="holds rows with other years and genres"):
+        run_predict("m", [tmp_path / "in"], out=tmp_path / "out.csv")
+    for text, said in (
+        ("title\nA\n", "lists no posters, its columns are title"),
+        ("path\n", "lists no posters"),
+        ("", "be read"),
+        ("path,year\nin/tt00000.jpg,1\n,2\n", r"row 2 of the table .* names no image file, ''"),
+        ("path\nin\n", r"row 1 of the table .* names no image file, 'in'"),
+        ("path\nhttps://a.test/b.jpg\n", "names no image file"),
+        ("path\nin/tt00000.jpg\nin/tt00000.jpg\n", "row 2 .* names a poster of a row before"),
+    ):
         (tmp_path / "movies.csv").write_text(text)
         with pytest.raises(DatasetError, match=said):
             run_predict("m", [tmp_path / "movies.csv"])

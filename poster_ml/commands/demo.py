@@ -47,8 +47,10 @@ class DemoResult:
     def text(self) -> str:
         """Returns what was done and the next commands."""
         best = self.best.metrics
-        served = next(version for version in self.versions if version.run_id == self.best.run_id)
-        uri = f"models:/{served.name}@{served.alias}"
+        # Where the store holds earlier runs of the demo, one of them may be the best of its family.
+        own = (version for version in self.versions if version.run_id == self.best.run_id)
+        served = next(own, self.versions[0])
+        uri = f"models:/{served.name}@{served.alias}" if served.alias else served.uri
         trained = "\n".join(
             f"  {one.variant:<12} validation accuracy {with_interval(one.metrics, 'val_accuracy')}, "
             f"ROC AUC {one.metrics['val_roc_auc']:.3f}, {one.epochs} epochs, {one.seconds:.0f} s"

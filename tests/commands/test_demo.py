@@ -37,3 +37,7 @@ def test_the_demo_ends_with_numbered_steps_whose_commands_exist():
     assert "poster-cnn" not in steps
     for command in commands:
         check_options(shlex.split(command))
+    # A second demo in one store: a run before was the best of its family, and its version lost its alias.
+    before = [Version("poster-vgg16", 3, "", "before"), Version("poster-cnn", 2, "challenger", "before too")]
+    again = DemoResult(Path("demo"), trained, best, before, "http://127.0.0.1:5000/#/view", 100.0).text()
+    assert "mlflow models serve -m models:/poster-vgg16/3 " in again

@@ -71,7 +71,9 @@ class ModelConfig:
                 f"family cnn has no backbone, received feature_layers: {layers}; leave them empty"
             )
         if self.feature_layers and self.pooling == "flatten":
-            raise ValueError(f"feature_layers ({layers}) need pooling average, received {self.pooling}")
+            raise ValueError(
+                f"feature_layers ({layers}) need pooling average or average_maximum, received {self.pooling}"
+            )
         if len(set(self.feature_layers)) < len(self.feature_layers):
             raise ValueError(f"every layer can be named once, received feature_layers: {layers}")
         return self

@@ -85,7 +85,7 @@ def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("model.pooling=flatten", "feature_layers (mixed5) need pooling average, received flatten"),
+        ("model.pooling=flatten", "feature_layers (mixed5) need pooling average or average_maximum, received flatten"),
         ("model.family=cnn", "family cnn has no backbone, received feature_layers: mixed5; leave them empty"),
         ("model.feature_layers=[mixed5, mixed5]",
          "every layer can be named once, received feature_layers: mixed5, mixed5"),

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.baselines import Combination, poster_gain
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.evaluation.slices import compute_slices
 from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, mean_interval
-from poster_ml.files import atomic_path, open_output_folder
-
-if TYPE_CHECKING:
-    import pandas
+from poster_ml.files import open_output_folder, write_text
 
 DESIGN = "combination fitted on the validation part of each fold, scored on the posters held out"
 HEADER = ("variant", "seeds", "ROC AUC", "accuracy", "with year + genres", "gain over year + genres")
@@ -50,7 +48,7 @@ class CrossValidation:
     folds: int
     scores: ComparisonTable
     rows: dict[str, dict[str, float]]
-    slices: dict[str, pandas.DataFrame]
+    slices: dict[str, pd.DataFrame]
 
     def metrics(self) -> dict[str, float]:
         """Returns every number by "VARIANT.NAME", as logged."""
@@ -95,40 +93,33 @@ class CrossValidation:
         lines = ["| " + " | ".join(map(str, row)) + " |" for row in table]
         return "\n".join([*lines, "", note, *sentences])
 
-    def write(self, folder: Path, tables: Mapping[str, Sequence[pandas.DataFrame]]) -> list[Path]:
+    def write(self, folder: Path, tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[Path]:
         """Writes tables, figures and the joined scores; returns what was written.
 
         Raises: OutputError where the folder holds other files.
         """
-        import pandas
-
         open_output_folder(folder, "folds")
         texts = {"folds.md": self.markdown(), "comparison.txt": self.scores.text()}
-        settings = pandas.DataFrame(self.scores.settings).set_index("name")
-        texts["folds.csv"] = settings.join(pandas.DataFrame.from_dict(self.rows, orient="index")).to_csv()
+        settings = pd.DataFrame(self.scores.settings).set_index("name")
+        texts["folds.csv"] = settings.join(pd.DataFrame.from_dict(self.rows, orient="index")).to_csv()
         for name, runs in tables.items():
             texts[SLICES.format(name=name)] = self.slices[name].to_csv(index=False, float_format="%.6f")
             for number, run in enumerate(runs, start=1):
                 texts[SCORES.format(name=name, number=number)] = run.to_csv(index=False, float_format="%.9g")
         written = [self.scores.draw_settings(folder / "folds.png", "Out of fold: ")]
-        if self.scores.pairs:
-            texts["pairs.csv"] = pandas.DataFrame(self.scores.pairs).to_csv(index=False)
-            written.append(self.scores.draw(folder / "pairs.png"))
+        written += self.scores.write_pairs(folder)
         for name, text in texts.items():
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            write_text(folder / name, text.rstrip("\n") + "\n")
             written.append(folder / name)
         return written
 
 
-def join_folds(folds: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
+def join_folds(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Joins the held-out posters of all folds of one run, by movie_id.
 
     Raises: EvaluationError where a poster was held out twice.
     """
-    import pandas
-
-    joined = pandas.concat(folds).sort_values("movie_id", ignore_index=True)
+    joined = pd.concat(folds).sort_values("movie_id", ignore_index=True)
     twice = joined["movie_id"][joined["movie_id"].duplicated()]
     if len(twice):
         raise EvaluationError(
@@ -137,7 +128,7 @@ def join_folds(folds: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
     return joined
 
 
-def cross_validate(tables: Mapping[str, Sequence[pandas.DataFrame]], *, confidence: float) -> CrossValidation:
+def cross_validate(tables: Mapping[str, Sequence[pd.DataFrame]], *, confidence: float) -> CrossValidation:
     """Measures variants on all posters.
 
     Args:

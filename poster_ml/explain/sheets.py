@@ -69,12 +69,12 @@ def _save(figure: Any, path: Path) -> Path:
         return save_figure(figure, path)
 
 
-def write_rows(path: Path, rows: Sequence[Sequence[tuple[np.ndarray | None, str]]], heading: str) -> Path:
+def write_rows(path: Path, rows: Sequence[Sequence[tuple[np.ndarray, str]]], heading: str) -> Path:
     """Writes rows of pictures with their captions as PNG, the first of a row set apart.
 
     Args:
         path: the PNG file; its folder is made.
-        rows: of (H, W, 3) uint8, or None for a picture that is not at hand, and captions; at least one row.
+        rows: of (H, W, 3) uint8 and captions; at least one row.
         heading: one line over all.
 
     Returns: the path.
@@ -91,10 +91,7 @@ def write_rows(path: Path, rows: Sequence[Sequence[tuple[np.ndarray | None, str]
             wrapped = textwrap.fill(" ".join(title.split()), _LETTERS, max_lines=2, placeholder="…")
             weight = "bold" if number == 0 else "normal"
             axis.set_xlabel("\n".join([wrapped, *rest]), fontsize=8, weight=weight, **font)
-            if image is None:
-                axis.text(0.5, 0.5, "not in --data", ha="center", fontsize=8, transform=axis.transAxes)
-            else:
-                axis.imshow(image, aspect="auto")
+            axis.imshow(image, aspect="auto")
             axis.set_box_aspect(_TALL)
     return _save(figure, path)
 

@@ -97,7 +97,7 @@ def train_fold(
 ) -> RunLogger:
     """Fits one network in one fold, in one MLflow run, and scores the posters held out; no model is logged.
 
-    The network is judged in the precision of its training, so that frozen layers run once for all folds and
+    The network scores in the precision of its training, so that frozen layers run once for all folds and
     seeds. Arguments as of `train.train_task`.
     """
     config, dataset = task.config, task.dataset

@@ -41,7 +41,8 @@ def stored_neighbours(model_uri: str, dataset: PreparedDataset) -> Neighbours:
 
 
 def _named(movies: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    return zip(movies["movie_id"].astype(str), movies["title"].astype(str), strict=True)
+    # A title that is missing is a gap in one of the two tables and an empty text in the other.
+    return zip(movies["movie_id"].astype(str), movies["title"].fillna("").astype(str), strict=True)
 
 
 def draw_neighbours(
@@ -66,11 +67,10 @@ def draw_neighbours(
     for image, name, found in zip(
         images, names, neighbours.nearest(PooledFeatures(model)(images), COUNT), strict=True
     ):
-        cells: list[tuple[np.ndarray | None, str]] = [(image, name)]
+        cells = [(image, name)]
         for one in found:
-            place = places.get(one["movie_id"])
             year = f" ({one['year']})" if one["year"] else ""
             caption = f"{one['title'] or one['movie_id']}{year}\n{one['label']}, cosine {one['cosine']:.2f}"
-            cells.append((None if place is None else np.asarray(dataset.images[place]), caption))
+            cells.append((np.asarray(dataset.images[places[one["movie_id"]]]), caption))
         rows.append(cells)
     return write_rows(path, rows, HEADING)

@@ -25,6 +25,7 @@ from poster_ml.pipeline.train_log import (
     log_fit,
     log_network,
     log_task,
+    say_how_to_continue,
     validation_lines,
 )
 from poster_ml.tracking.store import connect
@@ -132,7 +133,7 @@ def train_task(
     with locked_run(run_name, all_tags, run_id, parent_run_id) as run, TemporaryDirectory() as temporary:
         folder = Path(temporary)
         log_task(run, task)
-
+        say_how_to_continue(run.run_id, parent_run_id)
         trained = fit_model(
             config,
             dataset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,17 @@ def precompute_frozen_features(
     prefix, suffix = split_at(network, cut)
     features = partial(cached_features, prefix, folder=cache or feature_cache_folder())
 
+    @lru_cache(maxsize=1)  # opened once: its checksum takes reading it whole
+    def of_all_posters() -> np.ndarray | None:
+        every = np.arange(len(train.images))
+        return features(Samples(train.images, every, np.zeros_like(every)), about=about)
+
     def represent(posters: Samples) -> Samples | None:
-        # One entry for all posters of the dataset: splits, folds and seeds share it.
-        every = np.arange(len(posters.images)) if config.max_samples == 0 else posters.rows
-        found = features(Samples(posters.images, every, np.zeros_like(every)), about=about)
-        rows = np.searchsorted(every, posters.rows)
+        # One entry for all posters of the dataset, which splits, folds and seeds share; with a limit its own.
+        if config.max_samples == 0:
+            found, rows = of_all_posters(), posters.rows
+        else:
+            found, rows = features(posters, about=about), np.arange(len(posters))
         return None if found is None else Samples(found, rows, posters.labels)
 
     scored = represent(validation)

@@ -58,10 +58,15 @@ def locked_run(
 
 def log_task(run: RunLogger, task: Task) -> None:
     """Logs what is trained on what: parameters, `experiment.yaml`, the dataset."""
-    logger.info(f"run {run.run_id}; after an interruption: poster-ml train --resume {run.run_id}")
     run.log_config(task.config)
     run.log_params({"data": str(task.dataset.folder)})
     run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
+
+
+def say_how_to_continue(run_id: str, parent_run_id: str | None) -> None:
+    """Names the command that continues a run; a suite's is continued by calling the suite again."""
+    if parent_run_id is None:
+        logger.info("after an interruption: poster-ml train --resume %s", run_id)
 
 
 def log_fit(run: RunLogger, trained: FittedNetwork | TrainedModel) -> None:

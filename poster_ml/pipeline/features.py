@@ -79,19 +79,9 @@ def precompute_frozen_features(
     prefix, suffix = split_at(network, cut)
     features = partial(cached_features, prefix, folder=cache or feature_cache_folder())
 
-    @lru_cache(maxsize=1)  # opened once: its checksum takes reading it whole
-    def of_all_posters() -> np.ndarray | None:
-        every = np.arange(len(train.images))
-        return features(Samples(train.images, every, np.zeros_like(every)), about=about)
-
-    def represent(posters: Samples) -> Samples | None:
-        # One entry for all posters of the dataset, which splits, folds and seeds share; with a limit its own.
-        if config.max_samples == 0:
-            found, rows = of_all_posters(), posters.rows
-        else:
-            found, rows = features(posters, about=about), np.arange(len(posters))
-        return None if found is None else Samples(found, rows, posters.labels)
-
+    represent = _represented(
+        partial(features, about=about), train.images, whole_dataset=not config.max_samples
+    )
     scored = represent(validation)
     if scored is None:
         return whole
@@ -106,6 +96,30 @@ def precompute_frozen_features(
     if learned is None:
         return FitInputs(network, train, suffix, scored, represent=represent)
     return FitInputs(suffix, learned, suffix, scored, cut, represent)
+
+
+def _represented(
+    features: Callable[[Samples], np.ndarray | None], images: np.ndarray, *, whole_dataset: bool
+) -> Callable[[Samples], Samples | None]:
+    """Returns `FitInputs.represent`.
+
+    Args:
+        features: computes or reads those of posters; None where the disk is too small.
+        images: of the dataset.
+        whole_dataset: keep one entry for all of it, which splits, folds and seeds share.
+    """
+
+    @lru_cache(maxsize=1)  # opened once: its checksum takes reading it whole
+    def of_all() -> np.ndarray | None:
+        every = np.arange(len(images))
+        return features(Samples(images, every, np.zeros_like(every)))
+
+    def represent(posters: Samples) -> Samples | None:
+        found = of_all() if whole_dataset else features(posters)
+        rows = posters.rows if whole_dataset else np.arange(len(posters))
+        return None if found is None else Samples(found, rows, posters.labels)
+
+    return represent
 
 
 def feature_cache_folder() -> Path:

@@ -96,6 +96,7 @@ REFUSED = [
     ),
     (f"{MOBILE} --fold 6/5", r"^a fold is K/N with K from 1 to N and N from 2 to 20, received '6/5'$"),
     ("suite --folds 1", "--folds"),
+    ("rank a.jpg b.jpg --model-uri m --year 1500", "--year.*1880"),
     (
         "suite --data {data} --only basic_cnn --folds 5 --limit 50",
         "^--folds scores every poster, received max_samples=50: leave --limit out$",

@@ -39,7 +39,8 @@ def run_app(
         host, port: where the page listens.
         endpoint: address of a running `mlflow models serve`.
 
-    Raises: RequestError where Gradio is missing or the port is taken; DatasetError, RegistryError.
+    Raises: RequestError where Gradio is missing or the port is taken; DatasetError, RegistryError;
+        ExplanationError where `data` is another dataset than that of the training.
     """
     if importlib.util.find_spec("gradio") is None:
         raise RequestError('Gradio is not installed, which the page needs: pip install "poster-ml[app]"')
@@ -66,7 +67,8 @@ def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> 
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from poster_ml.app.pictures import Pictures
 
-        pictures = Pictures(PreparedDataset.open(data)) if data else {}
+        dataset = PreparedDataset.open(data) if data else None
+        pictures = Pictures(dataset) if dataset else {}
         service: Any
         if endpoint:
             from poster_ml.app.about import About
@@ -77,9 +79,14 @@ def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> 
         else:
             load_keras()
             from poster_ml.app.about import describe_model
+            from poster_ml.pipeline.neighbours import check_trained_on
             from poster_ml.serving.client import LocalModel
+            from poster_ml.serving.load import load_reference
 
             model = _load(model_uri)
+            reference = load_reference(model_uri) if dataset else None
+            if dataset and reference and reference.neighbours:
+                check_trained_on(reference.neighbours, dataset, model_uri)
             service, about = LocalModel(model), describe_model(model, model_uri, pictures)
         from poster_ml.app.page import build_page
 

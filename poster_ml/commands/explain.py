@@ -89,7 +89,7 @@ def run_explain(
     check_scheduler(scheduler, workers)
     here = not is_asked(workers, scheduler, dashboard)
     load, paths = locate_model(model_uri, load_keras_model, here)
-    known = None if dataset is None else stored_neighbours(model_uri, dataset)
+    alike = None if dataset is None else (stored_neighbours(model_uri, dataset), dataset)
     files = list(walk_posters(posters))
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         find = (lambda: finders) if here else partial(worker_finders, tuple(what_if))
@@ -111,12 +111,12 @@ def run_explain(
             written.append(out / name)
             grids += [out / name for name in others]
             tables.append(table)
-        if dataset is not None and known is not None:
+        if alike is not None:
             for number, part in jobs:
                 images = np.stack([read_poster(path, load()[1])[0] for path, _ in part])
                 names = [printable(path.stem) for path, _ in part]
                 file = out / f"neighbours_{number}.png"
-                written.append(draw_neighbours(file, load()[0], images, names, known, dataset))
+                written.append(draw_neighbours(file, load()[0], images, names, *alike))
     if not what_if:
         return ExplainResult(written + grids)
     found = pd.concat(tables, ignore_index=True)

@@ -31,13 +31,20 @@ def stored_neighbours(model_uri: str, dataset: PreparedDataset) -> Neighbours:
             f"{model_uri} was logged without features of its training posters, which --data would draw: "
             "leave --data out"
         )
-    movies, known = reference.neighbours.movies, dataset.index[["movie_id", "title"]]
-    if not set(_named(movies)) <= set(_named(known)):
+    check_trained_on(reference.neighbours, dataset, model_uri)
+    return reference.neighbours
+
+
+def check_trained_on(neighbours: Neighbours, dataset: PreparedDataset, model_uri: str) -> None:
+    """Refuses a dataset that does not hold the posters which a model was trained on.
+
+    Raises: ExplanationError.
+    """
+    if not set(_named(neighbours.movies)) <= set(_named(dataset.index)):
         raise ExplanationError(
             f"{model_uri} was trained on other posters than {dataset.folder} holds: give --data the "
             "dataset of its training, or leave it out"
         )
-    return reference.neighbours
 
 
 def _named(movies: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from poster_ml.commands import app
-from poster_ml.errors import RegistryError, RequestError
+from poster_ml.errors import ExplanationError, RegistryError, RequestError
+from poster_ml.serving.reference import Neighbours
 from tests.refusals import refusal
 
 
@@ -43,7 +47,21 @@ def test_a_model_that_is_not_in_the_registry_is_refused(mlflow_place, free_port)
     assert "no model at 'models:/poster-vgg16@champion'" in said
 
 
-def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, free_port):
+def test_a_dataset_of_other_movies_is_refused(mlflow_place, tiny_dataset, monkeypatch):
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    movies = pd.DataFrame({"movie_id": ["1"], "title": ["Another"], "year": 1999, "label": 1})
+    stored = SimpleNamespace(neighbours=Neighbours.of(np.ones((1, 3)), movies))
+    monkeypatch.setattr("poster_ml.serving.load.load_reference", lambda uri: stored)
+    monkeypatch.setattr(app, "_load", lambda uri: None)
+    with (
+        pytest.raises(ExplanationError, match="m was trained on other posters than"),
+        app.built_page("m", tiny_dataset),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, free_port, ending):
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
     command = [
         sys.executable,
@@ -69,7 +87,7 @@ def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, f
         assert address == f"http://127.0.0.1:{free_port}/"
         assert b"Does the poster tell?" in urllib.request.urlopen(address, timeout=20).read()
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         process.communicate(timeout=60)
     assert process.returncode == 0
     assert [path.name for path in tmp_path.glob("poster-ml-app-*")] == []

@@ -271,7 +271,8 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, monkeypatch):
+def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, monkeypatch, caplog):
+    caplog.set_level("INFO", "poster_ml")
     whole = train_task(task)
     with monkeypatch.context() as patch:
         patch.setattr(train_module, "fit_model", interrupting(train_module.fit_model, 2, interrupt))
@@ -279,6 +280,7 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_the_same_numbers(task, 
             train_task(task)
     (stopped,) = search_runs("attributes.status = 'KILLED'")
     assert stopped.run_id != whole.run_id
+    assert f"after an interruption: poster-ml train --resume {stopped.run_id}" in caplog.text
     resumed = resume_train(stopped.run_id)
     assert resumed.run_id == stopped.run_id
     assert resumed.metrics == pytest.approx(whole.metrics, nan_ok=True)

@@ -96,6 +96,7 @@ def test_variants_are_compared_in_pairs_and_the_answer_is_said(strong_and_weak):
     text = found.markdown()
     assert text.index("| strong |") < text.index("| weak |")
     assert "With strong, the poster adds to the ROC AUC of year + genres" in text
+    assert "With fewer than 2,000 posters these intervals are too sure" in text  # 600
     assert set(found.slices["strong"]["slice"]) == {"decade"}
 
 

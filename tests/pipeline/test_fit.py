@@ -6,7 +6,9 @@ import pytest
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
-from poster_ml.pipeline.fit import build_network, fit_model, identity
+from poster_ml.pipeline import features
+from poster_ml.pipeline.fit import build_network, fit_model, fit_network, identity
+from poster_ml.training.batches import Samples, predict_logits
 from poster_ml.training.features import list_entries
 
 VGG = {
@@ -46,6 +48,20 @@ def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path
     plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
     np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
     np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
+
+
+def test_one_entry_of_all_posters_is_opened_once_and_answers_for_the_network(dataset, tmp_path, monkeypatch):
+    opened, real = [], features.cached_features
+    monkeypatch.setattr(features, "cached_features", lambda *a, **k: opened.append(a) or real(*a, **k))
+    config = vgg(max_samples=0)
+    fitted = fit_network(config, dataset, folder=tmp_path / "run", cache_folder=tmp_path / "cache")
+    rows = dataset.indices("test")
+    posters = Samples(dataset.images, rows, dataset.labels(rows))
+    expected = predict_logits(fitted.model, posters)
+    np.testing.assert_allclose(fitted.score(posters), expected, rtol=2e-3, atol=1e-4)
+    assert len(opened) == 1
+    (entry,) = list_entries(tmp_path / "cache")
+    assert entry.about["shape"][0] == len(dataset.index)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

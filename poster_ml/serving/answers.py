@@ -136,6 +136,8 @@ class Answers:
     def _add_metadata(
         self, rows: list[dict[str, Any]], facts: dict[str, list[Any]], poster: np.ndarray
     ) -> None:
+        if all(cell is None for cells in facts.values() for cell in cells):
+            return  # nothing was told, as in most requests: no table is made for it
         combined = self._reference.combined if self._reference else None
         table, notes = read_facts(facts["year"], facts["genres"], combined.genres if combined else ())
         if combined is None:

@@ -95,12 +95,7 @@ class PosterModel(PythonModel):
             self.answers.add(rows, fact_cells(model_input, len(rows)), list(cells.index), options)
         except PosterMLError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        columns = [*COLUMNS, *self.answers.columns(options)]
-        # Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
-        whole = [{name: row.get(name) for name in columns} for row in rows]
-        table = pd.DataFrame(whole, index=cells.index, columns=columns, dtype=object)
-        numbers = [name for name in ("probability_fresh", "threshold") if table[name].notna().all()]
-        return table.astype(dict.fromkeys(numbers, "float64"))
+        return _table(rows, [*COLUMNS, *self.answers.columns(options)], cells.index)
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """Runs the network once, with what other threads ask for: (B, S, S, 3) uint8 to (B,) float64."""
@@ -142,6 +137,21 @@ class PosterModel(PythonModel):
             return None, reason, {}
         pixels = np.asarray(poster.pixels, dtype=np.uint8)
         return pixels, None, input_facts(data, poster.width, poster.height, pixels) if self.log else {}
+
+
+def _table(rows: list[dict[str, Any]], columns: list[str], index: pd.Index) -> pd.DataFrame:
+    """Returns the answer, None in the cells that a row lacks.
+
+    Columns of objects: None stays None, and becomes null in JSON where NaN would be no JSON at all.
+    """
+    cells = {name: [row.get(name) for row in rows] for name in columns}
+    numbers = [name for name in ("probability_fresh", "threshold") if None not in cells[name]]
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, index=index, dtype="float64" if name in numbers else object)
+            for name, values in cells.items()
+        }
+    )
 
 
 def _flat(output: Any) -> np.ndarray:

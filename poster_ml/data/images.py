@@ -108,7 +108,7 @@ def is_flat(thumbnail: Pixels) -> bool:
     # Within the limits below a channel's variance is at most 8^2 + .005 * 255^2: most posters are far above,
     # and the median costs as much as decoding them.
     bound = FLAT_LEVELS**2 + (1 - FLAT_SHARE) * 255**2
-    if thumbnail.reshape(-1, 3).var(axis=0, dtype=np.float32).max() > bound:
+    if any(thumbnail[..., channel].var() > bound for channel in range(3)):
         return False
     distance = np.abs(thumbnail.astype(np.int16) - np.median(thumbnail, axis=(0, 1)))
     return bool((distance.max(axis=-1) <= FLAT_LEVELS).mean() >= FLAT_SHARE)

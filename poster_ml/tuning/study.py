@@ -125,7 +125,6 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
     study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
-        sampler=make_sampler(spec.sampler, spec.seed, spec.startup, spec.seed),
         pruner=make_pruner(spec.pruner, spec.epochs, spec.prune_after),
         direction="maximize",
         load_if_exists=True,

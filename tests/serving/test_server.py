@@ -57,8 +57,7 @@ def request(form: str, cells: list, **facts: list) -> dict:
 
 
 def close(rows, expected):
-    np.testing.assert_allclose([row["probability_fresh"] for row in rows], expected.astype(float), rtol=1e-5)
-    return True
+    return [row["probability_fresh"] for row in rows] == pytest.approx(list(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)

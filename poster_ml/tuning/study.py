@@ -96,8 +96,8 @@ class OpenStudy:
 
     def check_failures(self) -> None:
         """Raises TuningError where the last three trials that ended since `since` have all failed."""
-        ends = [(trial.datetime_complete, trial.number, trial) for trial in self.trials()]
-        last = [trial for end, _, trial in sorted(end for end in ends if end[0] and end[0] > self.since)][-3:]
+        ended = [trial for trial in self.trials() if (trial.datetime_complete or self.since) > self.since]
+        last = sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number))[-3:]
         if [trial.state for trial in last] == [TrialState.FAIL] * 3:
             raise TuningError(
                 f"3 trials in a row failed, the last one trial {last[-1].number}: "

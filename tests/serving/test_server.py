@@ -203,7 +203,6 @@ def test_a_thousand_broken_requests_leave_a_server_that_scores(server, texts, ex
         if status not in (200, 400) or not answer:
             bad.append((status, bytes(body)[:200], answer[:300]))
     grown = server.megabytes() - before
-    print(f"{before:.0f} MB after 100 broken requests, {grown:+.1f} MB after 900 more")
     assert not bad, f"{len(bad)} answers: {bad[:5]}"
     assert grown < 100, grown
     assert server.alive()
@@ -234,8 +233,7 @@ def bombs(make_picture) -> dict[str, tuple[bytes, str]]:
 
 
 def test_bombs_are_answered_in_bounded_memory(server, make_picture, texts, expected):
-    before = server.megabytes()
-    highest = 0.0
+    before = highest = server.megabytes()
     for name, (data, reason) in bombs(make_picture).items():
         cell = base64.b64encode(data).decode()
         for _ in range(3):
@@ -244,7 +242,6 @@ def test_bombs_are_answered_in_bounded_memory(server, make_picture, texts, expec
             if reason:
                 assert reason in rows[0]["error"], (name, rows[0])
             highest = max(highest, server.megabytes())
-    print(f"{before:.0f} MB before the bombs, {highest - before:+.0f} MB at most")
     assert highest - before < 300
     assert close(server.score({"inputs": {"image": texts}}), expected)
 
@@ -279,8 +276,8 @@ def test_beyond_the_limit_a_client_is_sent_away_at_once_and_may_come_back(server
     assert close(server.score({"inputs": {"image": texts}}), expected)
 
 
-def test_the_examples_of_the_documentation_work(server, texts, project):
-    """Every JSON request in docs/serving.md, with its placeholder replaced by a picture, scores."""
+def test_the_examples_of_the_documentation_work(server, texts, project, tmp_path, make_picture):
+    """Every JSON request in docs/serving.md, with its placeholder replaced by a picture, and the client."""
     page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
     requests = re.findall(r"<!-- request -->\n```json\n(.*?)```", page, flags=re.DOTALL)
     assert len(requests) >= 5
@@ -292,10 +289,6 @@ def test_the_examples_of_the_documentation_work(server, texts, project):
     for response in responses:
         for row in json.loads(response)["predictions"]:
             assert set(row) - {"cam_png"} == set(COLUMNS)
-
-
-def test_the_python_example_of_the_documentation_works(server, project, tmp_path, make_picture):
-    page = (project / "docs" / "serving.md").read_text(encoding="utf-8")
     example = re.search(r"<!-- client -->\n```python\n(.*?)```", page, flags=re.DOTALL)
     assert example is not None
     (tmp_path / "poster.jpg").write_bytes(make_picture())

@@ -81,7 +81,7 @@ def _with_run(about: About, run: RunRecord) -> About:
 
 
 def _figures(run: RunRecord) -> tuple[dict[str, str], ...]:
-    evaluated = {words: split for words, split in SPLITS.items() if f"{split}_roc_auc" in run.metrics}
+    evaluated = {words: name for words, name in SPLITS.items() if f"{name}_roc_auc" in run.metrics}
     return tuple(
         {"split": words}
         | {name: _value(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()}

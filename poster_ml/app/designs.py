@@ -88,7 +88,7 @@ def _compared(
 
 
 def _in_order(designs: list[Upload], rows: list[Row], about: About) -> list[Row]:
-    """Returns the rows with names and pictures, the likeliest Fresh first, those without an answer last."""
+    """Returns rows with names and pictures, the likeliest Fresh first, those without an answer last."""
     found = []
     for number, (design, row) in enumerate(zip(designs, rows, strict=True)):
         scored = row["rank"] is not None

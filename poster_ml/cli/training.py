@@ -136,10 +136,11 @@ def tune(
     from poster_ml.pipeline.tune_options import TuneOptions
 
     named = {field.name for field in dataclasses.fields(TuneOptions)}
-    options = TuneOptions(**{key: given[key] for key in given.keys() & named}, retrain=not search_only)
+    search = {key: given[key] for key in given.keys() & named}
+    options = TuneOptions(**search, retrain=not search_only)
     changes = collect_overrides(overrides, weights=weights)
-    asked = {"model": model, "options": options, "data": data, "overrides": changes, "as_json": as_json}
-    run_command("tune", asked)
+    asked = {"model": model, "options": options, "data": data, "overrides": changes}
+    run_command("tune", asked | {"as_json": as_json})
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """Requests that wait for the network at the same time share its next forward pass.
 
-A request that finds the network free runs at once. While it runs, others line up, and the first of them
-takes along all that stand there; where several do, it waits a moment for those that are being decoded. So one
-client is as fast as alone, and many clients come closer to the throughput of a batch (benchmarks/serving.py).
+A request that finds the network free runs at once. While it runs, others line up, and the first of
+them takes along all that stand there; where several do, it waits a moment for those that are being
+decoded. So one client is as fast as alone, and many clients come closer to the throughput of a batch
+(benchmarks/serving.py).
 """
 
 from __future__ import annotations

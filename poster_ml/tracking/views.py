@@ -75,9 +75,9 @@ def _state() -> dict[str, Any]:
 
 
 def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
-    chart = {"type": kind, "metricKey": metric, "metricSectionId": section, "runsCountToCompare": 20}
+    chart = {"type": kind, "metricKey": metric, "metricSectionId": section}
     lines = {"selectedMetricKeys": [metric]} if kind == "LINE" else {}
-    return _item(f"{section} {metric}") | chart | lines
+    return _item(f"{section} {metric}") | chart | {"runsCountToCompare": 20} | lines
 
 
 def _item(uuid: str) -> dict[str, Any]:

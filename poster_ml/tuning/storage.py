@@ -36,8 +36,8 @@ def storage_url(storage: str) -> str:
 def check_storage(storage: str) -> None:
     """Refuses what cannot be used, and what is not ours, before anything is started. Writes nothing.
 
-    Raises: OutputError for a file that is no SQLite database, or a database of another program; TuningError
-        where it cannot be reached.
+    Raises: OutputError for a file that is no SQLite database, or a database of another program;
+        TuningError where it cannot be reached.
     """
     url = storage_url(storage)
     file = _sqlite_file(url)
@@ -88,7 +88,8 @@ def study_lock(storage: str, study: str) -> Iterator[None]:
     folder = file.parent if file else Path(tempfile.gettempdir())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{file.name if file else 'poster-ml'}.{key[:12]}.lock").acquire(timeout=0)
+        name = f".{file.name if file else 'poster-ml'}.{key[:12]}.lock"
+        lock = FileLock(folder / name).acquire(timeout=0)
     except Timeout:
         raise taken from None
     except OSError as error:

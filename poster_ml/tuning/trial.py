@@ -46,8 +46,8 @@ class TrialContext:
     report: Callable[[int, float], bool]
 
 
-# Trains one candidate and returns its validation AUC; raises `PrunedError` to stop early, and any other error
-# fails the trial. It must be picklable: workers are other processes.
+# Trains one candidate and returns its validation AUC, higher is better; raises `PrunedError` to stop
+# early, and any other error fails the trial. It must be picklable: workers are other processes.
 Objective = Callable[[TrialContext], float]
 
 

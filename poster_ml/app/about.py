@@ -81,13 +81,11 @@ def _with_run(about: About, run: RunRecord) -> About:
 
 
 def _figures(run: RunRecord) -> tuple[dict[str, str], ...]:
+    evaluated = {words: name for words, name in SPLITS.items() if f"{name}_roc_auc" in run.metrics}
     return tuple(
-        {
-            "split": words,
-            **{name: _value(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()},
-        }
-        for words, split in SPLITS.items()
-        if f"{split}_roc_auc" in run.metrics
+        {"split": words}
+        | {name: _value(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()}
+        for words, split in evaluated.items()
     )
 
 
@@ -102,9 +100,8 @@ def _slices(run: RunRecord) -> tuple[dict[str, Any], ...]:
     """Returns the slices of the test posters, or else of the validation posters."""
     for split in ("test", "val"):
         if table := _artifact(run, f"evaluation/{split}/slices.csv"):
-            found = pd.read_csv(
-                io.StringIO(table), dtype={"value": str}, keep_default_na=False, na_values=[""]
-            )
+            text = io.StringIO(table)
+            found = pd.read_csv(text, dtype={"value": str}, keep_default_na=False, na_values=[""])
             return tuple({str(key): value for key, value in row.items()} for row in found.to_dict("records"))
     return ()
 

@@ -74,44 +74,40 @@ def _compared(
     rows, said = ask_kindly(service, question, {"rank": True})
     if said:
         return problem(said)
-    shown = fragment("designs", designs=_in_order(designs, rows, about), sentences=_sentences(designs, rows))
+    ordered = _in_order(designs, rows, about)
+    shown = fragment("designs", designs=ordered, sentences=_sentences(ordered))
     movie = ", ".join(filter(None, (year.strip(), *given)))
     report = fragment(
         "report", content=shown, style=STYLE.read_text(encoding="utf-8"), model=about.name, movie=movie
     )
     files = {
-        "designs.csv": file_uri(_table(designs, rows).encode(), "text/csv"),
+        "designs.csv": file_uri(_table(ordered).encode(), "text/csv"),
         "designs.html": file_uri(report.encode(), "text/html"),
     }
     return fragment("downloads", files=files) + shown
 
 
-def _order(rows: list[Row]) -> list[int]:
-    """Returns positions, the likeliest Fresh first, those without an answer last."""
-    return sorted(range(len(rows)), key=lambda row: (rows[row]["rank"] is None, rows[row]["rank"] or 0))
-
-
-def _in_order(designs: list[Upload], rows: list[Row], about: About) -> list[dict[str, Any]]:
+def _in_order(designs: list[Upload], rows: list[Row], about: About) -> list[Row]:
+    """Returns rows with names and pictures, the likeliest Fresh first, those without an answer last."""
     found = []
-    for row in _order(rows):
-        scored = rows[row]["rank"] is not None
-        picture = data_uri(designs[row].picture(about.size, about.fit)) if scored else ""
-        found.append({**rows[row], "name": designs[row].name, "picture": picture})
+    for number, (design, row) in enumerate(zip(designs, rows, strict=True)):
+        scored = row["rank"] is not None
+        picture = data_uri(design.picture(about.size, about.fit)) if scored else ""
+        found.append({**row, "number": number, "design": design.name, "picture": picture})
+    return sorted(found, key=lambda row: (row["rank"] is None, row["rank"] or 0))
+
+
+def _sentences(ordered: list[Row]) -> list[str]:
+    found = []
+    for first, second in pairwise(row for row in ordered if row["rank"] is not None):
+        pair = next(pair for pair in first["pairs"] if pair["other"] == second["number"])
+        found.append(design_pair(pair, first["design"], second["design"]))
     return found
 
 
-def _sentences(designs: list[Upload], rows: list[Row]) -> list[str]:
-    scored = [row for row in _order(rows) if rows[row]["rank"] is not None]
-    found = []
-    for first, second in pairwise(scored):
-        pair = next(pair for pair in rows[first]["pairs"] if pair["other"] == second)
-        found.append(design_pair(pair, designs[first].name, designs[second].name))
-    return found
-
-
-def _table(designs: list[Upload], rows: list[Row]) -> str:
+def _table(ordered: list[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({**rows[row], "design": designs[row].name} for row in _order(rows))
+    writer.writerows(ordered)
     return text.getvalue()

@@ -7,18 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from poster_ml.cli import options as shared
 from poster_ml.cli.app import app
-from poster_ml.cli.options import (
-    AsJson,
-    Columns,
-    Dashboard,
-    Dialect,
-    Limit,
-    Scheduler,
-    ScoreThreshold,
-    Seed,
-    optional_path,
-)
+from poster_ml.cli.options import optional_path
 from poster_ml.cli.output import run_command
 
 
@@ -35,9 +26,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the demo's report.")
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for posters/, movies.csv and regions.csv.")],
     count: Annotated[int, typer.Option(min=20, max=99_999, help="Posters to draw.")] = 1200,
-    seed: Seed = 42,
+    seed: shared.Seed = 42,
     bayes_accuracy: Annotated[float, typer.Option(help="The best possible accuracy, 0.5 to 1.")] = 0.9,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Draw synthetic posters whose label has a known cause.
 
@@ -51,13 +42,13 @@ def download(
     table: Annotated[Path, typer.Argument(help="Table with a poster URL per movie.")],
     out: Annotated[Path, typer.Option(help="Folder for the posters.")],
     workers: Annotated[int, typer.Option(min=1, max=256, help="Connections at a time.")] = 8,
-    columns: Columns = None,
-    dialect: Dialect = "",
-    score_threshold: ScoreThreshold = None,
+    columns: shared.Columns = None,
+    dialect: shared.Dialect = "",
+    score_threshold: shared.ScoreThreshold = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try known failures again.")] = False,
-    scheduler: Scheduler = "",
-    dashboard: Dashboard = False,
-    as_json: AsJson = False,
+    scheduler: shared.Scheduler = "",
+    dashboard: shared.Dashboard = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Download posters by URL; continues where it was stopped.
 
@@ -78,16 +69,16 @@ def preprocess(
     split: Annotated[
         Literal["grouped", "stratified", "study"], typer.Option(help="How posters are split.")
     ] = "grouped",
-    seed: Seed = 42,
-    limit: Limit = 0,
-    columns: Columns = None,
-    dialect: Dialect = "",
-    score_threshold: ScoreThreshold = None,
+    seed: shared.Seed = 42,
+    limit: shared.Limit = 0,
+    columns: shared.Columns = None,
+    dialect: shared.Dialect = "",
+    score_threshold: shared.ScoreThreshold = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also look in folders below.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
-    scheduler: Scheduler = "",
-    dashboard: Dashboard = False,
-    as_json: AsJson = False,
+    scheduler: shared.Scheduler = "",
+    dashboard: shared.Dashboard = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Turn a table and a folder of images into a prepared dataset.
 
@@ -100,8 +91,8 @@ def preprocess(
 def explore(
     data: Annotated[Path, typer.Option(help="Prepared dataset.")] = Path("data/prepared"),
     out: Annotated[Path | None, optional_path("Folder for the figures; default DATA/exploration.")] = None,
-    seed: Seed = 42,
-    as_json: AsJson = False,
+    seed: shared.Seed = 42,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Draw the exploration figures and the audit of a prepared dataset.
 

@@ -7,32 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from poster_ml.cli import options as shared
 from poster_ml.cli.app import app
-from poster_ml.cli.options import (
-    AsJson,
-    Dashboard,
-    Data,
-    ModelUri,
-    Overrides,
-    Posters,
-    Scheduler,
-    Split,
-    Workers,
-    collect_overrides,
-    optional_path,
-    split_names,
-)
+from poster_ml.cli.options import collect_overrides, optional_path, split_names
 from poster_ml.cli.output import run_command
 
 
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Option(help="Id of a training run.")] = "",
-    model_uri: ModelUri = "",
-    data: Data = None,
-    split: Split = "test",
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    model_uri: shared.ModelUri = "",
+    data: shared.Data = None,
+    split: shared.Split = "test",
+    overrides: shared.Overrides = None,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Evaluate one model in full and add it to its run. --set takes evaluate.* and explain.* keys.
 
@@ -44,9 +32,9 @@ def evaluate(
 @app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Ids of two or more runs.")],
-    split: Split = "test",
+    split: shared.Split = "test",
     out: Annotated[Path | None, optional_path("Folder for the table and the figure.")] = None,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Compare runs on the same posters: which differences are real.
 
@@ -57,8 +45,8 @@ def compare(
 
 @app.command()
 def explain(
-    posters: Posters,
-    model_uri: ModelUri,
+    posters: shared.Posters,
+    model_uri: shared.ModelUri,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     layer: Annotated[str, typer.Option(help="Layer of the map; default: the model's choice.")] = "",
     what_if: Annotated[
@@ -68,10 +56,10 @@ def explain(
         Path | None,
         optional_path("Prepared dataset that the model was trained on: draws its most alike posters."),
     ] = None,
-    workers: Workers = 1,
-    scheduler: Scheduler = "",
-    dashboard: Dashboard = False,
-    as_json: AsJson = False,
+    workers: shared.Workers = 1,
+    scheduler: shared.Scheduler = "",
+    dashboard: shared.Dashboard = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Draw class activation maps and intermediate layers of any posters.
 
@@ -82,14 +70,14 @@ def explain(
 
 @app.command()
 def predict(
-    posters: Posters,
-    model_uri: ModelUri,
+    posters: shared.Posters,
+    model_uri: shared.ModelUri,
     format: Annotated[Literal["table", "csv", "json"], typer.Option(help="Form of the result.")] = "table",
     out: Annotated[Path | None, optional_path("CSV file to write, resumable; default: stdout.")] = None,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start --out afresh.")] = False,
-    workers: Workers = 1,
-    scheduler: Scheduler = "",
-    dashboard: Dashboard = False,
+    workers: shared.Workers = 1,
+    scheduler: shared.Scheduler = "",
+    dashboard: shared.Dashboard = False,
 ) -> None:
     """Probabilities for files, folders, or a CSV table (image or path, optionally year and genres).
 
@@ -103,10 +91,10 @@ def predict(
 @app.command()
 def rank(
     posters: Annotated[list[Path], typer.Argument(help="Image files: 2 to 50 designs.")],
-    model_uri: ModelUri,
+    model_uri: shared.ModelUri,
     year: Annotated[int | None, typer.Option(min=1880, max=2100, help="Year of the movie.")] = None,
     genres: Annotated[str, typer.Option(help="Genres of the movie, with | between them.")] = "",
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Put designs in order, and say how often such a difference came out right.
 
@@ -122,7 +110,7 @@ def drift(
     model_uri: Annotated[str, typer.Option(help="Also compare the probabilities of this model.")] = "",
     since: Annotated[str, typer.Option(help="First day or time of the period, UTC.")] = "",
     until: Annotated[str, typer.Option(help="Day or time where the period ends.")] = "",
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Compare the posters that were scored in a period with those of training.
 
@@ -135,7 +123,7 @@ def drift(
 def export(
     runs: Annotated[list[str], typer.Argument(help="Ids of runs.")],
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Write the record of runs (tags, params, metrics) to a small JSON file.
 

@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
+from poster_ml.cli import options as shared
 from poster_ml.cli.app import app
-from poster_ml.cli.options import AsJson, Family, ModelUri, optional_path
+from poster_ml.cli.options import optional_path
 from poster_ml.cli.output import run_command
 
 
 @app.command()
 def register(
-    family: Family = "vgg16",
+    family: shared.Family = "vgg16",
     allow_demo: Annotated[bool, typer.Option("--allow-demo", help="Also runs of the demo profile.")] = False,
     dataset: Annotated[
         str, typer.Option(help="Fingerprint of the dataset to compare runs on; default: the newest run's.")
     ] = "",
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Register the best finished run of a family, chosen by validation.
 
@@ -30,9 +31,9 @@ def register(
 
 @app.command()
 def promote(
-    family: Family = "vgg16",
+    family: shared.Family = "vgg16",
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Restore the previous champion.")] = False,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Make the challenger champion when a paired test on the test posters says that it is better.
 
@@ -44,7 +45,7 @@ def promote(
 
 @app.command(name="app")
 def page(
-    model_uri: ModelUri = "models:/poster-vgg16@champion",
+    model_uri: shared.ModelUri = "models:/poster-vgg16@champion",
     data: Annotated[
         Path | None, optional_path("Prepared dataset of the training: alike posters get pictures.")
     ] = None,
@@ -65,9 +66,9 @@ def page(
 
 @app.command()
 def quantize(
-    model_uri: ModelUri,
+    model_uri: shared.ModelUri,
     data: Annotated[Path | None, optional_path("Prepared dataset; default: that of the training.")] = None,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Make an 8-bit version for processors, offered where it is twice as fast within .005 AUC.
 
@@ -79,7 +80,7 @@ def quantize(
 @app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all entries.")] = False,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """List the cached features of frozen networks, or clear them.
 
@@ -89,7 +90,7 @@ def cache(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: shared.AsJson = False) -> None:
     """What this machine can do, and what to fix.
 
     Example: poster-ml doctor

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
+from poster_ml.cli import options as shared
 from poster_ml.cli.app import app
-from poster_ml.cli.options import (
-    AsJson,
-    Dashboard,
-    Data,
-    Epochs,
-    Limit,
-    Overrides,
-    Protocol,
-    Scheduler,
-    Weights,
-    Workers,
-    collect_overrides,
-    optional_path,
-    split_names,
-)
+from poster_ml.cli.options import collect_overrides, optional_path, split_names
 from poster_ml.cli.output import run_command
 from poster_ml.quiet import load_keras
 
@@ -30,12 +18,12 @@ from poster_ml.quiet import load_keras
 @app.command()
 def train(
     model: Annotated[str, typer.Option(help="Variant, a name under experiments/.")] = "",
-    data: Data = None,
+    data: shared.Data = None,
     experiment: Annotated[Path | None, optional_path("YAML file instead of the variant's own.")] = None,
-    overrides: Overrides = None,
-    weights: Weights = "",
-    epochs: Epochs = 0,
-    limit: Limit = 0,
+    overrides: shared.Overrides = None,
+    weights: shared.Weights = "",
+    epochs: shared.Epochs = 0,
+    limit: shared.Limit = 0,
     resume: Annotated[str, typer.Option(help="Id of a run to continue.")] = "",
     precision: Annotated[str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16.")] = "",
     protocol: Annotated[
@@ -45,15 +33,15 @@ def train(
         str,
         typer.Option(help="K/N, for example 2/5: train on the other folds, `evaluate` then tests this one."),
     ] = "",
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Train one variant, evaluate it on validation, log everything.
 
     Example: poster-ml train --model mobilenet_v2 --data data/prepared --set train.epochs=20
     """
     given = collect_overrides(overrides, weights=weights, epochs=epochs, limit=limit, precision=precision)
-    if protocol and protocol not in get_args(Protocol):
-        allowed = ", ".join(get_args(Protocol))
+    if protocol and protocol not in get_args(shared.Protocol):
+        allowed = ", ".join(get_args(shared.Protocol))
         raise typer.BadParameter(f"{protocol!r} is not one of {allowed}", param_hint="--protocol")
     if resume and (given or data or experiment or fold):
         raise typer.BadParameter(
@@ -82,12 +70,12 @@ def train(
 
 @app.command()
 def suite(
-    data: Data = None,
-    protocol: Annotated[Protocol, typer.Option(help="The study's choices, or sound ones.")] = "sound",
+    data: shared.Data = None,
+    protocol: Annotated[shared.Protocol, typer.Option(help="The study's choices, or sound ones.")] = "sound",
     only: Annotated[list[str] | None, typer.Option(help="Only this variant; repeat, or commas.")] = None,
-    weights: Weights = "",
-    epochs: Epochs = 0,
-    limit: Limit = 0,
+    weights: shared.Weights = "",
+    epochs: shared.Epochs = 0,
+    limit: shared.Limit = 0,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value for all variants, VARIANT:key=value for one; repeat, or ';'."),
@@ -99,7 +87,7 @@ def suite(
     out: Annotated[
         Path | None, optional_path("Folder for tables and figures; default: reports/suite, or reports/folds.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Train all variants and compare them on the same posters; with --folds each poster is held out once.
 
@@ -118,11 +106,11 @@ def suite(
 def tune(
     model: Annotated[str, typer.Option(help="Variant with a search space under experiments/tune/.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials that the study should have in total.")] = 20,
-    data: Data = None,
+    data: shared.Data = None,
     engine: Annotated[Literal["optuna", "keras-tuner"], typer.Option(help="Search engine.")] = "optuna",
-    workers: Workers = 1,
-    scheduler: Scheduler = "",
-    dashboard: Dashboard = False,
+    workers: shared.Workers = 1,
+    scheduler: shared.Scheduler = "",
+    dashboard: shared.Dashboard = False,
     storage: Annotated[
         str, typer.Option(help="SQLite file or database URL; default: optuna.db beside the MLflow store.")
     ] = "",
@@ -133,37 +121,26 @@ def tune(
         str, typer.Option(help="median, third, hyperband, halving or none (Optuna).")
     ] = "median",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the study.")] = 0,
-    overrides: Overrides = None,
-    weights: Weights = "",
+    overrides: shared.Overrides = None,
+    weights: shared.Weights = "",
     search_only: Annotated[
         bool, typer.Option("--search-only", help="No training in full of the best settings afterwards.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Search hyperparameters; a study of the same name is continued.
 
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
+    given = locals()
     from poster_ml.pipeline.tune_options import TuneOptions
 
-    options = TuneOptions(
-        trials=trials,
-        engine=engine,
-        workers=workers,
-        scheduler=scheduler,
-        dashboard=dashboard,
-        storage=storage,
-        study=study,
-        timeout=timeout,
-        sampler=sampler,
-        pruner=pruner,
-        seed=seed,
-        retrain=not search_only,
-    )
-    given = collect_overrides(overrides, weights=weights)
-    run_command(
-        "tune", {"model": model, "options": options, "data": data, "overrides": given, "as_json": as_json}
-    )
+    named = {field.name for field in dataclasses.fields(TuneOptions)}
+    search = {key: given[key] for key in given.keys() & named}
+    options = TuneOptions(**search, retrain=not search_only)
+    changes = collect_overrides(overrides, weights=weights)
+    asked = {"model": model, "options": options, "data": data, "overrides": changes}
+    run_command("tune", asked | {"as_json": as_json})
 
 
 @app.command()
@@ -174,7 +151,7 @@ def ensemble(
         Literal["mean", "fitted"], typer.Option(help="Equal weights, or fitted on validation.")
     ] = "mean",
     data: Annotated[Path | None, optional_path("Prepared dataset; default: the runs' own.")] = None,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Average trained networks into one model; evaluate it on validation, log it.
 

@@ -56,9 +56,8 @@ class Answers:
 
     def genres(self) -> frozenset[str]:
         """Returns the genres that the model knows; none where it was logged without."""
-        return (
-            self._reference.combined.genres if self._reference and self._reference.combined else frozenset()
-        )
+        combined = self._reference.combined if self._reference else None
+        return combined.genres if combined else frozenset()
 
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
@@ -95,13 +94,11 @@ class Answers:
         if options.what_if:
             from poster_ml.explain.what_if import what_if
 
-            for row, image in zip(found, pixels, strict=True):
-                row["what_if"] = [
-                    asdict(one) for one in what_if(self._model.probabilities, image, options.what_if)
-                ]
+            hidden = [what_if(self._model.probabilities, image, options.what_if) for image in pixels]
+            _put(found, "what_if", [[asdict(one) for one in boxes] for boxes in hidden])
         if options.evidence and self._member_networks():
-            for row, (low, high) in zip(found, self._band(pixels), strict=True):
-                row |= {"members_low": low, "members_high": high}
+            for name, ends in zip(_MEMBERS, self._band(pixels), strict=True):
+                _put(found, name, ends.tolist())
         return found
 
     def add(
@@ -184,8 +181,8 @@ class Answers:
             self._members = [] if isinstance(network, QuantizedNetwork) else ensemble_members(network)
         return self._members
 
-    def _band(self, pixels: np.ndarray) -> list[tuple[float, float]]:
-        """Returns the lowest and the highest probability over the members of an ensemble, per poster.
+    def _band(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns the lowest and the highest probability over the members of an ensemble, (2, B).
 
         A member's factor is its share of the sum, calibrated: times their number it speaks for all of them.
         """
@@ -195,7 +192,7 @@ class Answers:
                 np.asarray(member.predict_on_batch(pixels))[:, 0] * weight for member, weight in members
             ]
         each = expit(np.stack(logits) * len(members) / self._model.settings.temperature)  # (members, B)
-        return list(zip(each.min(axis=0).tolist(), each.max(axis=0).tolist(), strict=True))
+        return np.stack([each.min(axis=0), each.max(axis=0)])
 
 
 def _put(rows: list[dict[str, Any]], name: str, values: list[Any]) -> None:

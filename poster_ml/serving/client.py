@@ -6,16 +6,15 @@ Both are asked the same and answer the same: rows with the columns of `PosterMod
 from __future__ import annotations
 
 import base64
-import json
 import tempfile
-import urllib.error
-import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pandas as pd
 
 from poster_ml.data.images import decode_poster
@@ -55,25 +54,25 @@ class Question:
         return table
 
 
-class Service(Protocol):
+class Service(ABC):
     """Answers questions.
 
     layers: names of the convolutions that can be looked into, from input to output; none of a server, an
     ensemble or a quantized network.
     """
 
-    @property
-    def layers(self) -> Sequence[str]:
-        """Names, see above."""
+    layers: Sequence[str] = ()
 
     def layer(self, image: bytes, name: str) -> bytes:
         """Returns what a layer's channels answer to a poster, as a PNG file. Raises: RequestError."""
+        raise RequestError("a server does not show its layers: give --model-uri in place of --endpoint")
 
+    @abstractmethod
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster. Raises: RequestError with one kind line for the page."""
 
 
-class LocalModel:
+class LocalModel(Service):
     """A model in this process.
 
     Args:
@@ -88,7 +87,7 @@ class LocalModel:
         return self._model.unwrap_python_model()
 
     @cached_property
-    def layers(self) -> Sequence[str]:
+    def layers(self) -> Sequence[str]:  # type: ignore[override]
         """Names of the convolutions; see `Service`."""
         network = self._served.network
         if isinstance(network, QuantizedNetwork):
@@ -118,14 +117,12 @@ class LocalModel:
         return [dict(row) for row in answer.to_dict("records")]
 
 
-class Endpoint:
+class Endpoint(Service):
     """A running `mlflow models serve`.
 
     Args:
         url: its address, with or without `/invocations`.
     """
-
-    layers: Sequence[str] = ()
 
     def __init__(self, url: str) -> None:
         base = url.rstrip("/").removesuffix("/invocations")
@@ -135,33 +132,22 @@ class Endpoint:
             )
         self._url = f"{base}/invocations"
 
-    def layer(self, image: bytes, name: str) -> bytes:
-        """Never called: a server has no layers to look into."""
-        raise RequestError("a server does not show its layers: give --model-uri in place of --endpoint")
-
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster; see `Service`."""
         content = {"dataframe_split": question.table().to_dict("split"), "params": question.params}
-        request = urllib.request.Request(
-            self._url, json.dumps(content).encode(), {"Content-Type": "application/json"}
-        )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-                return list(json.load(response)["predictions"])
-        except urllib.error.HTTPError as error:
-            raise RequestError(_reason(error)) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            answer = httpx.post(self._url, json=content, timeout=TIMEOUT)
+            if answer.is_success:
+                return list(answer.json()["predictions"])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise RequestError(
                 f"no answer from {self._url}: start it with `mlflow models serve`, or name another --endpoint"
             ) from error
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    """Returns what the server said, in one line."""
-    try:
-        return " ".join(str(json.load(error)["message"]).split())
-    except (ValueError, KeyError, TypeError, OSError):
-        return f"the server answered {error.code}: look at its log"
+        try:
+            said = " ".join(str(answer.json()["message"]).split())
+        except (ValueError, KeyError, TypeError):
+            said = f"the server answered {answer.status_code}: look at its log"
+        raise RequestError(said)
 
 
 def ask_kindly(service: Service, question: Question, *simpler: dict[str, Any]) -> tuple[list[Row], str]:

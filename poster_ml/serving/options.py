@@ -69,19 +69,16 @@ def params_schema() -> ParamSchema:
 
 def _boxes(value: Any) -> tuple[ShareBox, ...]:
     """Returns boxes from a list of boxes, or of numbers, four per box."""
-    numbers = list(value) if value is not None else []
-    boxes = numbers if numbers and isinstance(numbers[0], (list, tuple)) else _fours(numbers)
+    boxes = list(value) if value is not None else []
+    if boxes and not isinstance(boxes[0], (list, tuple)):
+        if len(boxes) % 4:
+            raise RequestError(
+                f"what_if takes four numbers per box (left, top, right, bottom), got {len(boxes)}"
+            )
+        boxes = [boxes[start : start + 4] for start in range(0, len(boxes), 4)]
     if len(boxes) > MOST_BOXES:
         raise RequestError(f"what_if takes at most {MOST_BOXES} boxes, got {len(boxes)}")
     try:
         return tuple(check_box(box) for box in boxes)
     except (TypeError, ValueError) as error:
         raise RequestError(f"what_if: {error}") from None
-
-
-def _fours(numbers: list[Any]) -> list[Any]:
-    if len(numbers) % 4:
-        raise RequestError(
-            f"what_if takes four numbers per box (left, top, right, bottom), got {len(numbers)}"
-        )
-    return [numbers[start : start + 4] for start in range(0, len(numbers), 4)]

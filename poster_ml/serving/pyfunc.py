@@ -53,14 +53,15 @@ class PosterModel(PythonModel):
         """Loads the network and the settings, and runs the network once so that no request pays for it."""
         from mlflow.models import Model
 
-        network = Path(context.artifacts["network"])
-        settings = read_settings(Path(context.artifacts["settings"]))
-        stored = context.artifacts.get("reference")
+        from poster_ml.serving.load import read_network
+
+        paths = {name: Path(path) for name, path in context.artifacts.items()}
+        file = paths["network"]
+        network = QuantizedNetwork(file.read_bytes()) if file.name == COMPACT_FILE else read_network(file)
         # <model>/artifacts/network.keras: the model's own description lies beside the artifacts.
-        model_id = Model.load(str(network.parent.parent)).model_id
-        self.prepare(
-            _read(network), settings, model_id or "", Reference.load(Path(stored)) if stored else None
-        )
+        model_id = Model.load(str(file.parent.parent)).model_id or ""
+        reference = Reference.load(paths["reference"]) if "reference" in paths else None
+        self.prepare(network, read_settings(paths["settings"]), model_id, reference)
 
     def prepare(
         self, network: Any, settings: ServingSettings, model_id: str = "", reference: Reference | None = None
@@ -72,7 +73,9 @@ class PosterModel(PythonModel):
         self.answers = Answers(self, reference)
         self.decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         # The network uses all cores by itself: passes side by side would only share them, and add memory.
-        self.forward = SharedForward(lambda pixels: _flat(network.predict_on_batch(pixels)), BATCH_SIZE)
+        self.forward = SharedForward(
+            lambda pixels: np.asarray(network.predict_on_batch(pixels), np.float64).reshape(-1), BATCH_SIZE
+        )
         # Two sizes, so that TensorFlow traces once more with a free batch size and never again.
         for count in (1, 2):
             self.logits(np.zeros((count, settings.size, settings.size, 3), dtype=np.uint8))
@@ -152,15 +155,3 @@ def _table(rows: list[dict[str, Any]], columns: list[str], index: pd.Index) -> p
             for name, values in cells.items()
         }
     )
-
-
-def _flat(output: Any) -> np.ndarray:
-    return np.asarray(output, dtype=np.float64).reshape(-1)
-
-
-def _read(network: Path) -> Any:
-    if network.name == COMPACT_FILE:
-        return QuantizedNetwork(network.read_bytes())
-    from poster_ml.serving.load import read_network
-
-    return read_network(network)

@@ -7,6 +7,7 @@ posters (`neighbours.npz`). Each may be missing: then what needs it is refused w
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -144,21 +145,10 @@ class Reference:
     def load(cls, folder: Path) -> Reference:
         """Reads what `save` wrote. Raises: OSError, ValueError, KeyError where a file is broken."""
         validation = pd.read_csv(folder / VALIDATION_FILE, dtype={"genres": str}, **_EMPTY_ONLY)
-        combined = folder / COMBINED_FILE
-        return cls(
-            validation,
-            CombinedModel.load(combined) if combined.is_file() else None,
-            _read_neighbours(folder / NEIGHBOURS_FILE),
-        )
-
-
-def _read_neighbours(path: Path) -> Neighbours | None:
-    import io
-
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        movies = pd.read_csv(
-            io.StringIO(str(stored["movies"])), dtype={"movie_id": str, "title": str}, **_EMPTY_ONLY
-        )
-        return Neighbours(stored["features"], movies)
+        combined, neighbours = folder / COMBINED_FILE, None
+        if (folder / NEIGHBOURS_FILE).is_file():
+            with np.load(folder / NEIGHBOURS_FILE, allow_pickle=False) as stored:
+                table, texts = io.StringIO(str(stored["movies"])), {"movie_id": str, "title": str}
+                movies = pd.read_csv(table, dtype=texts, **_EMPTY_ONLY)
+                neighbours = Neighbours(stored["features"], movies)
+        return cls(validation, CombinedModel.load(combined) if combined.is_file() else None, neighbours)

@@ -69,26 +69,16 @@ def _state() -> dict[str, Any]:
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": charts,
         "compareRunSections": [
-            {
-                "uuid": name,
-                "name": name,
-                "display": True,
-                "isReordered": False,
-                "deleted": False,
-                "isGenerated": False,
-            }
-            for name in SECTIONS
+            _item(name) | {"name": name, "display": True, "isReordered": False} for name in SECTIONS
         ],
     }
 
 
 def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "uuid": f"{section} {metric}",
-        "metricKey": metric,
-        "metricSectionId": section,
-        "runsCountToCompare": 20,
-        "deleted": False,
-        "isGenerated": False,
-    } | ({"selectedMetricKeys": [metric]} if kind == "LINE" else {})
+    chart = {"type": kind, "metricKey": metric, "metricSectionId": section}
+    lines = {"selectedMetricKeys": [metric]} if kind == "LINE" else {}
+    return _item(f"{section} {metric}") | chart | {"runsCountToCompare": 20} | lines
+
+
+def _item(uuid: str) -> dict[str, Any]:
+    return {"uuid": uuid, "deleted": False, "isGenerated": False}

@@ -37,18 +37,15 @@ def run_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
     Raises: TrackingError where another process trains the same run now.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / name)
-    try:
-        lock.acquire(timeout=0)  # the operating system takes it back when the process dies, however it dies
+    try:  # the operating system takes the lock back when the process dies, however it dies
+        held = FileLock(folder / name).acquire(timeout=0)
     except Timeout as error:
         raise TrackingError(
             f"another process trains into {folder} now: wait for it to end, or start a new run"
         ) from error
-    try:
+    with held:
         remove_leftovers(folder, [".npz"])
         yield
-    finally:
-        lock.release()
 
 
 def save_state(

@@ -150,11 +150,9 @@ def digest(model: Any, augmented: bool = True) -> str:
             continue
         # Names are numbered by what was built before in the process; seeds and what initial weights were
         # drawn from do not change a frozen layer, whose weights are digested as they are.
-        config = {
-            key: value
-            for key, value in layer.get_config().items()
-            if key not in ("name", "seed") and not key.endswith("_initializer")
-        }
+        config = layer.get_config()
+        for key in [key for key in config if key in ("name", "seed") or key.endswith("_initializer")]:
+            del config[key]
         fingerprint.update(json.dumps(config, sort_keys=True, default=str).encode())
         for variable in layer.weights:
             fingerprint.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
@@ -222,10 +220,8 @@ def _compute(
             end = min(start + CHUNK, total)
             for low in range(start, end, BATCH):
                 high = min(low + BATCH, end)
-                rows = samples.rows[np.arange(low, high) % len(samples)]
-                batch = np.asarray(samples.images[rows])
-                if augment is not None:
-                    batch = augment(batch, low)
+                batch = np.asarray(samples.images[samples.rows[np.arange(low, high) % len(samples)]])
+                batch = augment(batch, low) if augment is not None else batch
                 output = predict_padded(prefix, batch, min(BATCH, total))
                 features[low:high] = output.view(features.dtype)
                 bar.update(high - low)

@@ -139,20 +139,12 @@ def _train_epoch(
             raw.extend((variable, _value(variable)) for variable in model.trainable_variables)
 
     started = time.perf_counter()
+    weights = class_weights(batches.samples.labels) if settings.class_weight == "balanced" else None
     with progress_bar(len(batches), f"epoch {epoch + 1}/{settings.epochs}", brief=True) as bar:
-        trained = model.fit(
-            batches,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                keras.callbacks.LambdaCallback(
-                    on_train_batch_end=lambda batch, logs: bar.update(1), on_epoch_end=keep_raw
-                )
-            ],
-            class_weight=class_weights(batches.samples.labels)
-            if settings.class_weight == "balanced"
-            else None,
+        follow = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: bar.update(1), on_epoch_end=keep_raw
         )
+        trained = model.fit(batches, shuffle=False, verbose=0, callbacks=[follow], class_weight=weights)
     seconds = time.perf_counter() - started
     for variable, _ in raw:
         # On JAX the average and the weight are now one buffer, which the next step would give away twice.

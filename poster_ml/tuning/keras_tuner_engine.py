@@ -75,9 +75,8 @@ def _open_oracle(job: Job, opened: OpenStudy) -> Any:
     oracle.verbose = 0
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it continues
-            keras_tuner.engine.base_tuner.BaseTuner(
-                oracle, directory=job.folder, project_name="keras-tuner"
-            ).save()
+            files = {"directory": job.folder, "project_name": "keras-tuner"}
+            keras_tuner.engine.base_tuner.BaseTuner(oracle, **files).save()
     except (ValueError, KeyError, RuntimeError) as error:
         raise TuningError(
             f"KerasTuner's files in {job.folder} cannot be read ({error}); give another --study name"
@@ -94,10 +93,8 @@ def _run(job: Job, opened: OpenStudy, oracle: Any, asked: Any) -> FrozenTrial:
     overrides = suggest(fixed, job.space)
     if "tuner/epochs" in values:
         overrides["train.epochs"] = int(values["tuner/epochs"])
-    seed, folder = (
-        derive_seed(opened.spec.seed, "trial", root.trial_id),
-        job.folder / f"trial-{root.trial_id}",
-    )
+    seed = derive_seed(opened.spec.seed, "trial", root.trial_id)
+    folder = job.folder / f"trial-{root.trial_id}"
     folder.mkdir(parents=True, exist_ok=True)
     curve: dict[int, float] = {}
 

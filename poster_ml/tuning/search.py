@@ -156,10 +156,7 @@ class _Search:
         one = next(one for one in self.running.values() if one.future is future)
         try:
             result = future.result(timeout=RESULT_SECONDS)
-        except (
-            TimeoutError,
-            TrialLostError,
-        ):  # a worker died with the result; a task had no answer from here
+        except (TimeoutError, TrialLostError):  # a worker died with it; a task had no answer
             return self._submit(one)
         except Exception as error:  # Dask gives a task up whose workers died again and again
             if one.epoch > one.since:  # it got on between the deaths: not to blame for them

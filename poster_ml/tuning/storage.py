@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy import create_engine, exc, inspect, text
+from sqlalchemy import NullPool, create_engine, exc, inspect, text
 from sqlalchemy.engine import make_url
 
 from poster_ml.errors import OutputError, TuningError, check_password, mask_passwords
@@ -36,32 +36,27 @@ def storage_url(storage: str) -> str:
 def check_storage(storage: str) -> None:
     """Refuses what cannot be used, and what is not ours, before anything is started. Writes nothing.
 
-    Raises: OutputError for a file that is no SQLite database, or one of another program; TuningError for a
-        URL that cannot be read.
+    Raises: OutputError for a file that is no SQLite database, or a database of another program;
+        TuningError where it cannot be reached.
     """
     url = storage_url(storage)
     file = _sqlite_file(url)
-    if file is None:
-        return
-    if "://" not in storage and "?" in storage:
-        raise OutputError(f"--storage {storage}: a database cannot lie at a path with a ?, give another one")
-    check_output_file(file, begins_with(SQLITE_BEGINNING), "SQLite database", "--storage")
-    if file.exists():
+    if file is not None:
+        if "://" not in storage and "?" in storage:
+            raise OutputError(
+                f"--storage {storage}: a database cannot lie at a path with a ?, give another one"
+            )
+        check_output_file(file, begins_with(SQLITE_BEGINNING), "SQLite database", "--storage")
+    if file is None or file.exists():
         _check_tables(url)
 
 
 def open_storage(storage: str) -> RDBStorage:
-    """Opens a storage, and makes Optuna's tables where it is new.
-
-    Raises: TuningError where it cannot be opened; OutputError where it holds something else.
-    """
+    """Opens a storage, and makes Optuna's tables where it is new. Raises: as `check_storage`."""
     check_storage(storage)
     url = storage_url(storage)
-    file = _sqlite_file(url)
-    if file is None:
-        _check_tables(url)
     with _faults_told(url):
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True} if file is None else {})
+        return RDBStorage(url, engine_kwargs={} if _sqlite_file(url) else {"pool_pre_ping": True})
 
 
 @contextmanager
@@ -83,22 +78,18 @@ def study_lock(storage: str, study: str) -> Iterator[None]:
     question = SERVER_LOCKS.get(make_url(url).get_backend_name())
     if question:
         with _faults_told(url):
-            engine = create_engine(url, isolation_level="AUTOCOMMIT")
-            connection = engine.connect()
+            connection = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect()
             mine = connection.execute(text(question), {"key": int(key[:15], 16)}).scalar()
-        try:
+        with connection:
             if not mine:
                 raise taken
             yield
-        finally:
-            connection.close()
-            engine.dispose()
         return
     folder = file.parent if file else Path(tempfile.gettempdir())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{file.name if file else 'poster-ml'}.{key[:12]}.lock", timeout=0)
-        lock.acquire()
+        name = f".{file.name if file else 'poster-ml'}.{key[:12]}.lock"
+        lock = FileLock(folder / name).acquire(timeout=0)
     except Timeout:
         raise taken from None
     except OSError as error:
@@ -109,10 +100,8 @@ def study_lock(storage: str, study: str) -> Iterator[None]:
 
 def _sqlite_file(url: str) -> Path | None:
     """Returns the file of a SQLite URL, None for other databases and for one in memory."""
-    try:
+    with _faults_told(url):
         parsed = make_url(url)
-    except exc.ArgumentError as error:
-        raise TuningError(_unusable(url, error)) from error
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         return None
     return Path(parsed.database)
@@ -124,11 +113,7 @@ def _check_tables(url: str) -> None:
     MLflow's, for one, would be broken: both keep the version of their tables in one called alembic_version.
     """
     with _faults_told(url):
-        engine = create_engine(url)
-        try:
-            tables = set(inspect(engine).get_table_names())
-        finally:
-            engine.dispose()
+        tables = set(inspect(create_engine(url, poolclass=NullPool)).get_table_names())
     if tables and not tables & OPTUNA_TABLES:
         raise OutputError(
             f"--storage {mask_passwords(url)} is the database of another program (it has a table "
@@ -147,9 +132,7 @@ def _faults_told(url: str) -> Iterator[None]:
             "poster-ml[postgres]"
         ) from error
     except (exc.SQLAlchemyError, RuntimeError) as error:
-        raise TuningError(_unusable(url, error)) from error
-
-
-def _unusable(url: str, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return mask_passwords(f"cannot use --storage {url}: {lines[0]}; check the URL and that the server runs")
+        (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
+        raise TuningError(
+            mask_passwords(f"cannot use --storage {url}: {reason}; check the URL and that the server runs")
+        ) from error

@@ -96,8 +96,8 @@ class OpenStudy:
 
     def check_failures(self) -> None:
         """Raises TuningError where the last three trials that ended since `since` have all failed."""
-        ends = [(trial.datetime_complete, trial.number, trial) for trial in self.trials()]
-        last = [trial for end, _, trial in sorted(end for end in ends if end[0] and end[0] > self.since)][-3:]
+        ended = [trial for trial in self.trials() if (trial.datetime_complete or self.since) > self.since]
+        last = sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number))[-3:]
         if [trial.state for trial in last] == [TrialState.FAIL] * 3:
             raise TuningError(
                 f"3 trials in a row failed, the last one trial {last[-1].number}: "
@@ -125,7 +125,6 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
     study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
-        sampler=make_sampler(spec.sampler, spec.seed, spec.startup, spec.seed),
         pruner=make_pruner(spec.pruner, spec.epochs, spec.prune_after),
         direction="maximize",
         load_if_exists=True,

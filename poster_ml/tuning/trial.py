@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock
 
@@ -46,13 +46,9 @@ class TrialContext:
     report: Callable[[int, float], bool]
 
 
-class Objective(Protocol):
-    """Trains one candidate. It must be picklable: workers are other processes."""
-
-    def __call__(self, trial: TrialContext) -> float:
-        """Returns the validation AUC, higher is better. Raises `PrunedError` to stop early; any other error
-        fails the trial.
-        """
+# Trains one candidate and returns its validation AUC, higher is better; raises `PrunedError` to stop
+# early, and any other error fails the trial. It must be picklable: workers are other processes.
+Objective = Callable[[TrialContext], float]
 
 
 def run_trial(

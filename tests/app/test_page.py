@@ -7,7 +7,6 @@ import csv
 import io
 import os
 import re
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +18,7 @@ from poster_ml.app.sentences import hidden_box, percent
 from poster_ml.serving.client import Question
 from poster_ml.tracking.runs import search_runs
 from tests.app.accessibility import barriers
-from tests.pictures import encode, poster
+from tests.pictures import declared_png, encode, poster
 
 TABS = ("One poster", "Compare", "Many", "About")
 
@@ -250,26 +249,11 @@ def test_about_says_what_the_run_measured_and_what_the_model_is_not_for(visit):
     page.get_by_role("heading", name="Intended use").wait_for()
 
 
-def png(width: int, height: int, content: bytes = b"") -> bytes:
-    """A PNG that declares a size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(content))
-        + chunk(b"IEND", b"")
-    )
-
-
 REFUSED = {
     "a.pdf": (b"%PDF-1.7 a document", "not an image"),
     "dot.png": (encode(Image.new("RGB", (1, 1), "red")), "too small"),
-    "sixty.png": (png(6000, 10000), "too many pixels"),
-    "bomb.png": (png(60000, 60000, bytes(10_000_000)), "too many pixels"),
+    "sixty.png": (declared_png(6000, 10000, zlib.compress(b"")), "too many pixels"),
+    "bomb.png": (declared_png(60000, 60000, zlib.compress(bytes(10_000_000))), "too many pixels"),
     "red.png": (encode(Image.new("RGB", (200, 300), "red")), "one colour"),
     "large.jpg": (bytes(11_000_000), "at most 10 MB are taken"),
     "empty.jpg": (b"", "empty"),

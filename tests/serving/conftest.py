@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,25 +10,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+
+from tests.pictures import encode, poster
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
     import mlflow.pyfunc
 
 SIZE = 32
-
-
-def picture(seed: int = 0, width: int = 60, height: int = 90, kind: str = "JPEG") -> bytes:
-    """A blocky random picture as the bytes of an image file."""
-    blocks = np.random.default_rng(seed).integers(0, 256, (9, 6, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST).save(buffer, format=kind)
-    return buffer.getvalue()
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
 
 
 def tiny_network(seed: int = 0) -> Any:
@@ -94,7 +81,11 @@ def logged(shared_mlflow_store: Path, reference: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def make_picture() -> Any:
-    """The function `picture`, for test modules, which cannot import this file."""
+    """The bytes of an image file of a random picture."""
+
+    def picture(seed: int = 0, width: int = 60, height: int = 90, kind: str = "JPEG") -> bytes:
+        return encode(poster(seed, width, height), kind)
+
     return picture
 
 

@@ -61,14 +61,6 @@ def test_year_and_genres_are_answered_by_the_models_that_evaluation_measures(mod
     assert answer["note"].tolist() == [None] * 4
 
 
-def test_a_strange_year_is_a_note_on_its_row_and_its_neighbours_are_answered(model, images):
-    answer = model.predict(pd.DataFrame({"image": images[:2], "year": ["soon", 1999]}))
-    assert answer.loc[0, "note"] == "year 'soon' was ignored: give a whole number from 1880 to 2100"
-    assert answer.loc[0, "probability_metadata"] is None
-    assert answer.loc[1, "note"] is None
-    assert 0 < answer.loc[1, "probability_metadata"] < 1
-
-
 def test_an_image_that_cannot_be_scored_has_its_metadata_answer_all_the_same(model, images):
     answer = model.predict(pd.DataFrame({"image": ["!", images[0]], "year": [1999, 1999]}))
     assert answer.loc[0, "error"]

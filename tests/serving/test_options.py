@@ -6,6 +6,7 @@ import pytest
 
 from poster_ml.errors import RequestError
 from poster_ml.serving.options import RequestOptions, params_schema
+from tests.refusals import refusal
 
 
 def test_nothing_is_asked_for_unless_it_is_named():
@@ -39,9 +40,7 @@ def test_boxes_come_flat_as_mlflow_carries_them_or_one_by_one():
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(params, rows, message):
-    with pytest.raises(RequestError) as refused:
-        RequestOptions.read(params, rows)
-    assert str(refused.value).startswith(message)
+    assert refusal(RequestError, RequestOptions.read, params, rows).startswith(message)
 
 
 def test_the_signature_declares_every_option():

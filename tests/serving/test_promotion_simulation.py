@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture(scope="module")
-def simulation(project: Path) -> Iterator[Any]:
-    """The benchmark as a module."""
-    path = project / "benchmarks" / "promotion_simulation.py"
-    specification = importlib.util.spec_from_file_location("promotion_simulation", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["promotion_simulation"] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules["promotion_simulation"]
+def simulation(project: Path) -> Any:
+    """What the benchmark defines."""
+    return SimpleNamespace(**runpy.run_path(str(project / "benchmarks" / "promotion_simulation.py")))
 
 
 @pytest.mark.parametrize(("trials", "simulations"), [(0, 120), (30, 40)])

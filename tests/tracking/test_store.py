@@ -17,6 +17,7 @@ from poster_ml.errors import PosterMLError, TrackingError
 from poster_ml.tracking import store
 from poster_ml.tracking.runs import fetch_artifact, open_run, search_runs
 from poster_ml.tracking.store import connect, experiment_name, work_done
+from tests.refusals import refusal
 
 
 @pytest.fixture
@@ -29,10 +30,7 @@ def elsewhere(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(**options: bool) -> str:
-    with pytest.raises(TrackingError) as caught:
-        connect(**options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusal(TrackingError, connect, **options)
 
 
 def test_files_lie_beside_the_store_and_outlive_the_folder_of_the_code(elsewhere, mlflow_place, monkeypatch):
@@ -133,10 +131,9 @@ def test_a_server_that_never_answers_is_told_in_seconds_and_the_users_patience_i
 )
 def test_a_database_server_that_cannot_be_asked_is_named_without_its_password(mlflow_place, password, said):
     mlflow.set_tracking_uri(f"postgresql://me:{password}@127.0.0.1:1/x")
-    with pytest.raises(PosterMLError) as caught:
-        connect()
-    assert str(caught.value).startswith(said)
-    assert "heim" not in str(caught.value)
+    message = refusal(PosterMLError, connect)
+    assert message.startswith(said)
+    assert "heim" not in message
 
 
 def test_a_store_that_is_locked_or_may_only_be_read_takes_no_run_and_can_be_searched(

@@ -26,7 +26,6 @@ from poster_ml.tuning.results import (
 )
 from poster_ml.tuning.space import dimensions_of, suggest
 from poster_ml.tuning.study import StudySpec, open_study
-from tests.tuning.surrogates import BEST_AUC, OPTIMUM, curve, landscape
 
 
 def fill(opened: Any, space: SearchSpace, ends: list[Any]) -> None:
@@ -97,13 +96,3 @@ def test_importances_hold_what_alone_decides_and_figures_are_drawn_of_any_study(
     assert pyplot.get_fignums() == [], "figures are left in memory"
     changed = {key for key, value in matplotlib.rcParams.items() if style[key] != value}
     assert changed <= {"backend"}
-
-
-def test_the_surrogate_is_best_where_it_says() -> None:
-    assert landscape(OPTIMUM) == BEST_AUC
-    for key, value in OPTIMUM.items():
-        assert landscape(OPTIMUM | {key: value * 1.5}) < BEST_AUC
-    line = curve(OPTIMUM, 30, seed=1, noise=0.0)
-    assert line == sorted(line)
-    assert line[-1] == pytest.approx(BEST_AUC, abs=1e-3)
-    assert curve(OPTIMUM, 5, seed=1) == curve(OPTIMUM, 5, seed=1) != curve(OPTIMUM, 5, seed=2)

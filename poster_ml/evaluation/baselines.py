@@ -40,13 +40,7 @@ from threadpoolctl import threadpool_limits
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
-from poster_ml.evaluation.stats import (
-    Floats,
-    Interval,
-    Ranking,
-    auc_difference,
-    auc_interval,
-)
+from poster_ml.evaluation.stats import Floats, Interval, Ranking, auc_difference, auc_interval
 from poster_ml.seeding import derive_seed
 
 #: What a metadata baseline takes, and why there may be none.

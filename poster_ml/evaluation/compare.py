@@ -172,7 +172,7 @@ def compare(
     """Compares settings by the mean over their runs, on the posters that all runs scored.
 
     Args:
-        predictions: by setting its runs, one per seed, each with movie_id (unique), label (0/1), probability.
+        predictions: by setting its runs, one or more, as of `align_predictions`; they differ in the seed.
         threshold: predicted Fresh from here on; one for all, or one per run, which may be (N,).
         confidence: of the intervals; 1 - confidence is the error rate that Holm's correction keeps.
         accuracy: test accuracy beside ROC AUC, by McNemar; every setting must have one run then.
@@ -182,12 +182,8 @@ def compare(
 
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
-    Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster, or a poster
-        whose label differs between runs.
+    Raises: EvaluationError as `align_predictions`.
     """
-    empty = [name for name, runs in predictions.items() if not runs]
-    if empty:
-        raise EvaluationError(f"no run of {', '.join(empty)}: leave it out, or train it")
     labels, columns, left_out = align_predictions(
         {
             name if len(runs) == 1 else f"{name}, run {number}": run
@@ -270,11 +266,9 @@ def align_predictions(predictions: Mapping[str, pd.DataFrame]) -> tuple[Integers
     Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per run; how
         many posters were left out because some run lacks them.
 
-    Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster,
-        or a poster whose label differs between runs.
+    Raises: EvaluationError for missing columns, a movie_id twice, no common poster, or a poster whose label
+        differs between runs.
     """
-    if not predictions:
-        raise EvaluationError("no runs to bring together: name at least one")
     for name, table in predictions.items():
         lacking = [column for column in REQUIRED_COLUMNS if column not in table]
         if lacking:

@@ -212,7 +212,7 @@ def _ends_from_rates(
     return {name: (low, high) for name, (low, high) in ends.items()}
 
 
-def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:
-    """Returns the bin (0 .. bins - 1) of each probability; bins are (low, high], the first one [0, high]."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
+def ece_bins(probabilities: Floats) -> Integers:
+    """Returns the bin of each probability, from 0; bins are (low, high], the first one [0, high]."""
+    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)
     return np.asarray(np.searchsorted(edges[1:-1], probabilities, side="left"), dtype=np.int64)

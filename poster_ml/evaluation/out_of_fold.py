@@ -18,14 +18,13 @@ from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.baselines import Combination, poster_gain
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.evaluation.slices import compute_slices
-from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, mean_interval
+from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, columns_of, mean_interval
 from poster_ml.files import open_output_folder, write_text
 
 DESIGN = "combination fitted on the validation part of each fold, scored on the posters held out"
 HEADER = ("variant", "seeds", "ROC AUC", "accuracy", "with year + genres", "gain over year + genres")
 # What `poster_gain` measures, by the names of the table.
 GAIN = {
-    "metadata_roc_auc": "metadata_roc_auc",
     "year_genre_poster_roc_auc": "combined_roc_auc",
     "poster_beyond_metadata_auc_gain": "gain",
     "poster_over_metadata": "poster_over_metadata",
@@ -163,25 +162,17 @@ def cross_validate(tables: Mapping[str, Sequence[pd.DataFrame]], *, confidence: 
             "brier": (poster - labels) ** 2,
             "log_loss": -np.log(np.where(labels == 1, poster, 1.0 - poster).clip(1e-15)),
         }
-        rows[name] = {
-            key: value
+        found = {
+            loss: mean_interval(values.mean(axis=0), confidence, (0.0, np.inf))[0]
             for loss, values in losses.items()
-            for key, value in mean_interval(values.mean(axis=0), confidence, (0.0, np.inf))[0]
-            .columns(loss)
-            .items()
         }
         combination = Combination(metadata, combined, DESIGN, optimistic=False)
-        gain = poster_gain(labels, poster, combination, confidence, folds)
-        if gain:
+        if gain := poster_gain(labels, poster, combination, confidence, folds):
             known = combination.known
             alone = Ranking.of(labels[known], *metadata[:, known], folds=folds[known])
-            gain["metadata_roc_auc"] = auc_interval(alone, confidence)
-        rows[name] |= {
-            key: value
-            for found, own in GAIN.items()
-            if found in gain
-            for key, value in gain[found].columns(own).items()
-        }
+            found["metadata_roc_auc"] = auc_interval(alone, confidence)
+            found |= {own: gain[name] for name, own in GAIN.items()}
+        rows[name] = columns_of(found)
         thresholds = np.mean([run["threshold"] for run in runs], axis=0)
         slices[name] = compute_slices(first, poster.mean(axis=0), threshold=thresholds, confidence=confidence)
     return CrossValidation(len(np.unique(folds)), scores, rows, slices)

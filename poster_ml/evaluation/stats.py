@@ -73,6 +73,11 @@ class Interval:
 NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
 
 
+def columns_of(intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Returns the numbers of several intervals as they are logged, see `Interval.columns`."""
+    return {key: end for name, one in intervals.items() for key, end in one.columns(name).items()}
+
+
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Returns Holm's corrected p-values (1979) of one family, in the order given.
 
@@ -124,12 +129,8 @@ def mean_interval(
         values: (N,) one value per poster, N at least 1; pair first, then call.
         confidence: between 0 and 1.
         bounds: what a value can be. One poster says nothing of the mean: then they are the interval.
-
-    Raises: ValueError with the shape received.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or len(numbers) == 0:
-        raise ValueError(f"one value per poster is needed, got {numbers.shape=}")
     mean = float(numbers.mean())
     if len(numbers) == 1:
         return Interval(mean, *bounds), 1.0

@@ -57,8 +57,8 @@ def test_reliability_bins_add_up_to_the_ece_and_empty_ones_are_left_out():
     total = (bins["count"] * (bins["fresh"] - bins["mean_probability"]).abs()).sum()
     assert bins["count"].sum() == 500
     assert total / 500 == pytest.approx(score(labels, probabilities)["ece"], abs=1e-12)
-    few = reliability_bins([0, 1, 1], [0.1, 0.1, 0.9], bins=10, confidence=0.95)
-    assert few["count"].to_dict() == {0: 2, 8: 1}
+    few = reliability_bins([0, 1, 1], [0.1, 0.1, 0.9], confidence=0.95)
+    assert few["count"].to_dict() == {1: 2, 13: 1}
 
 
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])

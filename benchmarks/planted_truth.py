@@ -11,13 +11,13 @@ About one minute of processor time.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measure import parse_options
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
@@ -42,14 +42,7 @@ WORLDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1200, help="posters of each world")
-    parser.add_argument("--size", type=int, default=64, help="pixels")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parse_options(__doc__, count=1200, size=64, epochs=15, seed=7)
     for name, (accuracy, confounders, head) in WORLDS.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -147,7 +147,7 @@ def _removal_scores(
     steps: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Scores maps (N, H, W), higher for what is more important: `deletion`, `insertion` and `road`, each (N,).
+    """Scores maps (N, H, W), higher for what is more important: each of `SIGNS` (N,).
 
     The probability of a class (`sides`: 1 Fresh, -1 Rotten) is followed while parts of the posters go or
     come; `ends` (N, 3) is that of Fresh of the whole poster, of its mean grey and of its blurred form.

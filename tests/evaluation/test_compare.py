@@ -43,14 +43,12 @@ def run(strength: float, seed: int, count: int = 600, first: int = 0) -> list[pa
     return runs(posters(count, seed, first), [strength], seed)
 
 
-def compare_runs(
-    predictions: dict[str, list[pandas.DataFrame]], threshold: dict | None = None
-) -> ComparisonTable:
-    return compare(predictions, threshold=threshold or 0.5, confidence=0.95, accuracy=True)
-
-
 def compare_seeds(predictions: dict[str, list[pandas.DataFrame]], **options: object) -> ComparisonTable:
-    return compare(predictions, threshold=0.5, confidence=0.95, **options)
+    return compare(predictions, **{"threshold": 0.5, "confidence": 0.95} | options)
+
+
+def compare_runs(predictions: dict[str, list[pandas.DataFrame]], **options: object) -> ComparisonTable:
+    return compare_seeds(predictions, accuracy=True, **options)
 
 
 def test_a_clear_winner_is_significant_and_two_equals_are_not(tmp_path):
@@ -99,7 +97,7 @@ def test_only_common_posters_count_in_whatever_order():
 
 def test_each_run_may_have_its_own_threshold():
     shifted = run(1.0, 1)[0].assign(probability=lambda table: table["probability"] / 2)
-    table = compare_runs({"a": run(1.0, 1), "b": [shifted]}, {"a": [0.5], "b": [0.25]})
+    table = compare_runs({"a": run(1.0, 1), "b": [shifted]}, threshold={"a": [0.5], "b": [0.25]})
     assert table.settings[0]["accuracy"] == table.settings[1]["accuracy"]
 
 
@@ -142,9 +140,7 @@ def test_the_mean_over_seeds_is_surer_than_one_run_but_counts_their_spread():
     assert by_name["wild"]["roc_auc_spread"] > 5 * by_name["calm"]["roc_auc_spread"]
     assert by_name["calm"]["runs"] == 3
     interval = Interval.of(compare_seeds({"two": runs(table, [0.1, 2.0], 6)}).settings[0], "roc_auc")
-    assert (interval.low, interval.high) == pytest.approx((0.0, 1.0), abs=0.01), (
-        "two seeds far apart say nothing"
-    )
+    assert (interval.low, interval.high) == pytest.approx((0.0, 1.0), abs=0.01)  # two seeds far apart
 
 
 def test_intervals_hold_the_truth_over_posters_and_seeds():

@@ -93,9 +93,8 @@ def head_layers(model: keras.Model) -> list[Any]:
     while len(sources) == 1:
         layer = model.get_layer(sources[0])
         sources = inputs_of[layer.name]
-        if isinstance(layer, _IDENTITY_LAYERS):
-            continue
-        if isinstance(layer, keras.layers.Activation) and is_linear(layer):
+        passive = isinstance(layer, keras.layers.Activation) and is_linear(layer)
+        if passive or isinstance(layer, _IDENTITY_LAYERS):
             continue
         head.append(layer)
         if len(output_shape(layer)) == 4 and not isinstance(layer, keras.layers.GlobalAveragePooling2D):

@@ -72,8 +72,7 @@ class Explainer:
         if self.method == "cam" and not cam_fits:
             raise ExplanationError(
                 "method 'cam' needs a head of global average pooling and one linear unit, and the layer that "
-                f"is pooled ({cam_layer or 'this model has no such head'}); use 'gradcam' "
-                "or 'hirescam'"
+                f"is pooled ({cam_layer or 'this model has no such head'}); use 'gradcam' or 'hirescam'"
             )
         if self.method == "auto":
             averages = any(isinstance(layer, keras.layers.GlobalAveragePooling2D) for layer in head)

@@ -140,15 +140,9 @@ def shortcut_table(
         gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
         accuracy = paired_accuracy_difference(gained, lost, len(labels), confidence)
         auc, auc_p = delong_difference(labels, changed, usual, confidence)
-        rows.append(
-            {
-                **_scores(name, labels, changed, right),
-                **accuracy.columns("accuracy_change"),
-                "accuracy_change_p": mcnemar(gained, lost),
-                **auc.columns("roc_auc_change"),
-                "roc_auc_change_p": auc_p,
-            }
-        )
+        row = _scores(name, labels, changed, right)
+        row |= accuracy.columns("accuracy_change") | {"accuracy_change_p": mcnemar(gained, lost)}
+        rows.append(row | auc.columns("roc_auc_change") | {"roc_auc_change_p": auc_p})
     return pd.DataFrame(rows)
 
 

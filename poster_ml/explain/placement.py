@@ -79,8 +79,7 @@ def _windows(layer: Any, sizes: tuple[Any, ...]) -> list[tuple[int, int, int]] |
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if kernel is None or isinstance(layer, keras.layers.Conv2DTranspose):
         return None
-    found = []
-    dilation = getattr(layer, "dilation_rate", (1, 1))
+    found, dilation = [], getattr(layer, "dilation_rate", (1, 1))
     for size, one, stride, spread in zip(sizes, kernel, layer.strides, dilation, strict=True):
         reach = (one - 1) * spread + 1
         missing = max((-(-size // stride) - 1) * stride + reach - size, 0)

@@ -3,9 +3,9 @@
     python benchmarks/app.py                        # VGG-16, random weights, 224 pixels
     python benchmarks/app.py --model-uri models:/poster-vgg16@champion
 
-Prints the forward pass plus map alone and the time from a drop to the answer on the page, in turn: elapsed,
-and of the processor, which other work on the machine does not lengthen. Then the memory of the process after
-every 50 of 200 uploads. Needs the extra `app`, Playwright and Debian's Chromium.
+Prints the forward pass plus map alone and the time from a drop to the answer on the page, in turn:
+elapsed, and of the processor, which other work on the machine does not lengthen. Then the memory of
+the process after every 50 of 200 uploads. Needs the extra `app`, Playwright and Debian's Chromium.
 """
 
 from __future__ import annotations

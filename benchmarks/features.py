@@ -3,8 +3,8 @@
 Command: python benchmarks/features.py [--size 224] [--posters 200] [--epochs 15] [--rounds 1]
 
 Trains the variant vgg16_features (VGG-16 frozen, flatten, 2 x (dense 512, dropout .3), RMSprop 1e-4, batch
-32) twice in each round on the same posters, once with `train.feature_cache` and an empty cache, once without.
-Both train with the same seeds, so the metrics of all epochs should agree to rounding.
+32) twice in each round on the same posters, once with `train.feature_cache` and an empty cache,
+once without. Both train with the same seeds, so the metrics of all epochs should agree to rounding.
 Weights are random: the arithmetic is the same.
 """
 

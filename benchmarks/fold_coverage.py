@@ -3,10 +3,10 @@
 Run: python benchmarks/fold_coverage.py [--simulations 1000]
 (about three minutes on one core).
 
-Posters have 40 features; a linear discriminant, fitted on four folds, scores the fifth. ROC AUC is taken
-within folds, since networks of different folds do not share a scale. Two truths: of the five fitted models
-(their mean ROC AUC on a large population), and of the procedure (the mean over many training sets). The gain
-is that of all 40 features over the first ten, paired on the same posters.
+Posters have 40 features; a linear discriminant, fitted on four folds, scores the fifth. ROC AUC is
+taken within folds, since networks of different folds do not share a scale. Two truths: of the five
+fitted models (their mean ROC AUC on a large population), and of the procedure (the mean over many
+training sets). The gain is that of all 40 features over the first ten, paired on the same posters.
 """
 
 from __future__ import annotations

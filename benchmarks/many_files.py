@@ -4,8 +4,8 @@
     python -m benchmarks.many_files --files 100000 --kill-every 60 --posters DIR
 
 Files are links to the posters of a folder, or to 200 synthetic ones; the model is a small network, unless
---model-uri names one. Prints rows, doubles and losses, and the memory of the command (its workers have their
-own).
+--model-uri names one. Prints rows, doubles and losses, and the memory of the command (its workers
+have their own).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def watch(
 ) -> tuple[int, tuple[float, float, float, float]]:
     """Runs a command, killing its workers in turn, and itself when so many rows are there.
 
-    Returns: how many workers were killed; the command's memory in MB with its first rows, at half of its time
-        from there, at its end, and the most there was.
+    Returns: how many workers were killed; the command's memory in MB with its first rows, at half
+        of its time from there, at its end, and the most there was.
     """
     rows, killed, seen = RowCount(out), 0, []
     before = max(1, rows.update())  # the first line is the header

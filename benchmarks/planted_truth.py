@@ -2,11 +2,11 @@
 
     python benchmarks/planted_truth.py
 
-Draws synthetic posters twice: once labelled by title and figures alone, once with a small mark in the upper
-right corner of most Fresh posters and much noise in the rest. Trains a small network on each, through the
-product's own `fit_model`, and prints on the test posters: the pointing game against a map that points
-at the middle, and the change in ROC AUC when corners, border, centre, colour or detail are taken away.
-About one minute of processor time.
+Draws synthetic posters twice: once labelled by title and figures alone, once with a small mark in
+the upper right corner of most Fresh posters and much noise in the rest. Trains a small network on
+each, through the product's own `fit_model`, and prints on the test posters: the pointing game
+against a map that points at the middle, and the change in ROC AUC when corners, border, centre,
+colour or detail are taken away. About one minute of processor time.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ and the same design, so they can be compared: if the model is calibrated and see
 equals the critics'. A label is not normal and its variance not constant, so the intervals come from the
 sandwich variance in its HC3 form (`stats.partial_effect`); p-values are corrected by Holm's method.
 
-Association at equal year and genre, no more: what else differs between such posters (budget, studio,
-country) is not held equal.
+Association at equal year and genre, no more: what else differs between such posters (budget,
+studio, country) is not held equal.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ def measure_appearance(
         features: (N, F) numbers, one column per feature; NaN where it was not measured.
         posters: N rows in the same order: label; optional year (may be missing), genres (`|` between them).
         probabilities: (N,) of Fresh, as the model gave them.
-        confidence: of the intervals, between 0 and 1; claims and features are evaluated at 1 - confidence.
-            The p-values of the claims are corrected among themselves, those of the table over all features
-            of an outcome.
+        confidence: of the intervals, between 0 and 1; claims and features are evaluated at
+            1 - confidence. The p-values of the claims are corrected among themselves, those of the
+            table over all features of an outcome.
 
     Returns: the table, the claims and notes.
     Raises: EvaluationError as `metrics.check_predictions`.
@@ -155,8 +155,8 @@ def measure_appearance(
 def control_columns(posters: pd.DataFrame) -> tuple[Floats, list[str]]:
     """Builds what is held equal: (N, K) with a column of ones, the year's spline and frequent genres.
 
-    A missing year gets the median and a column that says so. Returns the columns, and a note where there is
-    nothing to hold equal.
+    A missing year gets the median and a column that says so. Returns the columns, and a note where
+    there is nothing to hold equal.
     """
     columns: list[Floats] = [np.ones(len(posters))]
     notes = []
@@ -179,8 +179,8 @@ def control_columns(posters: pd.DataFrame) -> tuple[Floats, list[str]]:
 def spline_columns(values: Floats) -> Floats:
     """Returns columns (N, K) that span the restricted cubic splines of (N,) values, linear beyond the knots.
 
-    With five distinct knots there are four columns beside a constant; with fewer than three, the values
-    alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
+    With five distinct knots there are four columns beside a constant; with fewer than three, the
+    values alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
     """
     spread = float(np.ptp(values)) or 1.0
     scaled = (values - np.median(values)) / spread

@@ -95,8 +95,8 @@ def choose_threshold(
     Args:
         labels: (N,) 0 or 1, both present.
         probabilities: (N,) of Fresh in [0, 1].
-        rule: "half" is 0.5 whatever the predictions; "youden" maximises sensitivity + specificity - 1
-            (Youden 1950); "cost" minimises the summed cost of the errors made.
+        rule: "half" is 0.5 whatever the predictions; "youden" maximises sensitivity +
+            specificity - 1 (Youden 1950); "cost" minimises the summed cost of the errors made.
         cost_false_fresh: cost of calling a Rotten poster Fresh, > 0; rule "cost" only.
         cost_false_rotten: cost of calling a Fresh poster Rotten, > 0; rule "cost" only.
 

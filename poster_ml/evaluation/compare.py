@@ -177,8 +177,8 @@ def compare(
         confidence: of the intervals; 1 - confidence is the error rate that Holm's correction keeps.
         accuracy: test accuracy beside ROC AUC, by McNemar; every setting must have one run then.
         not_compared: settings that are scored, but stand in no pair.
-        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then, and what
-            is (N,) stands in the order of movie_id.
+        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then,
+            and what is (N,) stands in the order of movie_id.
 
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
@@ -263,11 +263,11 @@ def align_predictions(predictions: Mapping[str, pd.DataFrame]) -> tuple[Integers
     Args:
         predictions: at least one run by name, each with movie_id (unique), label (0/1), probability.
 
-    Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per run; how
-        many posters were left out because some run lacks them.
+    Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per
+        run; how many posters were left out because some run lacks them.
 
-    Raises: EvaluationError for missing columns, a movie_id twice, no common poster, or a poster whose label
-        differs between runs.
+    Raises: EvaluationError for missing columns, a movie_id twice, no common poster, or a poster
+        whose label differs between runs.
     """
     for name, table in predictions.items():
         lacking = [column for column in REQUIRED_COLUMNS if column not in table]

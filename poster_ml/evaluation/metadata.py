@@ -37,8 +37,8 @@ def members(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Args:
         table: with the columns that `by` needs; without them every poster is in the group "unknown".
-        by: "split", "year", "decade", "genre" (a poster is in each of its genres), "aspect" (of the source's
-            width and height) or "brightness" (quartiles).
+        by: "split", "year", "decade", "genre" (a poster is in each of its genres), "aspect" (of the
+            source's width and height) or "brightness" (quartiles).
 
     Returns: `row`, a position in the table, and `value`, the name of its group, a categorical in order.
     """

@@ -39,8 +39,8 @@ class CrossValidation:
     """All variants on all posters.
 
     scores: ROC AUC and accuracy of the variants, and all pairs.
-    rows: by variant, each with its interval: `brier`, `log_loss` and, where years or genres are known,
-        `metadata_roc_auc`, `combined_roc_auc`, `gain`, `poster_over_metadata`.
+    rows: by variant, each with its interval: `brier`, `log_loss` and, where years or genres are
+        known, `metadata_roc_auc`, `combined_roc_auc`, `gain`, `poster_over_metadata`.
     slices: by variant, as of `compute_slices`, of the mean probability over the seeds.
     """
 
@@ -131,9 +131,9 @@ def cross_validate(tables: Mapping[str, Sequence[pd.DataFrame]], *, confidence: 
     """Measures variants on all posters.
 
     Args:
-        tables: by variant its runs, one per seed, as of `join_folds`: movie_id, label, fold, probability,
-            threshold, probability_metadata, probability_combined; year, genres, width, height for the slices.
-            All have the same posters in the same folds.
+        tables: by variant its runs, one per seed, as of `join_folds`: movie_id, label, fold,
+            probability, threshold, probability_metadata, probability_combined; year, genres, width,
+            height for the slices. All have the same posters in the same folds.
         confidence: of the intervals, between 0 and 1.
 
     Raises: EvaluationError where posters or folds differ.

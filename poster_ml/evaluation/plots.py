@@ -236,8 +236,8 @@ def draw_training_curves(
 
     Args:
         path: the PNG to write.
-        history: one mapping per epoch, first epoch first, with accuracy, val_accuracy, loss, val_loss, auc,
-            val_auc and learning_rate; NaN leaves a gap.
+        history: one mapping per epoch, first epoch first, with accuracy, val_accuracy, loss,
+            val_loss, auc, val_auc and learning_rate; NaN leaves a gap.
         best_epoch: counted from 1.
         majority_accuracy: of the validation posters, in [0, 1].
         title: above the panels.

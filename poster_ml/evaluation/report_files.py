@@ -28,9 +28,9 @@ SCORED = ("roc_auc", "accuracy", "log_loss", "brier", "ece")  # of `scores.csv`
 class References:
     """What a model is compared with on the posters evaluated.
 
-    majority_accuracy: of always naming one class. baselines: name -> (N,) probabilities of Fresh, as of
-    `baselines.fit_baselines`. combination: with year and genres; None where neither is known. notes: a
-    sentence for each that is missing.
+    majority_accuracy: of always naming one class. baselines: name -> (N,) probabilities of Fresh,
+    as of `baselines.fit_baselines`. combination: with year and genres; None where neither is known.
+    notes: a sentence for each that is missing.
     """
 
     majority_accuracy: float
@@ -43,10 +43,10 @@ class References:
 class EvaluationResult:
     """What one evaluation found.
 
-    intervals: each of `METRIC_NAMES`, `baseline_<name>_roc_auc` and what `baselines.poster_gain` measures,
-        where year and genres are known.
-    scores: one row for "poster" and, where they exist, "metadata" and "combined", all on the same `posters`
-        whose year or genres are known: each of SCORED with its interval.
+    intervals: each of `METRIC_NAMES`, `baseline_<name>_roc_auc` and what `baselines.poster_gain`
+        measures, where year and genres are known.
+    scores: one row for "poster" and, where they exist, "metadata" and "combined", all on the same
+        `posters` whose year or genres are known: each of SCORED with its interval.
     slices, worst: as of `slices.compute_slices` and `worst_slices`.
     """
 

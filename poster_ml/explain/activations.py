@@ -29,8 +29,8 @@ def convolution_names(model: keras.Model) -> list[str]:
 def default_activation_layers(model: keras.Model) -> list[str]:
     """Names the 1st, 4th and 9th convolution, each followed by its ReLU where that is a layer of its own.
 
-    A network with fewer convolutions gives fewer names. Where the ReLU is part of the convolution's layer
-    (VGG-16, basic_cnn) the layer's output is already rectified and stands for both.
+    A network with fewer convolutions gives fewer names. Where the ReLU is part of the convolution's
+    layer (VGG-16, basic_cnn) the layer's output is already rectified and stands for both.
     """
     names = convolution_names(model)
     shown = [names[number - 1] for number in SHOWN_CONVOLUTIONS if number <= len(names)]

@@ -61,9 +61,9 @@ def measure_faithfulness(
         steps: of the deletion and insertion curves, at least 2.
 
     Returns: a dict for JSON: `settings`; `scores[map][score]` with mean and interval over posters;
-        `against[control][score]`: the paired advantage of the model's map, positive where it is better, with
-        `p_holm`, corrected over all controls and scores, and `better`, whether it is so significantly;
-        `randomisation`: one entry per stage.
+        `against[control][score]`: the paired advantage of the model's map, positive where it is
+        better, with `p_holm`, corrected over all controls and scores, and `better`, whether it is
+        so significantly; `randomisation`: one entry per stage.
     """
     predict = probability_function(explainer.model)
     model_maps = draw_maps(explainer, images)
@@ -97,8 +97,8 @@ def measure_faithfulness(
 def control_maps(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Draws all controls of posters (B, H, W, 3) uint8: name -> (B, H, W) float32 in [0, 1].
 
-    `random`: noise as coarse as a real map; it depends on the seed and the row only. `edge`: Sobel magnitude
-    of the luminance, smoothed to the coarseness of a map. `centre`: as `centre_map`.
+    `random`: noise as coarse as a real map; it depends on the seed and the row only. `edge`: Sobel
+    magnitude of the luminance, smoothed to the coarseness of a map. `centre`: as `centre_map`.
     """
     height, width = images.shape[1:3]
     grey = luminance(images)

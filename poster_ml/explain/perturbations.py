@@ -74,9 +74,9 @@ def box_perturbations(
         height, width: of the posters.
         seed: of noise and places.
 
-    Returns: for each name "<name> masked" and "<name> control": boxes of the same sizes at random places,
-        since hiding as much of anything costs something too. They fit the posters of `boxes` only, in that
-        order.
+    Returns: for each name "<name> masked" and "<name> control": boxes of the same sizes at random
+        places, since hiding as much of anything costs something too. They fit the posters of
+        `boxes` only, in that order.
     """
     made: dict[str, Perturbation] = {}
     for name, found in boxes.items():

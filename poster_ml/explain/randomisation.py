@@ -61,8 +61,8 @@ def randomisation_check(
 def redraw(layer: keras.layers.Layer, seed: int) -> None:
     """Redraws a layer's weights in place: kernels from a normal of the same size, vectors shuffled.
 
-    Shuffling keeps biases, batch-normalisation scales and variances in their range, so that the copy still
-    answers.
+    Shuffling keeps biases, batch-normalisation scales and variances in their range, so that the
+    copy still answers.
     """
     weights = []
     for number, weight in enumerate(layer.get_weights()):

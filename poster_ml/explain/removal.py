@@ -1,7 +1,7 @@
 """Taking parts of a poster away: deletion, insertion, and noisy linear imputation (ROAD).
 
-What is removed is chosen by rank: the share of places with the highest (or lowest) map value. Ties are broken
-by a seeded shuffle, so that a flat map removes at random instead of from the top left.
+What is removed is chosen by rank: the share of places with the highest (or lowest) map value. Ties
+are broken by a seeded shuffle, so that a flat map removes at random instead of from the top left.
 """
 
 from __future__ import annotations

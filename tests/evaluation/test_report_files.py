@@ -31,9 +31,16 @@ def test_all_files_and_all_numbers(tmp_path):
         if name.endswith(".png"):
             with Image.open(result.folder / name) as picture:
                 assert min(picture.size) > 400
-    names = [*METRIC_NAMES, "baseline_year_roc_auc", "baseline_genre_roc_auc", "baseline_year_genre_roc_auc"]
-    names += ["baseline_colour_roc_auc", "poster_beyond_metadata_auc_gain", "year_genre_poster_roc_auc"]
-    names += ["combined_roc_auc", "combined_ece"]
+    names = [
+        *METRIC_NAMES,
+        *(f"baseline_{name}_roc_auc" for name in ("year", "genre", "year_genre", "colour")),
+    ]
+    names += [
+        "poster_beyond_metadata_auc_gain",
+        "year_genre_poster_roc_auc",
+        "combined_roc_auc",
+        "combined_ece",
+    ]
     for name in names:
         low, value, high = (result.metrics[name + end] for end in ("_ci_low", "", "_ci_high"))
         assert low <= value <= high, name

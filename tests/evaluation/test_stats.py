@@ -122,8 +122,7 @@ def test_wilson_equals_the_published_example():
 def test_an_interval_is_printed_logged_and_read_back():
     interval = Interval(0.0521, 0.0301, 0.0747)
     assert interval.text(sign=True) == "+0.052 (+0.030 to +0.075)"
-    assert interval.excludes(0.0)
-    assert not interval.excludes(0.05)
+    assert (interval.excludes(0.0), interval.excludes(0.05)) == (True, False)
     assert Interval.of(interval.columns("gain"), "gain") == interval
 
 

@@ -191,9 +191,8 @@ def compare(
             for number, run in enumerate(runs)
         }
     )
-    scores = iter(columns.values())
+    scores, right = iter(columns.values()), {}
     rankings: dict[str, Ranking] = {}
-    right: dict[str, npt.NDArray[np.bool_]] = {}
     for name, runs in predictions.items():
         found = np.array([next(scores) for _ in runs])  # (R, N)
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
@@ -216,11 +215,11 @@ def compare(
         row: dict[str, Any] = {"first": first, "second": second, **interval.columns("auc_difference")}
         row |= {"auc_p": p_value, "auc_p_holm": np.nan}
         if accuracy:
-            only = right[first] & ~right[second], right[second] & ~right[first]
-            only_first, only_second = (int(one.sum()) for one in only)
-            interval = paired_accuracy_difference(only_first, only_second, len(labels), confidence)
+            one, other = right[first], right[second]
+            only = int((one & ~other).sum()), int((other & ~one).sum())
+            interval = paired_accuracy_difference(*only, len(labels), confidence)
             row |= interval.columns("accuracy_difference")
-            row |= {"accuracy_p": mcnemar(only_first, only_second), "accuracy_p_holm": np.nan}
+            row |= {"accuracy_p": mcnemar(*only), "accuracy_p_holm": np.nan}
         pairs.append(row)
     share = float(labels.mean())
     return ComparisonTable(

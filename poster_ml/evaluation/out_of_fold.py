@@ -72,9 +72,8 @@ class CrossValidation:
                 continue
             gain, together = Interval.of(row, "gain"), Interval.of(row, "combined_roc_auc")
             table.append([*cells, together.text(), gain.text(sign=True)])
-            verdict = (
-                "adds to" if gain.low > 0 else "takes from" if gain.high < 0 else "is not shown to add to"
-            )
+            verdict = "adds to" if gain.low > 0 else "is not shown to add to"
+            verdict = "takes from" if gain.high < 0 else verdict
             sentences.append(
                 f"With {name}, the poster {verdict} the ROC AUC of year + genres, "
                 f"{Interval.of(row, 'metadata_roc_auc').text()}: {gain.text(sign=True)}."
@@ -98,8 +97,8 @@ class CrossValidation:
         Raises: OutputError where the folder holds other files.
         """
         open_output_folder(folder, "folds")
-        texts = {"folds.md": self.markdown(), "comparison.txt": self.scores.text()}
         settings = pd.DataFrame(self.scores.settings).set_index("name")
+        texts = {"folds.md": self.markdown(), "comparison.txt": self.scores.text()}
         texts["folds.csv"] = settings.join(pd.DataFrame.from_dict(self.rows, orient="index")).to_csv()
         for name, runs in tables.items():
             texts[SLICES.format(name=name)] = self.slices[name].to_csv(index=False, float_format="%.6f")

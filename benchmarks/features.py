@@ -3,14 +3,13 @@
 Command: python benchmarks/features.py [--size 224] [--posters 200] [--epochs 15] [--rounds 1]
 
 Trains the variant vgg16_features (VGG-16 frozen, flatten, 2 x (dense 512, dropout .3), RMSprop 1e-4, batch
-32) twice in each round on the same posters, once with `train.feature_cache` and an empty cache, once without.
-Both train with the same seeds, so the metrics of all epochs should agree to rounding.
+32) twice in each round on the same posters, once with `train.feature_cache` and an empty cache,
+once without. Both train with the same seeds, so the metrics of all epochs should agree to rounding.
 Weights are random: the arithmetic is the same.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -19,19 +18,14 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from _measure import machine, noise_dataset
+from _measure import machine, noise_dataset, parse_options
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
 from poster_ml.pipeline.fit import TrainedModel, fit_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--posters", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--rounds", type=int, default=1)
-    options = parser.parse_args()
+    options = parse_options(__doc__, size=224, posters=200, epochs=15, rounds=1)
     print(machine())
     config = load_experiment(REPOSITORY / "experiments" / "vgg16_features.yaml")
     settings = {"model.weights": "none", "train.epochs": options.epochs, "train.patience": 0}

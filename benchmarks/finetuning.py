@@ -14,7 +14,6 @@ libraries that are there) the forward pass and the training step reach.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Callable
@@ -25,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from _measure import alternate, machine, noise_dataset, print_seconds
+from _measure import alternate, machine, noise_dataset, parse_options, print_seconds
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
 from poster_ml.pipeline.fit import build_network
@@ -143,13 +142,7 @@ def operations(size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--torch", action="store_true")
-    options = parser.parse_args()
+    options = parse_options(__doc__, size=224, batch=32, steps=2, rounds=3, torch=False)
     print(machine())
     count = options.batch * options.steps
     with tempfile.TemporaryDirectory() as temporary:

@@ -3,17 +3,16 @@
 Run: python benchmarks/fold_coverage.py [--simulations 1000]
 (about three minutes on one core).
 
-Posters have 40 features; a linear discriminant, fitted on four folds, scores the fifth. ROC AUC is taken
-within folds, since networks of different folds do not share a scale. Two truths: of the five fitted models
-(their mean ROC AUC on a large population), and of the procedure (the mean over many training sets). The gain
-is that of all 40 features over the first ten, paired on the same posters.
+Posters have 40 features; a linear discriminant, fitted on four folds, scores the fifth. ROC AUC is
+taken within folds, since networks of different folds do not share a scale. Two truths: of the five
+fitted models (their mean ROC AUC on a large population), and of the procedure (the mean over many
+training sets). The gain is that of all 40 features over the first ten, paired on the same posters.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+from _measure import parse_options
 
 from poster_ml.evaluation.stats import Ranking, auc_difference, auc_interval, structural_components
 from poster_ml.progress import progress
@@ -40,9 +39,7 @@ def direction(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Prints one line per number of posters and truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulations", type=int, default=1000)
-    simulations = parser.parse_args().simulations
+    simulations = parse_options(__doc__, simulations=1000).simulations
     population, truth = draw(generator(0, "population"), POPULATION)
     print(f"{'posters':>7} {'statement':<22} {'width':>6} {'held, these models':>19} {'held, procedure':>16}")
     for size in SIZES:

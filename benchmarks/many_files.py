@@ -4,8 +4,8 @@
     python -m benchmarks.many_files --files 100000 --kill-every 60 --posters DIR
 
 Files are links to the posters of a folder, or to 200 synthetic ones; the model is a small network, unless
---model-uri names one. Prints rows, doubles and losses, and the memory of the command (its workers have their
-own).
+--model-uri names one. Prints rows, doubles and losses, and the memory of the command (its workers
+have their own).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from benchmarks._measure import machine
+from benchmarks._measure import logged_model, machine
 from benchmarks.preprocess import write_posters
 from tests.tuning.command import workers_of
 
@@ -84,8 +84,8 @@ def watch(
 ) -> tuple[int, tuple[float, float, float, float]]:
     """Runs a command, killing its workers in turn, and itself when so many rows are there.
 
-    Returns: how many workers were killed; the command's memory in MB with its first rows, at half of its time
-        from there, at its end, and the most there was.
+    Returns: how many workers were killed; the command's memory in MB with its first rows, at half
+        of its time from there, at its end, and the most there was.
     """
     rows, killed, seen = RowCount(out), 0, []
     before = max(1, rows.update())  # the first line is the header
@@ -128,18 +128,13 @@ class RowCount:
 def small_model(folder: Path) -> str:
     """Logs an untrained network of one convolution at 96 pixels; returns its URI."""
     import keras
-    import mlflow
-
-    from poster_ml.serving.log import log_poster_model
 
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     os.chdir(folder)
     image = keras.Input((96, 96, 3), dtype="uint8")
     tensor = keras.layers.Conv2D(8, 5, strides=4, name="conv")(keras.layers.Rescaling(1 / 255)(image))
     network = keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(tensor)))
-    with mlflow.start_run():
-        info = log_poster_model(network, size=96, threshold=0.5, variant="basic_cnn", family="cnn")
-    return f"models:/{info.model_id}"
+    return logged_model(network, folder, size=96, threshold=0.5, variant="basic_cnn", family="cnn")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Command: python benchmarks/memory.py [--posters 1000 16000] [--size 224] [--folder DIR]
 
 Trains a small network for one epoch on synthetic posters in a memory-mapped file, each count in a process of
-its own, and prints its peak resident memory: all of it (with the pages of the mapped file that were in use),
-and what is the process's own (anonymous). The file has 2.4 GB for 16,000 posters of 224 pixels and is
-removed at the end.
+its own, and prints its peak resident memory: all of it (with the pages of the mapped file that were
+in use), and what is the process's own (anonymous). The file has 2.4 GB for 16,000 posters of 224
+pixels and is removed at the end.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ takes it; the two take turns, the median round counts. Then the weights after th
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from _measure import alternate, machine, print_seconds
+from _measure import alternate, machine, parse_options, print_seconds
 
 from poster_ml.config import REPOSITORY, load_experiment, replace
 from poster_ml.pipeline.fit import build_network
@@ -48,12 +47,7 @@ def build(model: str, images: np.ndarray, kind: Callable[[type], type]) -> tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="basic_cnn")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parse_options(__doc__, model="basic_cnn", size=224, steps=4, rounds=3)
     print(machine())
     shape = (BATCH * options.steps, options.size, options.size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -2,27 +2,28 @@
 
     python benchmarks/planted_truth.py
 
-Draws synthetic posters twice: once labelled by title and figures alone, once with a small mark in the upper
-right corner of most Fresh posters and much noise in the rest. Trains a small network on each, through the
-product's own `fit_model`, and prints on the test posters: the pointing game against a map that points
-at the middle, and the change in ROC AUC when corners, border, centre, colour or detail are taken away.
-About one minute of processor time.
+Draws synthetic posters twice: once labelled by title and figures alone, once with a small mark in
+the upper right corner of most Fresh posters and much noise in the rest. Trains a small network on
+each, through the product's own `fit_model`, and prints on the test posters: the pointing game
+against a map that points at the middle, and the change in ROC AUC when corners, border, centre,
+colour or detail are taken away. About one minute of processor time.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measure import parse_options
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
+from poster_ml.evaluation.stats import Interval
 from poster_ml.explain.maps import explain_images
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, mask_boxes, shortcut_table
 from poster_ml.explain.pointing import pointing_game
@@ -42,14 +43,7 @@ WORLDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1200, help="posters of each world")
-    parser.add_argument("--size", type=int, default=64, help="pixels")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parse_options(__doc__, count=1200, size=64, epochs=15, seed=7)
     for name, (accuracy, confounders, head) in WORLDS.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -131,23 +125,14 @@ def report(
     }
     print("\npointing game             map                  middle               by chance  advantage")
     for what, game in games.items():
-        cells = [text(game[key]) for key in ("hit_rate", "centre_hit_rate")]
-        print(
-            f"{what:24}  {cells[0]:19}  {cells[1]:19}  {game['area_share']['mean']:.2f}       "
-            f"{text(game['advantage_over_centre'])}"
-        )
+        keys = ("hit_rate", "centre_hit_rate", "advantage_over_centre")
+        ours, centre, advantage = (Interval.of_record(game[key]).text(2) for key in keys)
+        chance = game["area_share"]["mean"]
+        print(f"{what:24}  {ours:19}  {centre:19}  {chance:.2f}       {advantage}")
     print("\nshortcut tests           ROC AUC  change")
     for row in table.iloc[1:].to_dict("records"):
-        print(f"{row['perturbation']:24} {row['roc_auc']:.3f}    {change(row)}")
-
-
-def text(score: dict[str, float]) -> str:
-    return f"{score['mean']:.2f} ({score['ci_low']:.2f} to {score['ci_high']:.2f})"
-
-
-def change(row: dict[str, float]) -> str:
-    ends = f"({row['roc_auc_change_ci_low']:+.3f} to {row['roc_auc_change_ci_high']:+.3f})"
-    return f"{row['roc_auc_change']:+.3f} {ends}"
+        change = Interval.of(row, "roc_auc_change").text(sign=True)
+        print(f"{row['perturbation']:24} {row['roc_auc']:.3f}    {change}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Command: python benchmarks/precision.py [--size 224] [--batch 32] [--rounds 3] [--family NAME ...]
 
-Each network as its file under `experiments/` has it, random weights, no augmentation, the topmost 16
-convolutions trained; float32 and mixed_bfloat16 take turns, the median round counts.
+Each network as its file under `experiments/` has it, random weights, no augmentation, the topmost
+16 convolutions trained; float32 and mixed_bfloat16 take turns, the median round counts.
 """
 
 from __future__ import annotations

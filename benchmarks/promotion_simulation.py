@@ -6,9 +6,9 @@ Run: python benchmarks/promotion_simulation.py [--simulations 2000]
 Every network scores posters with normal logits, ROC AUC about .66. What it adds to the label is shared in
 part by all networks (hard posters), by those of a setting, by the epochs of a run, so scores are correlated
 as those of real networks are. Every run keeps its best epoch on the validation posters, the champion's too.
-Two searches: `4 x 3`: four settings with three seeds each; `30 trials`: one network per trial, the three best
-settings and the default trained with three seeds each, all correlated with their trials. The best mean over
-seeds wins. Five ways to decide:
+Two searches: `4 x 3`: four settings with three seeds each; `30 trials`: one network per trial, the
+three best settings and the default trained with three seeds each, all correlated with their trials.
+The best mean over seeds wins. Five ways to decide:
 
 - best seed, validation: the best run of the winner, two-sided p < .05 on the posters that chose it;
 - first seed, validation: the run named beforehand, same posters;

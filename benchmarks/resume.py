@@ -2,11 +2,11 @@
 
 Command: python benchmarks/resume.py [--kills 20] [--epochs 6] [--seed 0] [--family cnn|mobilenet_v2]
 
-Trains once without a disturbance and keeps every weight, every epoch's metrics and the logits of the
-validation posters. Then trains again and again, kills the process (SIGKILL, with no chance to clean up) at
-random moments (some before the first epoch, most within one), starts it anew, and compares all of it, bit by
-bit, whenever a run gets to its end. Deterministic mode, augmentation and dropout on; exit code 1 where
-anything differs.
+Trains once without a disturbance and keeps every weight, every epoch's metrics and the logits of
+the validation posters. Then trains again and again, kills the process (SIGKILL, with no chance to
+clean up) at random moments (some before the first epoch, most within one), starts it anew, and
+compares all of it, bit by bit, whenever a run gets to its end. Deterministic mode, augmentation and
+dropout on; exit code 1 where anything differs.
 """
 
 from __future__ import annotations

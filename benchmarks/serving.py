@@ -22,12 +22,12 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from _measure import alternate, logged_model
 
 
 def main() -> None:
@@ -47,24 +47,18 @@ def main() -> None:
 
 def _model_folder(model_uri: str, temporary: Path) -> Path:
     import keras
-    import mlflow
 
     from poster_ml.serving.load import model_folder
-    from poster_ml.serving.log import log_poster_model
 
     if model_uri:
         return model_folder(model_uri)
-    mlflow.set_tracking_uri(f"sqlite:///{temporary / 'store.db'}")
-    mlflow.create_experiment("benchmark", artifact_location=(temporary / "artifacts").as_uri())
-    mlflow.set_experiment("benchmark")
     inputs = keras.Input((224, 224, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     backbone = keras.applications.MobileNetV2(
         input_tensor=scaled, weights=None, include_top=False, pooling="avg"
     )
     network = keras.Model(inputs, keras.layers.Dense(1, name="logit")(backbone.output))
-    with mlflow.start_run():
-        return model_folder(log_poster_model(network, size=224, variant="benchmark").model_uri)
+    return model_folder(logged_model(network, temporary, size=224, variant="benchmark"))
 
 
 def _poster() -> bytes:
@@ -92,25 +86,17 @@ def _measure_in_process(folder: Path, poster: bytes) -> float:
     for count in (1, 16, 64):
         pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
         table = pd.DataFrame({"image": [text] * count})
-        bare = count / _seconds(lambda pixels=pixels: inner.network.predict_on_batch(pixels))
-        whole = count / _seconds(lambda table=table: model.predict(table))
+        ways = {
+            "bare": lambda pixels=pixels: inner.network.predict_on_batch(pixels),
+            "whole": lambda table=table: model.predict(table),
+        }
+        bare, whole = (count / seconds for seconds in alternate(ways, 7).values())
         bare_alone = bare_alone or bare
         print(
             f"batch {count:3d}: bare forward {bare:7.1f} posters/s, model with decoding {whole:7.1f} "
             f"({whole / bare:.2f} of bare)"
         )
     return bare_alone
-
-
-def _seconds(call: Callable[[], Any], repeats: int = 7) -> float:
-    """Returns the median time of a call, after one that is not counted."""
-    call()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
 
 
 @contextmanager

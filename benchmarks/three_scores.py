@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,10 @@ from poster_ml.evaluation.evidence import DesignPairs
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.stats import delong_difference, mean_interval
 from poster_ml.serving.load import load_reference
+from tests.pictures import encode
 
 COLUMNS = {"poster": "probability", "metadata": "probability_metadata", "combined": "probability_combined"}
-SERVED = {
-    "poster": "probability_fresh",
-    "metadata": "probability_metadata",
-    "combined": "probability_combined",
-}
+SERVED = COLUMNS | {"poster": "probability_fresh"}
 CONFIDENCE = 0.95
 BATCH = 64
 BINS = 5
@@ -54,7 +50,8 @@ def main() -> None:
     print_differences(predictions)
     dataset = PreparedDataset.open(arguments.data)
     rows = dataset.indices(arguments.split)
-    pictures = [_png(dataset.images[row]) for row in rows]
+    files = [encode(Image.fromarray(np.asarray(dataset.images[row]))) for row in rows]
+    pictures = [base64.b64encode(file).decode("ascii") for file in files]
     model = mlflow.pyfunc.load_model(uri)
     print_served(model, predictions, pictures)
     reference = load_reference(uri)
@@ -115,12 +112,6 @@ def print_pairs(promised: DesignPairs, predictions: pd.DataFrame) -> None:
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     right = np.where(labels == 1, probabilities, 1.0 - probabilities)
     return np.asarray(-np.log(np.clip(right, 1e-12, 1.0)))
-
-
-def _png(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(pixels)).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 if __name__ == "__main__":

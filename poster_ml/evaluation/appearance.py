@@ -8,15 +8,15 @@ and the same design, so they can be compared: if the model is calibrated and see
 equals the critics'. A label is not normal and its variance not constant, so the intervals come from the
 sandwich variance in its HC3 form (`stats.partial_effect`); p-values are corrected by Holm's method.
 
-Association at equal year and genre, no more: what else differs between such posters (budget, studio,
-country) is not held equal.
+Association at equal year and genre, no more: what else differs between such posters (budget,
+studio, country) is not held equal.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ FEWEST_OF_A_GENRE = 20
 FEWEST_POSTERS = 50  # with a known value, below which a feature is not asked
 EXTREMES = (0.01, 0.99)  # quantiles that a feature is cut at: one odd poster must not decide
 
-
 # The study's two conclusions, the second in two parts: the features that stand for each, of which the first
 # that was measured counts, and the direction.
 CLAIMS = {
@@ -62,13 +61,11 @@ class ClaimResult:
     """A claim tested on the critics' verdicts and on the model, and what was found, in words.
 
     verdicts: by outcome "supported", "opposite" or "not shown"; empty where nothing was measured for it.
-    effects: by outcome, in percentage points per standard deviation of `feature`.
     """
 
     claim: str
     feature: str
     verdicts: Mapping[str, str]
-    effects: Mapping[str, Interval]
     sentence: str
 
 
@@ -122,9 +119,9 @@ def measure_appearance(
         features: (N, F) numbers, one column per feature; NaN where it was not measured.
         posters: N rows in the same order: label; optional year (may be missing), genres (`|` between them).
         probabilities: (N,) of Fresh, as the model gave them.
-        confidence: of the intervals, between 0 and 1; claims and features are evaluated at 1 - confidence.
-            The p-values of the claims are corrected among themselves, those of the table over all features
-            of an outcome.
+        confidence: of the intervals, between 0 and 1; claims and features are evaluated at
+            1 - confidence. The p-values of the claims are corrected among themselves, those of the
+            table over all features of an outcome.
 
     Returns: the table, the claims and notes.
     Raises: EvaluationError as `metrics.check_predictions`.
@@ -136,12 +133,11 @@ def measure_appearance(
     for name in progress(features.columns, "testing appearance", brief=True):
         column = features[name].to_numpy(np.float64)
         known = np.isfinite(column)
-        row = _measure(name, column[known], {key: one[known] for key, one in outcomes.items()},
-                       controls[known], confidence)  # fmt: skip
-        if row is None:
-            left_out.append(feature_name(name))
+        asked = {outcome: values[known] for outcome, values in outcomes.items()}
+        if row := _measure(column[known], asked, controls[known], confidence):
+            rows.append({"feature": name} | row)
         else:
-            rows.append(row)
+            left_out.append(feature_name(name))
     if left_out:
         notes.append(
             f"Not asked, for want of variation or of {FEWEST_POSTERS} posters: {', '.join(left_out)}."
@@ -159,8 +155,8 @@ def measure_appearance(
 def control_columns(posters: pd.DataFrame) -> tuple[Floats, list[str]]:
     """Builds what is held equal: (N, K) with a column of ones, the year's spline and frequent genres.
 
-    A missing year gets the median and a column that says so. Returns the columns, and a note where there is
-    nothing to hold equal.
+    A missing year gets the median and a column that says so. Returns the columns, and a note where
+    there is nothing to hold equal.
     """
     columns: list[Floats] = [np.ones(len(posters))]
     notes = []
@@ -183,8 +179,8 @@ def control_columns(posters: pd.DataFrame) -> tuple[Floats, list[str]]:
 def spline_columns(values: Floats) -> Floats:
     """Returns columns (N, K) that span the restricted cubic splines of (N,) values, linear beyond the knots.
 
-    With five distinct knots there are four columns beside a constant; with fewer than three, the values
-    alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
+    With five distinct knots there are four columns beside a constant; with fewer than three, the
+    values alone. All are scaled to about [-1, 1] so that least squares stays well conditioned.
     """
     spread = float(np.ptp(values)) or 1.0
     scaled = (values - np.median(values)) / spread
@@ -198,7 +194,7 @@ def spline_columns(values: Floats) -> Floats:
 
 
 def _measure(
-    name: str, column: Floats, outcomes: Mapping[str, Floats], controls: Floats, confidence: float
+    column: Floats, outcomes: Mapping[str, Floats], controls: Floats, confidence: float
 ) -> dict[str, Any] | None:
     if len(column) < FEWEST_POSTERS:
         return None
@@ -206,21 +202,15 @@ def _measure(
     deviation = float(cut.std(ddof=1))
     if deviation == 0.0:
         return None
-    row: dict[str, Any] = {
-        "feature": name,
-        "posters": len(column),
-        "mean": float(column.mean()),
-        "standard_deviation": deviation,
-    }
+    row = {"posters": len(column), "mean": float(column.mean()), "standard_deviation": deviation}
     scaled = (cut - cut.mean()) / deviation
     for outcome, values in outcomes.items():
         found = partial_effect(scaled, 100.0 * values, controls, confidence)
         raw = partial_effect(scaled, 100.0 * values, controls[:, :1], confidence)
         if found is None or raw is None:
             return None
-        effect, p_value = found
-        row |= effect.columns(f"{outcome}_effect")
-        row |= {f"{outcome}_p": p_value, f"{outcome}_raw_effect": raw[0].estimate}
+        row |= found[0].columns(f"{outcome}_effect")
+        row |= {f"{outcome}_p": found[1], f"{outcome}_raw_effect": raw[0].estimate}
     return row
 
 
@@ -233,31 +223,27 @@ def _test_claims(table: pd.DataFrame, level: float) -> list[ClaimResult]:
     }
     results = []
     for place, (claim, (features, sign)) in enumerate(CLAIMS.items()):
-        name, found = chosen[place], [f"Claim: {claim}"]
-        effects = {outcome: Interval.of(rows[name], f"{outcome}_effect") for outcome in OUTCOMES if name}
-        verdicts = {}
-        for outcome, effect in effects.items():
-            agrees = "supported" if effect.estimate * sign > 0 else "opposite"
-            verdicts[outcome] = agrees if corrected[outcome][place] < level else "not shown"
-            seen = f"{VERDICTS[verdicts[outcome]]} {OUTCOMES[outcome]}"
-            found.append(f"{seen}: {effect.text(1, sign=True)} points")
+        name, start = chosen[place], f"Claim: {claim}. "
+        if not name:
+            missing = f"Not tested: none of {', '.join(features)} was measured."
+            results.append(ClaimResult(claim, name, {}, start + missing))
+            continue
+        verdicts, found = dict.fromkeys(OUTCOMES, "not shown"), []
+        for outcome, words in OUTCOMES.items():
+            effect = Interval.of(rows[name], f"{outcome}_effect")
+            if corrected[outcome][place] < level:
+                verdicts[outcome] = "supported" if effect.estimate * sign > 0 else "opposite"
+            found.append(f"{VERDICTS[verdicts[outcome]]} {words}: {effect.text(1, sign=True)} points")
         unit = f"; per standard deviation of {feature_name(name)}, at equal year and genre."
-        asked = ". ".join(found) + unit
-        missing = f"{found[0]}. Not tested: none of {', '.join(features)} was measured."
-        results.append(ClaimResult(claim, name, verdicts, effects, asked if name else missing))
+        results.append(ClaimResult(claim, name, verdicts, start + ". ".join(found) + unit))
     return results
 
 
 def write_appearance(folder: Path, appearance: Appearance) -> None:
     """Writes the table, the claims' sentences and, where a feature was asked, `appearance.png`."""
-    record = {
-        "claims": [
-            {"claim": one.claim, "feature": one.feature, "verdicts": one.verdicts}
-            for one in appearance.claims
-        ],
-        "sentences": [one.sentence for one in appearance.claims],
-        "notes": appearance.notes,
-    }
+    claims = [asdict(one) for one in appearance.claims]
+    sentences = [one.pop("sentence") for one in claims]
+    record = {"claims": claims, "sentences": sentences, "notes": appearance.notes}
     write_text(folder / "appearance.csv", appearance.table.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "appearance.json", json.dumps(record, indent=2) + "\n")
     if len(appearance.table):
@@ -266,9 +252,9 @@ def write_appearance(folder: Path, appearance: Appearance) -> None:
 
 def _draw(path: Path, appearance: Appearance) -> None:
     """Draws every feature's effect on the critics' verdicts and on the model, claimed features first."""
-    claimed = [one.feature for one in appearance.claims if one.feature]
+    claimed = [one.feature for one in appearance.claims]
     found = appearance.table.to_dict("records")
-    found.sort(key=lambda row: claimed.index(row["feature"]) if row["feature"] in claimed else len(claimed))
+    found.sort(key=lambda row: [*claimed, row["feature"]].index(row["feature"]))
     colours = {"truth": INK, "model": FRESH}
     rows = [
         ForestRow(

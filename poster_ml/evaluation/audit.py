@@ -45,8 +45,8 @@ def write_audit(dataset: PreparedDataset, out: Path) -> tuple[tuple[str, ...], l
         dataset: its images and index are read.
         out: a folder; made where it is missing.
 
-    Returns: what was found, in sentences for a report, and the files. At 224 pixels a thousand posters take
-        about five seconds.
+    Returns: what was found, in sentences for a report, and the files. At 224 pixels a thousand
+        posters take about five seconds.
     """
     index = dataset.index.reset_index(drop=True)
     balance = {by: class_balance(index, by, CONFIDENCE) for by in ("split", "year", "decade", "genre")}
@@ -83,8 +83,8 @@ def class_balance(index: pd.DataFrame, by: str, confidence: float = 0.95) -> pd.
         by: as of `metadata.members`; a poster of several genres counts in each.
         confidence: of the intervals, between 0 and 1.
 
-    Returns: value, posters, fresh, rotten, fresh_share, and its Wilson interval as ci_low and ci_high;
-        posters without the value come last, as "unknown".
+    Returns: value, posters, fresh, rotten, fresh_share, and its Wilson interval as ci_low and
+        ci_high; posters without the value come last, as "unknown".
     """
     found = members(index, by)
     found["label"] = index["label"].to_numpy()[found["row"]]
@@ -110,11 +110,11 @@ def property_associations(
         strata: (N,) groups, for example decades.
         confidence: of the intervals; all properties are one family, evaluated at 1 - confidence.
 
-    Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong, on the
-        logit scale; above .5 means that Fresh posters have larger values); p_value (Mann-Whitney) and
-        p_adjusted (Holm over all properties); auc_within_strata, over pairs of the same stratum only;
-        verdict: "strong", "weak", "none", or "not asked" for a property that does not vary or a class that is
-        missing.
+    Returns: one row per property, strongest first: property; posters; auc, ci_low, ci_high (DeLong,
+        on the logit scale; above .5 means that Fresh posters have larger values); p_value
+        (Mann-Whitney) and p_adjusted (Holm over all properties); auc_within_strata, over pairs of
+        the same stratum only; verdict: "strong", "weak", "none", or "not asked" for a property that
+        does not vary or a class that is missing.
     """
     rows = []
     for name in properties.columns:

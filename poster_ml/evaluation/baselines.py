@@ -1,7 +1,7 @@
 """What is known without looking at the poster, and with only its colours: the figures a model must beat.
 
-Every baseline is fitted on the train rows and scored on the evaluated rows. One that the table cannot feed
-(no years, no genres) is left out.
+Every baseline is fitted on the train rows and scored on the evaluated rows. One that the table
+cannot feed (no years, no genres) is left out.
 
 What a poster adds to year and genres is the gain in ROC AUC on the same posters, with a paired interval.
 
@@ -13,13 +13,13 @@ Design. Two predictors of the same evaluated posters are compared:
    good there, and the sharper over-fitter would get the larger weight) nor on the evaluated posters.
 
 So when another split is at hand (test is evaluated, validation is there), the regression is fitted on that
-split: it is the one that is served (`combined.CombinedModel`). When only one split is at hand (validation
-after training), it is cross-fitted inside that split: each fold is predicted by a regression fitted on the
-others. Such a gain is too high by what the choice of the poster model's epoch (and setting) on these posters
-brought, and is called optimistic; the one to quote is that of test, whose posters chose nothing. The gain is
-AUC(2) - AUC(1) with DeLong's paired interval, which takes both predictors as given; the noise of three fitted
-coefficients is not in it and lowers the gain rather than raising it. A poster that adds nothing gives a gain
-near 0, or slightly below.
+split: it is the one that is served (`combined.CombinedModel`). When only one split is at hand
+(validation after training), it is cross-fitted inside that split: each fold is predicted by a
+regression fitted on the others. Such a gain is too high by what the choice of the poster model's
+epoch (and setting) on these posters brought, and is called optimistic; the one to quote is that of
+test, whose posters chose nothing. The gain is AUC(2) - AUC(1) with DeLong's paired interval, which
+takes both predictors as given; the noise of three fitted coefficients is not in it and lowers the
+gain rather than raising it. A poster that adds nothing gives a gain near 0, or slightly below.
 """
 
 from __future__ import annotations
@@ -40,13 +40,7 @@ from threadpoolctl import threadpool_limits
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.metrics import check_predictions
-from poster_ml.evaluation.stats import (
-    Floats,
-    Interval,
-    Ranking,
-    auc_difference,
-    auc_interval,
-)
+from poster_ml.evaluation.stats import Floats, Interval, Ranking, auc_difference, auc_interval
 from poster_ml.seeding import derive_seed
 
 #: What a metadata baseline takes, and why there may be none.
@@ -86,8 +80,8 @@ class MetadataModel:
 
         Args:
             train: year, genres, label.
-            features: "year" and "year_genre" are gradient boosting (a year acts in no straight line);
-                "genre" is logistic regression on one column per genre.
+            features: "year" and "year_genre" are gradient boosting (a year acts in no straight
+                line); "genre" is logistic regression on one column per genre.
             seed: int >= 0.
 
         Returns: None where `train` lacks the columns, two different values in them, or a class.
@@ -150,8 +144,8 @@ def fit_baselines(
         colours: (T, 64) and (N, 64) of `colour_histograms`; None leaves the colours out.
         seed: int >= 0.
 
-    Returns: "year", "genre", "year_genre" and "colour", each (N,) probabilities of Fresh, without those that
-        `train` or `posters` has no values for; and a sentence for each that is missing.
+    Returns: "year", "genre", "year_genre" and "colour", each (N,) probabilities of Fresh, without
+        those that `train` or `posters` has no values for; and a sentence for each that is missing.
     """
     if set(train["movie_id"]) & set(posters["movie_id"]):
         return {}, ["No baselines: these posters are among the ones that the baselines would be fitted on."]
@@ -194,8 +188,8 @@ def colour_histograms(images: npt.NDArray[np.uint8], rows: npt.ArrayLike) -> Flo
 class Combination:
     """Posters scored by year and genres, without and with the poster.
 
-    metadata, combined: (N,) probabilities of Fresh, or (R, N) of several runs; NaN where neither year nor
-        genres are known.
+    metadata, combined: (N,) probabilities of Fresh, or (R, N) of several runs; NaN where neither
+        year nor genres are known.
     design: how the combination was fitted, in words.
     optimistic: the scored posters also chose the poster model's epoch, so that the gain is too high.
     """
@@ -222,8 +216,8 @@ def poster_gain(
 
     Args:
         labels: (N,) 0 or 1.
-        poster: (N,) probabilities of Fresh by the poster alone, or (R, N) of several runs: then all figures
-            are means over the runs, and the intervals speak of other seeds, too.
+        poster: (N,) probabilities of Fresh by the poster alone, or (R, N) of several runs: then all
+            figures are means over the runs, and the intervals speak of other seeds, too.
         combination: of the same posters, (N,) or (R, N).
         confidence: of the intervals, between 0 and 1.
         folds: (N,) of a cross-validation, see `Ranking.of`.

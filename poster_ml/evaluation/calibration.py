@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from poster_ml.errors import EvaluationError
-from poster_ml.evaluation.metrics import ECE_BINS, check_labels, check_predictions, ece_bins
+from poster_ml.evaluation.metrics import check_labels, check_predictions, ece_bins
 from poster_ml.evaluation.stats import Floats, wilson_interval
 
 # Outside of these a temperature says "the logits carry nothing" or "the classes are separated".
@@ -58,20 +58,19 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def reliability_bins(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = ECE_BINS, confidence: float
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, confidence: float
 ) -> pd.DataFrame:
-    """Compares probability and share Fresh in bins of equal width; empty bins are left out.
+    """Compares probability and share Fresh in the bins of ECE (`metrics.ece_bins`), without empty ones.
 
     Args:
         labels: (N,) 0 or 1, both present.
         probabilities: (N,) in [0, 1].
-        bins: their number; the same edges as `metrics.ece_bins`.
         confidence: of each bin's Wilson interval, between 0 and 1.
 
     Returns: one row per bin, indexed by its number: mean_probability, count, and fresh with its ends.
     """
     truth, values = check_predictions(labels, probabilities)
-    grouped = pd.DataFrame({"probability": values, "label": truth}).groupby(ece_bins(values, bins))
+    grouped = pd.DataFrame({"probability": values, "label": truth}).groupby(ece_bins(values))
     rows = {
         number: {
             "mean_probability": found["probability"].mean(),
@@ -96,8 +95,8 @@ def choose_threshold(
     Args:
         labels: (N,) 0 or 1, both present.
         probabilities: (N,) of Fresh in [0, 1].
-        rule: "half" is 0.5 whatever the predictions; "youden" maximises sensitivity + specificity - 1
-            (Youden 1950); "cost" minimises the summed cost of the errors made.
+        rule: "half" is 0.5 whatever the predictions; "youden" maximises sensitivity +
+            specificity - 1 (Youden 1950); "cost" minimises the summed cost of the errors made.
         cost_false_fresh: cost of calling a Rotten poster Fresh, > 0; rule "cost" only.
         cost_false_rotten: cost of calling a Fresh poster Rotten, > 0; rule "cost" only.
 

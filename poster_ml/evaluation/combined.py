@@ -41,12 +41,7 @@ class CombinedModel:
 
     @classmethod
     def fit(
-        cls,
-        train: pd.DataFrame,
-        validation: pd.DataFrame,
-        probabilities: npt.ArrayLike,
-        *,
-        seed: int,
+        cls, train: pd.DataFrame, validation: pd.DataFrame, probabilities: npt.ArrayLike, *, seed: int
     ) -> CombinedModel | None:
         """Fits all of it.
 

@@ -172,22 +172,18 @@ def compare(
     """Compares settings by the mean over their runs, on the posters that all runs scored.
 
     Args:
-        predictions: by setting its runs, one per seed, each with movie_id (unique), label (0/1), probability.
+        predictions: by setting its runs, one or more, as of `align_predictions`; they differ in the seed.
         threshold: predicted Fresh from here on; one for all, or one per run, which may be (N,).
         confidence: of the intervals; 1 - confidence is the error rate that Holm's correction keeps.
         accuracy: test accuracy beside ROC AUC, by McNemar; every setting must have one run then.
         not_compared: settings that are scored, but stand in no pair.
-        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then, and what
-            is (N,) stands in the order of movie_id.
+        folds: (N,) of a cross-validation, see `Ranking.of`. Every run has scored all posters then,
+            and what is (N,) stands in the order of movie_id.
 
     Returns: settings and pairs, best ROC AUC first; no pairs where there are not two to compare.
 
-    Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster, or a poster
-        whose label differs between runs.
+    Raises: EvaluationError as `align_predictions`.
     """
-    empty = [name for name, runs in predictions.items() if not runs]
-    if empty:
-        raise EvaluationError(f"no run of {', '.join(empty)}: leave it out, or train it")
     labels, columns, left_out = align_predictions(
         {
             name if len(runs) == 1 else f"{name}, run {number}": run
@@ -195,9 +191,8 @@ def compare(
             for number, run in enumerate(runs)
         }
     )
-    scores = iter(columns.values())
+    scores, right = iter(columns.values()), {}
     rankings: dict[str, Ranking] = {}
-    right: dict[str, npt.NDArray[np.bool_]] = {}
     for name, runs in predictions.items():
         found = np.array([next(scores) for _ in runs])  # (R, N)
         limits = threshold[name] if isinstance(threshold, Mapping) else [threshold] * len(runs)
@@ -220,11 +215,11 @@ def compare(
         row: dict[str, Any] = {"first": first, "second": second, **interval.columns("auc_difference")}
         row |= {"auc_p": p_value, "auc_p_holm": np.nan}
         if accuracy:
-            only = right[first] & ~right[second], right[second] & ~right[first]
-            only_first, only_second = (int(one.sum()) for one in only)
-            interval = paired_accuracy_difference(only_first, only_second, len(labels), confidence)
+            one, other = right[first], right[second]
+            only = int((one & ~other).sum()), int((other & ~one).sum())
+            interval = paired_accuracy_difference(*only, len(labels), confidence)
             row |= interval.columns("accuracy_difference")
-            row |= {"accuracy_p": mcnemar(only_first, only_second), "accuracy_p_holm": np.nan}
+            row |= {"accuracy_p": mcnemar(*only), "accuracy_p_holm": np.nan}
         pairs.append(row)
     share = float(labels.mean())
     return ComparisonTable(
@@ -267,14 +262,12 @@ def align_predictions(predictions: Mapping[str, pd.DataFrame]) -> tuple[Integers
     Args:
         predictions: at least one run by name, each with movie_id (unique), label (0/1), probability.
 
-    Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per run; how
-        many posters were left out because some run lacks them.
+    Returns: labels (N,) of the posters that all runs scored, by movie_id; probabilities (N,) per
+        run; how many posters were left out because some run lacks them.
 
-    Raises: EvaluationError for no runs, missing columns, a movie_id twice, no common poster,
-        or a poster whose label differs between runs.
+    Raises: EvaluationError for missing columns, a movie_id twice, no common poster, or a poster
+        whose label differs between runs.
     """
-    if not predictions:
-        raise EvaluationError("no runs to bring together: name at least one")
     for name, table in predictions.items():
         lacking = [column for column in REQUIRED_COLUMNS if column not in table]
         if lacking:

@@ -1,10 +1,10 @@
 """Have new posters changed since training? Stability index and Kolmogorov-Smirnov distance, with intervals.
 
-Two samples of one number per poster are compared. The population stability index (PSI; Siddiqi 2006, "Credit
-Risk Scorecards", ch. 8: below .1 nothing to do, from .25 on a different population) says how much changed; a
-permutation test of it and the two-sample Kolmogorov-Smirnov test say whether chance alone could do that. The
-p-values of all features and both tests are corrected together by Holm's method, so that the chance of any
-false alarm stays below 1 - confidence.
+Two samples of one number per poster are compared. The population stability index (PSI; Siddiqi
+2006, "Credit Risk Scorecards", ch. 8: below .1 nothing to do, from .25 on a different population)
+says how much changed; a permutation test of it and the two-sample Kolmogorov-Smirnov test say
+whether chance alone could do that. The p-values of all features and both tests are corrected
+together by Holm's method, so that the chance of any false alarm stays below 1 - confidence.
 
 Both samples must be of different posters each: a poster scored a hundred times is one observation.
 """
@@ -69,8 +69,8 @@ def compare_features(
 def bin_edges(reference: Floats) -> Floats:
     """Returns the inner edges of `BINS` bins of about equal numbers of reference values.
 
-    A value that fills a bin alone gets its own bin, so that leaving it is seen in either direction: posters
-    that all were 182 pixels wide have the bins below 182, 182, and above.
+    A value that fills a bin alone gets its own bin, so that leaving it is seen in either direction:
+    posters that all were 182 pixels wide have the bins below 182, 182, and above.
     """
     edges = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS, method="inverted_cdf"))
     heavy = [edge for edge in edges if np.mean(reference == edge) > 1.0 / BINS]

@@ -1,11 +1,11 @@
 """What validation posters say of one prediction, and of the choice between two.
 
-Both statements are shares with an interval and a count, made from posters that trained nothing: how many of
-the posters that scored like this one were Fresh, and how often, of two comparable movies of which one was
-Fresh, the one whose poster scored so much higher was it.
+Both statements are shares with an interval and a count, made from posters that trained nothing: how
+many of the posters that scored like this one were Fresh, and how often, of two comparable movies of
+which one was Fresh, the one whose poster scored so much higher was it.
 
-The pairs are pairs of movies, not two designs of one movie: nobody has seen critics judge the same movie
-twice. The share says how much a difference of that size has been worth between movies.
+The pairs are pairs of movies, not two designs of one movie: nobody has seen critics judge the same
+movie twice. The share says how much a difference of that size has been worth between movies.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def similar_share(labels: npt.ArrayLike, logits: npt.ArrayLike, logit: float, co
         logit: what it says of the poster asked about.
         confidence: between 0 and 1.
 
-    Returns: the share with Wilson's interval, of the 200 posters (a quarter of them where there are fewer
-        than 800) whose logits are nearest.
+    Returns: the share with Wilson's interval, of the 200 posters (a quarter of them where there are
+        fewer than 800) whose logits are nearest.
     """
     truth, values = np.asarray(labels), np.asarray(logits, dtype=np.float64)
     count = max(1, min(SIMILAR, int(len(values) * LARGEST_PART)))
@@ -85,19 +85,19 @@ class DesignPairs:
             difference: in logit, of either sign.
             confidence: between 0 and 1.
 
-        Returns: the share, and the number of pairs; None where fewer than 50 differ so much. A poster stands
-            in many pairs, so the variance is clustered by both of a pair's posters (Cameron, Gelbach and
-            Miller 2011, doi:10.1198/jbes.2010.07136), and Wilson's interval gets the number of independent
-            pairs that would vary as much.
+        Returns: the share, and the number of pairs; None where fewer than 50 differ so much. A
+            poster stands in many pairs, so the variance is clustered by both of a pair's posters
+            (Cameron, Gelbach and Miller 2011, doi:10.1198/jbes.2010.07136), and Wilson's interval
+            gets the number of independent pairs that would vary as much.
         """
         return self._share(np.abs(self.differences) >= abs(difference), confidence)
 
     def told_apart(self, difference: float, confidence: float) -> bool:
         """Says whether a difference (in logit, of either sign) is large enough to mean anything.
 
-        It is where among the pairs that differ by at most so much the higher one is the Fresh one in
-        significantly more than half. Of all that differ by at least so much it nearly always is, be the
-        difference ever so small, since most of them differ by far more.
+        It is where among the pairs that differ by at most so much the higher one is the Fresh one
+        in significantly more than half. Of all that differ by at least so much it nearly always is,
+        be the difference ever so small, since most of them differ by far more.
         """
         share = self._share(np.abs(self.differences) <= abs(difference), confidence)
         return share is not None and share.interval.low > 0.5

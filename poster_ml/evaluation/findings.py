@@ -27,9 +27,9 @@ BASELINE_NAMES = {
 def finding_sentences(result: EvaluationResult) -> list[str]:
     """Says in plain words what an evaluation found.
 
-    Returns: one sentence each on: better than chance, better than always naming the majority, better or worse
-        than year + genres, what the poster adds to them, calibration, and the worst slices; those that could
-        not be measured are left out.
+    Returns: one sentence each on: better than chance, better than always naming the majority,
+        better or worse than year + genres, what the poster adds to them, calibration, and the worst
+        slices; those that could not be measured are left out.
     """
     auc, accuracy, error = (result.intervals[name] for name in ("roc_auc", "accuracy", "ece"))
     interval = f"the {result.confidence:.0%} interval of ROC AUC, {auc.low:.3f} to {auc.high:.3f},"

@@ -37,8 +37,8 @@ def members(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Args:
         table: with the columns that `by` needs; without them every poster is in the group "unknown".
-        by: "split", "year", "decade", "genre" (a poster is in each of its genres), "aspect" (of the source's
-            width and height) or "brightness" (quartiles).
+        by: "split", "year", "decade", "genre" (a poster is in each of its genres), "aspect" (of the
+            source's width and height) or "brightness" (quartiles).
 
     Returns: `row`, a position in the table, and `value`, the name of its group, a categorical in order.
     """
@@ -60,15 +60,14 @@ def _names(table: pd.DataFrame, by: str) -> list[str]:
     if by in ("year", "decade"):
         step, ending = (10, "s") if by == "decade" else (1, "")
         return [UNKNOWN if np.isnan(year) else f"{year // step * step:.0f}{ending}" for year in years(table)]
-    columns = ["width", "height"] if by == "aspect" else ["brightness"]
+    columns = ["width", "height", "brightness"]
     numbers = table.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan)
-    values = numbers[:, 0] / numbers[:, 1] if by == "aspect" else numbers[:, 0]
-    names: tuple[str, ...] = ASPECT_NAMES
-    edges = np.array(ASPECT_EDGES)
+    values, edges, names = numbers[:, 0] / numbers[:, 1], np.array(ASPECT_EDGES), np.array(ASPECT_NAMES)
     if by == "brightness":
+        values, names = numbers[:, 2], np.array(BRIGHTNESS_NAMES)
         known = values[np.isfinite(values)]
-        if len(np.unique(known)) < len(BRIGHTNESS_NAMES):
+        if len(np.unique(known)) < len(names):
             return [UNKNOWN] * len(table)
-        names, edges = BRIGHTNESS_NAMES, np.quantile(known, [0.25, 0.5, 0.75])
-    found = np.array(names)[np.searchsorted(edges, values, side="right").clip(max=len(names) - 1)]
+        edges = np.quantile(known, [0.25, 0.5, 0.75])
+    found = names[np.searchsorted(edges, values, side="right").clip(max=len(names) - 1)]
     return np.where(np.isfinite(values), found, UNKNOWN).tolist()

@@ -57,8 +57,8 @@ def check_labels(labels: npt.ArrayLike) -> Integers:
 def check_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Integers, Floats]:
     """Returns labels (N,) int64 and probabilities (N,) float64 after checking both.
 
-    Raises: EvaluationError where a label is not 0 or 1, only one class occurs, or a probability is no
-        number in [0, 1]; ValueError where the shapes differ.
+    Raises: EvaluationError where a label is not 0 or 1, only one class occurs, or a probability is
+        no number in [0, 1]; ValueError where the shapes differ.
     """
     checked = check_labels(labels)
     values = np.asarray(probabilities, dtype=np.float64)
@@ -150,8 +150,8 @@ def metrics_with_intervals(
     percentiles of a bootstrap. Its resamples keep the split's numbers of Fresh and Rotten posters, so it
     speaks of posters of this class balance (`docs/evaluation.md` shows the coverage under both designs).
     Where no resample differs from the sample, as for a model that calls every poster the same, it says
-    nothing: then the class balance is drawn too, and what follows from a share of exactly 0 or 1 is taken
-    from Wilson's interval of that share.
+    nothing: then the class balance is drawn too, and what follows from a share of exactly 0 or 1 is
+    taken from Wilson's interval of that share.
 
     Args:
         labels: (N,) 0 or 1, both present.
@@ -212,7 +212,7 @@ def _ends_from_rates(
     return {name: (low, high) for name, (low, high) in ends.items()}
 
 
-def ece_bins(probabilities: Floats, bins: int = ECE_BINS) -> Integers:
-    """Returns the bin (0 .. bins - 1) of each probability; bins are (low, high], the first one [0, high]."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
+def ece_bins(probabilities: Floats) -> Integers:
+    """Returns the bin of each probability, from 0; bins are (low, high], the first one [0, high]."""
+    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)
     return np.asarray(np.searchsorted(edges[1:-1], probabilities, side="left"), dtype=np.int64)

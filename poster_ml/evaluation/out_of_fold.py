@@ -18,14 +18,13 @@ from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.baselines import Combination, poster_gain
 from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
 from poster_ml.evaluation.slices import compute_slices
-from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, mean_interval
+from poster_ml.evaluation.stats import Interval, Ranking, auc_interval, columns_of, mean_interval
 from poster_ml.files import open_output_folder, write_text
 
 DESIGN = "combination fitted on the validation part of each fold, scored on the posters held out"
 HEADER = ("variant", "seeds", "ROC AUC", "accuracy", "with year + genres", "gain over year + genres")
 # What `poster_gain` measures, by the names of the table.
 GAIN = {
-    "metadata_roc_auc": "metadata_roc_auc",
     "year_genre_poster_roc_auc": "combined_roc_auc",
     "poster_beyond_metadata_auc_gain": "gain",
     "poster_over_metadata": "poster_over_metadata",
@@ -40,8 +39,8 @@ class CrossValidation:
     """All variants on all posters.
 
     scores: ROC AUC and accuracy of the variants, and all pairs.
-    rows: by variant, each with its interval: `brier`, `log_loss` and, where years or genres are known,
-        `metadata_roc_auc`, `combined_roc_auc`, `gain`, `poster_over_metadata`.
+    rows: by variant, each with its interval: `brier`, `log_loss` and, where years or genres are
+        known, `metadata_roc_auc`, `combined_roc_auc`, `gain`, `poster_over_metadata`.
     slices: by variant, as of `compute_slices`, of the mean probability over the seeds.
     """
 
@@ -73,9 +72,8 @@ class CrossValidation:
                 continue
             gain, together = Interval.of(row, "gain"), Interval.of(row, "combined_roc_auc")
             table.append([*cells, together.text(), gain.text(sign=True)])
-            verdict = (
-                "adds to" if gain.low > 0 else "takes from" if gain.high < 0 else "is not shown to add to"
-            )
+            verdict = "adds to" if gain.low > 0 else "is not shown to add to"
+            verdict = "takes from" if gain.high < 0 else verdict
             sentences.append(
                 f"With {name}, the poster {verdict} the ROC AUC of year + genres, "
                 f"{Interval.of(row, 'metadata_roc_auc').text()}: {gain.text(sign=True)}."
@@ -99,8 +97,8 @@ class CrossValidation:
         Raises: OutputError where the folder holds other files.
         """
         open_output_folder(folder, "folds")
-        texts = {"folds.md": self.markdown(), "comparison.txt": self.scores.text()}
         settings = pd.DataFrame(self.scores.settings).set_index("name")
+        texts = {"folds.md": self.markdown(), "comparison.txt": self.scores.text()}
         texts["folds.csv"] = settings.join(pd.DataFrame.from_dict(self.rows, orient="index")).to_csv()
         for name, runs in tables.items():
             texts[SLICES.format(name=name)] = self.slices[name].to_csv(index=False, float_format="%.6f")
@@ -132,9 +130,9 @@ def cross_validate(tables: Mapping[str, Sequence[pd.DataFrame]], *, confidence: 
     """Measures variants on all posters.
 
     Args:
-        tables: by variant its runs, one per seed, as of `join_folds`: movie_id, label, fold, probability,
-            threshold, probability_metadata, probability_combined; year, genres, width, height for the slices.
-            All have the same posters in the same folds.
+        tables: by variant its runs, one per seed, as of `join_folds`: movie_id, label, fold,
+            probability, threshold, probability_metadata, probability_combined; year, genres, width,
+            height for the slices. All have the same posters in the same folds.
         confidence: of the intervals, between 0 and 1.
 
     Raises: EvaluationError where posters or folds differ.
@@ -163,25 +161,17 @@ def cross_validate(tables: Mapping[str, Sequence[pd.DataFrame]], *, confidence: 
             "brier": (poster - labels) ** 2,
             "log_loss": -np.log(np.where(labels == 1, poster, 1.0 - poster).clip(1e-15)),
         }
-        rows[name] = {
-            key: value
+        found = {
+            loss: mean_interval(values.mean(axis=0), confidence, (0.0, np.inf))[0]
             for loss, values in losses.items()
-            for key, value in mean_interval(values.mean(axis=0), confidence, (0.0, np.inf))[0]
-            .columns(loss)
-            .items()
         }
         combination = Combination(metadata, combined, DESIGN, optimistic=False)
-        gain = poster_gain(labels, poster, combination, confidence, folds)
-        if gain:
+        if gain := poster_gain(labels, poster, combination, confidence, folds):
             known = combination.known
             alone = Ranking.of(labels[known], *metadata[:, known], folds=folds[known])
-            gain["metadata_roc_auc"] = auc_interval(alone, confidence)
-        rows[name] |= {
-            key: value
-            for found, own in GAIN.items()
-            if found in gain
-            for key, value in gain[found].columns(own).items()
-        }
+            found["metadata_roc_auc"] = auc_interval(alone, confidence)
+            found |= {own: gain[name] for name, own in GAIN.items()}
+        rows[name] = columns_of(found)
         thresholds = np.mean([run["threshold"] for run in runs], axis=0)
         slices[name] = compute_slices(first, poster.mean(axis=0), threshold=thresholds, confidence=confidence)
     return CrossValidation(len(np.unique(folds)), scores, rows, slices)

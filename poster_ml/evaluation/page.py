@@ -22,9 +22,9 @@ from poster_ml.files import write_text
 class PageSection:
     """A heading and what stands below it; all but the title may be empty.
 
-    findings, paragraphs: what was found, and what is to be known to read it. figures: PNG or JPEG files with
-    captions, which say what they show, in print and aloud; `wide` gives each a row of its own. table: texts;
-    the first column names the row.
+    findings, paragraphs: what was found, and what is to be known to read it. figures: PNG or JPEG
+    files with captions, which say what they show, in print and aloud; `wide` gives each a row of
+    its own. table: texts; the first column names the row.
     """
 
     title: str

@@ -83,19 +83,13 @@ def draw_forest(
     axis = axes[0][0]
     axis.axvline(reference, color=NEUTRAL, linewidth=1.0)
     for row, height in zip(rows, heights, strict=True):
-        colour = row.colour
-        axis.plot([row.interval.low, row.interval.high], [height, height], color=colour, linewidth=1.8)
+        colour, interval = row.colour, row.interval
+        axis.plot([interval.low, interval.high], [height, height], color=colour, linewidth=1.8)
         face = colour if row.filled else "white"
-        axis.plot([row.interval.estimate], [height], "o", markersize=5, color=colour, markerfacecolor=face)
-        axis.annotate(
-            "   ".join(part for part in (f"{row.interval.estimate:{form}}", row.note) if part),
-            (1.02, height),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=8.5,
-            color=colour,
-            annotation_clip=False,
-        )
+        axis.plot([interval.estimate], [height], "o", markersize=5, color=colour, markerfacecolor=face)
+        text = "   ".join(part for part in (f"{interval.estimate:{form}}", row.note) if part)
+        beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
+        axis.annotate(text, (1.02, height), fontsize=8.5, color=colour, **beside)
     axis.set_yticks(heights[~same], [row.name for row, below in zip(rows, same, strict=True) if not below])
     axis.set_ylim(heights[-1] - 0.6, -0.4)
     axis.grid(axis="y", visible=False)
@@ -116,10 +110,8 @@ def draw_evaluation(result: EvaluationResult, labels: Integers, probabilities: F
         result: what is drawn beside the curves; `slices.png` is left out where no slice is large enough.
         labels, probabilities: (N,) checked, as of `metrics.check_predictions`.
     """
-    _draw_roc(result, labels, probabilities)
-    _draw_precision_recall(result, labels, probabilities)
-    _draw_confusion_matrix(result, labels, probabilities)
-    _draw_calibration(result, labels, probabilities)
+    for draw in (_draw_roc, _draw_precision_recall, _draw_confusion_matrix, _draw_calibration):
+        draw(result, labels, probabilities)
     _draw_slices(result)
 
 
@@ -134,8 +126,7 @@ def _draw_roc(result: EvaluationResult, labels: Integers, values: Floats) -> Non
         axis.plot(*roc_curve(labels, scores)[:2], color=ROTTEN, linestyle=style, label=label)
     label = f"poster model: {result.intervals['roc_auc'].text()}"
     axis.plot(*roc_curve(labels, values)[:2], color=FRESH, linewidth=2.0, label=label)
-    called = values >= result.threshold
-    point = (float(called[labels == 0].mean()), float(called[labels == 1].mean()))
+    point = [float((values[labels == label] >= result.threshold).mean()) for label in (0, 1)]
     axis.plot(*point, marker="o", markersize=6, color=FRESH, markeredgecolor=INK)
     text = f"threshold {result.threshold:.2f}"
     axis.annotate(text, point, xytext=(8, -4), textcoords="offset points", va="top", fontsize=8)
@@ -196,16 +187,13 @@ def _draw_calibration(result: EvaluationResult, labels: Integers, values: Floats
     title = f"Calibration: ECE {ece:.3f}, Brier {brier:.3f}"
     _label(upper, "", f"share Fresh ({result.confidence:.0%} interval)", title)
     upper.legend(loc="upper left", fontsize=8)
-    heights = [values[labels == 0], values[labels == 1]]
-    edges = np.linspace(0.0, 1.0, 16)
-    lower.hist(
-        heights, bins=edges, stacked=True, color=[ROTTEN, FRESH], edgecolor="white", label=["Rotten", "Fresh"]
-    )
+    heights, edges = [values[labels == 0], values[labels == 1]], np.linspace(0.0, 1.0, 16)
+    look = {"color": [ROTTEN, FRESH], "edgecolor": "white", "label": ["Rotten", "Fresh"]}
+    lower.hist(heights, bins=edges, stacked=True, **look)
     _label(lower, "probability of Fresh", "posters", "")
     # Above the bars, which leave no place that is free for sure.
-    lower.legend(
-        fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, borderaxespad=0.1
-    )
+    above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
+    lower.legend(fontsize=8, ncols=2, frameon=False, **above)
     save_figure(figure, result.folder / "calibration.png")
 
 
@@ -248,8 +236,8 @@ def draw_training_curves(
 
     Args:
         path: the PNG to write.
-        history: one mapping per epoch, first epoch first, with accuracy, val_accuracy, loss, val_loss, auc,
-            val_auc and learning_rate; NaN leaves a gap.
+        history: one mapping per epoch, first epoch first, with accuracy, val_accuracy, loss,
+            val_loss, auc, val_auc and learning_rate; NaN leaves a gap.
         best_epoch: counted from 1.
         majority_accuracy: of the validation posters, in [0, 1].
         title: above the panels.

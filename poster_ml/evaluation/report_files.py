@@ -18,7 +18,7 @@ from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metrics import check_predictions, metrics_with_intervals
 from poster_ml.evaluation.plots import draw_evaluation
 from poster_ml.evaluation.slices import compute_slices, worst_slices
-from poster_ml.evaluation.stats import Floats, Interval, delong_interval
+from poster_ml.evaluation.stats import Floats, Interval, columns_of, delong_interval
 from poster_ml.files import write_text
 
 SCORED = ("roc_auc", "accuracy", "log_loss", "brier", "ece")  # of `scores.csv`
@@ -28,9 +28,9 @@ SCORED = ("roc_auc", "accuracy", "log_loss", "brier", "ece")  # of `scores.csv`
 class References:
     """What a model is compared with on the posters evaluated.
 
-    majority_accuracy: of always naming one class. baselines: name -> (N,) probabilities of Fresh, as of
-    `baselines.fit_baselines`. combination: with year and genres; None where neither is known. notes: a
-    sentence for each that is missing.
+    majority_accuracy: of always naming one class. baselines: name -> (N,) probabilities of Fresh,
+    as of `baselines.fit_baselines`. combination: with year and genres; None where neither is known.
+    notes: a sentence for each that is missing.
     """
 
     majority_accuracy: float
@@ -43,10 +43,10 @@ class References:
 class EvaluationResult:
     """What one evaluation found.
 
-    intervals: each of `METRIC_NAMES`, `baseline_<name>_roc_auc` and what `baselines.poster_gain` measures,
-        where year and genres are known.
-    scores: one row for "poster" and, where they exist, "metadata" and "combined", all on the same `posters`
-        whose year or genres are known: each of SCORED with its interval.
+    intervals: each of `METRIC_NAMES`, `baseline_<name>_roc_auc` and what `baselines.poster_gain`
+        measures, where year and genres are known.
+    scores: one row for "poster" and, where they exist, "metadata" and "combined", all on the same
+        `posters` whose year or genres are known: each of SCORED with its interval.
     slices, worst: as of `slices.compute_slices` and `worst_slices`.
     """
 
@@ -80,9 +80,8 @@ class EvaluationResult:
         if "combined" in self.scores.index:
             row = self.scores.loc["combined"].to_dict()
             metrics |= {f"combined_{name}": row[name] for name in row if name != "posters"}
-        for name, interval in self.intervals.items():
-            metrics |= {} if name == "poster_over_metadata" else interval.columns(name)
-        return metrics
+        logged = {name: one for name, one in self.intervals.items() if name != "poster_over_metadata"}
+        return metrics | columns_of(logged)
 
 
 def write_evaluation(
@@ -160,9 +159,7 @@ def _scores(
     table: dict[str, dict[str, float]] = {}
     for name, (probabilities, bar) in compared.items():
         found = measured(labels[rows], probabilities[rows], threshold=bar)
-        table[name] = {"posters": int(rows.sum())}
-        for score in SCORED:
-            table[name] |= found[score].columns(score)
+        table[name] = {"posters": int(rows.sum())} | columns_of({one: found[one] for one in SCORED})
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("model")
 
 

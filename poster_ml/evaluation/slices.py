@@ -34,8 +34,8 @@ def compute_slices(
     """Scores every group of posters that the columns allow.
 
     Args:
-        posters: label; optional year (decades), genres (a poster counts in each of its genres), width and
-            height of the source in pixels (aspect), brightness in any unit (quartiles).
+        posters: label; optional year (decades), genres (a poster counts in each of its genres),
+            width and height of the source in pixels (aspect), brightness in any unit (quartiles).
         probabilities: (N,) of Fresh.
         threshold: predicted Fresh from here on; one for all, or (N,).
         confidence: between 0 and 1; accuracy has Wilson's interval, ROC AUC DeLong's.

@@ -73,11 +73,16 @@ class Interval:
 NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
 
 
+def columns_of(intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Returns the numbers of several intervals as they are logged, see `Interval.columns`."""
+    return {key: end for name, one in intervals.items() for key, end in one.columns(name).items()}
+
+
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Returns Holm's corrected p-values (1979) of one family, in the order given.
 
-    NaN stays NaN and does not count as asked. Each below 1 - confidence keeps the chance of any false alarm
-    in the family there.
+    NaN stays NaN and does not count as asked. Each below 1 - confidence keeps the chance of any
+    false alarm in the family there.
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -124,12 +129,8 @@ def mean_interval(
         values: (N,) one value per poster, N at least 1; pair first, then call.
         confidence: between 0 and 1.
         bounds: what a value can be. One poster says nothing of the mean: then they are the interval.
-
-    Raises: ValueError with the shape received.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or len(numbers) == 0:
-        raise ValueError(f"one value per poster is needed, got {numbers.shape=}")
     mean = float(numbers.mean())
     if len(numbers) == 1:
         return Interval(mean, *bounds), 1.0
@@ -153,12 +154,12 @@ def accuracy_interval(right: npt.NDArray[np.bool_], confidence: float) -> Interv
     """Returns the mean accuracy of several runs on the same posters; of one run it is Wilson's interval.
 
     Args:
-        right: (R, N) whether each run is right about each poster; the spread between the runs is what other
-            seeds would add.
+        right: (R, N) whether each run is right about each poster; the spread between the runs is
+            what other seeds would add.
         confidence: between 0 and 1.
 
-    Wilson's interval knows a share and a number of posters. The number that goes in is that of independent
-    posters which would make the share vary as much as posters and seeds together do.
+    Wilson's interval knows a share and a number of posters. The number that goes in is that of
+    independent posters which would make the share vary as much as posters and seeds together do.
     """
     posters = right.mean(axis=0)  # (N,) share of the runs that are right
     share, total = float(posters.mean()), right.shape[1]
@@ -209,8 +210,8 @@ def structural_components(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple
         labels: (N,) 0 or 1, both present.
         scores: (N,) any finite numbers, higher for Fresh.
 
-    Returns: the AUC; (P,) for each Fresh poster the share of Rotten ones below it; (Q,) for each Rotten
-        poster the share of Fresh ones above it. Ties count half.
+    Returns: the AUC; (P,) for each Fresh poster the share of Rotten ones below it; (Q,) for each
+        Rotten poster the share of Fresh ones above it. Ties count half.
     """
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     fresh, rotten = values[truth == 1], values[truth == 0]
@@ -228,8 +229,8 @@ def _variance(values: Floats) -> float:
 def _with_seeds(posters: float, seeds: Sequence[Floats]) -> tuple[float, float]:
     """Adds the variance between runs, each group of (R,) on its own; one run says nothing of other seeds.
 
-    Returns: the variance of the mean and its degrees of freedom by Satterthwaite, where the part of the
-        posters has (nearly) infinitely many.
+    Returns: the variance of the mean and its degrees of freedom by Satterthwaite, where the part of
+        the posters has (nearly) infinitely many.
     """
     parts = [(_variance(values), len(values) - 1) for values in seeds if len(values) > 1]
     variance = posters + sum(part for part, _ in parts)
@@ -255,10 +256,10 @@ class Ranking:
 
         Args:
             labels, scores: (N,) as of `structural_components`.
-            folds: (N,) of a cross-validation, both classes in each. Every poster is then ranked among those
-                of its own fold: the networks of different folds share no scale. The AUC is the mean of the
-                folds', weighted by their Fresh posters. Source: LeDell et al. 2015 (doi:10.1214/15-EJS1035);
-                coverage: `benchmarks/fold_coverage.py`.
+            folds: (N,) of a cross-validation, both classes in each. Every poster is then ranked
+                among those of its own fold: the networks of different folds share no scale. The AUC
+                is the mean of the folds', weighted by their Fresh posters. Source: LeDell et al.
+                2015 (doi:10.1214/15-EJS1035); coverage: `benchmarks/fold_coverage.py`.
         """
         truth = np.asarray(labels)
         parts = np.zeros(len(truth)) if folds is None else np.asarray(folds)
@@ -275,9 +276,9 @@ class Ranking:
 def auc_interval(ranking: Ranking, confidence: float) -> Interval:
     """Returns the mean ROC AUC of the runs, on the logit scale, which never leaves [0, 1].
 
-    Where the classes are separated perfectly, or no two posters have different scores, the variance is 0 and
-    says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may be different: the
-    exact binomial bound of n in n.
+    Where the classes are separated perfectly, or no two posters have different scores, the variance
+    is 0 and says nothing. Then up to 1 - tail ** (1 / n) of the n posters of the smaller class may
+    be different: the exact binomial bound of n in n.
     """
     auc, tail = float(ranking.aucs.mean()), (1.0 - confidence) / 2.0
     posters = _variance(ranking.below) + _variance(ranking.above)
@@ -382,8 +383,8 @@ def bootstrap_weights(
         labels: (N,) 0 or 1.
         repeats: number of resamples, at least 1.
         seed: int >= 0.
-        stratified: draw each class separately; otherwise posters are drawn whatever their class, and a
-            resample that misses a class is drawn again.
+        stratified: draw each class separately; otherwise posters are drawn whatever their class,
+            and a resample that misses a class is drawn again.
 
     Yields: (R, N) how often each poster was drawn; the R sum to `repeats`.
     """

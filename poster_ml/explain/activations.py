@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -30,13 +29,12 @@ def convolution_names(model: keras.Model) -> list[str]:
 def default_activation_layers(model: keras.Model) -> list[str]:
     """Names the 1st, 4th and 9th convolution, each followed by its ReLU where that is a layer of its own.
 
-    A network with fewer convolutions gives fewer names. Where the ReLU is part of the convolution's layer
-    (VGG-16, basic_cnn) the layer's output is already rectified and stands for both.
+    A network with fewer convolutions gives fewer names. Where the ReLU is part of the convolution's
+    layer (VGG-16, basic_cnn) the layer's output is already rectified and stands for both.
     """
-    layers = [layer for layer in picture_layers(model) if isinstance(layer, CONVOLUTIONS)]
-    shown = [layers[number - 1] for number in SHOWN_CONVOLUTIONS if number <= len(layers)]
-    found = [(layer, _rectifier_after(model, layer)) for layer in shown]
-    return [str(layer.name) for pair in found for layer in pair if layer is not None]
+    names = convolution_names(model)
+    shown = [names[number - 1] for number in SHOWN_CONVOLUTIONS if number <= len(names)]
+    return [found for name in shown for found in (name, _rectifier_after(model, name)) if found]
 
 
 def write_activation_grids(
@@ -74,18 +72,12 @@ def activation_mosaic(maps: np.ndarray) -> np.ndarray:
     _, width, count = maps.shape
     spread = np.ptp(maps, axis=(0, 1))
     stretched = (maps - maps.min(axis=(0, 1))) / np.where(spread > 0, spread, np.nan)
-    return np.asarray(
-        montage(
-            np.moveaxis(stretched, -1, 0),
-            fill=np.nan,
-            grid_shape=(math.ceil(count / MAPS_PER_ROW), min(MAPS_PER_ROW, count)),
-            padding_width=max(1, width // 28),
-        )
-    )
+    grid, gap = (math.ceil(count / MAPS_PER_ROW), min(MAPS_PER_ROW, count)), max(1, width // 28)
+    tiles = np.moveaxis(stretched, -1, 0)
+    return np.asarray(montage(tiles, fill=np.nan, grid_shape=grid, padding_width=gap))
 
 
 def _write_grid(path: Path, name: str, maps: np.ndarray) -> Path:
-
     mosaic = activation_mosaic(maps[..., :_MAXIMUM_MAPS])
     constant = int((np.ptp(maps, axis=(0, 1)) == 0).sum())
     height, width, count = maps.shape
@@ -103,15 +95,16 @@ def _write_grid(path: Path, name: str, maps: np.ndarray) -> Path:
     return save_figure(figure, path)
 
 
-def _rectifier_after(model: keras.Model, convolution: Any) -> Any:
-    """The ReLU layer that takes this convolution's output, batch normalisation between or not; else None."""
-    inputs_of, name = parents(model), convolution.name
+def _rectifier_after(model: keras.Model, name: str) -> str:
+    """The ReLU layer that takes this layer's output, batch normalisation between or not; else empty."""
+    inputs_of = parents(model)
     for layer in picture_layers(model):
-        if inputs_of[layer.name] == [name] and isinstance(layer, keras.layers.BatchNormalization):
-            name = layer.name
-        elif inputs_of[layer.name] == [name] and (
-            isinstance(layer, keras.layers.ReLU)
-            or (isinstance(layer, keras.layers.Activation) and layer.activation.__name__.startswith("relu"))
+        if inputs_of[layer.name] != [name]:
+            continue
+        if isinstance(layer, keras.layers.BatchNormalization):
+            name = str(layer.name)
+        elif isinstance(layer, keras.layers.ReLU) or (
+            isinstance(layer, keras.layers.Activation) and layer.activation.__name__.startswith("relu")
         ):
-            return layer
-    return None
+            return str(layer.name)
+    return ""

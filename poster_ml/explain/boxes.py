@@ -1,8 +1,8 @@
 """Boxes of text and faces on posters: found by the detectors of the optional extra `detect`, kept, measured.
 
-Text: RapidOCR 3 (PP-OCR detection on ONNX Runtime), about 0.6 s per poster on two CPU cores. Faces: MTCNN 1
-(Zhang et al. 2016, arXiv:1604.02878), about 0.1 s. Both packages carry their models inside; nothing is
-downloaded. They are imported when asked for.
+Text: RapidOCR 3 (PP-OCR detection on ONNX Runtime), about 0.6 s per poster on two CPU cores. Faces:
+MTCNN 1 (Zhang et al. 2016, arXiv:1604.02878), about 0.1 s. Both packages carry their models inside;
+nothing is downloaded. They are imported when asked for.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _SMALLEST = 2.0  # pixels; what is thinner is no text and no face
 def text_detector() -> Detector:
     """Makes a function that finds lines of text.
 
-    Returns: (H, W, 3) uint8 RGB -> boxes (left, top, right, bottom) in pixels, right and bottom exclusive,
-        within the picture; none where nothing was found.
+    Returns: (H, W, 3) uint8 RGB -> boxes (left, top, right, bottom) in pixels, right and bottom
+        exclusive, within the picture; none where nothing was found.
     Raises: ExplanationError where the extra is not installed.
     """
     reader = _optional("rapidocr", "text").RapidOCR(params={"Global.log_level": "critical"})
@@ -65,9 +65,9 @@ def box_features(boxes: Sequence[Box], height: int, width: int) -> dict[str, flo
         boxes: (left, top, right, bottom) in pixels, right and bottom exclusive; may be none.
         height, width: of the poster.
 
-    Returns: `count`; `share` of the poster that they cover together and `largest_share` of the largest one,
-        in [0, 1]; `size_regularity` in (0, 1], 1 / (1 + the coefficient of variation of the heights): 1 where
-        all are of one size; NaN for fewer than two boxes.
+    Returns: `count`; `share` of the poster that they cover together and `largest_share` of the
+        largest one, in [0, 1]; `size_regularity` in (0, 1], 1 / (1 + the coefficient of variation
+        of the heights): 1 where all are of one size; NaN for fewer than two boxes.
     """
     heights = np.array([bottom - top for _, top, _, bottom in boxes])
     areas = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]

@@ -61,39 +61,32 @@ def measure_faithfulness(
         steps: of the deletion and insertion curves, at least 2.
 
     Returns: a dict for JSON: `settings`; `scores[map][score]` with mean and interval over posters;
-        `against[control][score]`: the paired advantage of the model's map, positive where it is better, with
-        `p_holm`, corrected over all controls and scores, and `better`, whether it is so significantly;
-        `randomisation`: one entry per stage.
-    Raises: ValueError with what was received.
+        `against[control][score]`: the paired advantage of the model's map, positive where it is
+        better, with `p_holm`, corrected over all controls and scores, and `better`, whether it is
+        so significantly; `randomisation`: one entry per stage.
     """
-    if len(images) == 0 or steps < 2:
-        raise ValueError(f"at least one image and two steps are needed, got {len(images)=}, {steps=}")
     predict = probability_function(explainer.model)
     model_maps = draw_maps(explainer, images)
-    whole, grey, blur = (
-        predict(pictures)
-        for pictures in (images, np.stack([*map(mean_grey, images)]), np.stack([*map(blurred, images)]))
-    )
-    ends = np.stack([whole, grey, blur], axis=1)
-    sides = np.where(whole >= threshold, 1, -1)  # which class each map has to speak for
+    shown = (images, np.stack([*map(mean_grey, images)]), np.stack([*map(blurred, images)]))
+    ends = np.stack([predict(pictures) for pictures in shown], axis=1)
+    sides = np.where(ends[:, 0] >= threshold, 1, -1)  # which class each map has to speak for
     maps = {"model": model_maps * sides[:, None, None], **control_maps(images, seed)}
     values = {
-        name: _scores(_removal_curves(predict, images, saliency, sides, ends, steps, seed))
+        name: _removal_scores(predict, images, saliency, sides, ends, steps, seed)
         for name, saliency in maps.items()
     }
-    count = len(images)
     return {
         "settings": {
             "method": explainer.method,
             "layer_name": explainer.layer_name,
-            "posters": count,
+            "posters": len(images),
             "steps": steps,
             "road_shares": list(ROAD_SHARES),
             "confidence": confidence,
             "seed": seed,
         },
         "scores": {
-            name: {score: mean_interval(one[score], confidence)[0].record(count) for score in SIGNS}
+            name: {score: mean_interval(one[score], confidence)[0].record(len(images)) for score in SIGNS}
             for name, one in values.items()
         },
         "against": _advantages(values, confidence),
@@ -104,8 +97,8 @@ def measure_faithfulness(
 def control_maps(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Draws all controls of posters (B, H, W, 3) uint8: name -> (B, H, W) float32 in [0, 1].
 
-    `random`: noise as coarse as a real map; it depends on the seed and the row only. `edge`: Sobel magnitude
-    of the luminance, smoothed to the coarseness of a map. `centre`: as `centre_map`.
+    `random`: noise as coarse as a real map; it depends on the seed and the row only. `edge`: Sobel
+    magnitude of the luminance, smoothed to the coarseness of a map. `centre`: as `centre_map`.
     """
     height, width = images.shape[1:3]
     grey = luminance(images)
@@ -145,7 +138,7 @@ def _shown_batches(images: np.ndarray, description: str) -> Iterator[tuple[np.nd
     return progress(padded_batches(images), description, total=total, brief=True)
 
 
-def _removal_curves(
+def _removal_scores(
     predict: Predict,
     images: np.ndarray,
     saliency: np.ndarray,
@@ -154,12 +147,10 @@ def _removal_curves(
     steps: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Follows the probability of a class (`sides`: 1 Fresh, -1 Rotten) while parts of the posters go or come.
+    """Scores maps (N, H, W), higher for what is more important: each of `SIGNS` (N,).
 
-    `saliency` is (N, H, W), higher is more important for that class; `ends` (N, 3) the probability of Fresh
-    of the whole poster, of its mean grey and of its blurred form, which is the same for every map.
-
-    Returns: `deletion` and `insertion` (N, steps + 1), `road_most` and `road_least` (N, len(ROAD_SHARES)).
+    The probability of a class (`sides`: 1 Fresh, -1 Rotten) is followed while parts of the posters go or
+    come; `ends` (N, 3) is that of Fresh of the whole poster, of its mean grey and of its blurred form.
     """
     shares = np.linspace(0, 1, steps + 1)[1:-1]
     rows = []
@@ -178,23 +169,16 @@ def _removal_curves(
         gone, come, most, least = np.split(
             predict(np.stack(variants)), np.cumsum([steps - 1, steps - 1, len(ROAD_SHARES)])
         )
-        fresh = {
-            "deletion": np.array([whole, *gone, bare]),
-            "insertion": np.array([dim, *come, whole]),
-            "road_most": most,
-            "road_least": least,
-        }
-        rows.append({name: part if side > 0 else 1 - part for name, part in fresh.items()})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        deleted, inserted = np.array([whole, *gone, bare]), np.array([dim, *come, whole])
+        if side < 0:
+            deleted, inserted, most, least = (1 - part for part in (deleted, inserted, most, least))
+        rows.append([_area(deleted), _area(inserted), (least - most).mean()])
+    return dict(zip(SIGNS, np.array(rows).T, strict=True))
 
 
-def _scores(curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One number per poster: areas under the curves by trapezoids, and ROAD's mean gap."""
-    areas = {
-        name: (curves[name][:, 1:] + curves[name][:, :-1]).mean(axis=1) / 2
-        for name in ("deletion", "insertion")
-    }
-    return areas | {"road": (curves["road_least"] - curves["road_most"]).mean(axis=1)}
+def _area(curve: np.ndarray) -> float:
+    """The area under a curve of steps of equal width, from 0 to 1, by trapezoids."""
+    return float((curve[1:] + curve[:-1]).mean() / 2)
 
 
 def _advantages(

@@ -62,12 +62,12 @@ def logit_and_gradient(model: keras.Model, layer_name: str) -> LogitAndGradient:
     Build it once and call it often: it is compiled on the first call.
 
     Args:
-        model: Keras model from uint8 (B, H, W, 3), H and W fixed, to one logit (B, 1); read only. Later
-            changes of its weights are seen.
+        model: Keras model from uint8 (B, H, W, 3), H and W fixed, to one logit (B, 1); read only.
+            Later changes of its weights are seen.
         layer_name: a layer with output (B, h, w, K), dominating the output or not.
 
-    Returns: callable(images (B, H, W, 3) uint8) -> (activations (B, h, w, K), gradients (B, h, w, K),
-        logits (B,)), NumPy float32, in one pass, in inference mode.
+    Returns: callable(images (B, H, W, 3) uint8) -> (activations (B, h, w, K), gradients (B, h, w,
+        K), logits (B,)), NumPy float32, in one pass, in inference mode.
     Raises: UnknownLayerError, listing the layers with 4-D output; ValueError with what was received.
     """
     layer = find_layer(model, layer_name)

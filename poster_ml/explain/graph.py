@@ -49,9 +49,9 @@ def picture_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def default_layer(model: keras.Model) -> str:
     """Names the last convolution-like layer: where the picture still has places and the meaning is highest.
 
-    That is the last layer with 4-D output that is no pooling, padding or dropout, has more than one place,
-    and that no branch goes around (where there is one): `block5_conv3` of VGG-16, `mixed10` of InceptionV3,
-    `out_relu` of MobileNetV2.
+    That is the last layer with 4-D output that is no pooling, padding or dropout, has more than one
+    place, and that no branch goes around (where there is one): `block5_conv3` of VGG-16, `mixed10`
+    of InceptionV3, `out_relu` of MobileNetV2.
 
     Raises: UnknownLayerError where the network has no such layer.
     """
@@ -93,9 +93,8 @@ def head_layers(model: keras.Model) -> list[Any]:
     while len(sources) == 1:
         layer = model.get_layer(sources[0])
         sources = inputs_of[layer.name]
-        if isinstance(layer, _IDENTITY_LAYERS):
-            continue
-        if isinstance(layer, keras.layers.Activation) and is_linear(layer):
+        passive = isinstance(layer, keras.layers.Activation) and is_linear(layer)
+        if passive or isinstance(layer, _IDENTITY_LAYERS):
             continue
         head.append(layer)
         if len(output_shape(layer)) == 4 and not isinstance(layer, keras.layers.GlobalAveragePooling2D):

@@ -14,8 +14,8 @@ class PooledFeatures:
     """The last layer's output that still has places, averaged over the places of the poster.
 
     Args:
-        model: uint8 (B, H, W, 3) to logit (B, 1); read only. Of an ensemble the features of all members, each
-            of length 1, stand side by side.
+        model: uint8 (B, H, W, 3) to logit (B, 1); read only. Of an ensemble the features of all
+            members, each of length 1, stand side by side.
 
     Raises: UnknownLayerError where no layer has places.
     """

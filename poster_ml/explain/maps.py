@@ -34,8 +34,8 @@ class Explainer:
             global average pooling and dense layers, else HiResCAM (the module's docstring says why).
         layer_name: a layer with output (B, h, w, K); "" takes the last convolution-like one.
 
-    An ensemble of networks (`models.ensemble`) has no layer of its own to look at: its map is the sum of its
-    members' maps, each times the member's factor, in units of the logit.
+    An ensemble of networks (`models.ensemble`) has no layer of its own to look at: its map is the
+    sum of its members' maps, each times the member's factor, in units of the logit.
 
     Attributes: `model`; `method` and `layer_name`, as resolved; `how`, both in words.
     Raises: UnknownLayerError, listing the layers with 4-D output; ExplanationError for an unknown
@@ -72,8 +72,7 @@ class Explainer:
         if self.method == "cam" and not cam_fits:
             raise ExplanationError(
                 "method 'cam' needs a head of global average pooling and one linear unit, and the layer that "
-                f"is pooled ({cam_layer or 'this model has no such head'}); use 'gradcam' "
-                "or 'hirescam'"
+                f"is pooled ({cam_layer or 'this model has no such head'}); use 'gradcam' or 'hirescam'"
             )
         if self.method == "auto":
             averages = any(isinstance(layer, keras.layers.GlobalAveragePooling2D) for layer in head)
@@ -121,9 +120,9 @@ def explain_images(
         images: (B, H, W, 3) uint8, as stored in a prepared dataset.
         method, layer_name: see `Explainer`.
 
-    Returns: (B, H, W) float32 in [-1, 1], positive for +logit (Fresh), negative for -logit (Rotten), each
-        map divided by its own largest absolute value; an all-zero map stays zero. Never of the sigmoid: its
-        gradient dies where the model is sure.
+    Returns: (B, H, W) float32 in [-1, 1], positive for +logit (Fresh), negative for -logit
+        (Rotten), each map divided by its own largest absolute value; an all-zero map stays zero.
+        Never of the sigmoid: its gradient dies where the model is sure.
     Raises: as `Explainer`; ValueError with the shape received.
     """
     return Explainer(model, method=method, layer_name=layer_name).explain(images)

@@ -74,9 +74,9 @@ def box_perturbations(
         height, width: of the posters.
         seed: of noise and places.
 
-    Returns: for each name "<name> masked" and "<name> control": boxes of the same sizes at random places,
-        since hiding as much of anything costs something too. They fit the posters of `boxes` only, in that
-        order.
+    Returns: for each name "<name> masked" and "<name> control": boxes of the same sizes at random
+        places, since hiding as much of anything costs something too. They fit the posters of
+        `boxes` only, in that order.
     """
     made: dict[str, Perturbation] = {}
     for name, found in boxes.items():
@@ -140,15 +140,9 @@ def shortcut_table(
         gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
         accuracy = paired_accuracy_difference(gained, lost, len(labels), confidence)
         auc, auc_p = delong_difference(labels, changed, usual, confidence)
-        rows.append(
-            {
-                **_scores(name, labels, changed, right),
-                **accuracy.columns("accuracy_change"),
-                "accuracy_change_p": mcnemar(gained, lost),
-                **auc.columns("roc_auc_change"),
-                "roc_auc_change_p": auc_p,
-            }
-        )
+        row = _scores(name, labels, changed, right)
+        row |= accuracy.columns("accuracy_change") | {"accuracy_change_p": mcnemar(gained, lost)}
+        rows.append(row | auc.columns("roc_auc_change") | {"roc_auc_change_p": auc_p})
     return pd.DataFrame(rows)
 
 

@@ -1,9 +1,9 @@
 """Where the cells of a layer lie on the picture, so that a map is laid where the network looked.
 
-A layer of 6 x 6 cells behind unpadded convolutions sees only the inner part of a 64-pixel picture: its first
-cell is centred on pixel 11, not on pixel 5.3. Stretching the cells evenly over the picture, as is often done,
-pushes what was seen near the middle outwards. So the centres of the receptive fields are followed from layer
-to layer (Araujo et al. 2019, doi:10.23915/distill.00021).
+A layer of 6 x 6 cells behind unpadded convolutions sees only the inner part of a 64-pixel picture:
+its first cell is centred on pixel 11, not on pixel 5.3. Stretching the cells evenly over the
+picture, as is often done, pushes what was seen near the middle outwards. So the centres of the
+receptive fields are followed from layer to layer (Araujo et al. 2019, doi:10.23915/distill.00021).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def cell_axes(model: keras.Model, layer_name: str) -> tuple[Axis, Axis]:
         model: Keras model; read only. Where branches meet, one is followed: they are centred alike.
         layer_name: a layer with 4-D output.
 
-    Returns: down and across; evenly over the picture behind a layer that moves places in a way that is not
-        known here.
+    Returns: down and across; evenly over the picture behind a layer that moves places in a way that
+        is not known here.
     """
     above = parents(model)
     chain = [find_layer(model, layer_name)]
@@ -79,8 +79,7 @@ def _windows(layer: Any, sizes: tuple[Any, ...]) -> list[tuple[int, int, int]] |
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if kernel is None or isinstance(layer, keras.layers.Conv2DTranspose):
         return None
-    found = []
-    dilation = getattr(layer, "dilation_rate", (1, 1))
+    found, dilation = [], getattr(layer, "dilation_rate", (1, 1))
     for size, one, stride, spread in zip(sizes, kernel, layer.strides, dilation, strict=True):
         reach = (one - 1) * spread + 1
         missing = max((-(-size // stride) - 1) * stride + reach - size, 0)

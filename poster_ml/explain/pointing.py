@@ -23,8 +23,8 @@ def pointing_game(
 
     Args:
         maps: (N, H, W), higher is more important. A map of zeros points nowhere: a miss.
-        boxes: for each map its boxes (left, top, right, bottom) in pixels of the map, right and bottom
-            exclusive. Posters without a box do not count.
+        boxes: for each map its boxes (left, top, right, bottom) in pixels of the map, right and
+            bottom exclusive. Posters without a box do not count.
         confidence: of the intervals, between 0 and 1.
 
     Returns: a dict for JSON: `hit_rate`, with `centre_hit_rate`, the same for a map that always points at the

@@ -1,5 +1,4 @@
-"""The model-randomisation check: a map that stays when the model's weights are redrawn never followed the
-model.
+"""The model-randomisation check: a map that stays when the weights are redrawn never followed the model.
 
 Source: Adebayo et al. 2018 (arXiv:1810.03292), cascading randomisation from the logit down.
 """
@@ -36,7 +35,8 @@ def randomisation_check(
         with intervals over posters: `spearman` of the signed values and `spearman_absolute` (where, whatever
         the sign). Near 1 at the last stage: the maps do not depend on the model; 0 is as it should be.
     """
-    copy = copy_model(explainer.model)
+    copy = keras.models.clone_model(explainer.model)
+    copy.set_weights(explainer.model.get_weights())
     redrawn = Explainer(copy, method=explainer.method, layer_name=explainer.layer_name)
     layers = [layer for layer in reversed(copy.layers) if layer.weights]
     ends = sorted({max(1, round(len(layers) * stage / STAGES)) for stage in range(1, STAGES + 1)} | {1})
@@ -46,30 +46,23 @@ def randomisation_check(
         for layer in layers[done:end]:
             redraw(layer, seed)
         done = end
-        pairs = list(zip(maps, redrawn.explain(images), strict=True))
-        similarities = {
-            "spearman": [spearman(one, other) for one, other in pairs],
-            "spearman_absolute": [spearman(np.abs(one), np.abs(other)) for one, other in pairs],
-        }
         record: dict[str, Any] = {"layers": end, "lowest_layer": str(layers[end - 1].name)}
-        for name, values in similarities.items():
+        others = redrawn.explain(images)
+        for name, pairs in (
+            ("spearman", zip(maps, others, strict=True)),
+            ("spearman_absolute", zip(np.abs(maps), np.abs(others), strict=True)),
+        ):
+            values = [spearman(one, other) for one, other in pairs]
             record[name] = mean_interval(values, confidence)[0].record(len(values))
         results.append(record)
     return results
 
 
-def copy_model(model: keras.Model) -> keras.Model:
-    """Returns a copy with its own layers and the same weights."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def redraw(layer: keras.layers.Layer, seed: int) -> None:
     """Redraws a layer's weights in place: kernels from a normal of the same size, vectors shuffled.
 
-    Shuffling keeps biases, batch-normalisation scales and variances in their range, so that the copy still
-    answers.
+    Shuffling keeps biases, batch-normalisation scales and variances in their range, so that the
+    copy still answers.
     """
     weights = []
     for number, weight in enumerate(layer.get_weights()):

@@ -1,12 +1,13 @@
 """Taking parts of a poster away: deletion, insertion, and noisy linear imputation (ROAD).
 
-What is removed is chosen by rank: the share of places with the highest (or lowest) map value. Ties are broken
-by a seeded shuffle, so that a flat map removes at random instead of from the top left.
+What is removed is chosen by rank: the share of places with the highest (or lowest) map value. Ties
+are broken by a seeded shuffle, so that a flat map removes at random instead of from the top left.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ _IMPUTATION_NOISE = 0.01 * 255  # standard deviation in pixel values, as in the 
 # Weights of the eight neighbours (Rong et al. 2022, section 5): direct 1/6, diagonal 1/12.
 _NEIGHBOURS = [
     (down, across, 1 / 6 if 0 in (down, across) else 1 / 12)
-    for down in (-1, 0, 1)
-    for across in (-1, 0, 1)
+    for down, across in product((-1, 0, 1), repeat=2)
     if (down, across) != (0, 0)
 ]
 

@@ -53,10 +53,9 @@ def write_sheet(
         cell[2].imshow(overlay(image, signed_map))
     if not len(images):
         axes[0, 2].set_title("no such poster", fontsize=12)
-    scale = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), diverging_colormap()),
-        ax=axes, location="bottom", fraction=0.03, pad=0.02, aspect=60, shrink=0.4, ticks=[-1, 1],
-    )  # fmt: skip
+    colours = ScalarMappable(Normalize(-1, 1), diverging_colormap())
+    place = {"location": "bottom", "fraction": 0.03, "pad": 0.02, "aspect": 60, "shrink": 0.4}
+    scale = figure.colorbar(colours, ax=axes, ticks=[-1, 1], **place)
     scale.ax.set_xticklabels(["speaks for Rotten", "speaks for Fresh"])
     return _save(figure, path)
 
@@ -121,6 +120,5 @@ def poster_caption(title: str, probability: float, label: int | None = None) -> 
 
 
 def _fonts() -> list[str]:
-
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in _FONTS if name in installed] or ["sans-serif"]

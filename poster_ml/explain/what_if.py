@@ -1,8 +1,8 @@
 """What if this part of the poster were not there? Boxes filled from around them, beside boxes elsewhere.
 
-Hiding anything changes a probability a little. So the change that a box makes stands beside the changes that
-boxes of the same size make at other places of the same poster: a change well outside of theirs is a finding,
-one among them is not.
+Hiding anything changes a probability a little. So the change that a box makes stands beside the
+changes that boxes of the same size make at other places of the same poster: a change well outside
+of theirs is a finding, one among them is not.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class WhatIf:
 
     box: (left, top, right, bottom), shares of the poster's width and height.
     change: of the probability with the box filled, less that of the poster as it is.
-    elsewhere_mean, elsewhere_spread: mean and standard deviation of the change over `elsewhere` boxes of the
-        same size; None where the box leaves no room for four of them.
+    elsewhere_mean, elsewhere_spread: mean and standard deviation of the change over `elsewhere`
+        boxes of the same size; None where the box leaves no room for four of them.
     """
 
     box: ShareBox

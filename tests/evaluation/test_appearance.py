@@ -42,17 +42,15 @@ def world(count: int = 1500, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame,
 def test_the_year_is_held_equal_so_only_what_matters_beside_it_is_left():
     features, posters, chance = world()
     table = measure_appearance(features, posters, chance).table.set_index("feature")
-    assert table.loc["text_largest_share", "truth_raw_effect"] > 8
-    assert abs(table.loc["text_largest_share", "truth_effect"]) < 3
-    assert table.loc["text_largest_share", "truth_p_holm"] > 0.05
+    titles = table.loc["text_largest_share"]
+    assert titles["truth_raw_effect"] > 8
+    assert abs(titles["truth_effect"]) < 3
+    assert titles["truth_p_holm"] > 0.05
     # A standard deviation of a Poisson of mean 2 is 1.41 faces, each worth -8 points.
-    assert (
-        table.loc["faces_count", "truth_effect_ci_low"]
-        < -8 * 1.41
-        < table.loc["faces_count", "truth_effect_ci_high"]
-    )
-    assert table.loc["faces_count", "model_effect"] == pytest.approx(-8 * 1.41, abs=1)
-    assert table.loc["faces_count", "truth_p_holm"] < 0.001
+    faces, expected = table.loc["faces_count"], -8 * 1.41
+    assert faces["truth_effect_ci_low"] < expected < faces["truth_effect_ci_high"]
+    assert faces["model_effect"] == pytest.approx(expected, abs=1)
+    assert faces["truth_p_holm"] < 0.001
     assert table.index[0] == "faces_count"
 
 
@@ -69,11 +67,9 @@ def test_claims_are_evaluated_by_direction_and_corrected_chance():
     )
     against = measure_appearance(features, posters.assign(label=1 - posters["label"]), 1 - chance)
     assert against.claims[1].verdicts == {"truth": "opposite", "model": "opposite"}
-    sentence = crowds.sentence
-    assert sentence.startswith(
-        "Claim: Rotten posters show many characters. Supported by the critics' verdicts: -1"
-    )
-    assert sentence.endswith("; per standard deviation of number of faces, at equal year and genre.")
+    start, rest = crowds.sentence.split(": -1", 1)
+    assert start == "Claim: Rotten posters show many characters. Supported by the critics' verdicts"
+    assert rest.endswith("; per standard deviation of number of faces, at equal year and genre.")
 
 
 def test_intervals_cover_and_false_alarms_are_rare():
@@ -137,9 +133,9 @@ def test_what_was_measured_on_few_posters_or_never_varies_is_left_out_and_said()
     features["warmth"] = 0.5
     result = measure_appearance(features, posters, chance)
     assert set(result.table["feature"]) == {"text_largest_share", "faces_count", "noise"}
-    assert result.notes == [
-        "Not asked, for want of variation or of 50 posters: share covered by lines of text, warmth (red over blue)."
-    ]
+    (note,) = result.notes
+    assert note.startswith("Not asked, for want of variation or of 50 posters: share covered by lines of ")
+    assert note.endswith("text, warmth (red over blue).")
     nothing = measure_appearance(features[["warmth"]], posters, chance)
     assert len(nothing.table) == 0
     assert [claim.verdicts for claim in nothing.claims] == [{}] * len(CLAIMS)

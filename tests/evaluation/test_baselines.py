@@ -66,10 +66,10 @@ def test_the_majority_is_the_train_splits():
 def test_a_histogram_counts_colours_of_non_square_images():
     images = np.zeros((2, 6, 4, 3), np.uint8)
     images[1, :3] = [255, 0, 100]
-    shares = colour_histograms(images, [1, 0])
-    assert shares.shape == (2, 64)
-    assert shares[0, 0] == shares[0, 3 * 16 + 0 * 4 + 1] == 0.5
-    assert shares[1, 0] == 1.0
+    expected = np.zeros((2, 64))
+    expected[0, [0, 3 * 16 + 0 * 4 + 1]] = 0.5
+    expected[1, 0] = 1.0
+    np.testing.assert_array_equal(colour_histograms(images, [1, 0]), expected)
 
 
 def test_the_colour_baseline_finds_a_planted_colour():
@@ -130,8 +130,6 @@ def test_the_real_table_gives_the_studys_baselines(real_data):
 
     table = pandas.read_csv(real_data / "movies.csv")
     table["label"] = (table["tomatometer_status"] == "Fresh").astype(int)
+    found = areas(*train_test_split(table, test_size=0.2, random_state=42))
     # study.md, measured on a superset.
-    expected = {"year": 0.633, "genre": 0.682, "year_genre": 0.750}
-    assert areas(*train_test_split(table, test_size=0.2, random_state=42)) == pytest.approx(
-        expected, abs=0.035
-    )
+    assert found == pytest.approx({"year": 0.633, "genre": 0.682, "year_genre": 0.750}, abs=0.035)

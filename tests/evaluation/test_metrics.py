@@ -1,4 +1,5 @@
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,16 +11,10 @@ from tests.evaluation.scores import score
 from tests.refusals import refusal
 
 
-def naive_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
-    total = 0.0
-    for position in range(bins):
-        low, high = position / bins, (position + 1) / bins
-        inside = (probabilities > low) & (probabilities <= high)
-        if position == 0:
-            inside |= probabilities == 0
-        if inside.any():
-            total += inside.sum() * abs(labels[inside].mean() - probabilities[inside].mean())
-    return total / len(labels)
+def naive_ece(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    bins = pandas.cut(probabilities, np.arange(16) / 15, include_lowest=True)
+    gaps = pandas.Series(labels - probabilities).groupby(bins, observed=True).sum()
+    return gaps.abs().sum() / len(labels)
 
 
 def assert_equals_sklearn(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> None:
@@ -56,8 +51,8 @@ def test_every_metric_equals_sklearn_with_and_without_ties(decimals, threshold):
 )
 @settings(max_examples=60, deadline=None)
 def test_any_small_set_equals_sklearn(rows):
-    labels = np.array([label for label, _ in rows])
-    assert_equals_sklearn(labels, np.array([value for _, value in rows]), 0.5)
+    labels, values = zip(*rows, strict=True)
+    assert_equals_sklearn(np.array(labels), np.array(values), 0.5)
 
 
 def test_a_weight_of_two_is_the_same_as_the_poster_twice():

@@ -58,9 +58,10 @@ def test_the_joined_table_gives_the_numbers_of_a_calculation_by_hand():
 
 def test_seeds_are_averaged_and_widen_the_interval(strong_and_weak):
     table, weaker = strong_and_weak
-    single = cross_validate({"one": [table]}, confidence=0.95).scores.settings[0]
-    both = cross_validate({"one": [table, weaker]}, confidence=0.95).scores.settings[0]
-    other = cross_validate({"one": [weaker]}, confidence=0.95).scores.settings[0]
+    single, other, both = (
+        cross_validate({"one": runs}, confidence=0.95).scores.settings[0]
+        for runs in ([table], [weaker], [table, weaker])
+    )
     assert both["roc_auc"] == pytest.approx((single["roc_auc"] + other["roc_auc"]) / 2)
     width = both["roc_auc_ci_high"] - both["roc_auc_ci_low"]
     assert width > single["roc_auc_ci_high"] - single["roc_auc_ci_low"]

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas
@@ -10,21 +9,13 @@ from sklearn.metrics import roc_auc_score
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.baselines import colour_histograms, cross_fitted, fit_baselines
 from poster_ml.evaluation.metrics import METRIC_NAMES
-from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
-from tests.evaluation.worlds import movies, said
+from poster_ml.evaluation.report_files import References
+from tests.evaluation.worlds import evaluate, movies, said
 
 FILES = {
     "roc.png", "precision_recall.png", "confusion_matrix.png", "calibration.png", "predictions.csv",
     "classification_report.txt", "classification_report.json", "slices.csv", "scores.csv",
 }  # fmt: skip
-NOTHING = References(0.5, {}, None, [])
-
-
-def evaluate(
-    folder: Path, posters: pandas.DataFrame, references: References = NOTHING, **changes: object
-) -> EvaluationResult:
-    arguments: dict = {"threshold": 0.5, "repeats": 100, "confidence": 0.95, "seed": 0} | changes
-    return write_evaluation(folder, posters, said(posters), references, **arguments)
 
 
 def test_all_files_and_all_numbers(tmp_path):
@@ -40,9 +31,16 @@ def test_all_files_and_all_numbers(tmp_path):
         if name.endswith(".png"):
             with Image.open(result.folder / name) as picture:
                 assert min(picture.size) > 400
-    names = [*METRIC_NAMES, "baseline_year_roc_auc", "baseline_genre_roc_auc", "baseline_year_genre_roc_auc"]
-    names += ["baseline_colour_roc_auc", "poster_beyond_metadata_auc_gain", "year_genre_poster_roc_auc"]
-    names += ["combined_roc_auc", "combined_ece"]
+    names = [
+        *METRIC_NAMES,
+        *(f"baseline_{name}_roc_auc" for name in ("year", "genre", "year_genre", "colour")),
+    ]
+    names += [
+        "poster_beyond_metadata_auc_gain",
+        "year_genre_poster_roc_auc",
+        "combined_roc_auc",
+        "combined_ece",
+    ]
     for name in names:
         low, value, high = (result.metrics[name + end] for end in ("_ci_low", "", "_ci_high"))
         assert low <= value <= high, name

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals
@@ -34,25 +34,21 @@ def predictions(count: int, strength: float, seed: int) -> tuple[np.ndarray, np.
 def intervals(
     labels: np.ndarray, values: np.ndarray, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    return metrics_with_intervals(
-        labels, values, threshold=0.5, repeats=200, confidence=confidence, seed=seed
-    )
+    options = {"threshold": 0.5, "repeats": 200, "confidence": confidence, "seed": seed}
+    return metrics_with_intervals(labels, values, **options)
 
 
-def test_resamples_keep_the_number_of_each_class():
-    labels = np.r_[np.zeros(7, int), np.ones(5, int)]
-    weights = np.concatenate(list(bootstrap_weights(labels, 50, 0)))
-    assert weights.shape == (50, 12)
-    assert (weights[:, :7].sum(axis=1) == 7).all()
-    assert (weights[:, 7:].sum(axis=1) == 5).all()
-    assert weights.max() > 1
-
-
-def test_plain_resamples_change_the_class_counts_but_never_lose_a_class():
+def test_resamples_keep_the_number_of_each_class_or_change_it_but_never_lose_one():
     labels = np.array([0, 1, 1, 1])
-    weights = np.concatenate(list(bootstrap_weights(labels, 400, 0, stratified=False)))
-    assert set(weights @ labels) == {1, 2, 3}
-    assert (weights.sum(axis=1) == 4).all()
+    kept, drawn = (
+        np.concatenate([*bootstrap_weights(labels, 400, 0, stratified=stratified)])
+        for stratified in (True, False)
+    )
+    assert (set(kept @ labels), set(drawn @ labels)) == ({3}, {1, 2, 3})
+    for weights in (kept, drawn):
+        assert weights.shape == (400, 4)
+        assert (weights.sum(axis=1) == 4).all()
+        assert weights.max() > 1
 
 
 def test_all_metrics_have_an_interval_around_the_estimate():
@@ -93,6 +89,15 @@ def test_perfect_separation_and_single_posters_are_not_taken_for_certainty():
     assert alone.high > 0.9
 
 
+def test_delong_intervals_cover_as_often_as_they_say():
+    random = np.random.default_rng(1)
+    truth = norm.cdf(1 / np.sqrt(2))  # of two normals one standard deviation apart
+    labels = np.repeat([0, 1], [60, 90])
+    scores = labels + random.normal(size=(1000, 150))
+    inside = [not delong_interval(labels, row, 0.95).excludes(truth) for row in scores]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+
+
 def test_the_paired_difference_is_sharper_than_two_intervals():
     labels, first = predictions(500, 1.0, 3)
     second = np.clip(first + np.random.default_rng(0).normal(0, 0.02, 500), 0, 1)
@@ -117,8 +122,7 @@ def test_wilson_equals_the_published_example():
 def test_an_interval_is_printed_logged_and_read_back():
     interval = Interval(0.0521, 0.0301, 0.0747)
     assert interval.text(sign=True) == "+0.052 (+0.030 to +0.075)"
-    assert interval.excludes(0.0)
-    assert not interval.excludes(0.05)
+    assert (interval.excludes(0.0), interval.excludes(0.05)) == (True, False)
     assert Interval.of(interval.columns("gain"), "gain") == interval
 
 
@@ -133,20 +137,19 @@ def test_a_calibrated_model_may_have_an_ece_of_zero_and_a_bad_one_not():
     assert 0.2 < bad.low < 0.25 < bad.high
 
 
-@pytest.mark.parametrize("probability", [0.2, 0.9])
-def test_a_model_that_calls_every_poster_the_same_is_not_taken_for_certain(probability):
+@pytest.mark.parametrize(("probability", "right"), [(0.2, 10), (0.9, 60)])
+def test_a_model_that_calls_every_poster_the_same_is_not_taken_for_certain(probability, right):
     """Resamples that keep the class counts all show the same: 0.857 (0.857 to 0.857), which is no interval."""
-    labels = np.r_[np.ones(60, int), np.zeros(10, int)]
-    found = intervals(labels, np.full(70, probability))
+    found = intervals(np.repeat([1, 0], [60, 10]), np.full(70, probability))
     for name, interval in found.items():
         assert interval.low <= interval.estimate <= interval.high, name
         assert 0.01 < interval.high - interval.low < 0.7, name
-    assert found["accuracy"] == wilson_interval(60 if probability >= 0.5 else 10, 70, 0.95)
+    assert found["accuracy"] == wilson_interval(right, 70, 0.95)
     assert found["roc_auc"].low < 0.5 < found["roc_auc"].high
 
 
 def test_a_perfect_model_is_not_taken_for_certain_either():
-    labels = np.r_[np.ones(30, int), np.zeros(20, int)]
+    labels = np.repeat([1, 0], [30, 20])
     found = intervals(labels, np.where(labels == 1, 0.8, 0.3) + 0.001 * np.arange(50))
     for name in ("accuracy", "roc_auc", "balanced_accuracy", "average_precision", "f1"):
         assert found[name].estimate == found[name].high == 1.0, name
@@ -160,12 +163,9 @@ def test_a_mean_of_few_posters_has_students_interval_and_covers_as_often_as_it_s
     expected = ttest_1samp(values, 0.0)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
     assert p_value == pytest.approx(expected.pvalue)
-    assert mean_interval([0.3], 0.95) == (Interval(0.3, -1.0, 1.0), 1.0), (
-        "one poster says nothing of the mean"
-    )
+    # One poster says nothing of the mean.
+    assert mean_interval([0.3], 0.95) == (Interval(0.3, -1.0, 1.0), 1.0)
     assert mean_interval([0.0, 1.0], 0.95, bounds=(0.0, 1.0))[0] == Interval(0.5, 0.0, 1.0)
-    with pytest.raises(ValueError, match=r"numbers.shape=\(0,\)"):
-        mean_interval([], 0.95)
     inside = [not mean_interval(random.normal(0.2, 0.1, 16), 0.95)[0].excludes(0.2) for _ in range(1500)]
     assert np.mean(inside) > 0.937  # percentiles of a bootstrap reach .92
 

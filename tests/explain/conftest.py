@@ -26,19 +26,18 @@ def red_against_green(head: str = "gap", dtype: Any = None, height: int = 12, wi
     if head == "mlp":
         tensor = keras.layers.Dense(2, activation="relu", name="hidden", dtype=dtype)(tensor)
     tensor = keras.layers.Dropout(0.5, name="drop", dtype=dtype)(tensor)
-    logit = keras.layers.Dense(1, name="logit", dtype="float32")(tensor)
-    model = keras.Model(image, logit)
+    model = keras.Model(image, keras.layers.Dense(1, name="logit", dtype="float32")(tensor))
     kernel = np.zeros((1, 1, 3, 2), np.float32)
     kernel[0, 0, 0, RED] = kernel[0, 0, 1, GREEN] = 1
-    model.get_layer("colour_conv").set_weights([kernel, np.zeros(2, np.float32)])
+    model.get_layer("colour_conv").set_weights([kernel, np.zeros(2)])
     if head == "mlp":
-        model.get_layer("hidden").set_weights([np.eye(2, dtype=np.float32), np.zeros(2, np.float32)])
-    weights = np.array([[2.0], [-2.0]], np.float32)
+        model.get_layer("hidden").set_weights([np.eye(2), np.zeros(2)])
+    weights = np.array([2.0, -2.0])
     if head == "flatten":
-        by_place = np.zeros((height, width, 2), np.float32)
-        by_place[:, : width // 2] = weights[:, 0]
-        weights = by_place.reshape(-1, 1)
-    model.get_layer("logit").set_weights([weights, np.array([0.25], np.float32)])
+        by_place = np.zeros((height, width, 2))
+        by_place[:, : width // 2] = weights
+        weights = by_place
+    model.get_layer("logit").set_weights([weights.reshape(-1, 1), np.array([0.25])])
     return model
 
 
@@ -78,6 +77,5 @@ def noise(count: int, height: int = 12, width: int = 8, seed: int = 0) -> np.nda
 @pytest.fixture(scope="session")
 def nets():
     """The networks and pictures above."""
-    return SimpleNamespace(
-        red_against_green=red_against_green, coloured=coloured, branching=branching, noise=noise
-    )
+    made = (red_against_green, coloured, branching, noise)
+    return SimpleNamespace(**{one.__name__: one for one in made})

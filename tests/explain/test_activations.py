@@ -14,17 +14,15 @@ def deep(count: int) -> keras.Model:
         tensor = keras.layers.Conv2D(3, 3, padding="same", name=f"conv_{number}")(tensor)
         tensor = keras.layers.BatchNormalization(name=f"norm_{number}")(tensor)
         tensor = keras.layers.Activation("relu", name=f"relu_{number}")(tensor)
-    return keras.Model(
-        image, keras.layers.Dense(1, name="logit")(keras.layers.GlobalAveragePooling2D()(tensor))
-    )
+    pooled = keras.layers.GlobalAveragePooling2D()(tensor)
+    return keras.Model(image, keras.layers.Dense(1, name="logit")(pooled))
 
 
 def test_first_fourth_and_ninth_convolution_with_their_relu(nets):
     assert default_activation_layers(deep(9)) == ["conv_1", "relu_1", "conv_4", "relu_4", "conv_9", "relu_9"]
     assert default_activation_layers(deep(5)) == ["conv_1", "relu_1", "conv_4", "relu_4"]
-    assert default_activation_layers(nets.red_against_green()) == [
-        "colour_conv"
-    ]  # rectified: stands for both
+    # Rectified by itself: it stands for both.
+    assert default_activation_layers(nets.red_against_green()) == ["colour_conv"]
 
 
 @pytest.mark.parametrize(("named", "written"), [([], ["conv_1", "relu_1"]), (["norm_2"], ["norm_2"])])

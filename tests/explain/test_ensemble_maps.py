@@ -9,23 +9,18 @@ from poster_ml.explain.maps import Explainer
 from poster_ml.models.ensemble import build_ensemble
 
 
-def test_two_heads_that_say_the_same_agree_whatever_their_method(nets):
-    """CAM of one, Grad-CAM of the other: the same network in two forms, so the sum is the single map."""
+def test_members_count_by_their_factors_whatever_their_method(nets):
+    """CAM of one, Grad-CAM of the other: the same network in two forms, so the sum is the single map.
+
+    Against itself a network cancels out exactly only if both maps are in the same unit.
+    """
     members = [nets.red_against_green("gap"), nets.red_against_green("mlp")]
     assert [Explainer(member).method for member in members] == ["cam", "gradcam"]
     images = nets.coloured()
     alone = Explainer(members[0]).explain(images)
-    both = Explainer(build_ensemble(members, [0.5, 0.5])).explain(images)
-    np.testing.assert_allclose(both, alone, atol=1e-5)
-
-
-def test_members_count_by_their_factors(nets):
-    """Against itself a network cancels out exactly only if both maps are in the same unit."""
-    members = [nets.red_against_green("gap"), nets.red_against_green("mlp")]
-    images = nets.coloured()
-    alone = Explainer(members[0]).explain(images)
-    against = Explainer(build_ensemble(members, [0.25, -0.75])).explain(images)
-    np.testing.assert_allclose(against, -alone, atol=1e-5)
+    for weights, sign in (([0.5, 0.5], 1), ([0.25, -0.75], -1)):
+        both = Explainer(build_ensemble(members, weights)).explain(images)
+        np.testing.assert_allclose(both, sign * alone, atol=1e-5)
     cancelled = Explainer(build_ensemble(members, [0.5, -0.5])).contributions(images)
     np.testing.assert_allclose(cancelled, 0.0, atol=1e-5)
 

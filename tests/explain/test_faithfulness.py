@@ -23,7 +23,7 @@ def red_block_posters(count: int = 12, height: int = 24, width: int = 16) -> np.
 
 def strong(nets) -> keras.Model:
     model = nets.red_against_green(height=24, width=16)
-    model.get_layer("logit").set_weights([np.array([[30.0], [-30.0]], np.float32), np.array([0], np.float32)])
+    model.get_layer("logit").set_weights([np.array([[30.0], [-30.0]]), np.zeros(1)])
     return model
 
 
@@ -31,11 +31,10 @@ def test_map_of_a_known_cause_beats_every_control(nets):
     result = measure_faithfulness(Explainer(strong(nets)), red_block_posters(), seed=1, steps=6)
     json.dumps(result)
     assert (result["settings"]["method"], result["settings"]["posters"]) == ("cam", 12)
-    for control in ("random", "edge", "centre"):
-        for score, found in result["against"][control].items():
-            assert found["better"], (control, score)
-            assert found["ci_low"] > 0, (control, score)
-        assert set(result["against"][control]) == {"deletion", "insertion", "road"}
+    assert list(result["against"]) == ["random", "edge", "centre"]
+    for control, found in result["against"].items():
+        assert list(found) == ["deletion", "insertion", "road"]
+        assert all(one["better"] and one["ci_low"] > 0 for one in found.values()), control
     random_road = result["scores"]["random"]["road"]
     assert random_road["ci_low"] < 0.05
     assert abs(random_road["mean"]) < result["scores"]["model"]["road"]["mean"] / 3
@@ -105,14 +104,11 @@ def test_controls_are_maps_that_know_only_the_poster():
     assert edges[25, 6] > 10 * edges[30, 18]
     centre = centre_map(40, 24)
     assert np.unravel_index(centre.argmax(), centre.shape) in {(19, 11), (19, 12), (20, 11), (20, 12)}
-    first, again, other = (control_maps(images, seed)["random"] for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first, again)
+    first, other = (control_maps(images, seed)["random"] for seed in (3, 4))
     assert np.abs(first - other).max() > 0.1
     np.testing.assert_array_equal(control_maps(images * 0, seed=0)["edge"], 0)
 
 
 def test_rank_correlation_of_known_pairs():
     one = np.random.default_rng(0).uniform(-1, 1, (12, 8))
-    assert spearman(one, one**3) == pytest.approx(1)
-    assert spearman(one, -one) == pytest.approx(-1)
-    assert spearman(one, one * 0) == 0
+    assert [spearman(one, other) for other in (one**3, -one, one * 0)] == pytest.approx([1, -1, 0])

@@ -36,13 +36,12 @@ def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it():
     assert list(table.index) == ["none", *PERTURBATIONS]
     assert table.loc["none", "roc_auc"] == table.loc["none", "accuracy"] == 1
     assert table.loc["none", "roc_auc_change"] == table.loc["none", "accuracy_change_ci_high"] == 0
-    for touched in ("border masked", "greyscale", "mirror"):
-        assert table.loc[touched, "accuracy"] < 0.6, touched
-        assert table.loc[touched, "accuracy_change_ci_high"] < -0.25, touched
-        assert table.loc[touched, "accuracy_change_ci_low"] <= table.loc[touched, "accuracy_change"]
-    assert table.loc["mirror", "roc_auc_change_ci_high"] < -0.1
-    for untouched in ("blur", "centre masked"):
-        assert table.loc[untouched, "roc_auc_change"] == 0, untouched
+    touched = table.loc[["border masked", "greyscale", "mirror"]]
+    assert (touched["accuracy"] < 0.6).all()
+    assert (touched["accuracy_change_ci_high"] < -0.25).all()
+    assert (touched["accuracy_change_ci_low"] <= touched["accuracy_change"]).all()
+    assert touched.loc["mirror", "roc_auc_change_ci_high"] < -0.1
+    assert (table.loc[["blur", "centre masked"], "roc_auc_change"] == 0).all()
 
 
 def test_each_perturbation_does_what_its_name_says():
@@ -62,8 +61,7 @@ def test_each_perturbation_does_what_its_name_says():
 
 def test_a_change_has_the_paired_intervals_of_a_comparison():
     images, labels = posters(40)
-    draw = np.random.default_rng(1)
-    before, after = draw.random(40), draw.random(40)
+    before, after = np.random.default_rng(1).random((2, 40))
     said = iter((before, after))
     found = shortcut_table(lambda _: next(said), images, labels, {"mirror": mirror}, confidence=0.9).iloc[1]
     auc, p_value = delong_difference(labels, after, before, 0.9)

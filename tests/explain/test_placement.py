@@ -20,12 +20,10 @@ def seen_centre(model: keras.Model, name: str, cell: tuple[int, int]) -> tuple[f
     part = keras.Model(model.inputs, model.get_layer(name).output)
     height, width = model.input_shape[1:3]
     base = part.predict_on_batch(np.zeros((1, height, width, 3), np.uint8))[0, cell[0], cell[1]]
-    rows = np.zeros((height, height, width, 3), np.uint8)
-    rows[np.arange(height), np.arange(height)] = 255
-    columns = np.zeros((width, height, width, 3), np.uint8)
-    columns[np.arange(width), :, np.arange(width)] = 255
     found = []
-    for pictures in (rows, columns):
+    for side, shape in ((height, (-1, 1, 1)), (width, (1, -1, 1))):  # one row of 255, or one column, each
+        lines = 255 * np.eye(side, dtype=np.uint8).reshape(side, *shape)
+        pictures = np.broadcast_to(lines, (side, height, width, 3))
         changed = np.abs(part.predict_on_batch(pictures)[:, cell[0], cell[1]] - base).sum(axis=-1) > 1e-9
         places = np.flatnonzero(changed)
         found.append((places[0] + places[-1] + 1) / 2)
@@ -43,11 +41,9 @@ def test_cells_lie_where_they_look(padding):
         LAYERS.DepthwiseConv2D(3, padding=padding, depthwise_initializer="ones", name="last"),
     )
     axes = cell_axes(model, "last")
-    assert axes is not None
     for cell in ((3, 3), (4, 5)):  # inner ones: at the rim the border cuts what is seen
-        expected = seen_centre(model, "last", cell)
-        assert axes[0].start + cell[0] * axes[0].step == expected[0]
-        assert axes[1].start + cell[1] * axes[1].step == expected[1]
+        centre = tuple(axis.start + place * axis.step for axis, place in zip(axes, cell, strict=True))
+        assert centre == seen_centre(model, "last", cell)
 
 
 def test_branches_are_followed_and_what_is_not_known_is_laid_evenly():

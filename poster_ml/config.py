@@ -192,14 +192,9 @@ def experiment_path(model: str, protocol: str = "sound") -> Path:
 
 
 def find_yaml(part: str, name: str, fault: str) -> Path:
-    """Finds a file below the folder with the experiments.
+    """Finds a YAML file in `part` of the folder with the experiments.
 
-    Args:
-        part: folder in it, "" for itself.
-        name: of the file, without its ending.
-        fault: what to say before the name where there is none.
-
-    Raises: ConfigError naming the files that exist.
+    Raises: ConfigError of `fault`, the name and the names that exist.
     """
     folder = experiments_folder() / part
     path = folder / f"{name}.yaml"

@@ -19,13 +19,12 @@ import poster_ml
 from poster_ml.cluster import (
     VARIABLE,
     Client,
-    Inbox,
-    ask_command,
     is_asked,
     map_in_order,
     open_cluster,
     worker_count,
 )
+from poster_ml.cluster_inbox import Inbox, ask_command
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
 from tests.refusals import refusal

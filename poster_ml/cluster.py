@@ -221,7 +221,9 @@ def map_in_order(
     most = in_flight or 4 * workers
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for part, future in _ahead(deque(), partial(pool.submit, function), parts, lambda: most):
+            for part, future in _ahead(
+                deque(), lambda part: pool.submit(function, part), parts, lambda: most
+            ):
                 yield part, future.result()
         finally:
             pool.shutdown(cancel_futures=True)

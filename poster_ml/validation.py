@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 
-from poster_ml.errors import ConfigError, nearest
+from poster_ml.errors import ConfigError, nearest, one_line
 
 Checked = TypeVar("Checked")
 
@@ -93,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([f"{path} is not YAML: {one_line(error, 1000)}"]) from error
     if values is not None and not isinstance(values, dict):
         raise ConfigError([f"{path}: received a {type(values).__name__}, allowed: keys and values"])
     return values or {}

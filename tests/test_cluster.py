@@ -44,12 +44,10 @@ def address():
         yield client.scheduler.address
 
 
-def test_processes_of_this_machine_run_the_work():
-    with open_cluster(2) as client:
-        assert worker_count(client) == 2
-        processes = set(client.run(os.getpid).values())
-        assert len(processes) == 2
-        assert os.getpid() not in processes
+def test_processes_of_this_machine_run_the_work(pair):
+    processes = set(pair.run(os.getpid).values())
+    assert worker_count(pair) == len(processes) == 2
+    assert os.getpid() not in processes
 
 
 def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):

@@ -16,11 +16,12 @@ from poster_ml.errors import WeightsError, one_line
 from poster_ml.models.catalogue import Family
 
 SUFFIXES = (".h5", ".hdf5")
+WEB_PAGE = "is a web page: open it to see what the server said"
 # What is found in the place of a weights file, by its first bytes.
 IMPOSTORS = {
     b"version https://git-lfs": "is a Git LFS pointer: fetch the file that it stands for with 'git lfs pull'",
-    b"<!doctype": "is a web page: open it to see what the server said",
-    b"<html": "is a web page: open it to see what the server said",
+    b"<!doctype": WEB_PAGE,
+    b"<html": WEB_PAGE,
     b"\x89hdf": "is cut off: download it again",
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from poster_ml.config import parse_space
+from poster_ml.search_space import parse_space
 from poster_ml.tuning.space import suggest
 from poster_ml.tuning.study import make_pruner, make_sampler
 from tests.tuning.surrogates import BEST_AUC, SPACE, curve, landscape
@@ -88,10 +88,11 @@ def compare_with_naive_loop(
 ) -> None:
     """Trials per hour of the search and of a loop without cache, pruning and low fidelity."""
     from poster_ml.commands.tune import run_tune
-    from poster_ml.config import experiment_path, load_experiment, load_space, replace, space_path
+    from poster_ml.config import experiment_path, load_experiment, replace
     from poster_ml.data.prepared import PreparedDataset
     from poster_ml.pipeline.fit import fit_model
     from poster_ml.pipeline.tune_options import TuneOptions
+    from poster_ml.search_space import load_space, space_path
 
     config = load_experiment(experiment_path(model), tuple(given))
     space, dataset = load_space(space_path(model)), PreparedDataset.open(data)

@@ -1,4 +1,4 @@
-"""The one place that starts or reaches a Dask cluster, and what a task and its command say to each other.
+"""The one place that starts or reaches a Dask cluster, and runs tasks in order on one or on threads.
 
 `--workers N` starts N processes on this machine that end with the command, however it ends: Dask's workers
 watch their parent. `--scheduler ADDRESS` reaches a cluster that somebody else keeps; its workers import this
@@ -10,11 +10,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -24,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distributed import Client, Future, KilledWorker, LocalCluster, Queue, get_client, get_worker, wait
+from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 import poster_ml
 from poster_ml.errors import ClusterError
@@ -35,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "POSTER_ML_SCHEDULER"
 KILLED = "decoding it killed its worker again and again"
+GONE = "the scheduler is gone: start it and repeat the command to continue"
 _CONNECT_SECONDS = 3
-_LISTENS_SECONDS = 3  # a task without an answer for so long looks whether its command is still there
+_LISTENS_SECONDS = 3  # between two looks whether any worker is left
 
 
 @contextmanager
@@ -58,12 +57,15 @@ def open_cluster(
     Yields: a client of the cluster, closed when the block ends; what was started here has ended then.
     Raises: ClusterError where the scheduler does not answer, has no workers, or they cannot do the work.
     """
-    if address := _address(scheduler, workers):
-        with _reach(address) as client:
-            check_workers(client, address, paths)
-            _show_dashboard(client, dashboard)
-            yield client
-        return
+    address = _address(scheduler, workers)
+    with _reach(address, paths) if address else _start(workers, dashboard) as client:
+        if dashboard:
+            print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
+        yield client
+
+
+@contextmanager
+def _start(workers: int, dashboard: bool) -> Iterator[Client]:
     if dashboard and importlib.util.find_spec("bokeh") is None:
         raise ClusterError("--dashboard needs bokeh: install poster-ml[dashboard]")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -82,7 +84,6 @@ def open_cluster(
     with cluster, Client(cluster) as client:
         if interrupts:
             raise KeyboardInterrupt
-        _show_dashboard(client, dashboard)
         yield client
 
 
@@ -97,6 +98,36 @@ def is_asked(workers: int, scheduler: str, dashboard: bool = False) -> bool:
             "--dashboard shows a cluster: name one with --scheduler, or start one with --workers 2"
         )
     return asked
+
+
+@contextmanager
+def _reach(address: str, paths: Sequence[Path] | None = None) -> Iterator[Client]:
+    """Opens a client of a scheduler; with `paths`, where its workers can do this package's work."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, the command says
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {address}: start one with `dask scheduler`, or leave --scheduler and "
+            f"{VARIABLE} out"
+        ) from error
+    with client:
+        if paths is not None:
+            _check_versions(client, address)
+            check_paths(client, paths)
+        yield client
+
+
+def _check_versions(client: Client, address: str) -> None:
+    """Refuses a scheduler without workers, and a worker without this version of the package."""
+    found = client.get_versions(packages=["poster_ml"])["workers"]
+    if not found:
+        raise ClusterError(f"the scheduler {address} has no workers: start some with `dask worker {address}`")
+    for worker, about in sorted(found.items()):
+        version = about["packages"].get("poster_ml")
+        if version != poster_ml.__version__:
+            here = f"this is poster-ml {poster_ml.__version__}: install it there"
+            raise ClusterError(f"the worker {worker} has poster-ml {version or 'not at all'}, {here}")
 
 
 def open_if_asked(
@@ -114,31 +145,14 @@ def dask_setup(worker: Any) -> None:
 
 
 def check_scheduler(scheduler: str, workers: int = 1) -> None:
-    """Refuses an address that no scheduler answers at, within seconds and before anything else is done.
-
-    Args:
-        scheduler, workers: as of `open_cluster`.
-    """
+    """Refuses an address that no scheduler answers at, within seconds; arguments as of `open_cluster`."""
     if address := _address(scheduler, workers):
         with _reach(address):
             pass
 
 
-def check_workers(client: Client, address: str, paths: Sequence[Path]) -> None:
-    """Refuses a cluster whose workers cannot do this package's work.
-
-    Raises: ClusterError naming the first worker that lacks the package, has another version, or does not see
-        one of the paths.
-    """
-    found = client.get_versions(packages=["poster_ml"])["workers"]
-    if not found:
-        raise ClusterError(f"the scheduler {address} has no workers: start some with `dask worker {address}`")
-    for worker, about in sorted(found.items()):
-        version = about["packages"].get("poster_ml")
-        if version != poster_ml.__version__:
-            here = f"this is poster-ml {poster_ml.__version__}: install it there"
-            raise ClusterError(f"the worker {worker} has poster-ml {version or 'not at all'}, {here}")
-    check_paths(client, paths)
+def _missing(paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if not Path(path).exists()]
 
 
 def check_paths(client: Client, paths: Sequence[Path]) -> None:
@@ -205,7 +219,7 @@ def map_in_order(
         yield from _map_on(workers, function, parts, in_flight)
         return
     most = in_flight or 4 * workers
-    with ThreadPoolExecutor(workers, thread_name_prefix="map") as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
             for part, future in _ahead(
                 deque(), lambda part: pool.submit(function, part), parts, lambda: most
@@ -218,7 +232,6 @@ def map_in_order(
 def _map_on(
     client: Client, function: Callable[[list[T]], Any], parts: Iterator[list[T]], in_flight: int
 ) -> Iterator[tuple[list[T], Any]]:
-    """Does what `map_in_order` says on a cluster."""
     under_way: deque[tuple[list[T], Future]] = deque()
     submit = partial(client.submit, function, pure=False)
 
@@ -237,7 +250,7 @@ def _map_on(
     except (OSError, CancelledError) as error:
         if client.status == "running" and not isinstance(error, CancelledError):
             raise
-        raise ClusterError("the scheduler is gone: start it and repeat the command to continue") from error
+        raise ClusterError(GONE) from error
     finally:
         with suppress(Exception):
             client.cancel([future for _, future in under_way])
@@ -274,70 +287,6 @@ def _result(client: Client, future: Future) -> Any:
             lonely = True
 
 
-class Inbox:
-    """What tasks say to the command that submitted them, and their ends, in one queue."""
-
-    def __init__(self, client: Client) -> None:
-        """Opens an inbox under a name of its own."""
-        self.topic = f"poster-ml-{client.id}"  # one inbox per client: how a task sees that it is gone
-        self._client = client
-        self._queue: queue.Queue[Any] = queue.Queue()
-        client.subscribe_topic(self.topic, lambda event: self._queue.put(event[1]))
-
-    def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Future:
-        """Runs `function(topic, *arguments)` on a worker, again where that worker dies."""
-        unique = f"{key}-{uuid.uuid4().hex}"  # Dask would answer for a key that it has seen
-        future = self._client.submit(function, self.topic, *arguments, key=unique, pure=False)
-        future.add_done_callback(self._queue.put)
-        return future
-
-    def next(self, seconds: float = 2.0) -> Any:
-        """Returns a task's message (a dict), or a `Future` that has ended, or None where nothing came.
-
-        Raises: ClusterError where the scheduler is gone.
-        """
-        try:
-            return self._queue.get(timeout=seconds)
-        except queue.Empty:
-            if self._client.status != "running":
-                raise ClusterError(
-                    "the scheduler is gone: start it and repeat the command to continue"
-                ) from None
-            return None
-
-    def answer(self, message: dict[str, Any], value: Any) -> None:
-        """Answers a message of `ask_command`."""
-        Queue(message["answer"], client=self._client).put(value)
-
-
-def ask_command(topic: str, message: dict[str, Any]) -> Any:
-    """Within a task: says something to the command and waits for the answer.
-
-    Raises: TimeoutError where the command is gone.
-    """
-    name = f"{topic}-{uuid.uuid4().hex}"  # of this question: one that was killed leaves no answer to the next
-    client = get_client()
-    answers = Queue(name, client=client)
-    get_worker().log_event(topic, {**message, "answer": name})
-
-    def listens(dask_scheduler: Any) -> bool:
-        return any(topic.endswith(command) for command in dask_scheduler.clients)
-
-    try:
-        while True:
-            with suppress(TimeoutError):
-                return answers.get(timeout=_LISTENS_SECONDS)
-            if not client.run_on_scheduler(listens):
-                raise TimeoutError(f"nobody listens to {topic}")
-    finally:
-        answers.close()
-
-
-def own_address() -> str:
-    """Within a task: returns the address of the worker that runs it."""
-    return str(get_worker().address)
-
-
 def _address(scheduler: str, workers: int = 1) -> str:
     address = scheduler or os.environ.get(VARIABLE, "").strip()
     if address and workers > 1:
@@ -349,25 +298,10 @@ def _address(scheduler: str, workers: int = 1) -> str:
 
 
 @contextmanager
-def _reach(address: str) -> Iterator[Client]:
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, the command says
-    try:
-        client = Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"no scheduler answers at {address}: start one with `dask scheduler`, or leave --scheduler and "
-            f"{VARIABLE} out"
-        ) from error
-    with client:
-        yield client
-
-
-@contextmanager
 def interrupts_held() -> Iterator[list[int]]:
     """Lets a first Ctrl-C wait, where stopping in the middle would leave something half done; a second acts.
 
-    Yields: a list with an entry once there was one, for the block to look at; what is left when it ends is
-        up to the caller.
+    Yields: a list with an entry once there was one, for the block and its caller to act upon.
     """
     if threading.current_thread() is not threading.main_thread():
         yield []
@@ -384,12 +318,3 @@ def interrupts_held() -> Iterator[list[int]]:
         yield held
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _show_dashboard(client: Client, wanted: bool) -> None:
-    if wanted:
-        print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
-
-
-def _missing(paths: Sequence[str]) -> list[str]:
-    return [path for path in paths if not Path(path).exists()]

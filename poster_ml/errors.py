@@ -1,21 +1,4 @@
-"""The exception tree: everything a user can do wrong, said in one line.
-
-PosterMLError                 the user's mistake: exit code 2, no traceback
-├── ConfigError               a YAML file or a --set override does not fit
-├── TableError                a table of movies cannot be read as one
-├── DatasetError              a prepared dataset is missing, broken or unusable
-├── DownloadError             nothing could be downloaded
-├── OutputError               a path to write to holds something that is not ours
-├── WeightsError              weights that can't be had or do not fit the network
-├── UnknownFamilyError        a model family that is not in the catalogue
-├── UnknownLayerError         a layer name that the network does not have
-├── ExplanationError          a map or measure that is not defined for the network
-├── EvaluationError           predictions that cannot be evaluated
-├── TrackingError             a run, experiment or store that cannot be used
-├── RegistryError             a registered model, version or alias that cannot be used
-├── TuningError               a search space or study that cannot be used
-├── ClusterError              a Dask scheduler or worker that cannot be used
-└── RequestError              one image of a request to the service cannot be scored
+"""Everything a user can do wrong: a kind of `PosterMLError` per subject.
 
 A message says what was received, what is allowed and how to fix it, on one line.
 """
@@ -117,6 +100,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
         return ""
     matches = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def one_line(error: Exception, longest: int = 200) -> str:
+    """Returns what a library's error says, on one line and cut; its kind where it says nothing."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
 
 
 # scheme://user:PASSWORD@host, up to the last @ of the word: a password may hold @ and / itself. host:5000/ is

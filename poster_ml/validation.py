@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 
-from poster_ml.errors import ConfigError, nearest
+from poster_ml.errors import ConfigError, nearest, one_line
 
 Checked = TypeVar("Checked")
 
@@ -93,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError([f"cannot read {path}: {error.strerror}; give an existing YAML file"]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([f"{path} is not YAML: {one_line(error, 1000)}"]) from error
     if values is not None and not isinstance(values, dict):
         raise ConfigError([f"{path}: received a {type(values).__name__}, allowed: keys and values"])
     return values or {}
@@ -127,6 +127,26 @@ def check(kind: Callable[..., Checked], values: Any) -> tuple[Checked | None, li
             parts += [part] if part not in parts else []
             texts[key] = f"received {received}, allowed: {' or '.join(parts)}{near}"
     return None, [Fault(key, text) for key, text in texts.items()]
+
+
+def assign(values: dict[str, Any], key: str, value: Any) -> list[Fault]:
+    """Sets a dotted key in nested values; returns why it cannot be, or no fault."""
+    *sections, last = key.split(".")
+    node = values
+    for section in sections:
+        inner = node.setdefault(section, {})
+        if not isinstance(inner, dict):
+            return [Fault(key, f"{section!r} is a value, not a section")]
+        node = inner
+    node[last] = value
+    return []
+
+
+def valid(built: Checked | None, faults: Sequence[Fault | str], source: str = "") -> Checked:
+    """Returns what `check` built. Raises: ConfigError where there are faults, `source` before them."""
+    if built is None or faults:
+        raise ConfigError([str(fault) for fault in faults], source)
+    return built
 
 
 @cache

@@ -19,13 +19,12 @@ import poster_ml
 from poster_ml.cluster import (
     VARIABLE,
     Client,
-    Inbox,
-    ask_command,
     is_asked,
     map_in_order,
     open_cluster,
     worker_count,
 )
+from poster_ml.cluster_inbox import Inbox, ask_command
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
 from tests.refusals import refusal
@@ -45,12 +44,10 @@ def address():
         yield client.scheduler.address
 
 
-def test_processes_of_this_machine_run_the_work():
-    with open_cluster(2) as client:
-        assert worker_count(client) == 2
-        processes = set(client.run(os.getpid).values())
-        assert len(processes) == 2
-        assert os.getpid() not in processes
+def test_processes_of_this_machine_run_the_work(pair):
+    processes = set(pair.run(os.getpid).values())
+    assert worker_count(pair) == len(processes) == 2
+    assert os.getpid() not in processes
 
 
 def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):

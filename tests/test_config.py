@@ -128,7 +128,8 @@ def test_a_file_that_is_missing_no_yaml_or_says_a_key_twice_is_refused(tmp_path,
 
 def test_reading_an_experiment_imports_no_heavy_library():
     code = (
-        "import sys; from pathlib import Path; from poster_ml.config import load_experiment, load_space\n"
+        "import sys; from pathlib import Path; from poster_ml.config import load_experiment\n"
+        "from poster_ml.search_space import load_space\n"
         "load_experiment(Path('experiments/vgg16.yaml')); load_space(Path('experiments/tune/vgg16.yaml'))\n"
         "print({'keras', 'tensorflow', 'mlflow', 'optuna', 'pandas'} & set(sys.modules))"
     )

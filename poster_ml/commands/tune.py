@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poster_ml.config import ExperimentConfig, Fidelity, SearchSpace, load_space, space_path
+from poster_ml.config import ExperimentConfig
 from poster_ml.errors import mask_passwords
 from poster_ml.pipeline.tune_options import TuneOptions, check_searched, study_identity
+from poster_ml.search_space import Fidelity, SearchSpace, load_space, space_path
 from poster_ml.tuning.results import FAILED, FINISHED, INTERRUPTED, PRUNED, best_trials
 from poster_ml.tuning.storage import DATABASE_NAME, study_lock
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study

@@ -16,13 +16,14 @@ import pandas as pd
 from poster_ml.commands.evaluate import run_evaluate
 from poster_ml.commands.promote import run_promote
 from poster_ml.commands.train import train_task
-from poster_ml.config import SearchSpace, replace
+from poster_ml.config import replace
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.compare import compare
 from poster_ml.evaluation.stats import Interval
 from poster_ml.pipeline.records import logged_predictions
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
+from poster_ml.search_space import SearchSpace
 from poster_ml.seeding import derive_seed
 from poster_ml.serving.registry import CHALLENGER, register_run
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run

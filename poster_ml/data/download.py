@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import csv
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import partial
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from poster_ml.data.fetch import GIVEN_UP, Fetcher, FetchOptions, Outcome, Status, unusable_url
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _URLS_PER_TASK = 64
 RECORD = "download.csv"
 HEADER = [item.name for item in fields(Outcome)]
+Job = tuple[str, list[str]]  # a URL and the movies whose poster is there
 
 
 @dataclass(frozen=True)
@@ -223,42 +224,39 @@ def _fetch_on(
     options: FetchOptions,
     note: Callable[[list[Outcome]], None],
 ) -> None:
-    """Fetches on a cluster, in rounds with one task per host, so that one worker at a time asks it."""
-    from poster_ml.cluster import map_in_order
+    """Fetches on a cluster, in parts of a single host, so that one worker at a time asks it.
 
-    hosts: dict[str, dict[str, list[str]]] = {}
-    for url, movie_ids in jobs.items():
-        hosts.setdefault(urlsplit(url).netloc.lower(), {})[url] = movie_ids
-    left = {host: iter(urls.items()) for host, urls in hosts.items()}
-    task = partial(_fetch_part, out=out.absolute(), options=options)
-    while left:
-        parts = [(host, part) for host, urls in left.items() if (part := dict(islice(urls, _URLS_PER_TASK)))]
-        left = {host: left[host] for host, _ in parts}
-        for [(host, part)], answers in map_in_order(client, task, parts, batch=1):
-            for outcomes in answers or _fetch_singly(client, task, host, part):
-                note(outcomes)
-            if any(outcomes[0].reason == GIVEN_UP for outcomes in answers or ()):
-                for url, movie_ids in left.pop(host):
-                    note(_without(url, movie_ids, Status.UNREACHABLE, GIVEN_UP))
-
-
-def _fetch_singly(
-    client: Client, task: Callable[..., Any], host: str, part: dict[str, list[str]]
-) -> Iterator[list[Outcome]]:
-    """Fetches what killed the workers URL by URL: it fails for the one whose picture does it."""
+    A part that killed its workers is fetched again URL by URL: it fails for the one whose picture does it.
+    """
     from poster_ml.cluster import KILLED, map_in_order
 
-    ones = [(host, {url: movie_ids}) for url, movie_ids in part.items()]
-    for [(_, one)], answers in map_in_order(client, task, ones, batch=1, in_flight=1):
-        yield from answers or [_without(*job, Status.FAILED, KILLED) for job in one.items()]
+    hosts: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in jobs.items():
+        hosts[urlsplit(job[0]).netloc.lower()].append(job)
+    waiting: dict[str, deque[list[Job]]] = {}
+    for host, of_host in hosts.items():
+        starts = range(0, len(of_host), _URLS_PER_TASK)
+        waiting[host] = deque(of_host[start : start + _URLS_PER_TASK] for start in starts)
+    task = partial(_fetch_part, out=out.absolute(), options=options)
+    while waiting:
+        parts = [(host, left.popleft()) for host, left in waiting.items()]
+        for [(host, part)], answers in map_in_order(client, task, parts, batch=1):
+            if answers is None and len(part) > 1:
+                waiting[host].extendleft([job] for job in reversed(part))
+                continue
+            for outcomes in answers or [_without(*part[0], Status.FAILED, KILLED)]:
+                note(outcomes)
+            if any(outcomes[0].reason == GIVEN_UP for outcomes in answers or ()):
+                for job in chain(*waiting[host]):
+                    note(_without(*job, Status.UNREACHABLE, GIVEN_UP))
+                waiting[host].clear()
+        waiting = {host: left for host, left in waiting.items() if left}
 
 
-def _fetch_part(
-    parts: list[tuple[str, dict[str, list[str]]]], out: Path, options: FetchOptions
-) -> list[list[Outcome]]:
+def _fetch_part(parts: list[tuple[str, list[Job]]], out: Path, options: FetchOptions) -> list[list[Outcome]]:
     """The task: fetches a part of one host's posters."""
     found: list[list[Outcome]] = []
-    asyncio.run(_fetch_all(parts[0][1], out, options, found.append))
+    asyncio.run(_fetch_all(dict(parts[0][1]), out, options, found.append))
     return found
 
 

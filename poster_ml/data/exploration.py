@@ -11,7 +11,6 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.colors import to_rgb
 from skimage.color import label2rgb
 from skimage.segmentation import mark_boundaries
@@ -23,6 +22,7 @@ from poster_ml.figures import FRESH, INK, ROTTEN, new_figure, picture_axis
 
 GROUND_TONE, FIGURE_TONE = (38, 53, 71), (242, 226, 190)  # the two colours of the mask
 AMPLIFIED = 8  # the noise is drawn so many times stronger, around a middle grey
+CELL_WIDTH = 1.45  # inches
 VERSIONS = 5  # augmented versions per poster, as in the study
 
 
@@ -83,10 +83,17 @@ def _draw_below(
 ) -> Any:
     """One poster a column, below it what was made of it, one picture a line, and its note."""
     index = dataset.index.iloc[rows]
-    figure, axes = _canvas(len(lines) + 1, len(rows), _aspects(index), title)
+    aspects = index["width"] / index["height"]  # of the sources
+    tallest = min(2.0, (1 / aspects).max())  # longer strips than 2:1 are shown smaller
+    height = 0.5 + (len(lines) + 1) * (0.93 * CELL_WIDTH * tallest + 0.08)
+    figure, axes = new_figure(max(3.0, CELL_WIDTH * len(rows) + 0.3), height, len(lines) + 1, len(rows))
+    figure.get_layout_engine().set(hspace=0.01, wspace=0.01, h_pad=0.03, w_pad=0.03)
+    figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
     for line, (name, pictures) in zip(axes, {"as it is": dataset.images[rows], **lines}.items(), strict=True):
-        for axis, picture, aspect in zip(line, pictures, _aspects(index), strict=True):
-            _show(axis, picture, aspect)
+        for axis, picture, aspect in zip(line, pictures, aspects, strict=True):
+            picture_axis(axis)
+            high, wide = picture.shape[:2]
+            axis.imshow(picture, interpolation="lanczos", aspect=wide / high / aspect)
         line[0].set_ylabel(name, fontsize=8, color=INK)
     for axis, poster_title, label in zip(axes[0], index["title"], index["label"], strict=True):
         name, color = ("Fresh", FRESH) if label else ("Rotten", ROTTEN)
@@ -95,26 +102,3 @@ def _draw_below(
     for axis, note in zip(axes[-1], notes, strict=False):
         axis.set_xlabel(note, fontsize=8, color=INK)
     return figure
-
-
-def _aspects(index: pd.DataFrame) -> pd.Series:
-    """Width over height of the sources."""
-    return index["width"] / index["height"]
-
-
-def _canvas(rows: int, columns: int, aspects: pd.Series, title: str) -> tuple[Any, Any]:
-    """A figure whose cells are as high as the tallest poster at this width."""
-    width = 1.45  # inches
-    tallest = min(2.0, (1 / aspects).max())  # longer strips than 2:1 are shown smaller
-    figure, axes = new_figure(
-        max(3.0, width * columns + 0.3), 0.5 + rows * (0.93 * width * tallest + 0.08), rows, columns
-    )
-    figure.get_layout_engine().set(hspace=0.01, wspace=0.01, h_pad=0.03, w_pad=0.03)
-    figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
-    return figure, axes
-
-
-def _show(axis: Any, picture: Pixels, aspect: float) -> None:
-    picture_axis(axis)
-    height, width = picture.shape[:2]
-    axis.imshow(picture, interpolation="lanczos", aspect=width / height / aspect)

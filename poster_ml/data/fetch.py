@@ -19,7 +19,7 @@ import stamina
 from poster_ml import __version__
 from poster_ml.data.image_kinds import KINDS
 from poster_ml.data.images import THUMBNAIL, decode_poster
-from poster_ml.errors import RequestError
+from poster_ml.errors import RequestError, one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -197,9 +197,8 @@ class Fetcher:
 
         The whole host waits with it. A server that asks for more than `longest_wait` is left for later.
         """
-        if not isinstance(fault, _FetchError) or not fault.passing:
-            return False
-        if fault.wait > self._options.longest_wait:
+        most = self._options.longest_wait
+        if not isinstance(fault, _FetchError) or not fault.passing or fault.wait > most:
             return False
         host.next_start = max(host.next_start, time.monotonic() + fault.wait)
         return fault.wait or True
@@ -218,7 +217,7 @@ class Fetcher:
                 content = await self._receive(response)
             return content, check_poster(content), answered
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, RequestError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error, 1000)
             if isinstance(error, TimeoutError):  # to drip without end is no answer
                 reason, answered = f"no whole answer in {self._options.timeout:g} s", 0
             lasting = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL, RequestError)

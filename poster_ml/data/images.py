@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from poster_ml.data.image_kinds import KINDS, NAMES
-from poster_ml.errors import RequestError
+from poster_ml.errors import RequestError, one_line
 from poster_ml.files import printable
 
 FITS = ("squash", "pad", "crop")
@@ -151,7 +151,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise RequestError(f"not an image: {what}") from None
     except Exception as error:
         # Pillow's parsers of damaged headers raise nearly anything: struct.error, SyntaxError, KeyError, ...
-        raise RequestError(f"broken image: its header cannot be read ({_brief(error)})") from None
+        raise RequestError(f"broken image: its header cannot be read ({one_line(error, 80)})") from None
     width, height = image.size
     if width * height > max_pixels:
         limit = f"{max_pixels / 1e6:g} megapixels"
@@ -174,7 +174,9 @@ def _load_upright(image: Image.Image, size: int) -> tuple[Image.Image, bool]:
         image.draft(None, (2 * size, 2 * size))
         image.load()
     except Exception as error:
-        raise RequestError(f"broken image: {image.format} data cannot be decoded ({_brief(error)})") from None
+        raise RequestError(
+            f"broken image: {image.format} data cannot be decoded ({one_line(error, 80)})"
+        ) from None
     try:
         turned = image.getexif().get(_ORIENTATION) in _SIDEWAYS
         image = ImageOps.exif_transpose(image)
@@ -183,7 +185,7 @@ def _load_upright(image: Image.Image, size: int) -> tuple[Image.Image, bool]:
     try:
         return _to_rgb(image), turned
     except Exception as error:
-        raise RequestError(f"unsupported colours: mode {image.mode} ({_brief(error)})") from None
+        raise RequestError(f"unsupported colours: mode {image.mode} ({one_line(error, 80)})") from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -211,8 +213,3 @@ def _eight_bits(values: npt.NDArray[np.generic]) -> Pixels:
     elif values.dtype.itemsize > 2 and largest <= 255:
         white = 255.0
     return np.asarray((levels * (255.0 / white)).round(), dtype=np.uint8)
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())[:80]
-    return text or type(error).__name__

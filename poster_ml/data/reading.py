@@ -15,7 +15,7 @@ import pandas as pd
 
 from poster_ml.data.images import Pixels
 from poster_ml.data.splits import SPLITS
-from poster_ml.errors import DatasetError
+from poster_ml.errors import DatasetError, one_line
 from poster_ml.files import FolderResult
 from poster_ml.seeding import generator
 
@@ -69,7 +69,7 @@ class PreparedDataset:
             index = _read_index(folder / "index.csv")
             _check(images, index, manifest)
         except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            raise _broken(folder, " ".join(str(error).split())[:200]) from None
+            raise _broken(folder, one_line(error)) from None
         return cls(folder, images, index, manifest)
 
     @property

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.cluster.vq import kmeans
 from scipy.ndimage import convolve
+from skimage.color import rgb2lab
 from skimage.filters import gaussian, threshold_otsu
 from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
 from skimage.restoration import denoise_nl_means
@@ -87,13 +89,7 @@ def denoise(image: Pixels) -> Pixels:
     # Texture deceives the estimate: beyond .04 fine type would be lost.
     strength = float(np.clip(noise, 0.01, 0.04))
     cleaned = denoise_nl_means(
-        values,
-        patch_size=5,
-        patch_distance=6,
-        h=1.2 * strength,
-        sigma=strength,
-        fast_mode=True,
-        channel_axis=-1,
+        values, patch_size=5, patch_distance=6, h=1.2 * strength, sigma=strength, channel_axis=-1
     )
     return np.asarray(np.clip(np.rint(cleaned * 255), 0, 255), np.uint8)
 
@@ -159,8 +155,6 @@ def _merge_similar(labels: npt.NDArray[np.int32], lab: npt.NDArray[Any]) -> npt.
 
 def _main_colors(colors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
     """Finds GROUND_COLORS means of (P, 3) colours, or fewer, by k-means from quantiles of lightness."""
-    from scipy.cluster.vq import kmeans
-
     order = np.argsort(colors[:, 0], kind="stable")
     quantiles = (np.arange(GROUND_COLORS) + 0.5) / GROUND_COLORS * len(colors)
     means, _ = kmeans(colors, colors[order[quantiles.astype(int)]])
@@ -168,6 +162,4 @@ def _main_colors(colors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floati
 
 
 def _lab(image: Pixels) -> Any:
-    from skimage.color import rgb2lab
-
     return rgb2lab(image.astype(np.float32) / 255)

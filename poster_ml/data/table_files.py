@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from poster_ml.errors import TableError
+from poster_ml.errors import TableError, one_line
 
 # The csv module's own limit of 131,072 characters is met by real plot texts.
 csv.field_size_limit(2**27)
@@ -235,8 +235,7 @@ def _parquet_rows(content: bytes, path: Path) -> list[list[str]]:
         # Not to_pandas: it would turn whole numbers with gaps into 114709.0.
         table = parquet.read_table(io.BytesIO(content))
     except (pyarrow.ArrowException, OSError) as error:
-        detail = " ".join(str(error).split())
-        raise TableError(f"{path} is a broken Parquet file: {detail}") from error
+        raise TableError(f"{path} is a broken Parquet file: {one_line(error, 1000)}") from error
     columns = [
         ["" if value is None or str(value) == "nan" else str(value) for value in column.to_pylist()]
         for column in table.columns

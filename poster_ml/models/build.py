@@ -12,7 +12,7 @@ import keras
 from poster_ml.errors import DatasetError, UnknownLayerError, WeightsError, nearest
 from poster_ml.models import cnn, graph
 from poster_ml.models.catalogue import Family, find_family
-from poster_ml.models.freezing import TAP, apply_unfreeze
+from poster_ml.models.freezing import FEATURE_POOL, apply_unfreeze
 from poster_ml.models.preprocessing import PosterPreprocessing
 from poster_ml.models.standardize import StandardizeFeatures
 from poster_ml.models.weights import build_weighted_backbone
@@ -92,9 +92,10 @@ def build_model(
     images: Any = poster
     for layer in augmentation:
         images = layer(images)  # (B, H, W, 3) float32 in 0..255
-    images = PosterPreprocessing(_scale(family, architecture), name="preprocessing")(images)
+    scale = family.scale if architecture.preprocessing == "backbone" else "unit"
+    images = PosterPreprocessing(scale, name="preprocessing")(images)
     if family.has_backbone:
-        features, tapped = _backbone(family, architecture, images, weights, seed)
+        features, lower = _backbone(family, architecture, images, weights, INPUT_SIZES[scale], seed)
     else:
         if architecture.output_layer:
             raise UnknownLayerError(
@@ -103,34 +104,29 @@ def build_model(
             )
         if weights not in ("imagenet", "none"):
             raise WeightsError(f"{family.name} has no backbone to load {weights} into: leave --weights out")
-        features, tapped = cnn.tower(images, architecture.filters, seed), {}
-    values = _pool(features, tapped, architecture)
+        features, lower = cnn.tower(images, architecture.filters, seed), {}
+    values = _pool(features, lower, architecture)
     model = keras.Model(poster, _head(values, architecture, seed), name=family.name)
     apply_unfreeze(model, unfreeze, batch_norm=batch_norm)
     return model
 
 
-def _scale(family: Family, architecture: Architecture) -> str:
-    return family.scale if architecture.preprocessing == "backbone" else "unit"
-
-
 def _backbone(
-    family: Family, architecture: Architecture, images: Any, weights: str, seed: int
+    family: Family, architecture: Architecture, images: Any, weights: str, input_size: float, seed: int
 ) -> tuple[Any, dict[str, Any]]:
     """Puts a backbone's layers, up to the cut, on top of preprocessed images, weights and all.
 
-    Returns: the output (B, h, w, K), and that of every tapped layer by name.
+    Returns: the output (B, h, w, K), and that of every feature layer by name.
     """
-    output_layer, scale = architecture.output_layer, _scale(family, architecture)
     source = build_weighted_backbone(family, architecture.input_shape, weights)
     inputs_of = graph.parents(source)
     names = graph.canonical_names(source)
     original = {names[name]: name for name, inputs in inputs_of.items() if inputs}
-    last = output_layer or names[source.layers[-1].name]
+    last = architecture.output_layer or names[source.layers[-1].name]
     if last not in original:
         blocks = [end for _, end in family.blocks]
         raise UnknownLayerError(
-            f"{family.name} has no layer {output_layer!r} to end at{nearest(output_layer, original)}: "
+            f"{family.name} has no layer {last!r} to end at{nearest(last, original)}: "
             f"give a layer name, for example one of the blocks' ends {', '.join(blocks)}"
         )
     wanted = graph.ancestors(inputs_of, original[last])
@@ -138,8 +134,7 @@ def _backbone(
     for layer in source.layers[1:]:
         if layer.name in wanted:
             name = names[layer.name]
-            pixel_size = INPUT_SIZES[scale] if name == family.first_convolution else 1.0
-            copy = _copy(layer, name, pixel_size, seed)
+            copy = _copy(layer, name, input_size if name == family.first_convolution else 1.0, seed)
             inputs = [tensors[parent] for parent in inputs_of[layer.name]]
             tensors[layer.name] = copy(inputs if len(inputs) > 1 else inputs[0])
             if weights != "none":
@@ -185,23 +180,20 @@ def _he_normal(config: dict[str, Any], seed: int, input_size: float) -> keras.in
     return keras.initializers.VarianceScaling(gain, "fan_in", "truncated_normal", seed=seed)
 
 
-def _pool(features: Any, tapped: dict[str, Any], architecture: Architecture) -> Any:
+def _pool(features: Any, lower: dict[str, Any], architecture: Architecture) -> Any:
     """From pictures (B, h, w, K) to one vector per poster.
 
     The pooled output, then the averages of the feature_layers, then the maxima of all of them.
     """
+    average, maximum = keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D
     if architecture.pooling == "flatten":
         values = keras.layers.Flatten(name="flatten")(features)  # (B, h * w * K)
     else:
-        values = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)  # (B, K)
-    pooled = [
-        keras.layers.GlobalAveragePooling2D(name=f"{TAP}{name}")(output) for name, output in tapped.items()
-    ]
+        values = average(name="average_pool")(features)  # (B, K)
+    pooled = [average(name=f"{FEATURE_POOL}{name}")(output) for name, output in lower.items()]
     if architecture.pooling == "average_maximum":
-        pooled += [
-            keras.layers.GlobalMaxPooling2D(name=f"{TAP}maximum_{name}")(output)
-            for name, output in {"output": features, **tapped}.items()
-        ]
+        for name, output in {"output": features, **lower}.items():
+            pooled.append(maximum(name=f"{FEATURE_POOL}maximum_{name}")(output))
     if pooled:
         values = keras.layers.Concatenate(name="joined_features")([values, *pooled])
     return StandardizeFeatures(name="standardize")(values) if architecture.standardize else values

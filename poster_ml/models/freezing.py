@@ -12,7 +12,8 @@ from poster_ml.models.catalogue import find_family
 from poster_ml.models.standardize import StandardizeFeatures
 
 HEAD_STARTS = ("flatten", "average_pool")
-TAP = "tap_"  # before the name of a layer that is pooled besides the last one
+# Before the name of a feature layer in that of its pooling. Part of the names of stored networks: it stays.
+FEATURE_POOL = "tap_"
 CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
@@ -66,7 +67,7 @@ def backbone_layers(model: keras.Model) -> list[str]:
     names = [layer.name for layer in model.layers]
     start = names.index("preprocessing") + 1
     end = next(index for index, name in enumerate(names) if name in HEAD_STARTS)
-    return [name for name in names[start:end] if not name.startswith(TAP)]
+    return [name for name in names[start:end] if not name.startswith(FEATURE_POOL)]
 
 
 def convolution_layers(model: keras.Model) -> list[str]:

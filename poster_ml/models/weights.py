@@ -6,22 +6,22 @@ import contextlib
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from poster_ml.errors import WeightsError
+from poster_ml.errors import WeightsError, one_line
 from poster_ml.models.catalogue import Family
 
 SUFFIXES = (".h5", ".hdf5")
+WEB_PAGE = "is a web page: open it to see what the server said"
 # What is found in the place of a weights file, by its first bytes.
 IMPOSTORS = {
     b"version https://git-lfs": "is a Git LFS pointer: fetch the file that it stands for with 'git lfs pull'",
-    b"<!doctype": "is a web page: open it to see what the server said",
-    b"<html": "is a web page: open it to see what the server said",
+    b"<!doctype": WEB_PAGE,
+    b"<html": WEB_PAGE,
     b"\x89hdf": "is cut off: download it again",
 }
 
@@ -54,7 +54,7 @@ def build_weighted_backbone(family: Family, input_shape: tuple[int, int, int], w
             backbone.load_weights(str(path))
     except Exception as error:  # Keras raises whatever its reader stumbles on
         raise WeightsError(
-            f"weights file {path} does not fit {family.name} without its top ({_brief(error)}): give the "
+            f"weights file {path} does not fit {family.name} without its top ({one_line(error)}): give the "
             f"file {family.weights_file}, one of Keras 3 named .weights.h5, or choose another model"
         ) from error
     _check_finite(backbone, path)
@@ -62,25 +62,18 @@ def build_weighted_backbone(family: Family, input_shape: tuple[int, int, int], w
 
 
 def _download(family: Family, input_shape: tuple[int, int, int]) -> Any:
-    try:
-        with _patient_download():
-            return family.build_backbone(input_shape, "imagenet")
-    except Exception as error:  # Keras turns every network failure into a bare Exception
-        raise WeightsError(
-            f"ImageNet weights for {family.name} could not be downloaded ({_brief(error)}): get the file "
-            f"{family.weights_file} on a machine with internet (Keras puts it into ~/.keras/models) and "
-            f"pass it with --weights FILE, or start from random weights with --weights none"
-        ) from error
-
-
-@contextlib.contextmanager
-def _patient_download() -> Iterator[None]:
-    """Keeps Keras' progress off stdout, which is for results, and gives up on a dead connection."""
+    """Lets Keras download; its progress stays off stdout, which is for results, and no connection hangs."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            yield
+            return family.build_backbone(input_shape, "imagenet")
+    except Exception as error:  # Keras turns every network failure into a bare Exception
+        raise WeightsError(
+            f"ImageNet weights for {family.name} could not be downloaded ({one_line(error)}): get the file "
+            f"{family.weights_file} on a machine with internet (Keras puts it into ~/.keras/models) and "
+            f"pass it with --weights FILE, or start from random weights with --weights none"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
 
@@ -113,7 +106,7 @@ def _damage(path: Path) -> str:
         named = [said for begin, said in IMPOSTORS.items() if start.startswith(begin)]
         if named and ("truncated" in str(error) or not h5py.is_hdf5(path)):
             return named[0]
-        return f"is not HDF5 or damaged ({_brief(error)}): download it again"
+        return f"is not HDF5 or damaged ({one_line(error)}): download it again"
     return ""
 
 
@@ -124,7 +117,3 @@ def _check_finite(backbone: Any, path: Path) -> None:
             raise WeightsError(
                 f"weights file {path} holds NaN or infinity in layer {layer.name!r}: download it again"
             )
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from poster_ml.config import SearchSpace
 from poster_ml.errors import mask_passwords
 from poster_ml.pipeline.tune_options import TuneOptions
+from poster_ml.search_space import SearchSpace
 from poster_ml.tracking.runs import RunLogger, RunRecord, open_run, search_runs
 from poster_ml.tuning.results import (
     FAILED,

@@ -9,20 +9,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poster_ml.config import (
-    ExperimentConfig,
-    Fidelity,
-    SearchSpace,
-    experiment_path,
-    load_experiment,
-    replace,
-)
+from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.reading import Rows
 from poster_ml.errors import TuningError
 from poster_ml.pipeline.features import feature_cache_folder
 from poster_ml.pipeline.tune_options import TuneOptions, work_folder
 from poster_ml.quiet import load_keras, quiet_libraries
+from poster_ml.search_space import Fidelity, SearchSpace
 from poster_ml.tracking.runs import RunLogger, open_run, search_runs
 from poster_ml.tracking.store import experiment_name, shared_uri, store_folder, use_store
 from poster_ml.tuning.search import Job

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from poster_ml.config import ExperimentConfig, SearchSpace, to_yaml
+from poster_ml.config import ExperimentConfig, to_yaml
 from poster_ml.errors import TuningError
+from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.storage import check_storage
 
 WORK_FOLDER = Path(".poster-ml") / "tuning"

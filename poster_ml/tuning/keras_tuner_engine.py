@@ -16,8 +16,8 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
+from poster_ml.search_space import SearchSpace
 from poster_ml.seeding import derive_seed
 from poster_ml.tuning.search import Job
 from poster_ml.tuning.space import dimensions_of, suggest

@@ -12,8 +12,8 @@ import pandas as pd
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from poster_ml.config import SearchSpace
 from poster_ml.figures import NEUTRAL, new_figure, save_figure
+from poster_ml.search_space import SearchSpace
 from poster_ml.seeding import derive_seed, generator
 from poster_ml.tuning.space import dimensions_of
 from poster_ml.tuning.study import OpenStudy

@@ -21,9 +21,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from poster_ml.cluster import Client, Inbox, interrupts_held, renew_worker, worker_count
-from poster_ml.config import SearchSpace
+from poster_ml.cluster import Client, interrupts_held, renew_worker, worker_count
+from poster_ml.cluster_inbox import Inbox
 from poster_ml.progress import progress_bar
+from poster_ml.search_space import SearchSpace
 from poster_ml.seeding import derive_seed
 from poster_ml.tuning.space import Primitive, suggest
 from poster_ml.tuning.study import OpenStudy

@@ -8,17 +8,8 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from poster_ml.config import (
-    Categorical,
-    ExperimentConfig,
-    Filters,
-    Fixed,
-    Parameter,
-    Range,
-    SearchSpace,
-    label,
-    to_mapping,
-)
+from poster_ml.config import ExperimentConfig, to_mapping
+from poster_ml.search_space import Categorical, Filters, Fixed, Parameter, Range, SearchSpace, label
 
 Primitive = str | int | float | bool
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from poster_ml.cluster import ask_command, own_address
+from poster_ml.cluster_inbox import ask_command, own_address
 from poster_ml.errors import PosterMLError, TuningError
 
 _ONE_AT_A_TIME = threading.Lock()  # in one worker process: Keras has global state

@@ -10,13 +10,6 @@ def test_nothing_active_gives_no_layers():
     assert build_augmentation(strength=0.0, rotation=50.0, brightness=0.3, horizontal_flip=True) == []
 
 
-def test_the_studys_numbers_give_one_affine_layer():
-    layers = build_augmentation(rotation=50.0, zoom=0.3, shift=0.2, shear=0.2, horizontal_flip=True)
-    assert [layer.name for layer in layers] == ["augment_affine"]
-    assert layers[0].rotation == 50.0
-    assert layers[0].fill == "nearest"
-
-
 def test_geometry_comes_first_and_strength_scales_the_rest():
     layers = build_augmentation(
         strength=0.5, shift=0.1, fill="reflect", brightness=0.2, contrast=0.4, saturation=0.6, erasing=0.8

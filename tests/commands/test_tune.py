@@ -20,7 +20,7 @@ import yaml
 from poster_ml.commands import tune_retraining
 from poster_ml.commands.tune import run_tune
 from poster_ml.commands.tune_retraining import register_winner
-from poster_ml.config import ExperimentConfig, Fidelity, replace
+from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import RegistryError, TrackingError, TuningError
 from poster_ml.pipeline.task import Task
@@ -28,6 +28,7 @@ from poster_ml.pipeline.train_log import checkpoint_folder
 from poster_ml.pipeline.tune_log import children
 from poster_ml.pipeline.tune_objective import trial_config
 from poster_ml.pipeline.tune_options import WORK_FOLDER, TuneOptions, work_folder
+from poster_ml.search_space import Fidelity
 from poster_ml.serving.registry import Version, find_version
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
 from poster_ml.training import checkpoint

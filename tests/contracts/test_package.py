@@ -45,7 +45,8 @@ def test_an_unpacked_wheel_finds_its_own_experiments_and_no_commit(wheel, tmp_pa
         archive.extractall(tmp_path)
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); os.chdir(sys.argv[1] + '/poster_ml/data')\n"
-        "from poster_ml.config import experiment_path, space_path\n"
+        "from poster_ml.config import experiment_path\n"
+        "from poster_ml.search_space import space_path\n"
         "from poster_ml.tracking.runs import git_commit\n"
         "print(experiment_path('vgg16', 'study')); print(space_path('vgg16')); print(git_commit())"
     )

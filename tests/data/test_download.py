@@ -404,7 +404,7 @@ def test_a_host_that_is_given_up_is_asked_no_further_on_a_cluster(
 
     def played(client, task, items, batch, in_flight=0):  # type: ignore[no-untyped-def]
         for item in items:
-            yield [item], None if server.url + "/good/bomb" in item[1] else task([item])
+            yield [item], None if server.url + "/good/bomb" in dict(item[1]) else task([item])
 
     monkeypatch.setattr("poster_ml.cluster.map_in_order", played)
     monkeypatch.setattr("poster_ml.data.download._URLS_PER_TASK", 20)

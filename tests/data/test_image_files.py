@@ -1,6 +1,5 @@
 """Which file belongs to which movie, and which kinds of image are read everywhere."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from poster_ml.data.images import decode_poster
 from poster_ml.data.tables import read_table
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.pipeline.poster_files import walk_posters
+from tests.pictures import encode
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
@@ -125,13 +125,11 @@ def test_every_real_movie_has_its_poster(real_data):
 # --- kinds of image
 
 
-def poster(kind: str, size: tuple[int, int] = (90, 120), left: tuple[int, int, int] = LEFT) -> bytes:
+def poster(kind: str) -> bytes:
     """A file of two halves, red and blue."""
-    image = Image.new("RGB", size, left)
-    image.paste(RIGHT, (size[0] // 2, 0, *size))
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
+    image = Image.new("RGB", (90, 120), LEFT)
+    image.paste(RIGHT, (45, 0, 90, 120))
+    return encode(image, kind)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -7,63 +7,58 @@ from keras import ops
 
 from poster_ml.errors import UnknownLayerError
 from poster_ml.models.build import Architecture, build_model
-from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks, frozen_cut, split_at
+from poster_ml.models.freezing import (
+    FEATURE_POOL,
+    apply_unfreeze,
+    backbone_layers,
+    blocks,
+    frozen_cut,
+    split_at,
+)
 from poster_ml.models.standardize import StandardizeFeatures
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint8")
 LOWER_LAYERS = ("block_6_project_BN", "block_13_project_BN")
 
 
-def small(**options) -> keras.Model:
-    architecture = Architecture("mobilenet_v2", (40, 52, 3), dense=(), pooling="average", **options)
+def small(pooling: str = "average", **options) -> keras.Model:
+    architecture = Architecture("mobilenet_v2", (40, 52, 3), dense=(), pooling=pooling, **options)
     return build_model(architecture, weights="none")
 
 
 @pytest.fixture(scope="module")
-def tapped():
+def network():
     return small(feature_layers=LOWER_LAYERS, standardize=True)
 
 
-def test_the_vector_is_the_pooled_end_then_every_tap_averaged_over_its_places(tapped):
-    names = ["out_relu", *LOWER_LAYERS]
-    outputs = keras.Model(tapped.input, [tapped.get_layer(name).output for name in names])(POSTERS)
-    expected = np.concatenate([ops.convert_to_numpy(output).mean(axis=(1, 2)) for output in outputs], axis=1)
-    joined = keras.Model(tapped.input, tapped.get_layer("joined_features").output)(POSTERS)
-    assert joined.shape == (3, 1280 + 64 + 160)
-    np.testing.assert_allclose(ops.convert_to_numpy(joined), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_maxima_of_all_layers_stand_behind_their_averages():
-    architecture = Architecture(
-        "mobilenet_v2", (40, 52, 3), dense=(), pooling="average_maximum", feature_layers=LOWER_LAYERS
-    )
-    model = build_model(architecture, weights="none")
-    outputs = keras.Model(model.input, [model.get_layer(n).output for n in ("out_relu", *LOWER_LAYERS)])(
-        POSTERS
-    )
+@pytest.mark.parametrize("pooling", ["average", "average_maximum"])
+def test_the_vector_is_the_averages_of_all_layers_then_their_maxima(pooling):
+    model = small(pooling=pooling, feature_layers=LOWER_LAYERS)
+    layers = [model.get_layer(name).output for name in ("out_relu", *LOWER_LAYERS)]
+    *outputs, joined = keras.Model(model.input, [*layers, model.get_layer("joined_features").output])(POSTERS)
     maps = [ops.convert_to_numpy(output) for output in outputs]
-    expected = [*(one.mean(axis=(1, 2)) for one in maps), *(one.max(axis=(1, 2)) for one in maps)]
-    joined = keras.Model(model.input, model.get_layer("joined_features").output)(POSTERS)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(joined), np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5
-    )
+    expected = [one.mean(axis=(1, 2)) for one in maps]
+    if pooling == "average_maximum":
+        expected += [one.max(axis=(1, 2)) for one in maps]
+    vector = np.concatenate(expected, axis=1)
+    assert vector.shape[1] == (1280 + 64 + 160) * (2 if pooling == "average_maximum" else 1)
+    np.testing.assert_allclose(ops.convert_to_numpy(joined), vector, rtol=1e-4, atol=1e-5)
     assert frozen_cut(model) == "joined_features"
-    assert not [name for name in backbone_layers(model) if name.startswith("tap_")]
+    assert not [name for name in backbone_layers(model) if name.startswith(FEATURE_POOL)]
 
 
-def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(tapped):
-    assert frozen_cut(tapped) == "joined_features"
+def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(network):
+    assert frozen_cut(network) == "joined_features"
     assert frozen_cut(small(standardize=True)) == "average_pool"
-    prefix, suffix = split_at(tapped, "joined_features")
+    prefix, suffix = split_at(network, "joined_features")
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(suffix(prefix(POSTERS))), ops.convert_to_numpy(tapped(POSTERS, training=False))
+        ops.convert_to_numpy(suffix(prefix(POSTERS))), ops.convert_to_numpy(network(POSTERS, training=False))
     )
-    assert [layer.name for layer in tapped.layers if layer.trainable_weights] == ["logit"]
+    assert [layer.name for layer in network.layers if layer.trainable_weights] == ["logit"]
 
 
-def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tapped):
-    assert not [name for name in backbone_layers(tapped) if name.startswith("tap_")]
-    assert list(blocks(tapped))[-1] == "Conv_1"
+def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(network):
+    assert list(blocks(network))[-1] == "Conv_1"
     model = small(feature_layers=LOWER_LAYERS)
     apply_unfreeze(model, ["block_16", "Conv_1"])
     assert (
@@ -72,14 +67,14 @@ def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(tap
     assert model.get_layer("block_16_project").trainable_weights
 
 
-def test_a_tapped_network_is_saved_and_loaded_with_its_statistics(tapped, tmp_path):
+def test_a_network_with_feature_layers_is_saved_and_loaded_with_its_statistics(network, tmp_path):
     features = np.random.default_rng(1).normal(3.0, 2.0, (50, 1504)).astype("float32")
-    tapped.get_layer("standardize").set_statistics(features)
-    tapped.save(tmp_path / "model.keras")
+    network.get_layer("standardize").set_statistics(features)
+    network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(
         ops.convert_to_numpy(loaded(POSTERS, training=False)),
-        ops.convert_to_numpy(tapped(POSTERS, training=False)),
+        ops.convert_to_numpy(network(POSTERS, training=False)),
         rtol=1e-5,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from poster_ml.cluster import open_cluster
-from poster_ml.config import parse_space
+from poster_ml.search_space import parse_space
 from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
 from poster_ml.tuning.study import OpenStudy, StudySpec, open_study

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from poster_ml.config import SearchSpace, parse_space
+from poster_ml.search_space import SearchSpace, parse_space
 from poster_ml.tuning.study import StudySpec
 from tests.tuning.command import Command
 from tests.tuning.surrogates import SPACE

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from poster_ml.config import SearchSpace, parse_space
 from poster_ml.errors import TuningError
+from poster_ml.search_space import SearchSpace, parse_space
 from poster_ml.tuning.results import FAILED, trials_table
 from poster_ml.tuning.search import Job
 from poster_ml.tuning.study import StudySpec, open_study

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from poster_ml.config import SearchSpace
+from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.results import (
     FAILED,
     FINISHED,

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from poster_ml.cluster import Client, open_cluster
-from poster_ml.config import SearchSpace
 from poster_ml.errors import TuningError
+from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.results import FAILED, FINISHED, INTERRUPTED, PRUNED, trials_table
 from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock

@@ -5,8 +5,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from poster_ml.config import ExperimentConfig, load_experiment, load_space, parse_space, replace, space_path
+from poster_ml.config import ExperimentConfig, load_experiment, replace
 from poster_ml.errors import ConfigError
+from poster_ml.search_space import load_space, parse_space, space_path
 from poster_ml.tuning.space import default_points, dimensions_of, overrides, suggest
 
 GOOD = {

@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from poster_ml.config import SearchSpace
 from poster_ml.errors import OutputError, PosterMLError, TuningError
+from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.space import suggest
 from poster_ml.tuning.storage import open_storage
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study

@@ -49,7 +49,7 @@ def main() -> None:
     ratio = float(np.median(seconds[False]) / np.median(seconds[True]))
     print(f"{options.posters} posters of {options.size} pixels, {options.epochs} epochs, whole: {ratio:.1f}x")
     for metric in ("loss", "val_loss", "val_auc"):
-        curves = [[epoch[metric] for epoch in results[cached].fit.history] for cached in (True, False)]
+        curves = [[epoch[metric] for epoch in results[cached].fitted.fit.history] for cached in (True, False)]
         apart = np.abs(np.subtract(*curves)).max()
         print(
             f"{metric:<9} last epoch {curves[0][-1]:.4f} and {curves[1][-1]:.4f}, at most {apart:.1e} apart"

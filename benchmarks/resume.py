@@ -66,8 +66,8 @@ def train(config: ExperimentConfig, dataset: PreparedDataset, folder: Path) -> N
     """What the killed process does: trains, and writes down what came out of it."""
     candidate = fit_model(config, dataset, folder=folder, cache_folder=folder / "features")
     weights = {f"weight {index}": value for index, value in enumerate(candidate.model.get_weights())}
-    history = [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in candidate.fit.history]
-    about = json.dumps([history, candidate.fit.best_epoch])
+    history = [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in candidate.fitted.fit.history]
+    about = json.dumps([history, candidate.fitted.fit.best_epoch])
     np.savez(folder / "outcome.npz", about=about, logits=candidate.validation_logits, **weights)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from poster_ml.commands.evaluate import EvaluateResult
-    from poster_ml.commands.train import TrainResult
     from poster_ml.pipeline.poster_files import ScoreTask
+    from poster_ml.pipeline.train_log import TrainResult
 
 AnyPath = str | os.PathLike[str]
 Settings = Mapping[str, Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from poster_ml.commands.evaluate import EvaluateResult, run_evaluate
-from poster_ml.commands.train import TrainResult, train_task
+from poster_ml.commands.train import train_task
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.pipeline.evaluate import with_interval
@@ -24,6 +24,7 @@ from poster_ml.pipeline.task import (
     demo_config,
     demo_dataset,
 )
+from poster_ml.pipeline.train_log import TrainResult
 from poster_ml.serving.registry import Version, register_best
 from poster_ml.tracking.store import connect, experiment_name
 from poster_ml.tracking.views import shared_view

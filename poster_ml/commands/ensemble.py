@@ -15,7 +15,7 @@ from poster_ml.config import ExperimentConfig, ModelConfig, flatten, to_yaml
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.models.ensemble import build_ensemble
-from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
+from poster_ml.pipeline.evaluate import EvaluationReport, ScoredModel, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.members import Member, load_members, mix
 from poster_ml.pipeline.reference import joined_neighbours
@@ -84,11 +84,10 @@ def run_ensemble(
         run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "averaging")
         run.log_metrics({"parameters": model.count_params()})
         decision_rule = fit_decision_rule(logits, labels, config.evaluate)
-        neighbours = joined_neighbours([member.neighbours for member in members])
-        log_network(run, model, config, dataset, decision_rule, logits, neighbours)
-        scored = evaluate_split(dataset, "val", config, decision_rule, {"val": logits}, folder)
-        explained = explain_split(model, dataset, "val", config, decision_rule, logits, folder)
-        evaluation = EvaluationReport("val", scored, *explained, folder)
+        scored = ScoredModel(model, dataset, config, decision_rule, {"val": logits})
+        log_network(run, scored, joined_neighbours([member.neighbours for member in members]))
+        result = evaluate_split(scored, "val", folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
         run.log_results(evaluation.metrics())
         write_report(folder, run.run_id, evaluation, config, dataset, "full")
         (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")

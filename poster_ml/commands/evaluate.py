@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig, ExplainConfig, with_overrides
-from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import ConfigError, DatasetError, TrackingError
+from poster_ml.config import ExplainConfig, with_overrides
+from poster_ml.errors import ConfigError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
 from poster_ml.pipeline.evaluate import (
     DecisionRule,
     EvaluationReport,
+    ScoredModel,
     evaluate_split,
-    score_splits,
+    score_split,
     with_interval,
 )
 from poster_ml.pipeline.explain import explain_split
-from poster_ml.pipeline.records import fetched, recorded_config, recorded_dataset, recorded_logits
+from poster_ml.pipeline.records import (
+    check_size,
+    evaluation_run,
+    fetched,
+    recorded_config,
+    recorded_dataset,
+    recorded_logits,
+)
 from poster_ml.pipeline.report import write_report
 from poster_ml.serving.load import load_keras_model, load_reference
-from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, open_run, run_of_model
+from poster_ml.tracking.runs import find_run, run_of_model
 from poster_ml.tracking.store import connect
 
 # What may differ from the training's configuration: how much is measured, never what the model is.
@@ -84,28 +91,22 @@ def run_evaluate(
     dataset.verify()
     uri = model_uri or f"runs:/{record.run_id}/model"
     (model, settings), reference = load_keras_model(uri), load_reference(uri)
-    if settings.size != dataset.size:
-        raise DatasetError(
-            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
-            f"prepare the data with --size {settings.size}"
-        )
-    decision_rule = DecisionRule(settings.temperature, settings.threshold)
-    known = recorded_logits(record, dataset, config)
-    logits = score_splits(model, dataset, (split, "val"), config, known)
+    check_size(settings, dataset)
+    rule = DecisionRule(settings.temperature, settings.threshold)
+    logits = recorded_logits(record, dataset, config)
+    logits |= {name: score_split(model, dataset, name, config) for name in {split, "val"} - {*logits}}
+    scored = ScoredModel(model, dataset, config, rule, logits)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        combined = reference.combined if reference else None
-        result = evaluate_split(dataset, split, config, decision_rule, logits, folder, combined)
-        faithfulness, diagnostics = explain_split(
-            model, dataset, split, config, decision_rule, logits[split], folder, complete=True
-        )
-        evaluation = EvaluationReport(split, result, faithfulness, diagnostics, folder)
+        result = evaluate_split(scored, split, folder, reference.combined if reference else None)
+        explained = explain_split(scored, split, folder, complete=True)
+        evaluation = EvaluationReport(split, result, *explained, folder)
         with suppress(TrackingError), fetched(record.run_id, "curves/accuracy_loss.png") as file:
             (folder / "curves").mkdir()
             shutil.copy(file, folder / "curves")
         profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
         write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)
-        with _run_for(record, dataset, config) as logger:
+        with evaluation_run(record, dataset, config) as logger:
             logger.log_results(evaluation.metrics())
             logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, f"evaluation {split}")
             logger.log_folder(folder)
@@ -120,24 +121,3 @@ def run_evaluate(
         metrics=evaluation.metrics(),
         findings=finding_sentences(evaluation.result),
     )
-
-
-@contextmanager
-def _run_for(record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig) -> Iterator[RunLogger]:
-    """Gives the run that takes an evaluation: the model's, or, on another dataset, one of its own.
-
-    The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
-    one, and posters of another dataset do not replace its numbers.
-    """
-    if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
-        yield RunLogger(record.run_id)
-        return
-    tags = {
-        "kind": "evaluation",
-        "evaluated_run_id": record.run_id,
-        "variant": record.variant,
-        "dataset.fingerprint": dataset.fingerprint,
-    }
-    with open_run(f"{record.name} on {dataset.folder.name}", tags=tags, system_metrics=False) as logger:
-        logger.log_config(config)
-        yield logger

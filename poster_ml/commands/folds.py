@@ -10,11 +10,11 @@ from pathlib import Path
 
 import keras
 
-from poster_ml.commands.suite import suite_tasks, train_or_find
 from poster_ml.data.folds import open_fold
 from poster_ml.errors import ConfigError, PosterMLError
 from poster_ml.evaluation.out_of_fold import cross_validate
 from poster_ml.pipeline.folds import FoldScores, join_scores, logged_scores, train_fold
+from poster_ml.pipeline.suite_tasks import suite_tasks, train_or_find
 from poster_ml.tracking.runs import open_run
 from poster_ml.tracking.store import connect
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from poster_ml.errors import DatasetError, RegistryError
+from poster_ml.errors import RegistryError
 from poster_ml.evaluation.stats import delong_difference, delong_interval
-from poster_ml.pipeline.evaluate import fit_decision_rule
-from poster_ml.pipeline.records import recorded_config, recorded_dataset
+from poster_ml.pipeline.evaluate import ScoredModel, fit_decision_rule
+from poster_ml.pipeline.records import check_size, recorded_config, recorded_dataset
 from poster_ml.pipeline.reference import make_reference
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
@@ -66,11 +66,7 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     network, settings = load_keras_model(model_uri)
     record = find_run(run_of_model(model_uri))
     config, dataset = recorded_config(record), recorded_dataset(record, data)
-    if settings.size != dataset.size:
-        raise DatasetError(
-            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
-            f"prepare the data with --size {settings.size}"
-        )
+    check_size(settings, dataset)
     logger.info("quantising")
     train = dataset.indices("train")
     drawn = generator(seed, "quantized").choice(train, min(CALIBRATION_POSTERS, len(train)), replace=False)
@@ -110,7 +106,9 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     name = f"{record.name} quantized"
     with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
         run.log_metrics(metrics)
-        reference = make_reference(config, dataset, after / decision_rule.temperature, None)
+        reference = make_reference(
+            ScoredModel(quantized, dataset, config, decision_rule, {"val": after}), None
+        )
         info = log_quantized_model(content, chosen, reference)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "

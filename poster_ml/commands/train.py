@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from poster_ml.config import ExperimentConfig
-from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.baselines import majority_accuracy
 from poster_ml.evaluation.plots import draw_training_curves
-from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, fit_decision_rule
+from poster_ml.pipeline.evaluate import EvaluationReport, ScoredModel, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.fit import fit_model
 from poster_ml.pipeline.reference import training_neighbours
 from poster_ml.pipeline.report import write_report
 from poster_ml.pipeline.task import Task, choose_dataset, recorded_task, resolve_task, run_tags
 from poster_ml.pipeline.train_log import (
+    TrainResult,
     checkpoint_folder,
     locked_run,
     log_fit,
     log_network,
     log_task,
-    say_how_to_continue,
-    validation_lines,
 )
 from poster_ml.tracking.store import connect
 from poster_ml.tracking.views import say_view
 
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What `train` returns: where the run is, and its validation metrics."""
-
-    run_id: str
-    variant: str
-    profile: str
-    best_epoch: int
-    epochs: int
-    seconds: float
-    metrics: dict[str, float]
-
-    def text(self) -> str:
-        """Returns the numbers that matter, with their intervals."""
-        kept = f"epoch {self.best_epoch} of {self.epochs} kept, {self.seconds:.0f} s"
-        first = f"{self.variant} ({self.profile}): run {self.run_id}, {kept}"
-        return "\n".join([first, *validation_lines(self.run_id, self.metrics)])
+logger = logging.getLogger(__name__)
 
 
 def run_train(
@@ -70,7 +51,7 @@ def run_train(
     Raises: DatasetError, WeightsError, UnknownLayerError, TrackingError.
     """
     connect(write=True)
-    result = train_task(_named_task(config, named, overrides, fold))
+    result = train_task(resolve_task(config, *choose_dataset(named, fold), overrides))
     say_view()
     return result
 
@@ -82,16 +63,9 @@ def train_along(
 
     Args, and errors, as of `run_train`.
     """
-    task = _named_task(config, named, overrides, fold)
+    task = resolve_task(config, *choose_dataset(named, fold), overrides)
     with TemporaryDirectory() as temporary:
         fit_model(task.config, task.dataset, folder=Path(temporary))
-
-
-def _named_task(
-    config: ExperimentConfig, named: PreparedDataset | None, overrides: Sequence[str], fold: str
-) -> Task:
-    dataset, profile = choose_dataset(named)
-    return resolve_task(config, open_fold(dataset, fold) if fold else dataset, profile, overrides)
 
 
 def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResult:
@@ -133,28 +107,28 @@ def train_task(
     with locked_run(run_name, all_tags, run_id, parent_run_id) as run, TemporaryDirectory() as temporary:
         folder = Path(temporary)
         log_task(run, task)
-        say_how_to_continue(run.run_id, parent_run_id)
+        if parent_run_id is None:  # a suite's run is continued by calling the suite again
+            logger.info(f"after an interruption: poster-ml train --resume {run.run_id}")
         trained = fit_model(
             config,
             dataset,
             folder=checkpoint_folder(run.run_id),
             on_epoch=lambda epoch, metrics: run.log_metrics(metrics, step=epoch),
         )
-        log_fit(run, trained)
+        log_fit(run, trained.fitted)
+        labels, logits = dataset.labels(trained.fitted.validation.rows), trained.validation_logits
+        rule = fit_decision_rule(logits, labels, config.evaluate)
+        scored = ScoredModel(trained.model, dataset, config, rule, {"val": logits})
+        result = evaluate_split(scored, "val", folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
 
-        labels, logits = dataset.labels(trained.validation_indices), trained.validation_logits
-        decision_rule = fit_decision_rule(logits, labels, config.evaluate)
-        result = evaluate_split(dataset, "val", config, decision_rule, {"val": logits}, folder)
-        explained = explain_split(trained.model, dataset, "val", config, decision_rule, logits, folder)
-        evaluation = EvaluationReport("val", result, *explained, folder)
-
-        neighbours = training_neighbours(trained, config, dataset)
-        log_network(run, trained.model, config, dataset, decision_rule, logits, neighbours)
+        log_network(run, scored, training_neighbours(trained, config, dataset))
         run.log_results(evaluation.metrics())
+        fit = trained.fitted.fit
         draw_training_curves(
             folder / "curves" / "accuracy_loss.png",
-            trained.fit.history,
-            best_epoch=trained.fit.best_epoch,
+            fit.history,
+            best_epoch=fit.best_epoch,
             majority_accuracy=majority_accuracy(labels),
             title=config.variant,
         )
@@ -164,8 +138,8 @@ def train_task(
         run_id=run.run_id,
         variant=config.variant,
         profile=task.profile,
-        best_epoch=trained.fit.best_epoch,
-        epochs=len(trained.fit.history),
+        best_epoch=fit.best_epoch,
+        epochs=len(fit.history),
         seconds=time.perf_counter() - started,
         metrics=evaluation.metrics(),
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
 from poster_ml.config import EvaluateConfig, ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
+from poster_ml.data.reading import Rows
 from poster_ml.evaluation.baselines import (
     Combination,
     colour_histograms,
@@ -84,48 +85,52 @@ def fit_decision_rule(logits: np.ndarray, labels: np.ndarray, settings: Evaluate
     return DecisionRule(temperature, threshold)
 
 
-def score_splits(
-    model: Any,
-    dataset: PreparedDataset,
-    splits: Sequence[str],
-    config: ExperimentConfig,
-    known: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Returns split -> (n,) float64 logits of a network.
+@dataclass(frozen=True)
+class ScoredModel:
+    """A trained network, how it decides, and what it says of a dataset's posters.
 
     Args:
         model: the whole network in float32.
         dataset: where the posters are.
-        splits: of train, val and test.
-        config: its limit and seed say which posters are used.
-        known: logits already computed by this very model on the same posters: not computed again.
+        config: the experiment; its limit and seed say which posters are used.
+        rule: temperature and threshold, from validation.
+        logits: split -> (n,) float64; of val, and of a split that is evaluated.
     """
-    logits = dict(known)
-    for split in splits:
-        if split not in logits:
-            rows = dataset.indices(split, config.max_samples, config.seed)
-            logger.info(f"scoring {len(rows)} posters of {split}")
-            logits[split] = predict_logits(model, Samples(dataset.images, rows, dataset.labels(rows)))
-    return logits
+
+    model: Any
+    dataset: PreparedDataset
+    config: ExperimentConfig
+    rule: DecisionRule
+    logits: Mapping[str, np.ndarray]
+
+    def rows(self, split: str) -> Rows:
+        """Returns the positions (n,) of a split's posters."""
+        return self.dataset.indices(split, self.config.max_samples, self.config.seed)
+
+    def posters(self, split: str) -> pd.DataFrame:
+        """Returns what is known of a split's posters, n rows."""
+        return self.dataset.index.iloc[self.rows(split)].reset_index(drop=True)
+
+    def probabilities(self, split: str) -> np.ndarray:
+        """Returns the calibrated probabilities (n,) of Fresh."""
+        return np.asarray(expit(self.logits[split] / self.rule.temperature))
+
+
+def score_split(model: Any, dataset: PreparedDataset, split: str, config: ExperimentConfig) -> np.ndarray:
+    """Returns the logits (n,) float64 that a network in float32 gives the posters of a split."""
+    rows = dataset.indices(split, config.max_samples, config.seed)
+    logger.info(f"scoring {len(rows)} posters of {split}")
+    return predict_logits(model, Samples(dataset.images, rows, dataset.labels(rows)))
 
 
 def evaluate_split(
-    dataset: PreparedDataset,
-    split: str,
-    config: ExperimentConfig,
-    decision_rule: DecisionRule,
-    logits: Mapping[str, np.ndarray],
-    folder: Path,
-    combined: CombinedModel | None = None,
+    scored: ScoredModel, split: str, folder: Path, combined: CombinedModel | None = None
 ) -> EvaluationResult:
     """Measures how right a network is on one split.
 
     Args:
-        dataset: where the posters are.
+        scored: with the logits of `split` and of val.
         split: train, val or test.
-        config: the experiment; its limit, seed and evaluate section are used.
-        decision_rule: temperature and threshold, from validation.
-        logits: of `split` and of val, as from `score_splits`.
         folder: gets `evaluation/<split>/`.
         combined: the logged one of the network; None fits it. On validation, which it was fitted on, it is
             left out: there the combination is cross-fitted.
@@ -133,19 +138,17 @@ def evaluate_split(
     Returns: the numbers and where the files lie.
     """
     logger.info(f"evaluating {split}")
-    rows = {name: dataset.indices(name, config.max_samples, config.seed) for name in ("train", "val", split)}
-    train, validation = (dataset.index.iloc[rows[name]] for name in ("train", "val"))
-    posters = dataset.index.iloc[rows[split]].reset_index(drop=True)
-    probabilities = expit(logits[split] / decision_rule.temperature)
-    histograms = partial(colour_histograms, dataset.images)
-    colours = histograms(rows["train"]), histograms(rows[split])
-    baselines, notes = fit_baselines(train, posters, colours, seed=config.seed)
+    images, settings, seed = scored.dataset.images, scored.config.evaluate, scored.config.seed
+    rows, train, posters = scored.rows(split), scored.posters("train"), scored.posters(split)
+    probabilities = scored.probabilities(split)
+    colours = colour_histograms(images, scored.rows("train")), colour_histograms(images, rows)
+    baselines, notes = fit_baselines(train, posters, colours, seed=seed)
     combination = None
     if split == "val" and "year_genre" in baselines:
-        combination = cross_fitted(train, posters, probabilities, seed=config.seed)
+        combination = cross_fitted(train, posters, probabilities, seed=seed)
     elif split != "val" and baselines:
-        other = expit(logits["val"] / decision_rule.temperature)
-        combined = combined or CombinedModel.fit(train, validation, other, seed=config.seed)
+        other = scored.posters("val"), scored.probabilities("val")
+        combined = combined or CombinedModel.fit(train, *other, seed=seed)
         if combined is not None:
             design = f"combination fitted on {combined.posters} posters of another split"
             both = combined.probabilities(posters, probabilities)
@@ -153,14 +156,14 @@ def evaluate_split(
     majority = majority_accuracy(posters["label"], train["label"])
     return write_evaluation(
         folder / "evaluation" / split,
-        posters.assign(brightness=[dataset.images[row].mean() / 255.0 for row in rows[split]]),
+        posters.assign(brightness=[images[row].mean() / 255.0 for row in rows]),
         probabilities,
         References(majority, baselines, combination, notes),
-        threshold=decision_rule.threshold,
-        repeats=config.evaluate.bootstrap,
-        confidence=config.evaluate.confidence,
-        seed=config.seed,
-        logits=logits[split],
+        threshold=scored.rule.threshold,
+        repeats=settings.bootstrap,
+        confidence=settings.confidence,
+        seed=seed,
+        logits=scored.logits[split],
     )
 
 

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
-from poster_ml.config import ExperimentConfig
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import measure_faithfulness
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
 from poster_ml.files import write_text
 from poster_ml.pipeline.diagnostics import Diagnostics, EvaluatedSplit, draw_order, run_diagnostics
-from poster_ml.pipeline.evaluate import DecisionRule, score_images
+from poster_ml.pipeline.evaluate import ScoredModel, score_images
 
 logger = logging.getLogger(__name__)
 
@@ -26,47 +23,34 @@ SURE = 8  # posters per sheet, as in the study
 
 
 def explain_split(
-    model: Any,
-    dataset: PreparedDataset,
-    split: str,
-    config: ExperimentConfig,
-    decision_rule: DecisionRule,
-    logits: np.ndarray,
-    folder: Path,
-    *,
-    complete: bool = False,
+    scored: ScoredModel, split: str, folder: Path, *, complete: bool = False
 ) -> tuple[dict[str, Any] | None, Diagnostics]:
     """Explains a network on one split and tests what the explanation is worth.
 
     Args:
-        model: the whole network in float32.
-        dataset: where the posters are.
+        scored: with the logits of `split`.
         split: train, val or test.
-        config: the experiment; its limit, seed, evaluate and explain sections are used.
-        decision_rule: temperature and threshold, from validation.
-        logits: (n,) of the split's posters.
         folder: gets `explain/<split>/`: sheets, activation grids, tests.
         complete: False, after training, leaves out what takes minutes, see `run_diagnostics`.
 
     Returns: how faithful the maps are, None where that was not asked for; and what was found by the tests.
     """
     logger.info(f"explaining {split}")
-    rows = dataset.indices(split, config.max_samples, config.seed)
-    posters = dataset.index.iloc[rows].reset_index(drop=True)
+    config, posters = scored.config, scored.posters(split)
     evaluated = EvaluatedSplit(
-        explainer=Explainer(model, method=config.explain.method, layer_name=config.explain.layer),
-        predict=lambda pictures: score_images(model, pictures, decision_rule),
-        threshold=decision_rule.threshold,
-        dataset=dataset,
-        rows=rows,
+        explainer=Explainer(scored.model, method=config.explain.method, layer_name=config.explain.layer),
+        predict=lambda pictures: score_images(scored.model, pictures, scored.rule),
+        threshold=scored.rule.threshold,
+        dataset=scored.dataset,
+        rows=scored.rows(split),
         posters=posters,
-        probabilities=expit(logits / decision_rule.temperature),
-        order=draw_order(posters, dataset.fingerprint),
+        probabilities=scored.probabilities(split),
+        order=draw_order(posters, scored.dataset.fingerprint),
     )
     explained = folder / "explain" / split
     explained.mkdir(parents=True, exist_ok=True)
     _write_maps(evaluated, explained)
-    faithfulness = _faithfulness(evaluated, config, decision_rule, explained)
+    faithfulness = _faithfulness(evaluated, scored, explained)
     logger.info(f"testing shortcuts and claims on {split}")
     return faithfulness, run_diagnostics(evaluated, config, explained, complete=complete)
 
@@ -105,17 +89,16 @@ def _write_maps(evaluated: EvaluatedSplit, folder: Path) -> None:
     write_activation_grids(explainer.model, surest, folder)
 
 
-def _faithfulness(
-    evaluated: EvaluatedSplit, config: ExperimentConfig, decision_rule: DecisionRule, folder: Path
-) -> dict[str, Any] | None:
+def _faithfulness(evaluated: EvaluatedSplit, scored: ScoredModel, folder: Path) -> dict[str, Any] | None:
     """Measures how faithful the maps of the first posters of the order are, where asked for."""
+    config = scored.config
     count = config.explain.faithfulness_posters
     if count == 0:
         return None
     measured = measure_faithfulness(
         evaluated.explainer,
         evaluated.images(np.sort(evaluated.order[:count])),
-        threshold=decision_rule.uncalibrated_threshold(),
+        threshold=scored.rule.uncalibrated_threshold(),
         confidence=config.evaluate.confidence,
         seed=config.seed,
     )

@@ -58,25 +58,17 @@ class FittedNetwork:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network and how it was made.
+    """A trained network as it is explained and served.
 
     Args:
         model: the whole network in float32, from uint8 posters to one logit, with the kept epoch's weights.
-        fit: history, kept epoch, epochs taken from a checkpoint.
-        precision: the dtype policy it was trained under.
-        validation_indices: (n,) positions in the dataset.
+        fitted: how it was made, in the precision of the training.
         validation_logits: (n,) float64, computed by `model`.
-        learned: what it was fitted on: posters, or where `cut` names a layer, its output for them.
-        cut: see `FitInputs`.
     """
 
     model: Any
-    fit: FitResult
-    precision: str
-    validation_indices: np.ndarray
+    fitted: FittedNetwork
     validation_logits: np.ndarray
-    learned: Samples
-    cut: str
 
 
 def fit_model(
@@ -94,17 +86,11 @@ def fit_model(
     Returns: the network in float32, as it is explained and served, and its history.
     """
     fitted = fit_network(config, dataset, folder=folder, cache_folder=cache_folder, on_epoch=on_epoch)
-    model, validation, inputs = (
-        as_float32(fitted.model, config, dataset.size),
-        fitted.validation,
-        fitted.inputs,
-    )
+    model = as_float32(fitted.model, config, dataset.size)
     # In float32 the cached features are those of this very network.
     same = fitted.precision == "float32"
-    logits = fitted.score(validation) if same else predict_logits(model, validation)
-    return TrainedModel(
-        model, fitted.fit, fitted.precision, validation.rows, logits, inputs.train, inputs.cut
-    )
+    logits = fitted.score(fitted.validation) if same else predict_logits(model, fitted.validation)
+    return TrainedModel(model, fitted, logits)
 
 
 def fit_network(

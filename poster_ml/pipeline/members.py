@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.pipeline.evaluate import score_splits
+from poster_ml.pipeline.evaluate import score_split
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.serving.load import load_keras_model, load_reference
 from poster_ml.serving.reference import Neighbours
@@ -88,8 +88,9 @@ def _load(record: RunRecord, dataset: PreparedDataset) -> Member:
                 f"{dataset.size}: prepare the data with --size {settings.size}"
             ]
         )
-    known = recorded_logits(record, dataset, config)
-    logits = score_splits(network, dataset, ("val",), config, known)["val"]
+    logits = recorded_logits(record, dataset, config).get("val")
+    if logits is None:
+        logits = score_split(network, dataset, "val", config)
     reference = load_reference(f"runs:/{record.run_id}/model")
     neighbours = reference.neighbours if reference else None
     return Member(record, config, network, settings.temperature, logits / settings.temperature, neighbours)

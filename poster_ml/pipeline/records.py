@@ -15,7 +15,8 @@ from poster_ml.config import ExperimentConfig, from_mapping
 from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
-from poster_ml.tracking.runs import RunRecord, fetch_artifact
+from poster_ml.serving.settings import ServingSettings
+from poster_ml.tracking.runs import RunLogger, RunRecord, fetch_artifact, open_run
 
 
 @contextmanager
@@ -53,6 +54,15 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
     return open_fold(dataset, fold) if fold and seen == dataset.fingerprint else dataset
 
 
+def check_size(settings: ServingSettings, dataset: PreparedDataset) -> None:
+    """Refuses a dataset of another size than a model takes. Raises: DatasetError."""
+    if settings.size != dataset.size:
+        raise DatasetError(
+            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
+            f"prepare the data with --size {settings.size}"
+        )
+
+
 def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
     """Returns what a run logged of a split: movie_id, label, probability per poster.
 
@@ -86,3 +96,26 @@ def recorded_logits(
     if not names.isin(table.index).all():
         return {}
     return {"val": table["logit"].loc[names].to_numpy("float64")}
+
+
+@contextmanager
+def evaluation_run(
+    record: RunRecord, dataset: PreparedDataset, config: ExperimentConfig
+) -> Iterator[RunLogger]:
+    """Gives the run that takes an evaluation: the model's, or, on another dataset, one of its own.
+
+    The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
+    one, and posters of another dataset do not replace its numbers.
+    """
+    if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
+        yield RunLogger(record.run_id)
+        return
+    tags = {
+        "kind": "evaluation",
+        "evaluated_run_id": record.run_id,
+        "variant": record.variant,
+        "dataset.fingerprint": dataset.fingerprint,
+    }
+    with open_run(f"{record.name} on {dataset.folder.name}", tags=tags, system_metrics=False) as logger:
+        logger.log_config(config)
+        yield logger

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.special import expit
 
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
@@ -16,6 +14,7 @@ from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.explain.likeness import PooledFeatures, last_map, pooled_network
 from poster_ml.models.freezing import split_at
 from poster_ml.models.graph import parents
+from poster_ml.pipeline.evaluate import ScoredModel
 from poster_ml.pipeline.fit import TrainedModel
 from poster_ml.progress import progress
 from poster_ml.serving.reference import Neighbours, Reference
@@ -26,21 +25,17 @@ logger = logging.getLogger(__name__)
 BATCH = 64  # posters at once
 
 
-def make_reference(
-    config: ExperimentConfig, dataset: PreparedDataset, logits: np.ndarray, neighbours: Neighbours | None
-) -> Reference:
+def make_reference(scored: ScoredModel, neighbours: Neighbours | None) -> Reference:
     """Collects what a model is logged with.
 
     Args:
-        config: its limit and seed say which posters were used.
-        dataset: where they are.
-        logits: (n,) calibrated, of the validation posters.
+        scored: the model, with the logits of the validation posters.
         neighbours: as from `training_neighbours`.
     """
-    validation = _rows(dataset, "val", config)
-    combined = CombinedModel.fit(_rows(dataset, "train", config), validation, expit(logits), seed=config.seed)
-    columns = ["label", "year", "genres"]
-    return Reference(validation[columns].assign(logit=logits), combined, neighbours)
+    validation, probabilities = scored.posters("val"), scored.probabilities("val")
+    combined = CombinedModel.fit(scored.posters("train"), validation, probabilities, seed=scored.config.seed)
+    logits = scored.logits["val"] / scored.rule.temperature
+    return Reference(validation[["label", "year", "genres"]].assign(logit=logits), combined, neighbours)
 
 
 def training_neighbours(
@@ -52,21 +47,22 @@ def training_neighbours(
     they are those of a later layer than `PooledFeatures` looks at, the frozen layers would have to run once
     more, which can take longer than the training: then there are none, which is said.
     """
-    movies = _rows(dataset, "train", config)
     rows = dataset.indices("train", config.max_samples, config.seed)
-    if not trained.cut or config.augment.active:
+    movies = dataset.index.iloc[rows].reset_index(drop=True)
+    cut, learned = trained.fitted.inputs.cut, trained.fitted.inputs.train
+    if not cut or config.augment.active:
         return Neighbours.of(_computed(PooledFeatures(trained.model), dataset.images, rows), movies)
     map_layer = last_map(trained.model)
-    pooled, learned = pooled_network(trained.model), trained.learned
-    if trained.cut in [layer.name for layer in pooled.layers]:
-        _, above = split_at(pooled, trained.cut)
+    pooled = pooled_network(trained.model)
+    if cut in [layer.name for layer in pooled.layers]:
+        _, above = split_at(pooled, cut)
         return Neighbours.of(_computed(above.predict_on_batch, learned.images, learned.rows), movies)
-    if parents(trained.model)[trained.cut] == [map_layer.name]:
+    if parents(trained.model)[cut] == [map_layer.name]:
         places = (int(np.prod(map_layer.output.shape[1:3])), int(map_layer.output.shape[3]))
         return Neighbours.of(_means(learned, places), movies)
     logger.info(
         "the model is logged without neighbours: its frozen features are those of %s, not of its last map %s",
-        trained.cut,
+        cut,
         map_layer.name,
     )
     return None
@@ -84,11 +80,6 @@ def joined_neighbours(members: Sequence[Neighbours | None]) -> Neighbours | None
     return Neighbours.of(
         np.concatenate([one.features.astype(np.float32) for one in known], 1), known[0].movies
     )
-
-
-def _rows(dataset: PreparedDataset, split: str, config: ExperimentConfig) -> pd.DataFrame:
-    rows = dataset.indices(split, config.max_samples, config.seed)
-    return dataset.index.iloc[rows].reset_index(drop=True)
 
 
 def _computed(pooled: Callable[[np.ndarray], Any], images: Any, rows: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from poster_ml.config import ExperimentConfig, replace
+from poster_ml.data.folds import open_fold
 from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
@@ -68,12 +69,13 @@ def resolve_task(
     return Task(config, dataset, profile)
 
 
-def choose_dataset(named: PreparedDataset | None) -> tuple[PreparedDataset, str]:
+def choose_dataset(named: PreparedDataset | None, fold: str = "") -> tuple[PreparedDataset, str]:
     """Returns the dataset to train on, every byte of it verified, and the profile: `full` or `demo`.
 
     Args:
         named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing, which is
             made where it is missing, too.
+        fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Raises: DatasetError where the dataset was changed after it was written.
     """
@@ -81,12 +83,13 @@ def choose_dataset(named: PreparedDataset | None) -> tuple[PreparedDataset, str]
         named = PreparedDataset.open(DEFAULT_DATA)
     if named is not None:
         named.verify()
-        return named, "full"
+        return open_fold(named, fold) if fold else named, "full"
     logger.warning(
         f"demo profile: no dataset was named and {DEFAULT_DATA} does not exist, so this runs on "
         f"{DEMO_POSTERS} synthetic posters of {DEMO_SIZE}x{DEMO_SIZE} pixels, for few epochs"
     )
-    return demo_dataset(WORKPLACE / "demo"), "demo"
+    drawn = demo_dataset(WORKPLACE / "demo")
+    return open_fold(drawn, fold) if fold else drawn, "demo"
 
 
 def run_tags(task: Task) -> dict[str, str]:

@@ -6,19 +6,14 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from poster_ml.config import ExperimentConfig
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import TrackingError
 from poster_ml.models.freezing import trainable_summary
-from poster_ml.pipeline.evaluate import DecisionRule
+from poster_ml.pipeline.evaluate import ScoredModel
 from poster_ml.pipeline.features import WORKPLACE
-from poster_ml.pipeline.fit import FittedNetwork, TrainedModel
+from poster_ml.pipeline.fit import FittedNetwork
 from poster_ml.pipeline.reference import make_reference
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.log import log_poster_model
@@ -63,13 +58,7 @@ def log_task(run: RunLogger, task: Task) -> None:
     run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
 
 
-def say_how_to_continue(run_id: str, parent_run_id: str | None) -> None:
-    """Names the command that continues a run; a suite's is continued by calling the suite again."""
-    if parent_run_id is None:
-        logger.info("after an interruption: poster-ml train --resume %s", run_id)
-
-
-def log_fit(run: RunLogger, trained: FittedNetwork | TrainedModel) -> None:
+def log_fit(run: RunLogger, trained: FittedNetwork) -> None:
     """Logs what the training was, epochs that an earlier process had finished included."""
     history, best = trained.fit.history, trained.fit.best_epoch
     run.set_tags({"precision": trained.precision})
@@ -84,35 +73,47 @@ def log_fit(run: RunLogger, trained: FittedNetwork | TrainedModel) -> None:
     )
 
 
-def log_network(
-    run: RunLogger,
-    network: Any,
-    config: ExperimentConfig,
-    dataset: PreparedDataset,
-    decision_rule: DecisionRule,
-    logits: np.ndarray,
-    neighbours: Neighbours | None,
-) -> None:
+def log_network(run: RunLogger, scored: ScoredModel, neighbours: Neighbours | None) -> None:
     """Logs the model that is served, with its decision rule and its reference.
 
     Args:
-        run, network, config, dataset, decision_rule: what was trained on what.
-        logits: (n,) of the validation posters.
+        run: that takes it.
+        scored: with the logits of the validation posters.
         neighbours: the training posters as the network sees them; None where that was left out.
     """
-    run.log_metrics(asdict(decision_rule))
+    config, dataset = scored.config, scored.dataset
+    run.log_metrics(asdict(scored.rule))
     logger.info("logging the model")
     log_poster_model(
-        network,
+        scored.model,
         size=dataset.size,
-        reference=make_reference(config, dataset, logits / decision_rule.temperature, neighbours),
+        reference=make_reference(scored, neighbours),
         fit=dataset.manifest["options"]["fit"],
-        **asdict(decision_rule),
+        **asdict(scored.rule),
         variant=config.variant,
         family=config.model.family,
         explain_method=config.explain.method,
         explain_layer=config.explain.layer,
     )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns: where the run is, and its validation metrics."""
+
+    run_id: str
+    variant: str
+    profile: str
+    best_epoch: int
+    epochs: int
+    seconds: float
+    metrics: dict[str, float]
+
+    def text(self) -> str:
+        """Returns the numbers that matter, with their intervals."""
+        kept = f"epoch {self.best_epoch} of {self.epochs} kept, {self.seconds:.0f} s"
+        first = f"{self.variant} ({self.profile}): run {self.run_id}, {kept}"
+        return "\n".join([first, *validation_lines(self.run_id, self.metrics)])
 
 
 def validation_lines(run_id: str, metrics: Mapping[str, float]) -> list[str]:

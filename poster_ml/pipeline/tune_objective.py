@@ -163,12 +163,13 @@ class TrainingObjective:
             run.set_tags({"trial.state": "pruned"})
             run.end("KILLED")
             return None
-        history = trained.fit.history
+        fit = trained.fitted.fit
+        history = fit.history
         run.fill_epochs(history)
         for epoch, metrics in enumerate(history, start=1):
             if epoch not in reported:
                 trial.report(epoch, metrics["val_auc"])
-        value = history[trained.fit.best_epoch - 1]["val_auc"]
+        value = history[fit.best_epoch - 1]["val_auc"]
         if math.isnan(value):
             raise TuningError("validation AUC is no number: the network diverged")
         # Not `val_roc_auc`: that name belongs to full runs, among which the registry looks for the best.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poster_ml.commands.demo import DemoResult
 from poster_ml.commands.evaluate import EvaluateResult
-from poster_ml.commands.train import TrainResult
+from poster_ml.pipeline.train_log import TrainResult
 from poster_ml.serving.registry import Version
 from tests.programs import check_options
 

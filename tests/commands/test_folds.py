@@ -91,7 +91,7 @@ def test_no_label_of_the_held_out_posters_is_seen(cache, tiny_dataset, tmp_path,
         return view
 
     monkeypatch.setattr("poster_ml.commands.folds.open_fold", turned)
-    monkeypatch.setattr("poster_ml.commands.suite.search_runs", lambda *_, **__: [])
+    monkeypatch.setattr("poster_ml.pipeline.suite_tasks.search_runs", lambda *_, **__: [])
     folded(tiny_dataset, tmp_path / "turned", ["mobilenet_v2"], weights)
     one, other = (pd.read_csv(tmp_path / name / "scores_mobilenet_v2_1.csv") for name in ("true", "turned"))
     np.testing.assert_array_equal(one["label"], 1 - other["label"])

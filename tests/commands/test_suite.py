@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poster_ml.commands import suite_table
-from poster_ml.commands.suite import overrides_of, run_suite, suite_tasks
-from poster_ml.commands.suite_table import build_table
+from poster_ml.commands.suite import run_suite
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
+from poster_ml.pipeline import suite_table
+from poster_ml.pipeline.suite_table import build_table
+from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 
 LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]

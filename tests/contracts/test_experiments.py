@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from poster_ml.commands.suite import VARIANTS
 from poster_ml.config import REPOSITORY, from_mapping, load_experiment, to_yaml
 from poster_ml.models.catalogue import FAMILIES
+from poster_ml.pipeline.suite_tasks import VARIANTS
 
 FOLDER = REPOSITORY / "experiments"
 FILES = sorted([*FOLDER.glob("*.yaml"), *(FOLDER / "study").glob("*.yaml")])

@@ -43,4 +43,4 @@ def test_the_candidate_carries_the_statistics_of_its_training_posters(tiny_datas
         for one in (candidate, free)
     ]
     assert sizes[0] < 0.9 * sizes[1]
-    assert candidate.fit.history[0]["loss"] > free.fit.history[0]["loss"]
+    assert candidate.fitted.fit.history[0]["loss"] > free.fitted.fit.history[0]["loss"]

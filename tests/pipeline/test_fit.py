@@ -35,7 +35,7 @@ def dataset(tiny_dataset):
 
 
 def losses(candidate):
-    return [epoch["val_loss"] for epoch in candidate.fit.history]
+    return [epoch["val_loss"] for epoch in candidate.fitted.fit.history]
 
 
 def run(config, dataset, tmp_path, name):
@@ -80,7 +80,7 @@ def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_tra
     config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block5"], "train.epochs": 1})
     candidate = run(config, dataset, tmp_path, "augmented")
     (entry,) = list_entries(tmp_path / "cache")
-    assert entry.about["shape"] == [len(candidate.validation_indices), 2, 2, 512]
+    assert entry.about["shape"] == [len(candidate.validation_logits), 2, 2, 512]
     before = build_network(config, dataset.size, "none")
     changed = {
         layer.name: bool(
@@ -111,7 +111,7 @@ def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(
     candidate = run(
         vgg(**{"train.precision": "mixed_bfloat16", "train.epochs": 1}), dataset, tmp_path, "bf16"
     )
-    assert candidate.precision == "mixed_bfloat16"
+    assert candidate.fitted.precision == "mixed_bfloat16"
     assert {layer.compute_dtype for layer in candidate.model.layers} <= {"float32", "uint8"}
     assert candidate.model.input_shape == (None, 40, 40, 3)
     rows = dataset.indices("val", 60, 42)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,8 @@ def test_features_that_were_fitted_on_are_taken_and_no_frozen_layer_runs_again(
     rows = dataset.indices("train")
     kept = split_at(network, cut)[0].predict(np.asarray(dataset.images[rows]), verbose=0)
     learned = Samples(kept, np.arange(len(rows)), dataset.labels(rows))
-    trained = TrainedModel(network, None, "float32", rows, rows, learned, cut)
+    inputs = SimpleNamespace(train=learned, cut=cut)
+    trained = TrainedModel(network, SimpleNamespace(inputs=inputs), rows)
 
     def above_only(model, images, rows):
         assert images is kept, "a second pass"

@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as place:
         with shared_batches(7) as odd, shared_batches(8) as even:
             pass
     used = [len(keras.distribution.list_devices()), odd, even]
-    losses = [epoch[name] for epoch in found.fit.history for name in ("loss", "val_loss")]
+    losses = [epoch[name] for epoch in found.fitted.fit.history for name in ("loss", "val_loss")]
     print(json.dumps([used, losses, list(found.validation_logits)]))
 """
 NO_SPEED = "--xla_backend_optimization_level=0"  # of what is compiled, so that compiling is fast

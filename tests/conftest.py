@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: where cores are busy, two wait for each other
 
 # A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():
@@ -55,24 +57,29 @@ def store_template(tmp_path_factory):
     return path
 
 
+def _end_runs() -> None:
+    import mlflow
+
+    while mlflow.active_run() is not None:
+        mlflow.end_run("FAILED")
+
+
 @contextmanager
 def _store_in(folder: Path, template: Path) -> Iterator[Path]:
     import mlflow
 
+    _end_runs()  # of the store before, where they are
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     shutil.copy(template, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
-            patch.setenv(
-                name, ""
-            )  # so that what a test leaves is taken back: `mlflow.set_experiment` sets the id
+            patch.setenv(name, "")  # so that what a test leaves is taken back
             patch.delenv(name)
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         mlflow.set_registry_uri(f"sqlite:///{folder / 'mlflow.db'}")
         yield folder
-        while mlflow.active_run() is not None:
-            mlflow.end_run("FAILED")
+        _end_runs()
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(registry)
 
@@ -110,6 +117,15 @@ def shared_mlflow_store(shared_mlflow_place):
     """As `mlflow_store`, one for all tests of a module."""
     _begin_experiment(shared_mlflow_place)
     return shared_mlflow_place
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Figures are saved without being drawn, which takes a third of a small training; for runs whose files count."""
+    empty = Image.new("RGB", (8, 8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: empty.save(file, "PNG"))
+        yield
 
 
 @pytest.fixture(scope="session")

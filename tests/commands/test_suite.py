@@ -16,7 +16,10 @@ from poster_ml.pipeline.suite_table import build_table
 from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
 
-LEAN = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
+TINY = [
+    "evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0", "train.epochs=1",
+    "model.dense=[4]", "model.filters=[4]", "basic_cnn:model.dense=[8]",
+]  # fmt: skip
 
 
 def test_an_override_for_one_variant_reaches_that_one_only_and_wins():
@@ -104,40 +107,15 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(prediction
     assert list(frame["random_weights"]) == [False] * 3 + [True] + [False] * 2
 
 
-TINY = [*LEAN, "train.epochs=1", "model.dense=[4]", "model.filters=[4]"]
-
-
-def test_a_suite_trains_each_once_logs_its_own_files_only_and_says_what_it_leaves(
-    tiny_dataset, mlflow_place, caplog
-):
-    caplog.set_level(logging.WARNING)
-    out = mlflow_place / "out"
-    wide = [*TINY, "basic_cnn:model.dense=[8]"]
-    two = run_suite(data=tiny_dataset, only=["basic_cnn", "regularized_cnn"], overrides=wide, out=out)
-    (out / "mine.txt").write_text("a note of the user's")
-    wide += ["evaluate.bootstrap=150", "evaluate.confidence=0.8", "vgg16:train.epochs=1"]
-    seeds = run_suite(data=tiny_dataset, only=["basic_cnn"], overrides=wide, seeds=2, out=out)
-    client = mlflow.MlflowClient()
-    suite = {"suite.md", "suite.csv", "suite.png"}
-    pairs = {"pairs.csv", "pairs.png", "comparison.txt"}
-    assert {file.path for file in client.list_artifacts(two.run_id)} == suite | pairs
-    assert {file.path for file in client.list_artifacts(seeds.run_id)} == suite
-    assert {file.name for file in out.iterdir()} == suite | {"mine.txt", ".poster-ml-suite"}
-    assert [row["seed"] for row in seeds.rows] == ["42", "43"]
-    assert seeds.rows[0]["run_id"] == two.rows[0]["run_id"], "evaluating does not ask for another training"
-    assert seeds.rows[1]["run_id"] != two.rows[0]["run_id"]
-    assert "keeps the settings that it was begun with (evaluate.bootstrap=100, evaluate.conf" in caplog.text
-    assert "--set vgg16:... is for vgg16, which is not among the chosen variants" in caplog.text
-    assert "| basic_cnn | 2 |" in seeds.text()
-    assert "the 80% interval" in seeds.table
-
-
-def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
-    tiny_dataset, mlflow_place, monkeypatch, caplog
+@pytest.mark.usefixtures("undrawn")
+def test_a_suite_trains_each_once_goes_on_where_it_was_interrupted_and_says_what_it_leaves(
+    tiny_dataset, mlflow_place, caplog, monkeypatch
 ):
     caplog.set_level(logging.INFO)
-    tiny = [*TINY, "train.epochs=2"]
-    arguments = {"data": tiny_dataset, "only": ["basic_cnn"], "out": mlflow_place / "out"}
+    out, client = mlflow_place / "out", mlflow.MlflowClient()
+
+    def suite(*names, seeds=1, more=()):
+        return run_suite(data=tiny_dataset, only=names, overrides=[*TINY, *more], seeds=seeds, out=out)
 
     def interrupt(run: RunLogger, metrics: dict[str, float], step: int = 0) -> None:
         raise KeyboardInterrupt
@@ -145,11 +123,26 @@ def test_an_interrupted_suite_goes_on_with_the_settings_that_it_was_begun_with(
     with monkeypatch.context() as patch:
         patch.setattr(RunLogger, "log_metrics", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run_suite(**arguments, overrides=tiny)
+            suite("basic_cnn")
     (begun,) = [run for run in search_runs("attributes.status = 'KILLED'") if run.variant]
-    done = run_suite(**arguments, overrides=[*tiny, "evaluate.bootstrap=150"])
-    assert done.rows[0]["run_id"] == begun.run_id
+    two = suite("basic_cnn", "regularized_cnn", more=["evaluate.bootstrap=150"])
+    assert two.rows[0]["run_id"] == begun.run_id
     assert find_run(begun.run_id).status == "FINISHED"
     assert find_run(begun.run_id).params["evaluate.bootstrap"] == "100"
     assert f"basic_cnn continues: run {begun.run_id}" in caplog.text
     assert "keeps the settings that it was begun with (evaluate.bootstrap=100)" in caplog.text
+
+    (out / "mine.txt").write_text("a note of the user's")
+    seeds = suite("basic_cnn", seeds=2, more=["evaluate.confidence=0.8", "vgg16:train.epochs=1"])
+    written = {"suite.md", "suite.csv", "suite.png"}
+    pairs = {"pairs.csv", "pairs.png", "comparison.txt"}
+    assert {file.path for file in client.list_artifacts(two.run_id)} == written | pairs
+    assert {file.path for file in client.list_artifacts(seeds.run_id)} == written
+    assert {file.name for file in out.iterdir()} == written | {"mine.txt", ".poster-ml-suite"}
+    assert [row["seed"] for row in seeds.rows] == ["42", "43"]
+    assert seeds.rows[0]["run_id"] == begun.run_id, "evaluating does not ask for another training"
+    assert seeds.rows[1]["run_id"] != begun.run_id
+    assert "keeps the settings that it was begun with (evaluate.confidence=0.95)" in caplog.text
+    assert "--set vgg16:... is for vgg16, which is not among the chosen variants" in caplog.text
+    assert "| basic_cnn | 2 |" in seeds.text()
+    assert "the 80% interval" in seeds.table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,25 +14,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
+import mlflow
 import pytest
-import yaml
 
 from poster_ml.commands import tune_retraining
-from poster_ml.commands.tune import run_tune
+from poster_ml.commands.tune import TuneResult, run_tune
 from poster_ml.commands.tune_retraining import register_winner
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.errors import RegistryError, TrackingError, TuningError
+from poster_ml.errors import DatasetError, RegistryError, TrackingError, TuningError
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.train_log import checkpoint_folder
-from poster_ml.pipeline.tune_log import children
-from poster_ml.pipeline.tune_objective import trial_config
+from poster_ml.pipeline.tune_log import children, nested
+from poster_ml.pipeline.tune_objective import TrainingObjective, TrialDataset, trial_config
 from poster_ml.pipeline.tune_options import WORK_FOLDER, TuneOptions, work_folder
 from poster_ml.search_space import Fidelity
 from poster_ml.serving.registry import Version, find_version
-from poster_ml.tracking.runs import RunLogger, find_run, open_run
+from poster_ml.tracking.runs import RunLogger, find_run, open_run, search_runs
+from poster_ml.tracking.store import experiment_name, shared_uri
 from poster_ml.training import checkpoint
+from poster_ml.tuning.trial import PrunedError, TrialContext
+from tests.tiny import tiny_config
 from tests.tuning.command import workers_of
 
 SPACE = """
@@ -45,35 +48,37 @@ parameters:
 """
 
 COMMAND = """
-import sys
 from pathlib import Path
 from poster_ml.commands.tune import run_tune
 from poster_ml.pipeline.tune_options import TuneOptions
 if __name__ == "__main__":
-    options = TuneOptions(trials=int(sys.argv[1]), workers=2, study="study", retrain=False, pruner="none")
-    print(run_tune(model="basic_cnn", options=options, data=Path("prepared"), overrides=["train.epochs=2"]).text())
+    options = TuneOptions(trials=4, study="study", retrain=False, pruner="none")
+    run_tune(model="basic_cnn", options=options, data=Path("prepared"), overrides={overrides})
 """
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, project: Path, tiny_dataset: Path) -> Path:
-    """A folder with experiments, a tiny search space and the prepared dataset of synthetic posters."""
-    folder = tmp_path_factory.mktemp("tune")
-    for kind in (".", "study"):
-        (folder / "experiments" / kind).mkdir(parents=True, exist_ok=True)
-        text = (project / "experiments" / kind / "basic_cnn.yaml").read_text()
-        (folder / "experiments" / kind / "basic_cnn.yaml").write_text(text)
-    (folder / "experiments" / "tune").mkdir()
-    (folder / "experiments" / "tune" / "basic_cnn.yaml").write_text(SPACE)
-    (folder / "prepared").symlink_to(tiny_dataset)
-    (folder / "command.py").write_text(COMMAND)
-    return folder
+LEAN = [
+    "evaluate.bootstrap=100", "evaluate.appearance_posters=0", "explain.faithfulness_posters=0",
+    "explain.shortcut_posters=0", "explain.detect_posters=0", "train.epochs=2",
+]  # fmt: skip
 
 
 @pytest.fixture
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(place)
-    return place
+def work(mlflow_place: Path, project: Path, tiny_dataset: Path) -> Path:
+    """A folder to work in, with experiments, a tiny search space and the prepared dataset."""
+    for kind in (".", "study"):
+        (mlflow_place / "experiments" / kind).mkdir(parents=True, exist_ok=True)
+        file = Path("experiments") / kind / "basic_cnn.yaml"
+        shutil.copy(project / file, mlflow_place / file)
+    (mlflow_place / "experiments" / "tune").mkdir()
+    (mlflow_place / "experiments" / "tune" / "basic_cnn.yaml").write_text(SPACE)
+    (mlflow_place / "prepared").symlink_to(tiny_dataset)
+    (mlflow_place / "command.py").write_text(COMMAND.format(overrides=LEAN))
+    return mlflow_place
+
+
+def search(trials: int, **options: Any) -> TuneResult:
+    """Calls the command in the folder that we are in."""
+    options = TuneOptions(trials, pruner="none", **options)
+    return run_tune(model="basic_cnn", options=options, data=Path("prepared"), overrides=LEAN)
 
 
 def test_keras_tuner_with_other_processes_is_refused_at_the_door() -> None:
@@ -85,11 +90,11 @@ def test_keras_tuner_with_other_processes_is_refused_at_the_door() -> None:
     )
 
 
-def test_a_searched_key_cannot_be_set(here: Path) -> None:
+def test_a_searched_key_cannot_be_set(work: Path) -> None:
     with pytest.raises(TuningError) as caught:
-        run_tune(model="basic_cnn", options=TuneOptions(1), data=here, overrides=["model.dropout=0.1"])
+        run_tune(model="basic_cnn", options=TuneOptions(1), data=work, overrides=["model.dropout=0.1"])
     assert str(caught.value) == (
-        f"--set model.dropout=0.1: model.dropout is scientific in {here}/experiments/tune/basic_cnn.yaml, so trials "
+        f"--set model.dropout=0.1: model.dropout is scientific in {work}/experiments/tune/basic_cnn.yaml, so trials "
         "set it; change it there"
     )
 
@@ -104,18 +109,13 @@ def test_trials_are_never_longer_than_the_experiment() -> None:
     assert trial_config(replace(config, max_samples=50), Fidelity(max_samples=0)).max_samples == 50
 
 
-def test_trials_see_the_same_posters_whatever_their_seeds(here: Path) -> None:
-    from poster_ml.pipeline.tune_objective import TrialDataset
-
-    opened = PreparedDataset.open(here / "prepared")
+def test_trials_see_the_same_posters_whatever_their_seeds(tiny_dataset: Path) -> None:
+    opened = PreparedDataset.open(tiny_dataset)
     parts = (opened.folder, opened.images, opened.index, opened.manifest)
     first, other = TrialDataset(*parts, 5), TrialDataset(*parts, 6)
-    assert (
-        list(first.indices("train", 60, 1))
-        == list(first.indices("train", 60, 2))
-        == list(opened.indices("train", 60, 5))
-    )
-    assert list(first.indices("train", 60, 1)) != list(other.indices("train", 60, 1))
+    drawn = list(opened.indices("train", 60, 5))
+    assert list(first.indices("train", 60, 1)) == list(first.indices("train", 60, 2)) == drawn
+    assert list(other.indices("train", 60, 1)) != drawn
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 240.0) -> None:
@@ -125,159 +125,100 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 240.0)
         time.sleep(0.1)
 
 
-def trial_runs(place: Path) -> dict[str, Any]:
-    """Child runs by trial number, straight from the store."""
-    import mlflow
+def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_path: Path) -> None:
+    """One worker is killed, then everything; repeated, the command ends with exactly the trials asked for."""
+    process = subprocess.Popen(
+        [sys.executable, "command.py"], cwd=work, start_new_session=True, stderr=subprocess.DEVNULL,
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+    )  # fmt: skip
+    try:
+        begun = work / ".poster-ml" / "tuning" / "study" / "trial-0000"
+        wait_until(begun.exists, "the first trial has begun")
+        workers_of(process.pid)[0].kill()
+        wait_until(lambda: search_runs("attributes.status = 'FINISHED'"), "one has finished")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    result = search(4, workers=2, study="study", retrain=False)
+    assert "4 counted trials (4 finished, 0 pruned)" in result.text()
 
-    client = mlflow.MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("poster-ml")
-    runs = client.search_runs([experiment.experiment_id]) if experiment else []
-    return {run.data.tags.get("trial.number", run.data.tags.get("kind", "")): run for run in runs}
-
-
-def test_a_killed_search_goes_on_with_parent_and_children_right(here: Path) -> None:
-    """One worker is killed, then everything; the repeated command ends with exactly the trials asked for."""
-    import mlflow
-
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "command.py", "4"], cwd=here, start_new_session=True, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{here / 'mlflow.db'}"},
-        )  # fmt: skip
-
-    process = start()
-    begun = here / ".poster-ml" / "tuning" / "study" / "trial-0000"
-    wait_until(begun.exists, "the first trial has begun")  # the store is made by then: not looked at before
-    workers_of(process.pid)[0].kill()
-    wait_until(
-        lambda: any(run.info.status == "FINISHED" for run in trial_runs(here).values()), "one has finished"
-    )
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    process = start()
-    out, _ = process.communicate(timeout=400)
-    assert process.returncode == 0
-    assert "4 counted trials (4 finished, 0 pruned)" in out
-
-    runs = trial_runs(here)
-    parent = runs.pop("study")
-    assert parent.info.status == "FINISHED"
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
-    assert set(runs) == {"0", "1", "2", "3"}, "one child per trial, whoever died"
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert {run.data.tags["trial.state"] for run in runs.values()} == {"finished"}
-    assert not any("error" in run.data.tags for run in runs.values())
-    finished = runs
-    assert len({run.data.tags["trial.seed"] for run in finished.values()}) == 4
-    client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
-    for run in finished.values():
-        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_auc")] == [1, 2]
-    best = client.get_metric_history(parent.info.run_id, "best_val_auc")
+    parent = find_run(result.run_id)
+    assert (parent.name, parent.status) == ("study study", "FINISHED")
+    trials = children(parent.run_id)
+    assert len(search_runs()) == 1 + len(trials), "all are the parent's"
+    assert sorted(run.tags["trial.number"] for run in trials) == list("0123"), "one per trial, whoever died"
+    assert {(run.status, run.tags["trial.state"]) for run in trials} == {("FINISHED", "finished")}
+    assert not any("error" in run.tags for run in trials)
+    assert len({run.tags["trial.seed"] for run in trials}) == 4
+    client = mlflow.MlflowClient()
+    for run in trials:
+        assert [point.step for point in client.get_metric_history(run.run_id, "val_auc")] == [1, 2]
+    best = client.get_metric_history(parent.run_id, "best_val_auc")
     assert [point.step for point in best] == [1, 2, 3, 4]
     values = [point.value for point in best]
     assert values == sorted(values)
-    assert values[-1] == max(run.data.metrics["trial_val_auc"] for run in finished.values())
-    names = {file.path for file in client.list_artifacts(parent.info.run_id, "study")}
-    assert names >= {
-        "study/trials.csv",
-        "study/history.png",
-        "study/slices.png",
-        "study/best_parameters.yaml",
-    }
+    assert values[-1] == max(run.metrics["trial_val_auc"] for run in trials)
+    files = {Path(file.path).name for file in client.list_artifacts(parent.run_id, "study")}
+    assert files >= {"trials.csv", "history.png", "slices.png", "best_parameters.yaml"}
 
 
-def test_pruned_and_failed_trials_are_logged_as_what_they_are(here: Path, tmp_path: Path) -> None:
+def test_pruned_and_failed_trials_are_logged_as_what_they_are(work: Path) -> None:
     """The objective in this process, with a pruner that says yes and a setting that cannot be built."""
-    import mlflow
-
-    from poster_ml.errors import DatasetError
-    from poster_ml.pipeline.tune_objective import TrainingObjective
-    from poster_ml.tracking.store import experiment_name, shared_uri
-    from poster_ml.tuning.trial import PrunedError, TrialContext
-
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    base = replace(
-        ExperimentConfig(),
-        **{"model.filters": [4], "model.dense": [8], "train.epochs": 3, "model.weights": "none"},
-    )
+    base = tiny_config(**{"model.filters": [4], "model.dense": [8], "train.epochs": 3})
     seen: list[int] = []
 
     def report(epoch: int, value: float) -> bool:
         seen.append(epoch)
         return epoch == 2
 
-    context = TrialContext(0, {"model.dropout": 0.2}, 7, tmp_path / "t", report)
-    try:
-        with open_run("study", tags={}) as parent:
-            where = (shared_uri(), experiment_name())
-            objective = TrainingObjective(base, here / "prepared", {}, parent.run_id, *where)
-            with pytest.raises(PrunedError):
-                objective(context)
-            with pytest.raises(DatasetError):
-                objective(changed(context, number=1, overrides={"model.filters": [4] * 6}))
-            failed, pruned = children(parent.run_id)
-        assert seen == [1, 2]
-        assert (pruned.status, pruned.tags["trial.state"]) == ("KILLED", "pruned")
-        assert pruned.metrics["epochs"] == 2
-        assert pruned.params["model.dropout"] == "0.2"
-        assert pruned.params["seed"] == "7"
-        assert failed.status == "FAILED"
-        assert failed.tags["error"].startswith(
-            "DatasetError: cnn with 6 convolutions needs posters of at least"
-        )
-        assert {pruned.tags["mlflow.parentRunId"], failed.tags["mlflow.parentRunId"]} == {parent.run_id}
-    finally:
-        mlflow.set_tracking_uri(None)
+    context = TrialContext(0, {"model.dropout": 0.2}, 7, work / "t", report)
+    with open_run("study", tags={}) as parent:
+        where = (shared_uri(), experiment_name())
+        objective = TrainingObjective(base, work / "prepared", {}, parent.run_id, *where)
+        with pytest.raises(PrunedError):
+            objective(context)
+        with pytest.raises(DatasetError):
+            objective(changed(context, number=1, overrides={"model.filters": [4] * 6}))
+    failed, pruned = children(parent.run_id)
+    assert seen == [1, 2]
+    assert (pruned.status, pruned.tags["trial.state"]) == ("KILLED", "pruned")
+    assert pruned.metrics["epochs"] == 2
+    assert (pruned.params["model.dropout"], pruned.params["seed"]) == ("0.2", "7")
+    assert failed.status == "FAILED"
+    said = "DatasetError: cnn with 6 convolutions needs posters of at least"
+    assert failed.tags["error"].startswith(said)
 
 
 def test_the_best_parameters_file_reads_as_an_experiment_section() -> None:
-    from poster_ml.pipeline.tune_log import nested
-
-    assert yaml.safe_dump(
-        nested({"model.dropout": 0.1, "model.dense": (8, 8), "seed": 1}), sort_keys=False
-    ) == ("model:\n  dropout: 0.1\n  dense:\n  - 8\n  - 8\nseed: 1\n")
+    sections = nested({"model.dropout": 0.1, "model.dense": (8, 8), "seed": 1})
+    assert sections == {"model": {"dropout": 0.1, "dense": [8, 8]}, "seed": 1}
 
 
-def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice(
-    here: Path, mlflow_place: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(mlflow_place)
-    (mlflow_place / "experiments").symlink_to(place / "experiments")
-    lean = ["evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0"]
-    arguments: dict[str, Any] = {
-        "model": "basic_cnn",
-        "data": place / "prepared",
-        "options": TuneOptions(trials=2, pruner="none"),
-        "overrides": [*lean, "train.epochs=2"],
-    }
-    result = run_tune(**arguments)
+@pytest.mark.usefixtures("undrawn", "work")
+def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice() -> None:
+    """With KerasTuner, whose trials run in this process."""
+    result = search(2, engine="keras-tuner")
     found = {child.name: child for child in children(result.run_id)}
-    finals = {name for name in found if name.startswith("final ")}
-    assert finals == {
-        f"final {label}, seed {seed}"
-        for label in ("default", f"trial {result.best['number']}")
-        for seed in (0, 1)
-    }
-    seeds = {found[name].params["seed"] for name in finals}
-    assert len(seeds) == 2, "the settings are compared on the same seeds"
-    assert all(found[name].params["max_samples"] == "0" for name in finals)
+    labels = ("default", f"trial {result.best['number']}")
+    finals = {name: run for name, run in found.items() if name.startswith("final ")}
+    assert set(finals) == {f"final {label}, seed {seed}" for label in labels for seed in (0, 1)}
+    assert len({run.params["seed"] for run in finals.values()}) == 2, "all settings on the same seeds"
+    assert {run.params["max_samples"] for run in finals.values()} == {"0"}
     parent = find_run(result.run_id)
     winner = find_run(parent.tags["winner.run_id"])
     assert winner.name == f"final {parent.tags['winner.setting']}, seed 0", "named before it was trained"
     means = {
-        label: np.mean([found[f"final {label}, seed {seed}"].metrics["val_roc_auc"] for seed in (0, 1)])
-        for label in ("default", f"trial {result.best['number']}")
+        label: sum(finals[f"final {label}, seed {seed}"].metrics["val_roc_auc"] for seed in (0, 1))
+        for label in labels
     }
     assert parent.tags["winner.setting"] == max(means, key=lambda label: means[label])
-    assert "test_roc_auc" in winner.metrics
-    others = [run for name, run in found.items() if name in finals and run.run_id != winner.run_id]
-    assert not any("test_roc_auc" in find_run(run.run_id).metrics for run in others), "test is read once"
-    assert find_version("poster-cnn", "champion").run_id == winner.run_id
+    tested = [run.run_id for run in children(result.run_id) if "test_roc_auc" in run.metrics]
+    assert tested == [winner.run_id], "test is read once"
     version = find_version("poster-cnn", "champion")
+    assert version.run_id == winner.run_id
     assert version.tags["chosen_among"] == str(2 + len(finals)), "trials and full trainings"
     assert "there was no champion to compare it with" in result.summary
-    repeated = run_tune(**arguments)
+    repeated = search(2, engine="keras-tuner")
     assert {child.run_id for child in children(result.run_id)} == {child.run_id for child in found.values()}
     assert repeated.run_id == result.run_id
     assert "registered before" in repeated.summary

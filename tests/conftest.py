@@ -13,7 +13,9 @@ from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: where cores are busy, two wait for each other
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # small matrices: where cores are busy, two wait for each other
 
 # A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():

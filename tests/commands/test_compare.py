@@ -1,44 +1,42 @@
 """`compare` through a store: runs of one variant are repeats and shown as mean and spread."""
 
-import warnings
-
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
-    import mlflow
-    import mlflow.pyfunc
-
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from poster_ml.commands.compare import group_by_setting, run_compare
 from poster_ml.errors import EvaluationError, TrackingError
 from poster_ml.evaluation.compare import score_texts
 from poster_ml.tracking.runs import RunRecord
+from tests.refusals import refusal
 
 LABELS = np.random.default_rng(5).integers(0, 2, 200)
+MOVIES = pd.DataFrame({"movie_id": [f"tt{number:03d}" for number in range(200)], "label": LABELS})
+
+
+def log_run(name, table=None, **tags):
+    """Logs a run, with these predictions on test unless it never was evaluated; returns its id."""
+    with mlflow.start_run(run_name=name) as run:
+        mlflow.set_tags(tags)
+        mlflow.log_metric("threshold", 0.4)
+        if table is not None:
+            mlflow.log_text(table.to_csv(index=False), "evaluation/test/predictions.csv")
+    return run.info.run_id
 
 
 @pytest.fixture(scope="module")
 def runs(shared_mlflow_store):
     """Three seeds of one variant, a run of another one, and a run that never was evaluated."""
     made = {}
-    for name, variant, strength in (
-        ("vgg16", "vgg16", 1.4), ("vgg16", "vgg16", 1.5), ("vgg16", "vgg16", 1.6), ("small", "basic_cnn", 0.2),
-    ):  # fmt: skip
-        noise = np.random.default_rng(len(made)).normal(size=len(LABELS))
-        table = pd.DataFrame({"movie_id": [f"tt{number:03d}" for number in range(200)], "label": LABELS})
-        table["probability"] = 1 / (1 + np.exp(-(strength * (LABELS - 0.5) + noise)))
-        with mlflow.start_run(run_name=name) as run:
-            mlflow.set_tags({"variant": variant})
-            mlflow.log_metric("threshold", 0.4)
-            mlflow.log_text(table.to_csv(index=False), "evaluation/test/predictions.csv")
-        made[run.info.run_id] = table
-    with mlflow.start_run(run_name="unjudged") as run:
-        made[run.info.run_id] = pd.DataFrame()
-    return made
+    strengths = [("vgg16", 1.4), ("vgg16", 1.5), ("vgg16", 1.6), ("basic_cnn", 0.2)]
+    for seed, (variant, strength) in enumerate(strengths):
+        noise = np.random.default_rng(seed).normal(size=len(LABELS))
+        table = MOVIES.assign(probability=expit(strength * (LABELS - 0.5) + noise))
+        made[log_run(variant, table, variant=variant)] = table
+    return made | {log_run("unjudged"): None}
 
 
 def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
@@ -54,7 +52,7 @@ def test_repeats_of_a_variant_are_shown_as_mean_and_spread(runs, tmp_path):
         assert text in comparison.text()
     assert "±" not in score_texts(means["basic_cnn"])[0]  # one run has no spread
     names = sorted(run["name"] for run in comparison.by_run.settings)
-    assert names[0] == "small"
+    assert names[0] == "basic_cnn"
     assert all(name.startswith("vgg16 ") for name in names[1:])  # told apart by their ids
     spreads = pd.read_csv(tmp_path / "spreads.csv").set_index("name")
     assert spreads.loc["vgg16", "runs"] == 3
@@ -73,12 +71,8 @@ def test_runs_are_compared_together_with_year_and_genres_and_with_these_alone(ru
     for strength in (0.0, 3.0):  # a poster that says nothing, and one that says much
         table = next(iter(runs.values()))
         poster = np.random.default_rng(8).normal(size=200) + strength * LABELS
-        scores = {"metadata": known, "combined": known + poster}
-        columns = {f"probability_{name}": 1 / (1 + np.exp(-values)) for name, values in scores.items()}
-        with mlflow.start_run(run_name=f"poster {strength}") as run:
-            mlflow.set_tags({"variant": f"strength {strength}"})
-            mlflow.log_text(table.assign(**columns).to_csv(index=False), "evaluation/test/predictions.csv")
-        ids.append(run.info.run_id)
+        columns = {"probability_metadata": expit(known), "probability_combined": expit(known + poster)}
+        ids.append(log_run("poster", table.assign(**columns), variant=f"strength {strength}"))
     comparison = run_compare(ids, out=tmp_path)
     found = {one["name"]: one["roc_auc"] for one in comparison.combined.settings}
     assert found["year + genres, no poster"] == pytest.approx(roc_auc_score(LABELS, known))
@@ -108,19 +102,11 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_repeats():
     }
 
 
-def test_a_run_without_predictions_is_told_what_to_do(runs):
-    *evaluated, unjudged = runs
-    with pytest.raises(TrackingError) as caught:
-        run_compare([evaluated[0], unjudged])
-    assert str(caught.value) == (
+def test_what_cannot_be_compared_is_told_what_to_do(runs):
+    first, *_, unjudged = runs
+    assert refusal(TrackingError, run_compare, [first, unjudged]) == (
         f"run {unjudged} (unjudged) has no predictions of test: "
         f"call `poster-ml evaluate --run {unjudged} --split test` first"
     )
-
-
-def test_one_run_is_nothing_to_compare(runs):
-    first = next(iter(runs))
-    with pytest.raises(
-        EvaluationError, match=f"compare needs at least two different runs, got {first}, {first}"
-    ):
-        run_compare([first, first])
+    said = refusal(EvaluationError, run_compare, [first, first])
+    assert said.startswith(f"compare needs at least two different runs, got {first}, {first}")

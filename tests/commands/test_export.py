@@ -12,35 +12,21 @@ from poster_ml.tracking.runs import RunRecord, open_run
 
 
 def test_what_names_the_machine_stays_out():
-    record = RunRecord(
-        run_id="r1",
-        name="first",
-        status="FINISHED",
-        params={"data": "/home/ann/data/prepared", "model.weights": "/srv/w/net.h5", "train.epochs": "3"},
-        tags={
-            "mlflow.user": "ann",
-            "mlflow.source.name": "/usr/bin/poster-ml",
-            "mlflow.parentRunId": "r0",
-            "weights": "/srv/w/net.h5,imagenet",
-            "error": "OSError: /srv/w/net.h5 is gone",
-            "variant": "basic_cnn",
-            "storage": "postgresql://ann:secret@server/study",
-        },
-        metrics={"val_roc_auc": 0.123456789, "loss": float("nan"), "system/cpu_utilization_percentage": 5.0},
-    )
-    assert export_record(record) == {
-        "run_id": "r1",
-        "name": "first",
-        "status": "FINISHED",
+    params = {"data": "/home/ann/data/prepared", "model.weights": "/srv/w/net.h5", "train.epochs": "3"}
+    tags = {
+        "mlflow.user": "ann", "mlflow.source.name": "/usr/bin/poster-ml", "mlflow.parentRunId": "r0",
+        "weights": "/srv/w/net.h5,imagenet", "error": "OSError: /srv/w/net.h5 is gone",
+        "variant": "basic_cnn", "storage": "postgresql://ann:secret@server/study",
+    }  # fmt: skip
+    metrics = {"val_roc_auc": 0.123456789, "loss": float("nan"), "system/cpu_utilization_percentage": 5.0}
+    assert export_record(RunRecord("r1", "first", "FINISHED", params, tags, metrics)) == {
+        "run_id": "r1", "name": "first", "status": "FINISHED",
         "tags": {
-            "mlflow.parentRunId": "r0",
-            "storage": "study",
-            "variant": "basic_cnn",
-            "weights": "net.h5,imagenet",
+            "mlflow.parentRunId": "r0", "storage": "study", "variant": "basic_cnn", "weights": "net.h5,imagenet",
         },
         "params": {"data": "prepared", "model.weights": "net.h5", "train.epochs": "3"},
         "metrics": {"val_roc_auc": 0.123457, "loss": None},
-    }
+    }  # fmt: skip
 
 
 def test_runs_are_written_in_the_order_given(mlflow_place):

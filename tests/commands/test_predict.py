@@ -1,3 +1,5 @@
+"""`predict`: every file once, in order, whatever is killed, broken, written before or in the way."""
+
 from __future__ import annotations
 
 import csv
@@ -8,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,52 +22,19 @@ from poster_ml.pipeline import prediction_files
 from poster_ml.pipeline.poster_files import ScoreTask, score_files, walk_posters
 from poster_ml.pipeline.prediction_files import record_path
 from poster_ml.serving.load import identify
+from tests.commands.fake_model import FakeModel, identity, use_fake_model
+from tests.programs import PROJECT
+from tests.refusals import refusal
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
-    import mlflow.pyfunc  # noqa: F401
-
-HEADER = "poster,probability_fresh,label,threshold,error,probability_metadata,probability_combined,poster_effect,note"
-
-# A model whose answer is the size of the file, so that a row in the wrong place is seen.
-FAKE = """
-import time
-import pandas as pd
-
-
-class Fake:
-    def __init__(self, seconds=0.0):
-        self.seconds = seconds
-        self.batches = []
-
-    def predict(self, table):
-        time.sleep(self.seconds)
-        self.batches.append(len(table))
-        rows = []
-        for data in table["image"]:
-            bad = data is None or data.startswith(b"bad")
-            error = 'no image, "really"' if bad else None
-            rows.append((None if bad else len(data) / 1000, None if bad else "Fresh", 0.5, error))
-        columns = ["probability_fresh", "label", "threshold", "error"]
-        return pd.DataFrame(rows, columns=columns, dtype=object)
-"""
-namespace: dict = {}
-exec(FAKE, namespace)
-Fake = namespace["Fake"]
+METADATA = ("probability_metadata", "probability_combined", "poster_effect", "note")
+HEADER = ["poster", "probability_fresh", "label", "threshold", "error", *METADATA]
+BAD = 'no image, "really"'
 
 
 @pytest.fixture
 def fake(monkeypatch):
     """No MLflow, no network: what is tested is the way of files to rows."""
-    model = Fake()
-    monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: model)
-    monkeypatch.setattr("poster_ml.serving.load.identify", lambda model, uri: who(uri))
-    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda: "0")
-    return model
-
-
-def who(uri, version=""):
-    return {"model_id": f"m-{uri}", "model_uri": uri, "version": version, "settings": {"size": 32}}
+    return use_fake_model(monkeypatch)
 
 
 def fill(folder, count):
@@ -83,7 +51,7 @@ def expected(folder, count):
 def read_csv(path):
     with path.open(newline="") as handle:
         rows = list(csv.reader(handle))
-    assert rows[0] == HEADER.split(",")
+    assert rows[0] == HEADER
     return rows[1:]
 
 
@@ -99,7 +67,7 @@ def test_csv_holds_every_file_once_in_order(fake, tmp_path):
     rows = read_csv(out)
     wanted = expected(folder, 200)
     assert [row[0] for row in rows] == list(wanted)
-    assert rows[3][1:] == ["", "", "0.5", 'no image, "really"', "", "", "", ""]
+    assert rows[3][1:] == ["", "", "0.5", BAD, *[""] * 4]
     assert rows[7][1:5] == ["", "", "0.5", "missing file: tt00007.jpg"]
     scored = {row[0]: float(row[1]) for row in rows if row[1]}
     assert scored.items() <= wanted.items()
@@ -114,15 +82,8 @@ def test_what_has_a_whole_row_is_not_scored_again(fake, tmp_path):
     result = run_predict("m", [folder], out=out, batch_size=4)
     assert (result.scored, result.resumed) == (19, 2)
     whole = out.read_bytes()
-    for cut in (
-        1,
-        len(HEADER),
-        len(HEADER) + 1,
-        len(HEADER) + 30,
-        len(whole) // 2,
-        len(whole) - 1,
-        len(whole),
-    ):
+    header = len(",".join(HEADER))
+    for cut in (1, header, header + 1, header + 30, len(whole) // 2, len(whole) - 1, len(whole)):
         out.write_bytes(whole[:cut])
         result = run_predict("m", [folder], out=out, batch_size=4)
         assert result.scored + result.resumed == 21
@@ -132,34 +93,13 @@ def test_what_has_a_whole_row_is_not_scored_again(fake, tmp_path):
     assert (afresh.scored, afresh.resumed, len(read_csv(out))) == (1, 0, 1)
 
 
-SCRIPT = """
-import sys, types
-from pathlib import Path
-{fake}
-import poster_ml.quiet
-poster_ml.quiet.load_keras = lambda: None
-load, store = types.ModuleType("load"), types.ModuleType("store")
-load.load_poster_model = lambda uri: Fake(0.02)
-load.identify = lambda model, uri: {{"model_id": "m-1", "settings": {{}}}}
-load.read_metadata = store.experiment_name = store.shared_uri = store.store_folder = None
-store.connect = lambda: "0"
-store.needs_store = lambda model_uri: False
-sys.modules["poster_ml.serving.load"], sys.modules["poster_ml.tracking.store"] = load, store
-tracking = types.ModuleType("tracking")
-tracking.__path__ = []
-sys.modules["poster_ml.tracking"] = tracking
-from poster_ml.commands.predict import run_predict
-run_predict("m", [Path(sys.argv[1])], out=Path(sys.argv[2]), batch_size=16)
-"""
-
-
 def test_killed_and_resumed_no_row_is_lost_or_doubled(tmp_path):
     count = 1500
     folder, out = fill(tmp_path / "in", count), tmp_path / "out.csv"
-    command = [sys.executable, "-c", SCRIPT.format(fake=FAKE), str(folder), str(out)]
+    command = [sys.executable, "-m", "tests.commands.fake_model", str(folder), str(out)]
     kills = 0
     for wait in (0.3, 0.5, 0.7, None):
-        process = subprocess.Popen(command, start_new_session=True)
+        process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
         if wait is None:
             assert process.wait(120) == 0
             break
@@ -191,7 +131,7 @@ def test_ten_thousand_files_hold_few_in_memory(tmp_path):
             listed.append(number)
             yield folder / f"tt{number % 10:05d}.jpg"
 
-    model, rows = Fake(), 0
+    model, rows = FakeModel(), 0
     for batch in score_files(None, ScoreTask(lambda: model, tmp_path, 0.5), files(), 32):
         rows += len(batch)
         assert len(listed) - rows <= 2 * 32  # one batch being read ahead, no more
@@ -203,22 +143,21 @@ def test_output_on_stdout(fake, tmp_path, capsys):
     (folder / "tt00001.jpg").write_bytes(b"bad")
     names = [str(folder / f"tt0000{number}.jpg") for number in (0, 1)]
     run_predict("m", [folder], format="csv")
-    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert rows == [
-        HEADER.split(","),
-        [names[0], "0.001", "Fresh", "0.5", "", "", "", "", ""],
-        [names[1], "", "", "0.5", 'no image, "really"', "", "", "", ""],
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [
+        HEADER,
+        [names[0], "0.001", "Fresh", "0.5", *[""] * 5],
+        [names[1], "", "", "0.5", BAD, *[""] * 4],
     ]
     run_predict("m", [folder], format="json")
     table = json.loads(capsys.readouterr().out)
-    assert [list(row) for row in table] == [HEADER.split(",")] * 2
+    assert [list(row) for row in table] == [HEADER] * 2
     assert list(table[0].values()) == [names[0], 0.001, "Fresh", 0.5, *[None] * 5]
-    assert list(table[1].values()) == [names[1], None, None, 0.5, 'no image, "really"', *[None] * 4]
+    assert list(table[1].values()) == [names[1], None, None, 0.5, BAD, *[None] * 4]
     run_predict("m", [folder], format="table")
     assert capsys.readouterr().out.splitlines() == [
         "P(Fresh)  label   poster",
         f"  0.0010  Fresh   {names[0]}",
-        f'       -  -       {names[1]}  (no image, "really")',
+        f"       -  -       {names[1]}  ({BAD})",
     ]
 
 
@@ -232,7 +171,7 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
     def predict(table):
         asked.append(table)
         facts = {"probability_metadata": 0.4, "probability_combined": 0.5, "poster_effect": 0.1, "note": None}
-        return Fake().predict(table).assign(**facts)
+        return FakeModel().predict(table).assign(**facts)
 
     monkeypatch.setattr(fake, "predict", predict)
     run_predict("m", [tmp_path / "movies.csv"], out=tmp_path / "out.csv")
@@ -295,30 +234,24 @@ def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypat
         ([folder], {"out": folder}, f"--out must end in .csv, received '{folder}'"),
         ([folder], {"out": folder_csv}, f"--out {folder_csv} is a folder: give a file"),
     ):
-        with pytest.raises(PosterMLError) as caught:
-            run_predict("m", posters, **options)
-        assert str(caught.value).startswith(message)
+        assert refusal(PosterMLError, run_predict, "m", posters, **options).startswith(message)
 
 
 def test_rows_of_two_models_are_never_mixed(fake, tmp_path, monkeypatch):
     folder, out = fill(tmp_path / "in", 4), tmp_path / "out.csv"
     run_predict("first", [folder / "tt00001.jpg"], out=out)
-    assert json.loads(record_path(out).read_text()) == who("first")
+    assert json.loads(record_path(out).read_text()) == identity("first")
     before = out.read_bytes()
     remedy = "give another --out, or start it afresh with --no-resume"
-    second = who("second", "poster-vgg16 version 4")
+    second = identity("second", "poster-vgg16 version 4")
     monkeypatch.setattr("poster_ml.serving.load.identify", lambda model, uri: second)
-    with pytest.raises(DatasetError) as caught:
-        run_predict("second", [folder], out=out)
-    assert str(caught.value) == (
+    assert refusal(DatasetError, run_predict, "second", [folder], out=out) == (
         f"--out {out} holds rows of the model (m-first), not of poster-vgg16 version 4 (m-second): {remedy}"
     )
     assert out.read_bytes() == before
     assert run_predict("second", [folder], out=out, resume=False).scored == 4
     record_path(out).unlink()
-    with pytest.raises(DatasetError) as caught:
-        run_predict("second", [folder], out=out)
-    assert str(caught.value) == (
+    assert refusal(DatasetError, run_predict, "second", [folder], out=out) == (
         f"--out {out} has rows, and no {out.name}.json beside it says which model wrote them: {remedy}"
     )
 
@@ -349,14 +282,10 @@ def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch, uri, version):
         return SimpleNamespace(version=f"3-{alias}")
 
     monkeypatch.setattr("mlflow.MlflowClient.get_model_version_by_alias", resolve)
-    metadata = SimpleNamespace(model_id="m-7", run_id="r7", metadata={"settings": {"threshold": 0.4}})
-    assert identify(SimpleNamespace(metadata=metadata), uri) == {
-        "model_id": "m-7",
-        "model_uri": uri,
-        "version": version,
-        "run_id": "r7",
-        "settings": {"threshold": 0.4},
-    }
+    settings = {"threshold": 0.4}
+    metadata = SimpleNamespace(model_id="m-7", run_id="r7", metadata={"settings": settings})
+    known = {"model_id": "m-7", "model_uri": uri, "version": version, "run_id": "r7", "settings": settings}
+    assert identify(SimpleNamespace(metadata=metadata), uri) == known
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"notes", b"\n"])

@@ -1,14 +1,11 @@
-import warnings
+"""`quantize`: a version that says nearly the same, offered with its figures or refused with them."""
+
 from types import SimpleNamespace
 
+import keras
+import mlflow
 import numpy as np
-import pandas as pd
 import pytest
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
-    import mlflow
-    import mlflow.pyfunc
 
 from poster_ml.commands import quantize as module
 from poster_ml.commands.quantize import run_quantize
@@ -19,13 +16,13 @@ from poster_ml.serving.load import load_keras_model, load_poster_model, model_fo
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.quantize import CHUNK, QuantizedNetwork, quantize_network
 from tests.commands.datasets import write_dataset
+from tests.refusals import refusal
 
 SIZE = 32
 
 
-def tiny_network():
-    import keras
-
+@pytest.fixture(scope="module")
+def network():
     keras.utils.set_random_seed(1)
     inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="poster")
     x = keras.layers.RandomFlip("horizontal")(inputs)
@@ -42,11 +39,6 @@ def pictures(count, seed):
     random = np.random.default_rng(seed)
     small = random.integers(0, 256, (count, 4, 4, 3))
     return np.kron(small, np.ones((1, 8, 8, 1), int)).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return tiny_network()
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +65,6 @@ def test_what_is_no_network_is_refused():
 
 
 def test_another_backend_cannot_quantise(network, monkeypatch):
-    import keras
-
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RegistryError, match="Keras runs on jax: set KERAS_BACKEND=tensorflow"):
         quantize_network(network, pictures(1, 0))
@@ -119,30 +109,25 @@ def test_a_quantized_version_is_offered_with_its_figures(source, monkeypatch):
     example = served.input_example
     assert served.predict(example, params={"evidence": True})["similar_count"].tolist() == [30]
     assert list(served.predict(example)["error"]) == [None]
-    original = load_poster_model(source.uri).predict(example)["probability_fresh"][0]
-    inner = served.unwrap_python_model()
-    assert isinstance(inner.network, QuantizedNetwork)
-    assert list(served.predict(example.set_axis([5]))["probability_fresh"].index) == [5]
-    assert 0 < served.predict(example)["probability_fresh"][0] < 1
-    assert original != served.predict(example)["probability_fresh"][0]
+    assert isinstance(served.unwrap_python_model().network, QuantizedNetwork)
+    probability = served.predict(example.set_axis([5]))["probability_fresh"][5]
+    assert 0 < probability < 1
+    assert probability != load_poster_model(source.uri).predict(example)["probability_fresh"][0]
     with pytest.raises(mlflow.MlflowException, match="a quantized model draws no maps"):
         served.predict(example, params={"explain": True})
-    with pytest.raises(RegistryError, match="is a quantized model, which only scores"):
-        load_keras_model("models:/poster-cnn@quantized")
-    with pytest.raises(RegistryError, match="is a quantized model, which only scores"):
-        run_quantize("models:/poster-cnn@quantized")
+    for call in (load_keras_model, run_quantize):
+        said = refusal(RegistryError, call, "models:/poster-cnn@quantized")
+        assert "is a quantized model, which only scores" in said
     requirements = (model_folder("models:/poster-cnn@quantized") / "requirements.txt").read_text()
     assert "keras" not in requirements
-    assert pd.Series(result.text().splitlines()).str.contains("version 1|ROC AUC").all()
+    assert all("version 1" in line or "ROC AUC" in line for line in result.text().splitlines())
 
 
 @pytest.mark.parametrize(("ratio", "change"), [(1.9, 0.05), (3.0, 0.0)])
 def test_what_does_not_hold_is_refused_with_the_figures(source, monkeypatch, ratio, change):
     monkeypatch.setattr(module, "MOST_AUC_CHANGE", change)
     monkeypatch.setattr(module, "speed_ratio", lambda network, quantized, pixels: ratio)
-    with pytest.raises(RegistryError) as caught:
-        run_quantize(source.uri)
-    assert str(caught.value).startswith(
+    assert refusal(RegistryError, run_quantize, source.uri).startswith(
         f"no quantized version of {source.uri}: it needs 2 times the speed and an AUC within {change:g}; "
         f"measured: {ratio} times the speed at batch 1, {ratio} times the speed at batch 16; ROC AUC "
     )

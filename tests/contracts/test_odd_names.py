@@ -4,25 +4,19 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from poster_ml import cli
 from poster_ml.commands.predict import run_predict
+from poster_ml.commands.preprocess import run_preprocess
+from poster_ml.synthetic.writing import write_posters
+from tests.commands.fake_model import use_fake_model
 from tests.pictures import poster
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1
 SHOWN = "caf\\udce9.jpg"
-
-
-class Model:
-    """Scores everything alike."""
-
-    def predict(self, table: Any) -> Any:
-        rows = [(0.25, "Rotten", 0.5, None)] * len(table)
-        return pd.DataFrame(rows, columns=["probability_fresh", "label", "threshold", "error"], dtype=object)
 
 
 @pytest.fixture
@@ -36,11 +30,7 @@ def posters(tmp_path, monkeypatch):
         except OSError:
             pytest.skip("this file system takes UTF-8 names only")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("poster_ml.serving.load.load_poster_model", lambda uri: Model())
-    monkeypatch.setattr(
-        "poster_ml.serving.load.identify", lambda model, uri: {"model_id": "m-1", "settings": {}}
-    )
-    monkeypatch.setattr("poster_ml.tracking.store.connect", lambda write=False: "0")
+    use_fake_model(monkeypatch)
     return folder
 
 
@@ -71,9 +61,6 @@ def test_a_missing_file_with_such_a_name_is_named(posters, capsys, arguments):
 
 
 def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(posters, tmp_path, capsys):
-    from poster_ml.commands.preprocess import run_preprocess
-    from poster_ml.synthetic.writing import write_posters
-
     raw = tmp_path / "raw"
     write_posters(raw, count=60, width=64, height=96)
     (raw / "posters" / ODD).write_bytes((posters / "a.jpg").read_bytes())

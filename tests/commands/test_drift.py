@@ -1,14 +1,18 @@
+"""`drift`: a log against the dataset of the training, what counts in it, and what cannot be compared."""
+
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from poster_ml.cli import run
 from poster_ml.commands.drift import run_drift
 from poster_ml.errors import DatasetError, EvaluationError, RegistryError
 from poster_ml.serving.prediction_log import PredictionLog, input_statistics
 from tests.commands.datasets import write_dataset
+from tests.refusals import refusal
 
 SIZE = 40
 SPLITS = ["train"] * 300 + ["val"] * 100 + ["test"] * 50
@@ -46,10 +50,8 @@ def verdicts(result):
 
 def test_a_period_like_training_shows_none(dataset, tmp_path):
     result = run_drift(write_log(tmp_path / "log", posters(150, 1)), dataset)
-    assert set(verdicts(result).values()) == {"none seen"}
-    assert list(verdicts(result)) == [
-        "brightness", "contrast", "saturation", "width", "height", "aspect", "file_bytes",
-    ]  # fmt: skip
+    names = "brightness contrast saturation width height aspect file_bytes"
+    assert list(verdicts(result).items()) == [(name, "none seen") for name in names.split()]
     assert result.verdict == "no drift seen"
     assert result.text().splitlines()[-1] == "verdict: no drift seen"
     assert result.notes == ("probabilities were not compared: name the model with --model-uri",)
@@ -105,61 +107,56 @@ def model(monkeypatch):
 
 
 def test_probabilities_are_compared_with_what_the_model_says_of_validation(dataset, tmp_path, model):
-    images = posters(150, 3)
-    path = tmp_path / "log"
+    images, path = posters(150, 3), tmp_path / "log"
     for number, pixels in enumerate(images):
-        chance = 1 / (1 + np.exp(-model.logits(pixels[None])[0] / 2.0))
-        write_log(path, [pixels], key=f"{number:04x}", probability=float(chance))
+        chance = float(expit(model.logits(pixels[None])[0] / 2.0))
+        write_log(path, [pixels], key=f"{number:04x}", probability=chance)
     result = run_drift(path, dataset, model_uri="m")
-    assert verdicts(result)["probability"] == "none seen"
     by_name = {item["name"]: item for item in result.features}
+    assert by_name["probability"]["verdict"] == "none seen"
     assert by_name["probability"]["reference_posters"] == SPLITS.count("val")
     write_log(path, images[:120], model="m-2", key="c", probability=0.5)
     again = run_drift(path, dataset, model_uri="m")
     assert {item["name"]: item["current_posters"] for item in again.features}["probability"] == 150
-    assert again.notes == (
-        "probabilities are those of m-1; 120 rows of other models count for the inputs only",
-    )
+    note = "probabilities are those of m-1; 120 rows of other models count for the inputs only"
+    assert again.notes == (note,)
     sure = write_log(tmp_path / "sure", images, probability=0.99)
     assert verdicts(run_drift(sure, dataset, model_uri="m"))["probability"] == "major"
 
 
 def test_a_model_that_wrote_nothing_or_another_size_is_refused(dataset, tmp_path, model):
     path = write_log(tmp_path / "log", posters(60, 1), model="m-9")
-    with pytest.raises(DatasetError) as caught:
-        run_drift(path, dataset, model_uri="models:/poster-cnn/1")
-    assert str(caught.value) == (
+    assert refusal(DatasetError, run_drift, path, dataset, model_uri="models:/poster-cnn/1") == (
         "the period has no row of models:/poster-cnn/1 (m-1): name the model that answered then, "
         "whose id is in every line of the log"
     )
     model.settings.size = 224
     path = write_log(tmp_path / "log2", posters(60, 1))
-    with pytest.raises(
-        DatasetError, match="was prepared with size 40 and fit squash, the model takes 224 and"
-    ):
-        run_drift(path, dataset, model_uri="m")
+    said = refusal(DatasetError, run_drift, path, dataset, model_uri="m")
+    assert "was prepared with size 40 and fit squash, the model takes 224 and" in said
 
 
-def test_periods_and_models_that_cannot_be_are_refused(dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "options", "said"),
+    [
+        (DatasetError, {"since": "yesterday"},
+         "--since must be a date or time such as 2026-01-31 or 2026-01-31T18:00, got 'yesterday'"),
+        (DatasetError, {"until": "2000-01-01"}, "no entry in the period; it has 30 in all: change --since or"),
+        (EvaluationError, {}, "brightness: 30 posters on one side, at least 50 are needed"),
+        (RegistryError, {"model_uri": "gone"}, "no model at 'gone'"),
+    ],
+)  # fmt: skip
+def test_periods_and_models_that_cannot_be_are_refused(dataset, tmp_path, error, options, said):
     log = write_log(tmp_path / "log", posters(30, 1))
-    when = "a date or time such as 2026-01-31 or 2026-01-31T18:00"
-    with pytest.raises(DatasetError, match=f"^--since must be {when}, got 'yesterday'$"):
-        run_drift(log, dataset, since="yesterday")
-    with pytest.raises(DatasetError, match=r"no entry in the period; it has 30 in all: change --since or"):
-        run_drift(log, dataset, until="2000-01-01")
-    with pytest.raises(EvaluationError, match="brightness: 30 posters on one side, at least 50 are needed"):
-        run_drift(log, dataset)
-    with pytest.raises(RegistryError, match="no model at 'gone'"):
-        run_drift(log, dataset, model_uri="gone")
+    assert said in refusal(error, run_drift, log, dataset, **options)
 
 
 def test_the_command_prints_a_table_or_json(dataset, tmp_path, capsys):
     log = str(write_log(tmp_path / "log", posters(120, 1)))
     assert run(["drift", "--log", log, "--data", str(dataset)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith(
-        "120 posters in 120 rows (0 repeated, 0 could not be scored), 0 of them in the dataset"
-    )
+    counted = "120 posters in 120 rows (0 repeated, 0 could not be scored), 0 of them in the dataset"
+    assert lines[0].endswith(counted)
     assert lines[2].split() == ["feature", "training", "period", "PSI", "p", "KS", "p", "drift"]
     assert run(["drift", "--log", log, "--data", str(dataset), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "no drift seen"

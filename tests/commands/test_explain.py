@@ -1,3 +1,5 @@
+"""`explain` on files: sheets, layers, neighbours and hidden parts, and what is refused before they are written."""
+
 from __future__ import annotations
 
 import os
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from poster_ml.commands import explain
 from poster_ml.data.images import decode_poster
@@ -19,6 +22,8 @@ from poster_ml.pipeline import neighbours, poster_sheets
 from poster_ml.pipeline.poster_boxes import DETECTORS
 from poster_ml.serving.reference import Neighbours
 from poster_ml.serving.settings import ServingSettings
+from tests.pictures import poster as picture
+from tests.refusals import refusal
 
 
 @pytest.fixture(autouse=True)
@@ -33,55 +38,77 @@ def model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 32, 3), np.uint8)).save(path, "PNG")
+    picture(seed, 32, 48).save(path, "PNG")
     return path
 
 
-def test_files_are_explained_in_sheets_of_eight(tmp_path: Path) -> None:
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """One poster."""
+    return draw(tmp_path / "a.png")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where results go; not there yet."""
+    return tmp_path / "out"
+
+
+def test_files_are_explained_in_sheets_of_eight(tmp_path: Path, out: Path) -> None:
     paths = [draw(tmp_path / ("a" if n < 8 else "b") / f"poster{n % 8}.png") for n in range(9)]
-    files = explain.run_explain(str(tmp_path), paths, tmp_path / "out", layer="conv").files
-    names = [str(path.relative_to(tmp_path / "out")) for path in files]
+    files = explain.run_explain(str(tmp_path), paths, out, layer="conv").files
+    names = [str(path.relative_to(out)) for path in files]
     assert names[:3] == ["maps_1.png", "maps_2.png", "poster0/activations_conv.png"]
     assert names[-1] == "poster0_2/activations_conv.png"
     assert len(names) == 2 + 9
     assert all(path.is_file() for path in files)
 
 
-def test_the_probability_is_the_calibrated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probability_is_the_calibrated_one(one: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
     monkeypatch.setattr(
-        poster_sheets, "poster_caption", lambda name, probability: said.append(probability) or ""
+        poster_sheets, "poster_caption", lambda _, probability: said.append(probability) or ""
     )
     monkeypatch.setattr(poster_sheets, "write_sheet", lambda path, *_: path)
-    poster = draw(tmp_path / "a.png")
-    explain.run_explain(str(tmp_path), [poster], tmp_path / "out")
+    explain.run_explain(str(one.parent), [one], out)
     network, settings = explain.load_keras_model("")
-    logit = network.predict(decode_poster(poster, settings.size).pixels[None], verbose=0)[0, 0]
-    assert said == [pytest.approx(1 / (1 + np.exp(-logit / 2.0)), rel=1e-5)]
+    logit = network.predict(decode_poster(one, settings.size).pixels[None], verbose=0)[0, 0]
+    assert said == [pytest.approx(expit(logit / 2.0), rel=1e-5)]
 
 
-def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(tmp_path: Path) -> None:
+def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(
+    tmp_path: Path, out: Path
+) -> None:
     paths = [draw(tmp_path / os.fsdecode(b"caf\xe9.png")), draw(tmp_path / "...png")]
-    result = explain.run_explain(str(tmp_path), paths, tmp_path / "out")
-    assert all(file.is_file() and (tmp_path / "out") in file.resolve().parents for file in result.files)
+    result = explain.run_explain(str(tmp_path), paths, out)
+    assert all(file.is_file() and out in file.resolve().parents for file in result.files)
     assert "caf\\udce9/activations_conv.png" in result.text()
     assert "out/poster/activations_conv.png" in result.text()
 
 
-def test_refusals_write_nothing(tmp_path: Path) -> None:
-    out, poster, broken = tmp_path / "out", draw(tmp_path / "a.png"), tmp_path / "b.png"
+def test_refusals_write_nothing(
+    tmp_path: Path, one: Path, out: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, bare = tmp_path / "b.png", tmp_path / "model"
     broken.write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"b\.png: .*; leave it out or give a whole image"):
-        explain.run_explain(str(tmp_path), [poster, broken], out)
-    with pytest.raises(UnknownLayerError, match="no layer 'mixed8'"):
-        explain.run_explain(str(tmp_path), [poster], out, layer="mixed8")
+    bare.mkdir()
+    (bare / "MLmodel").write_text("flavors: {}")  # it knows no training posters
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    for error, posters, options, said in (
+        (DatasetError, [one, broken], {}, "; leave it out or give a whole image"),
+        (UnknownLayerError, [one], {"layer": "mixed8"}, "no layer 'mixed8'"),
+        (ExplanationError, [one], {"data": tiny_dataset}, "features of its training posters"),
+        (ExplanationError, [one], {"what_if": ["sky"]}, "takes text, faces, border, centre; received 'sky'"),
+        (ExplanationError, [one], {"what_if": ["text"]}, "install it with: pip install 'poster-ml[detect]'"),
+    ):
+        assert said in refusal(error, explain.run_explain, str(bare), posters, out, **options)
     assert not out.exists()
-    with pytest.raises(OutputError, match="is no result of `poster-ml explain`"):
-        explain.run_explain(str(tmp_path), [poster], tmp_path)
+    said = refusal(OutputError, explain.run_explain, str(bare), [one], tmp_path)
+    assert "is no result of `poster-ml explain`" in said
 
 
 def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posters = [draw(tmp_path / "in" / f"{number}.png", seed=number) for number in range(10)]
     _, settings = explain.load_keras_model("")
@@ -98,9 +125,9 @@ def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
     monkeypatch.setattr(explain, "PreparedDataset", SimpleNamespace(open=lambda data: dataset))
     drawn = []
     monkeypatch.setattr(neighbours, "write_rows", lambda *given: drawn.append(given[1]) or write_rows(*given))
-    files = explain.run_explain("m", [posters[3], posters[9]], tmp_path / "out", data=tmp_path).files
-    assert Image.open(tmp_path / "out" / "neighbours_1.png").size[0] > 1000
-    assert tmp_path / "out" / "neighbours_1.png" in files
+    files = explain.run_explain("m", [posters[3], posters[9]], out, data=tmp_path).files
+    assert Image.open(out / "neighbours_1.png").size[0] > 1000
+    assert out / "neighbours_1.png" in files
     for row, number in zip(drawn[0], (3, 9), strict=True):
         (own, name), (nearest, caption), *others = row
         assert name == str(number)
@@ -110,7 +137,7 @@ def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
         np.testing.assert_array_equal(nearest, images[number])
 
 
-def test_a_dataset_of_other_movies_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_of_other_movies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     movies = pd.DataFrame({"movie_id": ["1", "2"], "title": ["A", None], "year": 1999, "label": 1})
     stored = Neighbours.of(np.ones((2, 3)), movies)
     monkeypatch.setattr(neighbours, "load_reference", lambda uri: SimpleNamespace(neighbours=stored))
@@ -123,40 +150,21 @@ def test_a_dataset_of_other_movies_is_refused(tmp_path: Path, monkeypatch: pytes
         neighbours.stored_neighbours("m", other)
 
 
-def test_a_model_without_neighbours_is_told_to_leave_data_out(tmp_path: Path, tiny_dataset: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "MLmodel").write_text("flavors: {}")
-    out = tmp_path / "out"
-    with pytest.raises(ExplanationError, match="features of its training posters"):
-        explain.run_explain(str(tmp_path / "model"), [draw(tmp_path / "a.png")], out, data=tiny_dataset)
-    assert not out.exists()
-
-
-def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(tmp_path: Path) -> None:
-    result = explain.run_explain(
-        str(tmp_path), [draw(tmp_path / "a.png")], tmp_path / "out", what_if=["border", "centre"]
-    )
-    table = pd.read_csv(tmp_path / "out" / "what_if.csv")
+def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(one: Path, out: Path) -> None:
+    result = explain.run_explain(str(one.parent), [one], out, what_if=["border", "centre"])
+    table = pd.read_csv(out / "what_if.csv")
     assert table["part"].tolist() == ["border"] * 4 + ["centre"]
     assert table["elsewhere"].between(4, 16).all()
     assert table["change"].abs().between(1e-9, 1).any()
     assert f"centre (0.30 0.30 0.70 0.70) hidden: P(Fresh) {table['change'].iloc[4]:+.3f}" in result.text()
 
 
-def test_found_text_is_hidden_the_largest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_found_text_is_hidden_the_largest_first(
+    one: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     boxes = [[0.0, 0.0, 3.0, float(2 + number)] for number in range(7)]
     monkeypatch.setitem(DETECTORS, "text", lambda: lambda image: boxes)
-    explain.run_explain(str(tmp_path), [draw(tmp_path / "a.png")], tmp_path / "out", what_if=["text"])
-    table = pd.read_csv(tmp_path / "out" / "what_if.csv")
+    explain.run_explain(str(one.parent), [one], out, what_if=["text"])
+    table = pd.read_csv(out / "what_if.csv")
     assert table["right"].tolist() == [0.25] * 5
     assert table["bottom"].tolist() == pytest.approx([8 / 12, 7 / 12, 6 / 12, 5 / 12, 4 / 12], abs=1e-6)
-
-
-def test_parts_that_cannot_be_found_are_refused_in_a_line(tmp_path: Path, monkeypatch) -> None:
-    poster, out = draw(tmp_path / "a.png"), tmp_path / "out"
-    with pytest.raises(ExplanationError, match="takes text, faces, border, centre; received 'sky'"):
-        explain.run_explain(str(tmp_path), [poster], out, what_if=["sky"])
-    monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(ExplanationError, match=r"install it with: pip install 'poster-ml\[detect\]'"):
-        explain.run_explain(str(tmp_path), [poster], out, what_if=["text"])
-    assert not out.exists()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import keras
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from poster_ml import cli
 from poster_ml.cluster import open_cluster
@@ -21,24 +20,19 @@ from poster_ml.errors import ClusterError, DatasetError, UnknownLayerError
 from poster_ml.pipeline.poster_files import ScoreTask, score_files
 from poster_ml.pipeline.prediction_files import COLUMNS
 from poster_ml.serving.log import log_poster_model
+from tests.pictures import poster
 
 
 @pytest.fixture(scope="module")
-def client(shared_mlflow_store):
-    with open_cluster(2) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def address(client):
-    return str(client.scheduler.address)
+def address(shared_mlflow_store):
+    """A scheduler with one worker: each takes seconds to import Keras, and `test_cluster` looks at the order."""
+    with open_cluster(1) as client:
+        yield str(client.scheduler.address)
 
 
 @pytest.fixture(scope="module")
 def model(shared_mlflow_store):
     """A network of one convolution, logged: mlflow's ModelInfo."""
-    import keras
-
     image = keras.Input((32, 32, 3), dtype="uint8")
     tensor = keras.layers.Conv2D(2, 3, name="conv")(keras.layers.Rescaling(1 / 255)(image))
     network = keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(tensor)))
@@ -52,8 +46,7 @@ def posters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("posters").mkdir()
     for number in range(40):
-        pixels = np.random.default_rng(number).integers(0, 256, (90, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(f"posters/tt{number:02d}.jpg")
+        poster(number).save(f"posters/tt{number:02d}.jpg")
     return Path("posters")
 
 
@@ -62,14 +55,12 @@ def test_preprocess_makes_the_same_dataset(posters, address):
     rows = [f"tt{n:02d},Film {n},2001,Drama,{40 + n},{('Rotten', 'Fresh')[n % 2]}" for n in range(40)]
     header = "movie_id,title,year,genres,tomatometer_rating,tomatometer_status"
     Path("movies.csv").write_text("\n".join([header, *rows]))
-    results = [
-        run_preprocess(
-            Path("movies.csv"), posters, Path(f"data{len(at)}"), size=16, track=False, scheduler=at
-        )
-        for at in ("", address)
-    ]
-    assert results[0].fingerprint == results[1].fingerprint
-    assert [result.rejected for result in results] == [1, 1]
+    here, there = (
+        run_preprocess(Path("movies.csv"), posters, Path(out), size=16, track=False, scheduler=at)
+        for out, at in (("here", ""), ("there", address))
+    )
+    assert here.fingerprint == there.fingerprint
+    assert (here.rejected, there.rejected) == (1, 1)
 
 
 def test_predict_writes_the_same_rows(posters, address, model):
@@ -89,10 +80,8 @@ def test_predict_writes_the_same_rows(posters, address, model):
 
 
 def test_what_a_table_knows_of_posters_reaches_the_model(posters, address, model):
-    rows = [f"posters/tt{n:02d}.jpg,{1990 + n if n % 2 else ''},Drama" for n in range(10)] + [
-        "gone.jpg,2001,"
-    ]
-    Path("movies.csv").write_text("\n".join(["path,year,genres", *rows]))
+    rows = [f"posters/tt{n:02d}.jpg,{1990 + n if n % 2 else ''},Drama" for n in range(10)]
+    Path("movies.csv").write_text("\n".join(["path,year,genres", *rows, "gone.jpg,2001,"]))
     uri, table = f"models:/{model.model_id}", Path("movies.csv")
     run_predict(uri, [table], out=Path("here.csv"))
     run_predict(uri, [table], out=Path("there.csv"), scheduler=address, batch_size=3)
@@ -144,12 +133,14 @@ def test_what_the_workers_do_not_see_is_said_before_anything_is_written(posters,
     assert [path.name for path in Path().iterdir()] == ["posters"]
 
 
-@pytest.mark.parametrize("command", ["predict", "explain", "preprocess"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict --model-uri m posters",
+        "explain --model-uri m posters --out maps",
+        "preprocess --table movies.csv --posters posters",
+    ],
+)
 def test_workers_here_and_a_scheduler_contradict(posters, address, capsys, command):
-    arguments = {
-        "predict": ["--model-uri", "m", "posters"],
-        "explain": ["--model-uri", "m", "posters", "--out", "maps"],
-        "preprocess": ["--table", "movies.csv", "--posters", "posters"],
-    }
-    assert cli.run([command, *arguments[command], "--workers", "2", "--scheduler", address]) == 2
+    assert cli.run([*command.split(), "--workers", "2", "--scheduler", address]) == 2
     assert "--workers 2 is for this machine, and the scheduler" in capsys.readouterr().err

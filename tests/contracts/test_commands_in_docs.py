@@ -4,16 +4,15 @@ A block is run by putting `<!-- run -->` on the line before it. The blocks of a 
 one folder that has `movies.csv`, `posters/` (160 synthetic ones) and the dataset `data/prepared`.
 """
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from poster_ml import cli
 from tests.programs import PROJECT, check_options
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -29,11 +28,16 @@ def blocks(page: Path) -> list[tuple[bool, str]]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every line of code that calls poster-ml, up to a pipe or comment."""
-    found, page_text = [], page.read_text()
-    prose = BLOCK.sub("", page_text)
+    """What a page tells people to call, as of `typed_commands`."""
+    prose = BLOCK.sub("", page.read_text())
     code = [text for _, text in blocks(page)] + INDENTED.findall(prose) + INLINE.findall(prose)
-    for text in COMMAND.findall("\n".join(code)):
+    return typed_commands("\n".join(code))
+
+
+def typed_commands(code: str) -> list[list[str]]:
+    """The words of every line of code that calls poster-ml, up to a pipe or comment."""
+    found = []
+    for text in COMMAND.findall(code):
         words = shlex.split(text.replace("\\\n", " "), comments=True)
         end = next((place for place, word in enumerate(words) if word in ("|", "&&", "&")), len(words))
         found.append(words[:end])
@@ -54,19 +58,15 @@ def test_the_pages_were_read():
     assert {page.name for page in MARKED} >= {"index.md", "extend.md"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("page", MARKED, ids=lambda page: page.name)
 def test_the_marked_blocks_of_a_page_run_as_they_stand(page, tiny_dataset, mlflow_place):
+    """What a block writes by itself first, then its commands one after another, in this process."""
     shutil.copytree(tiny_dataset.parent / "synthetic", mlflow_place, dirs_exist_ok=True)
     shutil.copytree(tiny_dataset, mlflow_place / "data" / "prepared")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(PROJECT),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
     for text in [text for mark, text in blocks(page) if mark]:
-        done = subprocess.run(
-            ["bash", "-e", "-c", text], cwd=mlflow_place, env=environment, capture_output=True, text=True,
-            timeout=500, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{page.name}\n{text}\n{done.stderr[-3000:]}"
+        subprocess.run(["bash", "-e", "-c", COMMAND.sub("", text)], check=True)
+        typed = typed_commands(text)
+        assert typed, text
+        for words in typed:
+            assert cli.run(words) == 0, words

@@ -31,22 +31,23 @@ def project():
     return PROJECT
 
 
+def _shared(name: str, files: str) -> Path:
+    folder = SHARED / name
+    if not any(folder.glob(files)):
+        pytest.skip(f"no {files} in {folder}; set POSTER_ML_SHARED to its parent folder")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder with real posters; the test skips where it is missing."""
-    folder = SHARED / "data"
-    if not (folder / "movies.csv").is_file():
-        pytest.skip(f"no real posters at {folder}; set POSTER_ML_SHARED to their parent folder")
-    return folder
+    return _shared("data", "movies.csv")
 
 
 @pytest.fixture(scope="session")
 def real_weights():
     """The folder with real ImageNet weights; the test skips where it is missing."""
-    folder = SHARED / "weights"
-    if not any(folder.glob("*.h5")):
-        pytest.skip(f"no ImageNet weights at {folder}; set POSTER_ML_SHARED to their parent folder")
-    return folder
+    return _shared("weights", "*.h5")
 
 
 @pytest.fixture(scope="session")

@@ -288,16 +288,6 @@ def test_an_alias_is_resolved_to_what_does_not_move(monkeypatch, uri, version):
     assert identify(SimpleNamespace(metadata=metadata), uri) == known
 
 
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"notes", b"\n"])
-@pytest.mark.parametrize("resume", [True, False])
-def test_a_file_that_holds_something_else_is_left_alone(fake, tmp_path, content, resume):
-    folder, out = fill(tmp_path / "in", 1), tmp_path / "out.csv"
-    out.write_bytes(content)
-    with pytest.raises(PosterMLError, match="exists and holds no predictions: give another file"):
-        run_predict("m", [folder], out=out, resume=resume)
-    assert out.read_bytes() == content
-
-
 def test_constants_are_what_the_model_uses():
     from poster_ml.serving.pyfunc import BATCH_SIZE, COLUMNS
 

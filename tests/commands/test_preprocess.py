@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from poster_ml.commands.preprocess import run_preprocess
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError, OutputError, TableError
+from tests.pictures import poster
+from tests.refusals import refusal
 
 MOVIES = 40
 
 
-def write_posters(folder: Path, count: int = MOVIES) -> Path:
+def write_posters(folder: Path) -> Path:
     folder.mkdir()
-    random = np.random.default_rng(3)
-    for number in range(count):
-        coarse = Image.fromarray(random.integers(0, 256, (9, 6, 3), dtype=np.uint8))
-        coarse.resize((60, 90), Image.Resampling.BICUBIC).save(folder / f"m_{number}.jpg", quality=90)
+    for number in range(MOVIES):
+        poster(number).save(folder / f"m_{number}.jpg", quality=90)
     return folder
 
 
@@ -40,9 +38,8 @@ def table(tmp_path: Path) -> Path:
 
 
 def prepare(table: Path, tmp_path: Path, **options: object):
-    return run_preprocess(
-        table, tmp_path / "posters", tmp_path / "data", size=16, workers=1, track=False, **options
-    )  # type: ignore[arg-type]
+    options |= {"size": 16, "workers": 1, "track": False}
+    return run_preprocess(table, tmp_path / "posters", tmp_path / "data", **options)  # type: ignore[arg-type]
 
 
 def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_path: Path):
@@ -92,28 +89,23 @@ def test_options_reach_the_reading_of_table_and_folder(table: Path, tmp_path: Pa
     assert result.label_rule == "tomatometer_rating >= 20"
     index = PreparedDataset.open(result.folder).index
     assert list(index["label"]) == [int(row > 20) for row in index["row"]]
-    told = prepare(
-        table, tmp_path, columns=["genres=movie_name"], limit=30, split="stratified", recursive=True
-    )
+    named = {"columns": ["genres=movie_name"], "limit": 30, "split": "stratified", "recursive": True}
+    told = prepare(table, tmp_path, **named)
     assert sum(told.counts.values()) == 30
     assert PreparedDataset.open(told.folder).index["genres"].str.startswith("Film").all()
 
 
 def test_refusals_write_nothing_and_the_input_is_never_replaced(table: Path, tmp_path: Path):
-    posters = write_posters(tmp_path / "posters")
-    data = tmp_path / "data"
-    with pytest.raises(TableError, match="--column 'label': expected"):
-        prepare(table, tmp_path, columns=["label"])
-    with pytest.raises(TableError, match="no table at "):
-        prepare(tmp_path / "no.csv", tmp_path)
+    posters, data = write_posters(tmp_path / "posters"), tmp_path / "data"
+    said = refusal(TableError, prepare, table, tmp_path, columns=["label"])
+    assert said.startswith("--column 'label': expected")
+    assert refusal(TableError, prepare, tmp_path / "no.csv", tmp_path).startswith("no table at ")
     assert not data.exists()
     prepare(table, tmp_path)
-    with pytest.raises(DatasetError) as caught:
-        prepare(data / "index.csv", tmp_path)
-    assert str(caught.value) == (
+    assert refusal(DatasetError, prepare, data / "index.csv", tmp_path) == (
         f"--table {data / 'index.csv'} lies in --out {data}, which would be replaced; give another --out"
     )
-    with pytest.raises(OutputError, match="is no result of `poster-ml preprocess`"):
-        run_preprocess(table, posters, posters, track=False)
+    said = refusal(OutputError, run_preprocess, table, posters, posters, track=False)
+    assert "is no result of `poster-ml preprocess`" in said
     assert len(list(posters.iterdir())) == MOVIES
     assert (data / "manifest.json").is_file()

@@ -36,8 +36,9 @@ READ = {
 }  # fmt: skip
 # Options whose text names no path.
 TEXTS = {
-    "columns", "dataset", "dialect", "endpoint", "family", "fold", "genres", "host", "layer", "model", "name", "only", "overrides", "precision", "protocol", "pruner",
-    "resume", "run", "runs", "sampler", "scheduler", "since", "study", "until", "what_if",
+    "columns", "dataset", "dialect", "endpoint", "family", "fold", "genres", "host", "layer", "model", "name",
+    "only", "overrides", "precision", "protocol", "pruner", "resume", "run", "runs", "sampler", "scheduler",
+    "since", "study", "until", "what_if",
 }  # fmt: skip
 VARIABLES = {  # environment variable -> names a path
     "POSTER_ML_CACHE": True,
@@ -100,10 +101,8 @@ def make_foreign(place: Path, kind: str) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Returns everything below a folder with its content."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"a folder"
-        for path in folder.rglob("*")
-    }
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else b"a folder" for name, path in files.items()}
 
 
 def arguments(command: str, option: str, value: Path | str) -> list[str]:
@@ -188,8 +187,9 @@ def test_a_database_of_another_program_gets_no_tables_of_ours(place, capsys, kin
     assert contents(place) == before
 
 
-def test_starting_afresh_is_no_leave_to_write_over_a_file(place):
-    theirs = make_foreign(place, "table")
+@pytest.mark.parametrize("kind", KINDS)
+def test_starting_afresh_is_no_leave_to_write_over_a_file(place, kind):
+    theirs = make_foreign(place, kind)
     before = contents(place)
     assert cli.run([*arguments("predict", "out", theirs), "--no-resume"]) == 2
     assert contents(place) == before

@@ -31,13 +31,8 @@ def git(folder, *arguments):
 
 
 def release(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "scripts/release.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "scripts/release.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_a_dry_run_says_every_step_and_changes_nothing(repository):
@@ -59,10 +54,8 @@ def test_a_release_sets_version_and_changelog_builds_commits_and_tags(repository
     head, section = (repository / "CHANGELOG.md").read_text().split("## 9.0.0 - ")
     assert head.endswith("## Unreleased\n\n")
     assert "- A change." in section
-    assert {path.name for path in (repository / "dist").iterdir()} == {
-        "poster_ml-9.0.0-py3-none-any.whl",
-        "poster_ml-9.0.0.tar.gz",
-    }
+    built = sorted(path.name for path in (repository / "dist").iterdir())
+    assert built == ["poster_ml-9.0.0-py3-none-any.whl", "poster_ml-9.0.0.tar.gz"]
     assert git(repository, "describe") == "v9.0.0"
     assert git(repository, "status", "--porcelain") == ""
 
@@ -90,13 +83,11 @@ def test_a_package_without_a_locked_version_is_an_error(project, tmp_path):
 
 
 def test_where_the_lock_has_several_versions_the_one_for_python_3_11_is_taken():
-    lock = """numpy==2.4.6 ; python_full_version < '3.12' \\
-    --hash=sha256:00
-numpy==2.5.5 ; python_full_version >= '3.12' \\
-    --hash=sha256:11
-colorama==0.4.6 ; sys_platform == 'win32' \\
-    --hash=sha256:22
-tqdm==4.70.1 \\
-    --hash=sha256:33
-"""
+    lines = [
+        "numpy==2.4.6 ; python_full_version < '3.12'",
+        "numpy==2.5.5 ; python_full_version >= '3.12'",
+        "colorama==0.4.6 ; sys_platform == 'win32'",
+        "tqdm==4.70.1",
+    ]
+    lock = "".join(f"{line} \\\n    --hash=sha256:00\n" for line in lines)
     assert locked_versions(lock) == {"numpy": "2.4.6", "tqdm": "4.70.1"}

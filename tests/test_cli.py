@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from poster_ml import cli
-from poster_ml.cli.options import collect_overrides
+from poster_ml.cli.options import collect_overrides, path_or_none, split_names
 from poster_ml.errors import DatasetError
 from poster_ml.tracking.runs import open_run
 from tests.pictures import poster
@@ -222,9 +222,11 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
     assert capsys.readouterr().err == ""
 
 
-def test_options_that_stand_for_a_key_become_overrides():
+def test_options_that_stand_for_a_key_become_overrides_and_an_empty_text_means_not_given():
     overrides = collect_overrides(["a=1; b=2", "c=3"], weights="none", epochs=0, limit=5)
     assert overrides == ["a=1", "b=2", "c=3", "model.weights=none", "max_samples=5"]
+    assert collect_overrides([""], weights="", epochs=0, limit=0, precision="") == []
+    assert (path_or_none(""), split_names([""])) == (None, [])
 
 
 WARNS = """

@@ -1,9 +1,11 @@
-"""Datasets that differ from one another, and one made of arrays."""
+"""Datasets that differ from one another, one made of arrays, and scores of a known strength."""
 
 import json
 import shutil
 
 import numpy as np
+import pandas as pd
+from scipy.special import expit
 
 from poster_ml.data.reading import pixel_digest
 
@@ -19,6 +21,14 @@ def changed_copy(dataset, target):
     manifest = json.loads((target / "manifest.json").read_text())
     (target / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": digest.hexdigest()}))
     return target
+
+
+def predictions(labels, strength, seed):
+    """What a run logs of posters (n,) whose labels it sees with this strength, 0 for not at all."""
+    noise = np.random.default_rng(seed).normal(size=len(labels))
+    ids = [f"tt{number:04d}" for number in range(len(labels))]
+    probability = expit(strength * (labels - 0.5) + noise)
+    return pd.DataFrame({"movie_id": ids, "label": labels.astype(int), "probability": probability})
 
 
 HEADER = (

@@ -11,10 +11,10 @@ from poster_ml.commands.compare import group_by_setting, run_compare
 from poster_ml.errors import EvaluationError, TrackingError
 from poster_ml.evaluation.compare import score_texts
 from poster_ml.tracking.runs import RunRecord
+from tests.commands.datasets import predictions
 from tests.refusals import refusal
 
 LABELS = np.random.default_rng(5).integers(0, 2, 200)
-MOVIES = pd.DataFrame({"movie_id": [f"tt{number:03d}" for number in range(200)], "label": LABELS})
 
 
 def log_run(name, table=None, **tags):
@@ -33,8 +33,7 @@ def runs(shared_mlflow_store):
     made = {}
     strengths = [("vgg16", 1.4), ("vgg16", 1.5), ("vgg16", 1.6), ("basic_cnn", 0.2)]
     for seed, (variant, strength) in enumerate(strengths):
-        noise = np.random.default_rng(seed).normal(size=len(LABELS))
-        table = MOVIES.assign(probability=expit(strength * (LABELS - 0.5) + noise))
+        table = predictions(LABELS, strength, seed)
         made[log_run(variant, table, variant=variant)] = table
     return made | {log_run("unjudged"): None}
 

@@ -7,9 +7,7 @@ import math
 import keras
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.special import expit
 
 from poster_ml.commands.promote import run_promote, run_roll_back
 from poster_ml.commands.register import run_register
@@ -18,11 +16,11 @@ from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.promotion import decision_level
 from poster_ml.serving.registry import Version, register_run
+from tests.commands.datasets import predictions
 from tests.refusals import refusal
 
 NAME = "poster-cnn"
 LABELS = np.random.default_rng(5).integers(0, 2, 300)
-MOVIES = pd.DataFrame({"movie_id": [f"tt{number:04d}" for number in range(300)], "label": LABELS})
 
 
 @pytest.fixture
@@ -44,8 +42,7 @@ def write_run(mlflow_store):
             mlflow.set_tags(known | {"git_commit": "c0ffee"} | dict(tags))
             mlflow.log_metrics({"val_roc_auc": score, **dict(metrics)})
             for split, signal in {"val": on_validation, "test": strength}.items() if strength else ():
-                noise = np.random.default_rng(int(score * 1000)).normal(size=300)
-                table = MOVIES.assign(probability=expit(signal * (LABELS - 0.5) + noise))
+                table = predictions(LABELS, signal, int(score * 1000))
                 mlflow.log_text(table.to_csv(index=False), f"evaluation/{split}/predictions.csv")
             if model:
                 log_poster_model(network, size=32, family=family)

@@ -15,6 +15,7 @@ from poster_ml.pipeline import suite_table
 from poster_ml.pipeline.suite_table import build_table
 from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
+from tests.commands.datasets import predictions
 
 TINY = [
     "evaluate.bootstrap=100", "explain.faithfulness_posters=0", "explain.shortcut_posters=0", "train.epochs=1",
@@ -38,56 +39,34 @@ def test_all_variants_share_a_dataset_that_was_opened_and_verified_once(tiny_dat
     verified: list[Path] = []
     monkeypatch.setattr(PreparedDataset, "verify", lambda dataset: verified.append(dataset.folder))
     tasks = suite_tasks(tiny_dataset, "sound", ["basic_cnn", "regularized_cnn"], [], seeds=2)
-    assert [(task.config.variant, task.config.seed) for task in tasks] == [
-        ("basic_cnn", 42),
-        ("basic_cnn", 43),
-        ("regularized_cnn", 42),
-        ("regularized_cnn", 43),
-    ]
+    found = [(task.config.variant, task.config.seed) for task in tasks]
+    assert found == [(name, seed) for name in ("basic_cnn", "regularized_cnn") for seed in (42, 43)]
     assert len({id(task.dataset) for task in tasks}) == 1
     assert verified == [tiny_dataset]
 
 
-def record(name: str, family: str, weights: str, auc: float, seed: int) -> RunRecord:
-    metrics = {
-        "best_epoch_accuracy": 0.9,
-        "best_epoch": 3.0,
-        "epochs": 7.0,
-        "threshold": 0.5,
-        "val_baseline_year_genre_roc_auc": 0.75,
-        "val_baseline_year_genre_roc_auc_ci_low": 0.72,
-        "val_baseline_year_genre_roc_auc_ci_high": 0.78,
-        "strength": auc,
-    }
-    params = {"model.family": family, "model.weights": weights, "seed": str(seed)}
-    tags = {"variant": name}
-    return RunRecord(f"{name}{seed}", f"{name} seed {seed}", "FINISHED", params, tags, metrics)
+def record(name: str, weights: str, strength: float, seed: int) -> RunRecord:
+    metrics = {"best_epoch_accuracy": 0.9, "best_epoch": 3.0, "epochs": 7.0, "threshold": 0.5}
+    known = "val_baseline_year_genre_roc_auc"
+    metrics |= {known: 0.75, f"{known}_ci_low": 0.72, f"{known}_ci_high": 0.78, "strength": strength}
+    params = {"model.family": name.removeprefix("basic_"), "model.weights": weights, "seed": str(seed)}
+    return RunRecord(f"{name}{seed}", f"{name} seed {seed}", "FINISHED", params, {"variant": name}, metrics)
 
 
-@pytest.fixture
-def predictions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Posters whose label a run sees with its own strength."""
+def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(monkeypatch, tmp_path):
     labels = np.arange(500) % 5 > 1
 
     def logged(run: RunRecord, split: str) -> pd.DataFrame:
         assert split == "val"
-        noise = np.random.default_rng(int(run.params["seed"])).normal(size=len(labels))
-        values = 1 / (1 + np.exp(-(run.metrics["strength"] * (labels - 0.5) + noise)))
-        ids = [f"tt{number}" for number in range(len(labels))]
-        return pd.DataFrame({"movie_id": ids, "label": labels.astype(int), "probability": values})
+        return predictions(labels, run.metrics["strength"], int(run.params["seed"]))
 
     monkeypatch.setattr(suite_table, "logged_predictions", logged)
-
-
-def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(predictions, tmp_path):
-    table = build_table(
-        {
-            "basic_cnn": [record("basic_cnn", "cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
-            "vgg16": [record("vgg16", "vgg16", "none", 2.0, 4)],
-            "mobilenet_v2": [record("mobilenet_v2", "mobilenet_v2", "file.h5", 2.0, seed) for seed in (5, 6)],
-        },
-        confidence=0.95,
-    )
+    records = {
+        "basic_cnn": [record("basic_cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
+        "vgg16": [record("vgg16", "none", 2.0, 4)],
+        "mobilenet_v2": [record("mobilenet_v2", "file.h5", 2.0, seed) for seed in (5, 6)],
+    }
+    table = build_table(records, confidence=0.95)
     rows = table.markdown().splitlines()
     assert rows[2].startswith("| basic_cnn | 3 | .99 / .55 | 0.900 |")
     assert "±" in rows[2]

@@ -63,35 +63,37 @@ def test_every_line_of_the_ablation_and_what_was_read_on_test_stand_in_their_rec
     assert len(read) >= 4
 
 
+def section(page: Path, heading: str) -> str:
+    """What stands under a heading, up to the next one."""
+    return page.read_text().split(f"{heading}", 1)[1].split("\n#", 1)[0]
+
+
 def test_the_suite_tables_follow_from_the_runs_of_their_seeds(project):
     """Number of seeds, mean and spread; which protocol a table shows, the heading above it says."""
-    text = (project / "docs" / "results.md").read_text()
+    runs = records(project, "suite_runs.json")
     counted = 0
     for protocol in ("study", "sound"):
-        runs = [run for run in records(project, "suite_runs.json") if run["params"]["protocol"] == protocol]
-        start = text.index(f"### The {protocol} protocol")
-        for line in text[start : text.index("\n#", start + 5)].splitlines():
-            found = re.match(r"\| `(\w+)`", line)
-            if not found:
-                continue
+        lines = section(project / "docs" / "results.md", f"### The {protocol} protocol").splitlines()
+        for name, line in ((found[1], line) for line in lines if (found := re.match(r"\| `(\w+)`", line))):
             cells = [cell.strip() for cell in line.strip("|").split("|")]
-            tried = [run["metrics"] for run in runs if run["params"]["variant"] == found[1]]
-            assert cells[1] == str(len(tried)), (protocol, found[1], len(tried))
+            own = {"protocol": protocol, "variant": name}
+            tried = [run["metrics"] for run in runs if run["params"].items() >= own.items()]
+            assert cells[1] == str(len(tried)), own
             for column, metric in ((-3, "val_accuracy"), (-2, "val_roc_auc")):
                 values = [metrics[metric] for metrics in tried]
-                printed = float(cells[column].split()[0])
-                assert printed == pytest.approx(np.mean(values), abs=6e-4), (protocol, found[1], metric)
+                assert float(cells[column].split()[0]) == pytest.approx(np.mean(values), abs=6e-4), (
+                    own,
+                    metric,
+                )
                 if len(values) > 1:
                     spread = short(float(np.std(values, ddof=1)))
-                    assert cells[column].endswith(f"± {spread}"), (protocol, found[1], metric, spread)
+                    assert cells[column].endswith(f"± {spread}"), (own, metric, spread)
             counted += len(tried)
-    assert counted == len(records(project, "suite_runs.json"))
+    assert counted == len(runs)
 
 
 def test_the_figures_out_of_fold_are_those_of_the_cross_validations(project):
-    text = (project / "docs" / "results.md").read_text()
-    start = text.index("## All posters, out of fold")
-    shown = text[start : text.index("\n## ", start + 5)]
+    shown = section(project / "docs" / "results.md", "## All posters, out of fold")
     runs = [run for run in records(project, "folds_runs.json") if run["tags"]["kind"] == "folds"]
     seen = 0
     for run in runs:
@@ -108,12 +110,7 @@ def test_the_figures_out_of_fold_are_those_of_the_cross_validations(project):
 
 def test_every_source_file_that_a_page_names_exists(project):
     pages = [project / "README.md", *(project / "docs").glob("*.md")]
-    named = [
-        (page.name, path)
-        for page in pages
-        for path in re.findall(
-            r"\b((?:poster_ml|tests|benchmarks|experiments)/[\w/.]*\.(?:py|yaml))\b", page.read_text()
-        )
-    ]
+    source = re.compile(r"\b(?:poster_ml|tests|benchmarks|experiments)/[\w/.]*\.(?:py|yaml)\b")
+    named = [(page.name, path) for page in pages for path in source.findall(page.read_text())]
     assert [(page, path) for page, path in named if not (project / path).is_file()] == []
     assert len(named) > 25

@@ -1,8 +1,10 @@
 """The scripts of those who carry on: the release, and the environment of `mlflow run`."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -71,8 +73,11 @@ def test_what_is_no_release_is_refused_and_changes_nothing(repository):
     assert git(repository, "status", "--porcelain") == ""
 
 
-def test_conda_yaml_is_what_the_script_writes(project):
-    assert (project / "conda.yaml").read_text() == conda_yaml()
+def test_conda_yaml_is_what_the_script_writes_with_all_that_the_package_needs(project):
+    written = (project / "conda.yaml").read_text()
+    assert written == conda_yaml()
+    needed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert all(f"- {re.match(r'[a-z0-9_-]+', text)[0]}==" in written for text in needed)
 
 
 def test_a_package_without_a_locked_version_is_an_error(project, tmp_path):

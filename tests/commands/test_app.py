@@ -56,8 +56,9 @@ def test_a_dataset_of_other_movies_is_refused(mlflow_place, tiny_dataset, monkey
 
 @pytest.fixture
 def handlers():
-    """What signals do is put back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """A signal that the command does not take is a KeyboardInterrupt; what signals did is put back."""
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ends}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -156,7 +156,11 @@ def test_what_cannot_be_done_is_refused_with_what_is_allowed(
         (lambda place, table: change(table, "tomatometer_", "x_"), "", ["x_status", "--column label="]),
         (lambda place, table: change(table, "(Fresh|Rotten)$", r"no \1"), "", ["no Fresh", "no Rotten"]),
         (lambda place, table: break_images(place / "posters"), "", ["5"]),
-        (lambda place, table: None, "--size 3", ["--size': Input should be greater than or equal to 16"]),
+        (
+            lambda place, table: None,
+            "--size 3",
+            ["--size': received '3', allowed: greater than or equal to 16"],
+        ),
         (lambda place, table: None, "--split sideways", ["'sideways' is not one of"]),
         (lambda place, table: None, "--out movies.csv/x", ["movies.csv"]),
         (

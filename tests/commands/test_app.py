@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,8 +62,26 @@ def test_a_dataset_of_other_movies_is_refused(mlflow_place, tiny_dataset, monkey
         pass
 
 
+def test_a_server_that_is_not_there_is_said_before_the_page_opens(free_port):
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    with pytest.raises(RequestError, match=f"no answer from http://127.0.0.1:{free_port}/invocations"):
+        app.run_app(endpoint=f"http://127.0.0.1:{free_port}", port=0)
+
+
+@pytest.fixture
+def silent_server():
+    """A server that answers everything with 501, as one that knows no /ping: it is there, and that is enough."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, free_port, ending):
+def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(
+    tmp_path, free_port, silent_server, ending
+):
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
     command = [
         sys.executable,
@@ -69,7 +89,7 @@ def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(tmp_path, f
         "poster_ml",
         "app",
         "--endpoint",
-        "http://127.0.0.1:9",
+        silent_server,
         "--port",
         str(free_port),
     ]

@@ -73,11 +73,28 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
     broken.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"b\.png: .*; leave it out or give a whole image"):
         explain.run_explain(str(tmp_path), [poster, broken], out)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "c.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"alone/c\.png: .*; leave it out or give a whole image"):
+        explain.run_explain(str(tmp_path), [alone], out)
     with pytest.raises(UnknownLayerError, match="no layer 'mixed8'"):
         explain.run_explain(str(tmp_path), [poster], out, layer="mixed8")
     assert not out.exists()
     with pytest.raises(OutputError, match="is no result of `poster-ml explain`"):
         explain.run_explain(str(tmp_path), [poster], tmp_path)
+
+
+def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path: Path, caplog) -> None:
+    folder = tmp_path / "posters"
+    for number in range(9):
+        draw(folder / f"{number}.png")
+    (folder / "3.png").write_bytes(b"no picture")
+    files = explain.run_explain(str(tmp_path), [folder], tmp_path / "out").files
+    drawn = {path.parent.name for path in files if path.name.startswith("activations_")}
+    assert drawn == {"0", "1", "2", "4", "5", "6", "7", "8"}
+    [said] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"{folder / '3.png'} is left out: not an image: ")
 
 
 def test_the_most_alike_training_posters_are_drawn_beside_each_poster(

@@ -79,7 +79,9 @@ def test_the_same_file_twice_is_two_designs_that_are_not_told_apart(model_uri, d
 
 def test_a_strange_year_is_said(model_uri, designs):
     result = run_rank(model_uri, designs[:2], year=1850)
-    assert "year" in result.designs[0]["note"]
+    note = result.designs[0]["note"]
+    assert "year" in note
+    assert result.text().splitlines().count(note) == 1, "a line of its own, not a cell per design"
 
 
 def test_too_few_designs_and_missing_files_are_refused_before_the_model_is_loaded(designs, tmp_path):

@@ -3,7 +3,7 @@
     python -m benchmarks.stages --data data/prepared --variants mobilenet_v2 --set model.weights=FILE
 
 Runs the commands as a user does, in a store of its own under a temporary folder, and takes the time at the
-lines that they print on stderr: a line that opens a stage ends the one before. The feature cache starts empty.
+lines that they print on stderr: a line that opens a stage ends the one before. The feature cache is empty.
 """
 
 from __future__ import annotations

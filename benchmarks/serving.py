@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py                    # MobileNetV2, random weights, 224 pixels
     python benchmarks/serving.py --model-uri models:/poster-vgg16@champion
+    python benchmarks/serving.py --explain          # every answer with its map
 
 Prints the forward pass alone, the same network behind `PosterModel`, and a real `mlflow models serve` process
 with 1, 4 and 16 clients of one poster per request, then the size of a request against the JSON tensor way.
@@ -34,14 +35,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--model-uri", default="", help="default: a MobileNetV2 with random weights")
     parser.add_argument("--requests", type=int, default=48, help="requests per number of clients")
+    parser.add_argument("--explain", action="store_true", help="ask the server for maps")
     arguments = parser.parse_args()
+    asked = {"params": {"explain": True}} if arguments.explain else {}
+    body = {"inputs": {"image": [base64.b64encode(_poster()).decode()]}} | asked
     with tempfile.TemporaryDirectory() as temporary:
         folder = _model_folder(arguments.model_uri, Path(temporary))
         poster = _poster()
         bare = _measure_in_process(folder, poster)
         with _server(folder, Path(temporary)) as port:
             for clients in (1, 4, 16):
-                _measure_clients(port, poster, clients, arguments.requests, bare)
+                _measure_clients(port, json.dumps(body).encode(), clients, arguments.requests, bare)
         _compare_sizes(folder, poster)
 
 
@@ -127,8 +131,7 @@ def _server(folder: Path, temporary: Path) -> Iterator[int]:
             process.wait(30)
 
 
-def _measure_clients(port: int, poster: bytes, clients: int, requests: int, bare: float) -> None:
-    body = json.dumps({"inputs": {"image": [base64.b64encode(poster).decode()]}}).encode()
+def _measure_clients(port: int, body: bytes, clients: int, requests: int, bare: float) -> None:
     latencies: list[float] = []
 
     def client(count: int) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poster_ml.errors import ConfigError
 from poster_ml.quiet import load_keras, quiet_libraries
 
 if TYPE_CHECKING:
@@ -175,5 +176,8 @@ def _path(path: AnyPath | None) -> Path | None:
 
 def _overrides(settings: Settings | None) -> tuple[str, ...]:
     """Returns settings as `--set` takes them; JSON is YAML."""
-    given = (settings or {}).items()
-    return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in given)
+    given = {} if settings is None else settings
+    if not isinstance(given, Mapping):
+        allowed = 'a mapping by dotted key, such as {"train.epochs": 5}'
+        raise ConfigError([f"settings: received {given!r}, allowed: {allowed}"])
+    return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in given.items())

@@ -47,6 +47,8 @@ def test_train_takes_settings_by_dotted_key_and_reports_all_faults_at_once(train
     assert 0 <= result.metrics["val_roc_auc"] <= 1
     with pytest.raises(ConfigError) as error:
         poster_ml.train("basic_cnn", settings={"train.epoch": 3, "model.dropout": 2})
+    with pytest.raises(ConfigError, match=r"settings: received \['train.epochs=3'\], allowed: a mapping"):
+        poster_ml.train("basic_cnn", settings=["train.epochs=3"])
     assert all(key in str(error.value) for key in ("train.epoch: unknown key", "model.dropout: "))
 
 

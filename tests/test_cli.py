@@ -77,7 +77,7 @@ REFUSED = [
     (f"{PREPARE} gone.csv", r"gone\.csv"),
     (f"{PREPARE} columns.csv", "x_status.*--column label="),
     (f"{PREPARE} labels.csv", "no (Fresh|Rotten)"),
-    (f"{PREPARE} movies.csv --size 3", "--size': Input should be greater than or equal to 16"),
+    (f"{PREPARE} movies.csv --size 3", "--size': received '3', allowed: greater than or equal to 16"),
     (f"{PREPARE} movies.csv --split sideways", "'sideways' is not one of"),
     (f"{PREPARE} movies.csv --out movies.csv/x", r"movies\.csv"),
     (f"{PREPARE} movies.csv --garbage", r"cannot be used \(file is not a database\).*MLFLOW_TRACKING_URI"),

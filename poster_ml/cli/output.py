@@ -83,7 +83,10 @@ def mistake(error: Exception) -> str:
     elif isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff":
         text = f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
     elif isinstance(error, UsageError):
-        text = error.format_message()
+        text = error.format_message().replace("Value error, ", "")
+        for fault in getattr(error.__cause__, "errors", list)():  # pydantic's, which leave out the value
+            text = text.replace("Input should be ", f"received {fault['input']!r}, allowed: ")
+            text = text.partition(", unable to parse")[0]
         if not text.rstrip().endswith(("--help", "?)")):
             text = f"{text.rstrip('.')}; see 'poster-ml --help'"
     elif isinstance(error, PosterMLError):

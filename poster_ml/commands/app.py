@@ -39,12 +39,16 @@ def run_app(
         host, port: where the page listens.
         endpoint: address of a running `mlflow models serve`.
 
-    Raises: RequestError where Gradio is missing or the port is taken; DatasetError, RegistryError;
-        ExplanationError where `data` is another dataset than that of the training.
+    Raises: RequestError where Gradio is missing, the port is taken or no server answers; DatasetError,
+        RegistryError; ExplanationError where `data` is another dataset than that of the training.
     """
     if importlib.util.find_spec("gradio") is None:
         raise RequestError('Gradio is not installed, which the page needs: pip install "poster-ml[app]"')
     _check_port(host, port)
+    if endpoint:
+        from poster_ml.serving.client import Endpoint
+
+        Endpoint(endpoint).check()
     with built_page(model_uri, data, endpoint) as (page, folder):
         from poster_ml.app.page import serve_page
 

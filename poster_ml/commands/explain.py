@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,8 @@ from poster_ml.pipeline.poster_files import (
 from poster_ml.pipeline.poster_sheets import PosterSheets, folder_names, read_poster, worker_finders
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
+
+logger = logging.getLogger(__name__)
 
 POSTERS_PER_SHEET = 8
 
@@ -79,6 +82,8 @@ def run_explain(
         scheduler: of a Dask cluster whose workers draw; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows it.
 
+    A broken image of a folder is left out, and said; one that was named itself is refused.
+
     Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`; OutputError
         where `out` holds other files; RegistryError; UnknownLayerError; ClusterError.
         Nothing is written then.
@@ -94,7 +99,7 @@ def run_explain(
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         find = (lambda: finders) if here else partial(worker_finders, tuple(what_if))
         sheets = PosterSheets(load, find, layer, Path.cwd(), out.absolute())
-        _check_posters(client, sheets, files)
+        files = _decodable(client, sheets, files, posters)
         open_output_folder(out, "explain")
         if client:
             check_paths(client, [out])
@@ -125,11 +130,21 @@ def run_explain(
     return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
 
 
-def _check_posters(client: Client | None, sheets: PosterSheets, files: Sequence[Path]) -> None:
-    given = iter(files)
-    decoded = progress(files, "decoding posters")
-    for _, reasons in map_in_order(client or 1, sheets.check, decoded, batch=POSTERS_PER_SHEET):
-        for reason in reasons or [KILLED]:
-            path = next(given)
-            if reason:
-                raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
+def _decodable(
+    client: Client | None, sheets: PosterSheets, files: Sequence[Path], named: Sequence[Path]
+) -> list[Path]:
+    """Returns the files that can be decoded; a warning names the others.
+
+    Raises: DatasetError where one of the others was named itself, not found in a folder, or none is left.
+    """
+    decoded = map_in_order(
+        client or 1, sheets.check, progress(files, "decoding posters"), batch=POSTERS_PER_SHEET
+    )
+    found = (reason for batch, reasons in decoded for reason in reasons or [KILLED] * len(batch))
+    broken = {path: reason for path, reason in zip(files, found, strict=True) if reason}
+    whole = [path for path in files if path not in broken]
+    for path, reason in broken.items():
+        if path in named or not whole:
+            raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
+        logger.warning(f"{printable(path)} is left out: {reason}")
+    return whole

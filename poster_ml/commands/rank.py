@@ -34,9 +34,12 @@ class RankResult:
         """Returns the table, a line per pair of neighbours, and what the numbers cannot say."""
         import pandas as pd
 
-        table = pd.DataFrame(self.designs).dropna(axis=1, how="all")
-        shown = table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="")
-        return "\n".join([shown, "", *map(_sentence, self.pairs), "", self.caveat])
+        table = pd.DataFrame(self.designs)
+        notes = table.pop("note").dropna().unique()  # of year and genres, which all designs share
+        shown = table.dropna(axis=1, how="all").to_string(
+            index=False, float_format=lambda value: f"{value:.3f}", na_rep=""
+        )
+        return "\n".join([shown, *notes, "", *map(_sentence, self.pairs), "", self.caveat])
 
 
 def run_rank(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from poster_ml.serving.pyfunc import PosterModel
 
 TIMEOUT = 120.0  # seconds for one answer of a server; a map of sixteen posters takes some on a small machine
+PING_TIMEOUT = 10.0  # seconds for a sign of life
 
 Row = dict[str, Any]
 
@@ -131,6 +132,14 @@ class Endpoint(Service):
                 f"--endpoint must be an address such as http://127.0.0.1:5001, received {url!r}"
             )
         self._url = f"{base}/invocations"
+        self._ping = f"{base}/ping"
+
+    def check(self) -> None:
+        """Raises RequestError where nothing answers at the address, whatever it answers."""
+        try:
+            httpx.get(self._ping, timeout=PING_TIMEOUT)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._silent() from error
 
     def ask(self, question: Question) -> list[Row]:
         """Returns one row per poster; see `Service`."""
@@ -140,14 +149,17 @@ class Endpoint(Service):
             if answer.is_success:
                 return list(answer.json()["predictions"])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-            raise RequestError(
-                f"no answer from {self._url}: start it with `mlflow models serve`, or name another --endpoint"
-            ) from error
+            raise self._silent() from error
         try:
             said = " ".join(str(answer.json()["message"]).split())
         except (ValueError, KeyError, TypeError):
             said = f"the server answered {answer.status_code}: look at its log"
         raise RequestError(said)
+
+    def _silent(self) -> RequestError:
+        return RequestError(
+            f"no answer from {self._url}: start it with `mlflow models serve`, or name another --endpoint"
+        )
 
 
 def ask_kindly(service: Service, question: Question, *simpler: dict[str, Any]) -> tuple[list[Row], str]:

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,9 +65,25 @@ def handlers():
         signal.signal(number, handler)
 
 
+def test_a_server_that_is_not_there_is_said_before_the_page_opens(free_port):
+    pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
+    with pytest.raises(RequestError, match=f"no answer from http://127.0.0.1:{free_port}/invocations"):
+        app.run_app(endpoint=f"http://127.0.0.1:{free_port}", port=0)
+
+
+@pytest.fixture
+def silent_server():
+    """A server that answers everything with 501, as one that knows no /ping: it is there, and that is enough."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(
-    tmp_path, free_port, monkeypatch, handlers, ending
+    tmp_path, free_port, silent_server, monkeypatch, handlers, ending
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):  # put back after the test
@@ -82,6 +99,6 @@ def test_it_listens_on_loopback_says_where_and_leaves_nothing_behind(
             os.kill(os.getpid(), ending)
 
     monkeypatch.setattr(app.logger, "info", lambda said: threading.Thread(target=visit, args=(said,)).start())
-    assert cli.run(["app", "--endpoint", "http://127.0.0.1:9", "--port", str(free_port)]) == 0
+    assert cli.run(["app", "--endpoint", silent_server, "--port", str(free_port)]) == 0
     assert seen == [(f"http://127.0.0.1:{free_port}/", True)]
     assert list(tmp_path.iterdir()) == []

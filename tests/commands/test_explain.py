@@ -92,10 +92,14 @@ def test_refusals_write_nothing(
     broken, bare = tmp_path / "b.png", tmp_path / "model"
     broken.write_bytes(b"no picture")
     bare.mkdir()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "c.png").write_bytes(b"no picture")
     (bare / "MLmodel").write_text("flavors: {}")  # it knows no training posters
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     for error, posters, options, said in (
         (DatasetError, [one, broken], {}, "; leave it out or give a whole image"),
+        (DatasetError, [alone], {}, "; leave it out or give a whole image"),
         (UnknownLayerError, [one], {"layer": "mixed8"}, "no layer 'mixed8'"),
         (ExplanationError, [one], {"data": tiny_dataset}, "features of its training posters"),
         (ExplanationError, [one], {"what_if": ["sky"]}, "takes text, faces, border, centre; received 'sky'"),
@@ -105,6 +109,18 @@ def test_refusals_write_nothing(
     assert not out.exists()
     said = refusal(OutputError, explain.run_explain, str(bare), [one], tmp_path)
     assert "is no result of `poster-ml explain`" in said
+
+
+def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path: Path, caplog) -> None:
+    folder = tmp_path / "posters"
+    for number in range(9):
+        draw(folder / f"{number}.png")
+    (folder / "3.png").write_bytes(b"no picture")
+    files = explain.run_explain(str(tmp_path), [folder], tmp_path / "out").files
+    drawn = {path.parent.name for path in files if path.name.startswith("activations_")}
+    assert drawn == {"0", "1", "2", "4", "5", "6", "7", "8"}
+    [said] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"{folder / '3.png'} is left out: not an image: ")
 
 
 def test_the_most_alike_training_posters_are_drawn_beside_each_poster(

@@ -75,6 +75,13 @@ def test_the_same_file_twice_is_two_designs_that_are_not_told_apart(model_uri, d
     assert not result.pairs[0]["told_apart"]
 
 
+def test_a_strange_year_is_said(model_uri, designs):
+    result = run_rank(model_uri, designs[:2], year=1850)
+    note = result.designs[0]["note"]
+    assert "year" in note
+    assert result.text().splitlines().count(note) == 1, "a line of its own, not a cell per design"
+
+
 def test_too_few_designs_and_missing_files_are_refused_before_the_model_is_loaded(designs, tmp_path):
     said = refusal(DatasetError, run_rank, "models:/nothing/1", designs[:1])
     assert said.startswith("rank compares 2 to 50 designs, received 1")

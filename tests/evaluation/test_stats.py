@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from poster_ml.evaluation.metrics import METRIC_NAMES, metrics_with_intervals
 from poster_ml.evaluation.stats import (
@@ -202,6 +203,8 @@ def test_holm_equals_a_worked_example_and_passes_over_what_was_not_asked():
     assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
     assert holm([0.04, np.nan, 0.03]) == pytest.approx([0.06, np.nan, 0.06], nan_ok=True)
     assert holm([]).tolist() == []
+    p_values = np.random.default_rng(0).choice([0.0, 1e-9, 0.004, 0.02, 0.3, 1.0], 60)
+    assert holm(p_values).tolist() == multipletests(p_values, method="holm")[1].tolist()
 
 
 def test_mcnemar_is_the_exact_test_less_half_the_point():

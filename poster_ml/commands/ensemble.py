@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +73,10 @@ def run_ensemble(
     model = build_ensemble([member.network for member in members], factors, bias)
     logits = np.array(weights) @ np.stack([member.logits for member in members]) + bias
 
-    with (
-        open_run(name, tags=_tags(members, config, dataset)) as run,
-        tempfile.TemporaryDirectory() as temporary,
-    ):
-        folder = Path(temporary)
+    with open_run(name, tags=_tags(members, config, dataset)) as run, run.results() as folder:
         made_of = {"ensemble.rule": rule, "ensemble.bias": bias, "data": str(dataset.folder)}
         run.log_params(_params(config, members, weights) | made_of)
-        run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "averaging")
+        run.log_dataset(dataset, "averaging")
         run.log_metrics({"parameters": model.count_params()})
         decision_rule = fit_decision_rule(logits, labels, config.evaluate)
         scored = ScoredModel(model, dataset, config, decision_rule, {"val": logits})
@@ -91,7 +86,6 @@ def run_ensemble(
         run.log_results(evaluation.metrics())
         write_report(folder, run.run_id, evaluation, config, dataset, "full")
         (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
-        run.log_folder(folder)
     shares = dict(zip([member.label for member in members], weights, strict=True))
     return EnsembleResult(run.run_id, name, shares, evaluation.metrics())
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -89,12 +87,10 @@ def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: Ru
         f"on test, once: ROC AUC {chosen.metrics['test_roc_auc']:.4f}",
         register_winner(task, chosen.run_id, compared),
     ]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with parent.results("final") as folder:
         (folder / "ending.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
         scores.write_pairs(folder)
-        parent.log_folder(folder, "final")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ class ScoredModel:
         """Returns the calibrated probabilities (n,) of Fresh."""
         return np.asarray(expit(self.logits[split] / self.rule.temperature))
 
+    @cached_property
+    def combined(self) -> CombinedModel | None:
+        """The network together with year and genres, fitted on validation; None where neither is known."""
+        known = self.posters("val"), self.probabilities("val")
+        return CombinedModel.fit(self.posters("train"), *known, seed=self.config.seed)
+
 
 def score_split(model: Any, dataset: PreparedDataset, split: str, config: ExperimentConfig) -> np.ndarray:
     """Returns the logits (n,) float64 that a network in float32 gives the posters of a split."""
@@ -147,8 +154,7 @@ def evaluate_split(
     if split == "val" and "year_genre" in baselines:
         combination = cross_fitted(train, posters, probabilities, seed=seed)
     elif split != "val" and baselines:
-        other = scored.posters("val"), scored.probabilities("val")
-        combined = combined or CombinedModel.fit(train, *other, seed=seed)
+        combined = combined or scored.combined
         if combined is not None:
             design = f"combination fitted on {combined.posters} posters of another split"
             both = combined.probabilities(posters, probabilities)

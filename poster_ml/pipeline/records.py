@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +15,7 @@ from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
 from poster_ml.serving.settings import ServingSettings
-from poster_ml.tracking.runs import RunLogger, RunRecord, fetch_artifact, open_run
-
-
-@contextmanager
-def fetched(run_id: str, path: str) -> Iterator[Path]:
-    """Gives a copy of an artifact for the time of the block.
-
-    Raises: TrackingError where the run has no such artifact.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        yield fetch_artifact(run_id, path, Path(folder))
+from poster_ml.tracking.runs import RunLogger, RunRecord, fetched, open_run
 
 
 def recorded_config(record: RunRecord) -> ExperimentConfig:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -78,8 +76,7 @@ class StudyLog:
         self._settle_children(table)
         counts = {f"trials_{state}": int((table["state"] == state).sum()) for state in STATUS}
         self.run.log_metrics(counts | {"epochs_run": int(counted_trials(table)["epochs"].sum())})
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
+        with self.run.results("study") as folder:
             shares = importances(self.opened)
             draw_figures(self.opened, shares, folder)
             if len(shares):
@@ -91,7 +88,6 @@ class StudyLog:
                 text = f"{found} at the trials' fidelity\n{text}"
                 (folder / "best_parameters.yaml").write_text(text, encoding="utf-8")
                 self.run.log_metrics({"best_trial": best["number"]})
-            self.run.log_folder(folder, "study")
         return table
 
     def _settle_children(self, table: pd.DataFrame) -> None:

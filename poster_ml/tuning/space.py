@@ -45,8 +45,8 @@ def _drawn(key: str, parameter: Parameter) -> dict[str, Distribution]:
         return {key: CategoricalDistribution([label(choice) for choice in parameter.choices])}
     if isinstance(parameter, Filters):
         return {
-            f"{key}.blocks": IntDistribution(*parameter.blocks),
-            f"{key}.first": IntDistribution(*parameter.first, log=True),
+            f"{key}.blocks": IntDistribution(min(parameter.blocks), max(parameter.blocks)),
+            f"{key}.first": IntDistribution(min(parameter.first), max(parameter.first), log=True),
             f"{key}.growth": CategoricalDistribution(parameter.growth),
         }
     return {}
@@ -92,7 +92,7 @@ def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[
     for config in configs:
         point: dict[str, Primitive] = {}
         for key, parameter in space.parameters.items():
-            value = reduce(getitem, key.split("."), to_mapping(config))
+            value: Any = reduce(getitem, key.split("."), to_mapping(config))
             if key == "augment.strength" and not config.augment.active:
                 value = 0.0  # the space may fix ranges that the experiment does not have
             point.update(_express(key, parameter, value))

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -84,7 +84,7 @@ class RunLogger:
         self._client.log_text(self.run_id, to_yaml(config), "experiment.yaml")
 
     def log_dataset(self, dataset: PreparedDataset, context: str) -> None:
-        """Logs the prepared dataset as input of the active run; its digest is the fingerprint."""
+        """Logs the prepared dataset as input of the run; its digest is the fingerprint."""
         # MLflow's schema has no nullable numbers and no objects.
         known = {"Int64": "float64", "Float64": "float64", "object": "string"}
         index, folder = dataset.index, dataset.folder.resolve()
@@ -99,7 +99,8 @@ class RunLogger:
                 name=folder.name,
                 digest=dataset.fingerprint[:32],
             )
-            mlflow.log_input(source, context)
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**source.to_dict()), tags)])
 
     @contextmanager
     def results(self, artifact_path: str | None = None) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import pandas as pd
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError
 from poster_ml.evaluation.drift import MAJOR_DRIFT, MODERATE_DRIFT, SLIGHT, compare_features
+from poster_ml.pipeline.poster_files import open_model
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 from poster_ml.serving.prediction_log import KEY_DIGITS, STATISTICS, input_statistics, read_period
@@ -141,11 +142,8 @@ def _validation_probabilities(dataset: PreparedDataset, model_uri: str, seed: in
     from scipy.special import expit
 
     from poster_ml.serving.load import identify, load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
 
-    if needs_store(model_uri):
-        connect()
-    loaded = load_poster_model(model_uri)
+    loaded = open_model(model_uri, load_poster_model)
     model = loaded.unwrap_python_model()
     fit = str(dataset.manifest.get("options", {}).get("fit", model.settings.fit))
     if (dataset.size, fit) != (model.settings.size, model.settings.fit):

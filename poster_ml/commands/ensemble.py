@@ -82,7 +82,7 @@ def run_ensemble(
         scored = ScoredModel(model, dataset, config, decision_rule, {"val": logits})
         log_network(run, scored, joined_neighbours([member.neighbours for member in members]))
         result = evaluate_split(scored, "val", folder)
-        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder))
         run.log_results(evaluation.metrics())
         write_report(folder, run.run_id, evaluation, config, dataset, "full")
         (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")

@@ -96,8 +96,7 @@ def run_evaluate(
     scored = ScoredModel(model, dataset, config, rule, logits)
     with evaluation_run(record, dataset, config) as logger, logger.results() as folder:
         result = evaluate_split(scored, split, folder, reference.combined if reference else None)
-        explained = explain_split(scored, split, folder, complete=True)
-        evaluation = EvaluationReport(split, result, *explained, folder)
+        evaluation = EvaluationReport(split, result, *explain_split(scored, split, folder, complete=True))
         with suppress(TrackingError), fetched(record.run_id, "curves/accuracy_loss.png") as file:
             (folder / "curves").mkdir()
             shutil.copy(file, folder / "curves")

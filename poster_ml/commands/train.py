@@ -119,7 +119,7 @@ def train_task(
         rule = fit_decision_rule(logits, labels, config.evaluate)
         scored = ScoredModel(trained.model, dataset, config, rule, {"val": logits})
         result = evaluate_split(scored, "val", folder)
-        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder))
 
         log_network(run, scored, training_neighbours(trained, config, dataset))
         run.log_results(evaluation.metrics())

@@ -52,13 +52,12 @@ class DecisionRule:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """One split evaluated and explained: its numbers, and the folder that holds its files."""
+    """One split evaluated and explained: its numbers."""
 
     split: str
     result: EvaluationResult
     faithfulness: dict[str, Any] | None
     diagnostics: Diagnostics
-    folder: Path
 
     def metrics(self) -> dict[str, float]:
         """Returns names as logged: the split before what belongs to it, baselines and gain without."""

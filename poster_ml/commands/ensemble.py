@@ -66,11 +66,11 @@ def run_ensemble(
         raise ConfigError(["--name is empty: give the run and its variant a name"])
     connect(write=True)
     members, dataset = load_members(chosen, data)
-    config = _ensemble_config(name, members[0].config)
+    config = _ensemble_config(name, members[0].scored.config)
     labels = dataset.labels(dataset.indices("val", config.max_samples, config.seed))
     weights, bias = mix(members, labels, rule)
-    factors = [weight / member.temperature for weight, member in zip(weights, members, strict=True)]
-    model = build_ensemble([member.network for member in members], factors, bias)
+    factors = [weight / one.scored.rule.temperature for weight, one in zip(weights, members, strict=True)]
+    model = build_ensemble([member.scored.model for member in members], factors, bias)
     logits = np.array(weights) @ np.stack([member.logits for member in members]) + bias
 
     with open_run(name, tags=_tags(members, config, dataset)) as run, run.results() as folder:
@@ -122,8 +122,8 @@ def _params(
         params |= {
             f"ensemble.member_{number}.run_id": member.record.run_id,
             f"ensemble.member_{number}.variant": member.record.variant,
-            f"ensemble.member_{number}.seed": member.config.seed,
+            f"ensemble.member_{number}.seed": member.scored.config.seed,
             f"ensemble.member_{number}.weight": weight,
-            f"ensemble.member_{number}.temperature": member.temperature,
+            f"ensemble.member_{number}.temperature": member.scored.rule.temperature,
         }
     return params

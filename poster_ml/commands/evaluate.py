@@ -11,24 +11,10 @@ from pathlib import Path
 from poster_ml.config import ExplainConfig, with_overrides
 from poster_ml.errors import ConfigError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
-from poster_ml.pipeline.evaluate import (
-    DecisionRule,
-    EvaluationReport,
-    ScoredModel,
-    evaluate_split,
-    score_split,
-    with_interval,
-)
+from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, open_scored, with_interval
 from poster_ml.pipeline.explain import explain_split
-from poster_ml.pipeline.records import (
-    check_size,
-    evaluation_run,
-    recorded_config,
-    recorded_dataset,
-    recorded_logits,
-)
+from poster_ml.pipeline.records import evaluation_run, recorded_config, recorded_dataset
 from poster_ml.pipeline.report import write_report
-from poster_ml.serving.load import load_keras_model, load_reference
 from poster_ml.tracking.runs import fetched, find_run, run_of_model
 from poster_ml.tracking.store import connect
 
@@ -87,13 +73,7 @@ def run_evaluate(
     config = with_overrides(recorded_config(record), overrides, SETTABLE)
     dataset = recorded_dataset(record, data)
     dataset.verify()
-    uri = model_uri or f"runs:/{record.run_id}/model"
-    (model, settings), reference = load_keras_model(uri), load_reference(uri)
-    check_size(settings, dataset)
-    rule = DecisionRule(settings.temperature, settings.threshold)
-    logits = recorded_logits(record, dataset, config)
-    logits |= {name: score_split(model, dataset, name, config) for name in {split, "val"} - {*logits}}
-    scored = ScoredModel(model, dataset, config, rule, logits)
+    scored, reference = open_scored(record, config, dataset, {split, "val"}, model_uri)
     with evaluation_run(record, dataset, config) as logger, logger.results() as folder:
         result = evaluate_split(scored, split, folder, reference.combined if reference else None)
         evaluation = EvaluationReport(split, result, *explain_split(scored, split, folder, complete=True))

@@ -44,11 +44,11 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
     return open_fold(dataset, fold) if fold and seen == dataset.fingerprint else dataset
 
 
-def check_size(settings: ServingSettings, dataset: PreparedDataset) -> None:
-    """Refuses a dataset of another size than a model takes. Raises: DatasetError."""
+def check_size(settings: ServingSettings, dataset: PreparedDataset, name: str = "the model") -> None:
+    """Refuses a dataset of another size than a model takes; `name` is the model's. Raises: DatasetError."""
     if settings.size != dataset.size:
         raise DatasetError(
-            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
+            f"{name} takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
             f"prepare the data with --size {settings.size}"
         )
 

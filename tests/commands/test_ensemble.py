@@ -15,7 +15,7 @@ from poster_ml.commands.train import train_task
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.evaluation.calibration import fit_temperature
-from poster_ml.pipeline import members
+from poster_ml.pipeline import evaluate
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
@@ -73,7 +73,7 @@ def test_a_ensemble_is_a_run_like_any_other(two_runs, tiny_dataset, capsys):
 
 
 def test_fitted_weights_follow_the_member_that_knows_more(two_runs, monkeypatch):
-    real = members.recorded_logits
+    real = evaluate.recorded_logits
     labels = recorded_dataset(find_run(two_runs[0]))
     truth = labels.labels(labels.indices("val"))
     noise = np.random.default_rng(0).normal(size=len(truth))
@@ -82,7 +82,7 @@ def test_fitted_weights_follow_the_member_that_knows_more(two_runs, monkeypatch)
         assert real(record, dataset, config)["val"].shape == truth.shape
         return {"val": 4.0 * truth - 2 + noise if record.run_id == two_runs[1] else noise}
 
-    monkeypatch.setattr(members, "recorded_logits", told)
+    monkeypatch.setattr(evaluate, "recorded_logits", told)
     first, second = run_ensemble(two_runs, rule="fitted").members.values()
     assert second > abs(first)
 

@@ -11,7 +11,7 @@ import pytest
 from poster_ml.commands.suite import run_suite
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.pipeline import suite_table
+from poster_ml.pipeline import records
 from poster_ml.pipeline.suite_table import build_table
 from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
@@ -73,7 +73,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> None:
         ids = [f"tt{number}" for number in range(len(labels))]
         return pd.DataFrame({"movie_id": ids, "label": labels.astype(int), "probability": values})
 
-    monkeypatch.setattr(suite_table, "logged_predictions", logged)
+    monkeypatch.setattr(records, "logged_predictions", logged)
 
 
 def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(predictions, tmp_path):

@@ -132,10 +132,6 @@ class SearchSpace:
             raise ValueError("every parameter is fixed: give at least one the role scientific or nuisance")
         return self
 
-    def keys(self, role: str) -> tuple[str, ...]:
-        """Returns the keys with that role."""
-        return tuple(key for key, parameter in self.parameters.items() if parameter.role == role)
-
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with any range, choice, fixed value or a trial's fidelity."""
         values = adapter(SearchSpace).dump_python(self, mode="json")

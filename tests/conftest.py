@@ -60,18 +60,10 @@ def store_template(tmp_path_factory):
     return path
 
 
-def _end_runs() -> None:
-    import mlflow
-
-    while mlflow.active_run() is not None:
-        mlflow.end_run("FAILED")
-
-
 @contextmanager
 def _store_in(folder: Path, template: Path) -> Iterator[Path]:
     import mlflow
 
-    _end_runs()  # of the store before, where they are
     before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     shutil.copy(template, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +74,6 @@ def _store_in(folder: Path, template: Path) -> Iterator[Path]:
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         mlflow.set_registry_uri(f"sqlite:///{folder / 'mlflow.db'}")
         yield folder
-        _end_runs()
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(registry)
 

@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.errors import TrackingError
-from poster_ml.pipeline.records import fetched
 from poster_ml.serving.load import identify
-from poster_ml.tracking.runs import RunRecord, find_run
+from poster_ml.tracking.runs import RunRecord, fetched, find_run
 
 SPLITS = {"validation": "val", "test": "test"}
 FIGURES = {"accuracy": "accuracy", "ROC AUC": "roc_auc", "larger class": "majority_accuracy"}

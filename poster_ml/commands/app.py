@@ -16,6 +16,7 @@ from typing import Any
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import RequestError
+from poster_ml.pipeline.poster_files import open_model
 from poster_ml.quiet import load_keras
 
 logger = logging.getLogger(__name__)
@@ -85,9 +86,9 @@ def built_page(model_uri: str, data: Path | None = None, endpoint: str = "") -> 
             from poster_ml.app.about import describe_model
             from poster_ml.pipeline.neighbours import check_trained_on
             from poster_ml.serving.client import LocalModel
-            from poster_ml.serving.load import load_reference
+            from poster_ml.serving.load import load_poster_model, load_reference
 
-            model = _load(model_uri)
+            model = open_model(model_uri, load_poster_model)
             reference = load_reference(model_uri) if dataset else None
             if dataset and reference and reference.neighbours:
                 check_trained_on(reference.neighbours, dataset, model_uri)
@@ -107,15 +108,6 @@ def _check_port(host: str, port: int) -> None:
             raise RequestError(
                 f"cannot listen on {host}:{port} ({reason}): give another --port or --host"
             ) from error
-
-
-def _load(model_uri: str) -> Any:
-    from poster_ml.serving.load import load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
-
-    if needs_store(model_uri):
-        connect()
-    return load_poster_model(model_uri)
 
 
 def _draw_examples(folder: Path) -> list[Path]:

@@ -15,7 +15,6 @@ from poster_ml.commands.train import train_task
 from poster_ml.config import experiment_path, load_experiment
 from poster_ml.files import atomic_path, open_output_folder
 from poster_ml.pipeline.evaluate import with_interval
-from poster_ml.pipeline.records import fetched
 from poster_ml.pipeline.task import (
     DEMO_ACCURACY,
     DEMO_POSTERS,
@@ -26,6 +25,7 @@ from poster_ml.pipeline.task import (
 )
 from poster_ml.pipeline.train_log import TrainResult
 from poster_ml.serving.registry import Version, register_best
+from poster_ml.tracking.runs import fetched
 from poster_ml.tracking.store import connect, experiment_name
 from poster_ml.tracking.views import shared_view
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,31 +66,26 @@ def run_ensemble(
         raise ConfigError(["--name is empty: give the run and its variant a name"])
     connect(write=True)
     members, dataset = load_members(chosen, data)
-    config = _ensemble_config(name, members[0].config)
+    config = _ensemble_config(name, members[0].scored.config)
     labels = dataset.labels(dataset.indices("val", config.max_samples, config.seed))
     weights, bias = mix(members, labels, rule)
-    factors = [weight / member.temperature for weight, member in zip(weights, members, strict=True)]
-    model = build_ensemble([member.network for member in members], factors, bias)
+    factors = [weight / one.scored.rule.temperature for weight, one in zip(weights, members, strict=True)]
+    model = build_ensemble([member.scored.model for member in members], factors, bias)
     logits = np.array(weights) @ np.stack([member.logits for member in members]) + bias
 
-    with (
-        open_run(name, tags=_tags(members, config, dataset)) as run,
-        tempfile.TemporaryDirectory() as temporary,
-    ):
-        folder = Path(temporary)
+    with open_run(name, tags=_tags(members, config, dataset)) as run, run.results() as folder:
         made_of = {"ensemble.rule": rule, "ensemble.bias": bias, "data": str(dataset.folder)}
         run.log_params(_params(config, members, weights) | made_of)
-        run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "averaging")
+        run.log_dataset(dataset, "averaging")
         run.log_metrics({"parameters": model.count_params()})
         decision_rule = fit_decision_rule(logits, labels, config.evaluate)
         scored = ScoredModel(model, dataset, config, decision_rule, {"val": logits})
         log_network(run, scored, joined_neighbours([member.neighbours for member in members]))
         result = evaluate_split(scored, "val", folder)
-        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder))
         run.log_results(evaluation.metrics())
         write_report(folder, run.run_id, evaluation, config, dataset, "full")
         (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
-        run.log_folder(folder)
     shares = dict(zip([member.label for member in members], weights, strict=True))
     return EnsembleResult(run.run_id, name, shares, evaluation.metrics())
 
@@ -128,8 +122,8 @@ def _params(
         params |= {
             f"ensemble.member_{number}.run_id": member.record.run_id,
             f"ensemble.member_{number}.variant": member.record.variant,
-            f"ensemble.member_{number}.seed": member.config.seed,
+            f"ensemble.member_{number}.seed": member.scored.config.seed,
             f"ensemble.member_{number}.weight": weight,
-            f"ensemble.member_{number}.temperature": member.temperature,
+            f"ensemble.member_{number}.temperature": member.scored.rule.temperature,
         }
     return params

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -12,26 +11,11 @@ from pathlib import Path
 from poster_ml.config import ExplainConfig, with_overrides
 from poster_ml.errors import ConfigError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
-from poster_ml.pipeline.evaluate import (
-    DecisionRule,
-    EvaluationReport,
-    ScoredModel,
-    evaluate_split,
-    score_split,
-    with_interval,
-)
+from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, open_scored, with_interval
 from poster_ml.pipeline.explain import explain_split
-from poster_ml.pipeline.records import (
-    check_size,
-    evaluation_run,
-    fetched,
-    recorded_config,
-    recorded_dataset,
-    recorded_logits,
-)
+from poster_ml.pipeline.records import evaluation_run, recorded_config, recorded_dataset
 from poster_ml.pipeline.report import write_report
-from poster_ml.serving.load import load_keras_model, load_reference
-from poster_ml.tracking.runs import find_run, run_of_model
+from poster_ml.tracking.runs import fetched, find_run, run_of_model
 from poster_ml.tracking.store import connect
 
 # What may differ from the training's configuration: how much is measured, never what the model is.
@@ -89,30 +73,20 @@ def run_evaluate(
     config = with_overrides(recorded_config(record), overrides, SETTABLE)
     dataset = recorded_dataset(record, data)
     dataset.verify()
-    uri = model_uri or f"runs:/{record.run_id}/model"
-    (model, settings), reference = load_keras_model(uri), load_reference(uri)
-    check_size(settings, dataset)
-    rule = DecisionRule(settings.temperature, settings.threshold)
-    logits = recorded_logits(record, dataset, config)
-    logits |= {name: score_split(model, dataset, name, config) for name in {split, "val"} - {*logits}}
-    scored = ScoredModel(model, dataset, config, rule, logits)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    scored, reference = open_scored(record, config, dataset, {split, "val"}, model_uri)
+    with evaluation_run(record, dataset, config) as logger, logger.results() as folder:
         result = evaluate_split(scored, split, folder, reference.combined if reference else None)
-        explained = explain_split(scored, split, folder, complete=True)
-        evaluation = EvaluationReport(split, result, *explained, folder)
+        evaluation = EvaluationReport(split, result, *explain_split(scored, split, folder, complete=True))
         with suppress(TrackingError), fetched(record.run_id, "curves/accuracy_loss.png") as file:
             (folder / "curves").mkdir()
             shutil.copy(file, folder / "curves")
         profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
         write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)
-        with evaluation_run(record, dataset, config) as logger:
-            logger.log_results(evaluation.metrics())
-            logger.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, f"evaluation {split}")
-            logger.log_folder(folder)
-            tag = f"evaluation.{split}.set"
-            if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
-                logger.set_tags({tag: "; ".join(overrides)})
+        logger.log_results(evaluation.metrics())
+        logger.log_dataset(dataset, f"evaluation {split}")
+        tag = f"evaluation.{split}.set"
+        if overrides or tag in record.tags:  # an evaluation as recorded takes an older one's tag back
+            logger.set_tags({tag: "; ".join(overrides)})
     return EvaluateResult(
         run_id=logger.run_id,
         variant=record.variant,

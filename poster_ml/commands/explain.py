@@ -24,7 +24,7 @@ from poster_ml.cluster import (
 )
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
-from poster_ml.files import atomic_path, open_output_folder, printable
+from poster_ml.files import open_output_folder, printable, write_text
 from poster_ml.pipeline.hidden_parts import part_finders, sentence
 from poster_ml.pipeline.neighbours import draw_neighbours, stored_neighbours
 from poster_ml.pipeline.poster_files import (
@@ -125,8 +125,7 @@ def run_explain(
     if not what_if:
         return ExplainResult(written + grids)
     found = pd.concat(tables, ignore_index=True)
-    with atomic_path(out / "what_if.csv") as temporary:
-        found.to_csv(temporary, index=False, float_format="%.6f")
+    write_text(out / "what_if.csv", found.to_csv(index=False, float_format="%.6f"))
     return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
 
 

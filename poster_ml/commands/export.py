@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from poster_ml.errors import mask_passwords
-from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.files import begins_with, check_output_file, write_text
 from poster_ml.tracking.runs import RunRecord, find_run
 
 # Params and tags that name files of the machine: only the last part of the path is kept.
@@ -42,10 +42,7 @@ def run_export(runs: Sequence[str], out: Path) -> ExportResult:
     """
     check_output_file(out, begins_with(BEGINNING), "exported runs")
     records = [export_record(find_run(run)) for run in dict.fromkeys(runs)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary:
-        text = json.dumps({"format": 1, "runs": records}, indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(out, json.dumps({"format": 1, "runs": records}, indent=1, allow_nan=False) + "\n")
     return ExportResult(len(records), out)
 
 

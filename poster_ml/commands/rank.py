@@ -9,6 +9,7 @@ from typing import Any
 
 from poster_ml.errors import DatasetError
 from poster_ml.files import printable
+from poster_ml.pipeline.poster_files import open_model
 from poster_ml.serving.options import MOST_DESIGNS
 
 CAVEAT = (
@@ -65,11 +66,8 @@ def run_rank(
     import pandas as pd
 
     from poster_ml.serving.load import load_poster_model
-    from poster_ml.tracking.store import connect, needs_store
 
-    if needs_store(model_uri):
-        connect()
-    model = load_poster_model(model_uri)
+    model = open_model(model_uri, load_poster_model)
     names = _distinct([printable(path) for path in posters])
     table = pd.DataFrame(
         {"image": [path.read_bytes() for path in posters], "year": year, "genres": genres}, index=names

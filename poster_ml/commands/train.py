@@ -104,8 +104,7 @@ def train_task(
     """
     config, dataset, started = task.config, task.dataset, time.perf_counter()
     run_name, all_tags = name or config.variant, run_tags(task) | dict(tags or {})
-    with locked_run(run_name, all_tags, run_id, parent_run_id) as run, TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with locked_run(run_name, all_tags, run_id, parent_run_id) as run, run.results() as folder:
         log_task(run, task)
         if parent_run_id is None:  # a suite's run is continued by calling the suite again
             logger.info(f"after an interruption: poster-ml train --resume {run.run_id}")
@@ -120,7 +119,7 @@ def train_task(
         rule = fit_decision_rule(logits, labels, config.evaluate)
         scored = ScoredModel(trained.model, dataset, config, rule, {"val": logits})
         result = evaluate_split(scored, "val", folder)
-        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder), folder)
+        evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder))
 
         log_network(run, scored, training_neighbours(trained, config, dataset))
         run.log_results(evaluation.metrics())
@@ -133,7 +132,6 @@ def train_task(
             title=config.variant,
         )
         write_report(folder, run.run_id, evaluation, config, dataset, task.profile)
-        run.log_folder(folder)
     return TrainResult(
         run_id=run.run_id,
         variant=config.variant,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,9 +16,8 @@ from poster_ml.commands.promote import run_promote
 from poster_ml.commands.train import train_task
 from poster_ml.config import replace
 from poster_ml.errors import RegistryError
-from poster_ml.evaluation.compare import compare
 from poster_ml.evaluation.stats import Interval
-from poster_ml.pipeline.records import logged_predictions
+from poster_ml.pipeline.records import compare_runs
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
 from poster_ml.search_space import SearchSpace
@@ -64,11 +61,7 @@ def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: Ru
     means = {label: float(np.mean([run.metrics[METRIC] for run in some])) for label, some in runs.items()}
     winner = max(means, key=lambda label: means[label])
     chosen = runs[winner][0]  # named beforehand: the best of its seeds would only be the luckiest
-    scores = compare(
-        {label: [logged_predictions(run, "val") for run in some] for label, some in runs.items()},
-        threshold={name: [run.metrics.get("threshold", 0.5) for run in some] for name, some in runs.items()},
-        confidence=task.config.evaluate.confidence,
-    )
+    scores = compare_runs(runs, task.config.evaluate.confidence)
     gain = scores.difference(winner, DEFAULT)
     aucs = {score["name"]: Interval.of(score, "roc_auc") for score in scores.settings}
     parent.log_metrics(
@@ -89,12 +82,10 @@ def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: Ru
         f"on test, once: ROC AUC {chosen.metrics['test_roc_auc']:.4f}",
         register_winner(task, chosen.run_id, compared),
     ]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with parent.results("final") as folder:
         (folder / "ending.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "comparison.txt").write_text(scores.text() + "\n", encoding="utf-8")
         scores.write_pairs(folder)
-        parent.log_folder(folder, "final")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ gain rather than raising it. A poster that adds nothing gives a gain near 0, or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,12 @@ class MetadataModel:
             return np.asarray(self.classifier.predict_proba(same.to_numpy(np.float64))[:, 1], np.float64)
 
 
+def fit_metadata(train: pd.DataFrame, seed: int) -> dict[str, MetadataModel]:
+    """Fits every metadata baseline that `train` has the values for; arguments as of `MetadataModel.fit`."""
+    fitted = {name: MetadataModel.fit(train, name, seed) for name in METADATA_BASELINES}
+    return {name: model for name, model in fitted.items() if model is not None}
+
+
 def knows(table: pd.DataFrame, features: str) -> bool:
     """Says whether a table has two different years, and a genre, as far as a metadata baseline takes them."""
     known = years(table)
@@ -134,7 +141,12 @@ def _too_few(labels: npt.NDArray[np.int64]) -> bool:
 
 
 def fit_baselines(
-    train: pd.DataFrame, posters: pd.DataFrame, colours: tuple[Floats, Floats] | None = None, *, seed: int
+    train: pd.DataFrame,
+    posters: pd.DataFrame,
+    colours: tuple[Floats, Floats] | None = None,
+    *,
+    seed: int,
+    metadata: Mapping[str, MetadataModel] | None = None,
 ) -> tuple[dict[str, Floats], list[str]]:
     """Scores posters by what needs no network.
 
@@ -143,6 +155,7 @@ def fit_baselines(
         posters: the same columns, N rows: what is scored; no movie of `train`, or there is no baseline.
         colours: (T, 64) and (N, 64) of `colour_histograms`; None leaves the colours out.
         seed: int >= 0.
+        metadata: `fit_metadata` of `train` and `seed`, where it is at hand.
 
     Returns: "year", "genre", "year_genre" and "colour", each (N,) probabilities of Fresh, without
         those that `train` or `posters` has no values for; and a sentence for each that is missing.
@@ -150,8 +163,9 @@ def fit_baselines(
     if set(train["movie_id"]) & set(posters["movie_id"]):
         return {}, ["No baselines: these posters are among the ones that the baselines would be fitted on."]
     found, notes = {}, []
+    metadata = fit_metadata(train, seed) if metadata is None else metadata
     for name, lacking in METADATA_BASELINES.items():
-        model = MetadataModel.fit(train, name, seed) if knows(posters, name) else None
+        model = metadata.get(name) if knows(posters, name) else None
         if model is None:
             where = "for the train or the evaluated posters, or too few posters"
             notes.append(f"No baseline of {lacking} {where}.")
@@ -242,7 +256,12 @@ def poster_gain(
 
 
 def cross_fitted(
-    train: pd.DataFrame, evaluated: pd.DataFrame, probabilities: npt.ArrayLike, *, seed: int
+    train: pd.DataFrame,
+    evaluated: pd.DataFrame,
+    probabilities: npt.ArrayLike,
+    *,
+    seed: int,
+    metadata: Mapping[str, MetadataModel] | None = None,
 ) -> Combination | None:
     """Combines year + genres with the poster within one split, each fold by what the others tell.
 
@@ -251,22 +270,24 @@ def cross_fitted(
         evaluated: the same columns, both classes present, no row of `train`.
         probabilities: (N,) of Fresh by the poster model for `evaluated`.
         seed: int >= 0.
+        metadata: `fit_metadata` of `train` and `seed`, where it is at hand.
 
     Returns: None where years or genres are missing, or a class has too few posters to fit on.
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """
     labels, values = check_predictions(evaluated["label"].to_numpy(), probabilities)
-    model = MetadataModel.fit(train, "year_genre", seed)
+    metadata = fit_metadata(train, seed) if metadata is None else metadata
+    model = metadata.get("year_genre")
     folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
     if model is None or folds < 2 or not knows(evaluated, "year_genre"):
         return None
-    metadata = model.probabilities(evaluated)
-    features = np.column_stack([logit(metadata), logit(values)])
+    alone = model.probabilities(evaluated)
+    features = np.column_stack([logit(alone), logit(values)])
     splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "gain"))
     found = cross_val_predict(new_combiner(), features, labels, cv=splitter, method="predict_proba")
     design = f"combination cross-fitted in the {len(labels)} posters"
-    return Combination(metadata, np.asarray(found[:, 1], np.float64), design, optimistic=True)
+    return Combination(alone, np.asarray(found[:, 1], np.float64), design, optimistic=True)
 
 
 def new_combiner() -> Any:

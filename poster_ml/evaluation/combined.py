@@ -7,6 +7,7 @@ models of what is known of it. The same object measures (`evaluate`) and serves:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from skops.io import dump, load
 
-from poster_ml.evaluation.baselines import METADATA_BASELINES, MetadataModel, new_combiner
+from poster_ml.evaluation.baselines import METADATA_BASELINES, MetadataModel, fit_metadata, new_combiner
 from poster_ml.evaluation.calibration import logit
 from poster_ml.evaluation.metadata import genre_columns, years
 from poster_ml.evaluation.stats import Floats
@@ -41,7 +42,13 @@ class CombinedModel:
 
     @classmethod
     def fit(
-        cls, train: pd.DataFrame, validation: pd.DataFrame, probabilities: npt.ArrayLike, *, seed: int
+        cls,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        probabilities: npt.ArrayLike,
+        *,
+        seed: int,
+        metadata: Mapping[str, MetadataModel] | None = None,
     ) -> CombinedModel | None:
         """Fits all of it.
 
@@ -50,21 +57,21 @@ class CombinedModel:
             validation: the same columns, no row of `train`.
             probabilities: (N,) of Fresh by the poster model for `validation`, calibrated.
             seed: int >= 0.
+            metadata: `fit_metadata` of `train` and `seed`, where it is at hand.
 
         Returns: the model; None where neither years nor genres are known, or a class has too few posters.
         """
         values = np.asarray(probabilities, dtype=np.float64)
         labels = validation["label"].to_numpy(np.int64)
-        metadata, combiners = {}, {}
-        for name in METADATA_BASELINES:
-            model = MetadataModel.fit(train, name, seed)
-            rows = np.zeros(len(labels), bool) if model is None else _has(validation, model)
-            if model is None or np.bincount(labels[rows], minlength=2).min() < 2:
+        used, combiners = {}, {}
+        for name, model in (fit_metadata(train, seed) if metadata is None else metadata).items():
+            rows = _has(validation, model)
+            if np.bincount(labels[rows], minlength=2).min() < 2:
                 continue
             known = logit(model.probabilities(validation[rows]))
-            metadata[name] = model
+            used[name] = model
             combiners[name] = new_combiner().fit(np.column_stack([known, logit(values[rows])]), labels[rows])
-        return cls(metadata, combiners, len(labels)) if metadata else None
+        return cls(used, combiners, len(labels)) if used else None
 
     @property
     def genres(self) -> frozenset[str]:

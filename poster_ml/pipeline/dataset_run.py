@@ -29,7 +29,7 @@ def log_dataset_run(dataset: PreparedDataset, options: dict[str, Any]) -> str:
     with open_run(name, tags=tags, system_metrics=False) as run:
         run.log_params(options)
         run.log_metrics(_numbers(dataset.manifest))
-        run.log_dataset(dataset.index, dataset.folder, dataset.fingerprint, "preprocess")
+        run.log_dataset(dataset, "preprocess")
         for file in FILES:
             if (dataset.folder / file).is_file():
                 run.log_file(dataset.folder / file)

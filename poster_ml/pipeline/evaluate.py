@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.reading import Rows
 from poster_ml.evaluation.baselines import (
     Combination,
+    MetadataModel,
     colour_histograms,
     cross_fitted,
     fit_baselines,
+    fit_metadata,
     majority_accuracy,
 )
 from poster_ml.evaluation.calibration import choose_threshold, fit_temperature, logit
@@ -27,6 +30,10 @@ from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.report_files import EvaluationResult, References, write_evaluation
 from poster_ml.evaluation.stats import Interval
 from poster_ml.pipeline.diagnostics import Diagnostics
+from poster_ml.pipeline.records import check_size, recorded_logits
+from poster_ml.serving.load import load_keras_model, load_reference
+from poster_ml.serving.reference import Reference
+from poster_ml.tracking.runs import RunRecord
 from poster_ml.training.batches import Samples, predict_logits
 
 logger = logging.getLogger(__name__)
@@ -51,13 +58,12 @@ class DecisionRule:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """One split evaluated and explained: its numbers, and the folder that holds its files."""
+    """One split evaluated and explained: its numbers."""
 
     split: str
     result: EvaluationResult
     faithfulness: dict[str, Any] | None
     diagnostics: Diagnostics
-    folder: Path
 
     def metrics(self) -> dict[str, float]:
         """Returns names as logged: the split before what belongs to it, baselines and gain without."""
@@ -115,12 +121,52 @@ class ScoredModel:
         """Returns the calibrated probabilities (n,) of Fresh."""
         return np.asarray(expit(self.logits[split] / self.rule.temperature))
 
+    @cached_property
+    def metadata(self) -> dict[str, MetadataModel]:
+        """What year and genres alone tell, fitted on the training posters."""
+        return fit_metadata(self.posters("train"), self.config.seed)
+
+    @cached_property
+    def combined(self) -> CombinedModel | None:
+        """The network together with year and genres, fitted on validation; None where neither is known."""
+        known, seed = (self.posters("val"), self.probabilities("val")), self.config.seed
+        return CombinedModel.fit(self.posters("train"), *known, seed=seed, metadata=self.metadata)
+
 
 def score_split(model: Any, dataset: PreparedDataset, split: str, config: ExperimentConfig) -> np.ndarray:
     """Returns the logits (n,) float64 that a network in float32 gives the posters of a split."""
     rows = dataset.indices(split, config.max_samples, config.seed)
     logger.info(f"scoring {len(rows)} posters of {split}")
     return predict_logits(model, Samples(dataset.images, rows, dataset.labels(rows)))
+
+
+def open_scored(
+    record: RunRecord,
+    config: ExperimentConfig,
+    dataset: PreparedDataset,
+    splits: Set[str],
+    model_uri: str = "",
+    name: str = "the model",
+) -> tuple[ScoredModel, Reference | None]:
+    """Opens the model of a finished run, with what it says of the posters of some splits.
+
+    Args:
+        record, config: of the run.
+        dataset: as of `recorded_dataset`; validation logits that the run logged of it are not computed again.
+        splits: of train, val and test.
+        model_uri: instead of the run's own model.
+        name: of the model in messages.
+
+    Returns: the network with its decision rule, and what it was logged with.
+    Raises: RegistryError; DatasetError where the model takes posters of another size.
+    """
+    uri = model_uri or f"runs:/{record.run_id}/model"
+    (network, settings), reference = load_keras_model(uri), load_reference(uri)
+    check_size(settings, dataset, name)
+    logits = recorded_logits(record, dataset, config)
+    logits |= {split: score_split(network, dataset, split, config) for split in splits - {*logits}}
+    rule = DecisionRule(settings.temperature, settings.threshold)
+    return ScoredModel(network, dataset, config, rule, logits), reference
 
 
 def evaluate_split(
@@ -142,13 +188,12 @@ def evaluate_split(
     rows, train, posters = scored.rows(split), scored.posters("train"), scored.posters(split)
     probabilities = scored.probabilities(split)
     colours = colour_histograms(images, scored.rows("train")), colour_histograms(images, rows)
-    baselines, notes = fit_baselines(train, posters, colours, seed=seed)
+    baselines, notes = fit_baselines(train, posters, colours, seed=seed, metadata=scored.metadata)
     combination = None
     if split == "val" and "year_genre" in baselines:
-        combination = cross_fitted(train, posters, probabilities, seed=seed)
+        combination = cross_fitted(train, posters, probabilities, seed=seed, metadata=scored.metadata)
     elif split != "val" and baselines:
-        other = scored.posters("val"), scored.probabilities("val")
-        combined = combined or CombinedModel.fit(train, *other, seed=seed)
+        combined = combined or scored.combined
         if combined is not None:
             design = f"combination fitted on {combined.posters} posters of another split"
             both = combined.probabilities(posters, probabilities)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.evaluation.calibration import logit
-from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.evaluation.out_of_fold import join_folds
-from poster_ml.pipeline.evaluate import DecisionRule, fit_decision_rule
+from poster_ml.files import write_text
+from poster_ml.pipeline.evaluate import DecisionRule, ScoredModel, fit_decision_rule
 from poster_ml.pipeline.fit import fit_network
 from poster_ml.pipeline.records import logged_predictions
 from poster_ml.pipeline.task import Task, run_tags
@@ -32,15 +29,14 @@ class FoldScores:
     """A network's scores in one fold.
 
     rule: fitted on the validation part.
-    validation: movie_id, label, logit, probability, of the posters that chose epoch, temperature,
-        threshold and the combination with year and genres.
-    test: the same of the posters held out, with year, genres, width, height, fold, threshold,
-        probability_metadata and probability_combined (NaN where neither year nor genres are known).
+    tables: "val": movie_id, label, logit, probability, of the posters that chose epoch, temperature,
+        threshold and the combination with year and genres; "test": the same of the posters held out, with
+        year, genres, width, height, fold, threshold, probability_metadata and probability_combined (NaN where
+        neither year nor genres are known).
     """
 
     rule: DecisionRule
-    validation: pd.DataFrame
-    test: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
 
 
 def score_fold(
@@ -53,18 +49,16 @@ def score_fold(
         config: its seed and evaluate section are used.
         logits: of all posters of "val" and "test", in their order.
     """
-    parts = {split: dataset.index.iloc[dataset.indices(split)] for split in ("train", "val", "test")}
-    rule = fit_decision_rule(logits["val"], parts["val"]["label"].to_numpy(), config.evaluate)
-    probabilities = {split: expit(values / rule.temperature) for split, values in logits.items()}
-    combined = CombinedModel.fit(parts["train"], parts["val"], probabilities["val"], seed=config.seed)
-    missing = np.full((2, len(parts["test"])), np.nan)
-    alone, together = combined.probabilities(parts["test"], probabilities["test"]) if combined else missing
+    rule = fit_decision_rule(logits["val"], dataset.labels(dataset.indices("val")), config.evaluate)
+    scored = ScoredModel(None, dataset, config, rule, logits)
+    combined, held_out = scored.combined, scored.posters("test")
+    missing = np.full((2, len(held_out)), np.nan)
+    alone, together = combined.probabilities(held_out, scored.probabilities("test")) if combined else missing
     columns = ["movie_id", "label", "year", "genres", "width", "height"]
     validation, test = (
-        parts[split]
+        scored.posters(split)
         .reindex(columns=columns)
-        .reset_index(drop=True)
-        .assign(logit=logits[split], probability=probabilities[split])
+        .assign(logit=logits[split], probability=scored.probabilities(split))
         for split in ("val", "test")
     )
     test = test.assign(
@@ -73,7 +67,7 @@ def score_fold(
         probability_metadata=alone,
         probability_combined=together,
     )
-    return FoldScores(rule, validation[["movie_id", "label", "logit", "probability"]], test)
+    return FoldScores(rule, {"val": validation[["movie_id", "label", "logit", "probability"]], "test": test})
 
 
 def average_fold(
@@ -81,8 +75,8 @@ def average_fold(
 ) -> FoldScores:
     """Returns what the mean of several networks' calibrated logits says in the same fold."""
     logits = {
-        split: np.mean([logit(getattr(one, name)["probability"].to_numpy()) for one in members], axis=0)
-        for split, name in (("val", "validation"), ("test", "test"))
+        split: np.mean([logit(one.tables[split]["probability"].to_numpy()) for one in members], axis=0)
+        for split in ("val", "test")
     }
     return score_fold(dataset, config, logits)
 
@@ -101,10 +95,8 @@ def train_fold(
     seeds. Arguments as of `train.train_task`.
     """
     config, dataset = task.config, task.dataset
-    with (
-        locked_run(name, run_tags(task) | dict(tags or {}), run_id, parent_run_id) as run,
-        TemporaryDirectory() as temporary,
-    ):
+    all_tags = run_tags(task) | dict(tags or {})
+    with locked_run(name, all_tags, run_id, parent_run_id) as run, run.results("evaluation") as folder:
         log_task(run, task)
         fitted = fit_network(
             config,
@@ -113,27 +105,22 @@ def train_fold(
             on_epoch=lambda epoch, metrics: run.log_metrics(metrics, step=epoch),
         )
         log_fit(run, fitted)
-        rows = {split: dataset.indices(split) for split in ("val", "test")}
-        found = score_fold(
-            dataset,
-            config,
-            {
-                split: fitted.score(Samples(dataset.images, own, dataset.labels(own)))
-                for split, own in rows.items()
-            },
-        )
+        logits = {}
+        for split in ("val", "test"):
+            rows = dataset.indices(split)
+            logits[split] = fitted.score(Samples(dataset.images, rows, dataset.labels(rows)))
+        found = score_fold(dataset, config, logits)
         run.log_metrics(asdict(found.rule))
-        for split, table in (("val", found.validation), ("test", found.test)):
-            file = Path(temporary) / "predictions.csv"
-            table.to_csv(file, index=False, float_format="%.9g")
-            run.log_file(file, f"evaluation/{split}")
+        for split, table in found.tables.items():
+            text = table.to_csv(index=False, float_format="%.9g")
+            write_text(folder / split / "predictions.csv", text)
     return run
 
 
 def logged_scores(record: RunRecord) -> FoldScores:
     """Reads what `train_fold` logged."""
     rule = DecisionRule(record.metrics["temperature"], record.metrics["threshold"])
-    return FoldScores(rule, *(logged_predictions(record, split) for split in ("val", "test")))
+    return FoldScores(rule, {split: logged_predictions(record, split) for split in ("val", "test")})
 
 
 def join_scores(
@@ -144,12 +131,12 @@ def join_scores(
     """Joins the folds of every variant and seed, and of the variants' mean for seeds that all have."""
     joined: dict[str, list[pd.DataFrame]] = {variant: [] for variant, _ in scores}
     for (variant, _), found in scores.items():
-        joined[variant].append(join_folds([one.test for one in found]))
+        joined[variant].append(join_folds([one.tables["test"] for one in found]))
     variants, seeds = list(joined), dict.fromkeys(seed for _, seed in scores)
     for seed in seeds if len(variants) > 1 else ():
         if all((variant, seed) in scores for variant in variants):
             members = zip(*(scores[variant, seed] for variant in variants), strict=True)
             own = replace(config, seed=seed)
-            means = [average_fold(view, own, one).test for view, one in zip(views, members, strict=True)]
-            joined.setdefault(MEAN, []).append(join_folds(means))
+            means = [average_fold(view, own, one) for view, one in zip(views, members, strict=True)]
+            joined.setdefault(MEAN, []).append(join_folds([mean.tables["test"] for mean in means]))
     return joined

@@ -5,34 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.pipeline.evaluate import score_split
-from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
-from poster_ml.serving.load import load_keras_model, load_reference
+from poster_ml.pipeline.evaluate import ScoredModel, open_scored
+from poster_ml.pipeline.records import recorded_config, recorded_dataset
 from poster_ml.serving.reference import Neighbours
 from poster_ml.tracking.runs import RunRecord, find_run
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained network of an ensemble; `logits` (n,) on validation, divided by its temperature.
+    """One trained network of an ensemble, scored on validation.
 
     `neighbours`: the training posters as it sees them, None where they were not stored.
     """
 
     record: RunRecord
-    config: ExperimentConfig
-    network: Any
-    temperature: float
-    logits: np.ndarray
+    scored: ScoredModel
     neighbours: Neighbours | None
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Those of the validation posters (n,), divided by its temperature."""
+        return self.scored.logits["val"] / self.scored.rule.temperature
 
     @property
     def label(self) -> str:
@@ -65,8 +64,13 @@ def load_members(runs: Sequence[str], data: Path | None = None) -> tuple[list[Me
         seen = ", ".join(f"{_label(record)} {record.tags.get('fold', 'none')}" for record in records)
         raise ConfigError([f"averaged runs must share one fold, or none have one; folds: {seen}"])
     dataset = recorded_dataset(records[0], data)
-    members = [_load(record, dataset) for record in records]
-    rows = [dataset.indices("val", member.config.max_samples, member.config.seed) for member in members]
+    members = []
+    for record in records:
+        scored, reference = open_scored(
+            record, recorded_config(record), dataset, {"val"}, name=_label(record)
+        )
+        members.append(Member(record, scored, reference.neighbours if reference else None))
+    rows = [member.scored.rows("val") for member in members]
     if any(not np.array_equal(rows[0], other) for other in rows):
         raise ConfigError(
             [
@@ -75,25 +79,6 @@ def load_members(runs: Sequence[str], data: Path | None = None) -> tuple[list[Me
             ]
         )
     return members, dataset
-
-
-def _load(record: RunRecord, dataset: PreparedDataset) -> Member:
-    """Loads one network and its validation logits: those it logged, else computed."""
-    config = recorded_config(record)
-    network, settings = load_keras_model(f"runs:/{record.run_id}/model")
-    if settings.size != dataset.size:
-        raise ConfigError(
-            [
-                f"{_label(record)} takes posters of {settings.size} pixels, {dataset.folder} has "
-                f"{dataset.size}: prepare the data with --size {settings.size}"
-            ]
-        )
-    logits = recorded_logits(record, dataset, config).get("val")
-    if logits is None:
-        logits = score_split(network, dataset, "val", config)
-    reference = load_reference(f"runs:/{record.run_id}/model")
-    neighbours = reference.neighbours if reference else None
-    return Member(record, config, network, settings.temperature, logits / settings.temperature, neighbours)
 
 
 def mix(members: Sequence[Member], labels: np.ndarray, rule: str) -> tuple[list[float], float]:

@@ -221,12 +221,12 @@ def locate_model(model_uri: str, load: Callable[[str], T], here: bool) -> tuple[
     from poster_ml.serving.load import identify, read_metadata
     from poster_ml.tracking.store import connect, experiment_name, needs_store, shared_uri, store_folder
 
+    if here:
+        model = open_model(model_uri, load)
+        return lambda: model, []
     stored = needs_store(model_uri)
     if stored:
         connect()
-    if here:
-        model = load(model_uri)
-        return lambda: model, []
     model_id = identify(read_metadata(model_uri), model_uri)["model_id"]
     if not stored:
         folder = Path(model_uri).absolute()
@@ -236,6 +236,15 @@ def locate_model(model_uri: str, load: Callable[[str], T], here: bool) -> tuple[
     store = shared_uri()
     paths = [store_folder()] if store.startswith("sqlite:") else []
     return partial(_load_once, load, uri, (store, experiment_name()), model_id), paths
+
+
+def open_model(model_uri: str, load: Callable[[str], T]) -> T:
+    """Loads a model with a function of `serving.load`; a folder needs no store."""
+    from poster_ml.tracking.store import connect, needs_store
+
+    if needs_store(model_uri):
+        connect()
+    return load(model_uri)
 
 
 @lru_cache(maxsize=1)

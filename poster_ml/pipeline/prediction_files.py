@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poster_ml.errors import DatasetError, mask_passwords
-from poster_ml.files import atomic_path, begins_with, check_output_file
+from poster_ml.files import begins_with, check_output_file, write_text
 from poster_ml.serving.settings import COLUMNS as ANSWER_COLUMNS
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ def claim(out: Path, identity: dict[str, Any], *, has_rows: bool) -> None:
     Raises: DatasetError naming both models, or saying that it is not known which one wrote `out`.
     """
     if not has_rows:
-        with atomic_path(record_path(out)) as temporary:
-            temporary.write_text(mask_passwords(json.dumps(identity, indent=2)) + "\n", encoding="utf-8")
+        write_text(record_path(out), mask_passwords(json.dumps(identity, indent=2)) + "\n")
         return
     remedy = "give another --out, or start it afresh with --no-resume"
     record = _read_record(out)

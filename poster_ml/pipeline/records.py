@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,18 +14,9 @@ from poster_ml.config import ExperimentConfig, from_mapping
 from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
+from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.serving.settings import ServingSettings
-from poster_ml.tracking.runs import RunLogger, RunRecord, fetch_artifact, open_run
-
-
-@contextmanager
-def fetched(run_id: str, path: str) -> Iterator[Path]:
-    """Gives a copy of an artifact for the time of the block.
-
-    Raises: TrackingError where the run has no such artifact.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        yield fetch_artifact(run_id, path, Path(folder))
+from poster_ml.tracking.runs import RunLogger, RunRecord, fetched, open_run
 
 
 def recorded_config(record: RunRecord) -> ExperimentConfig:
@@ -54,11 +44,11 @@ def recorded_dataset(record: RunRecord, data: Path | None = None) -> PreparedDat
     return open_fold(dataset, fold) if fold and seen == dataset.fingerprint else dataset
 
 
-def check_size(settings: ServingSettings, dataset: PreparedDataset) -> None:
-    """Refuses a dataset of another size than a model takes. Raises: DatasetError."""
+def check_size(settings: ServingSettings, dataset: PreparedDataset, name: str = "the model") -> None:
+    """Refuses a dataset of another size than a model takes; `name` is the model's. Raises: DatasetError."""
     if settings.size != dataset.size:
         raise DatasetError(
-            f"the model takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
+            f"{name} takes posters of {settings.size} pixels, {dataset.folder} has {dataset.size}: "
             f"prepare the data with --size {settings.size}"
         )
 
@@ -76,6 +66,25 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
             f"run {record.run_id} ({record.name}) has no predictions of {split}: "
             f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
         ) from error
+
+
+def compare_runs(
+    runs: Mapping[str, Sequence[RunRecord]], confidence: float, not_compared: Collection[str] = ()
+) -> ComparisonTable:
+    """Compares settings on validation, each as the mean over its runs, by what these logged.
+
+    Args:
+        runs: of each setting.
+        confidence, not_compared: as of `evaluation.compare.compare`.
+
+    Raises: TrackingError for a run without predictions; EvaluationError where they don't fit.
+    """
+    return compare(
+        {name: [logged_predictions(run, "val") for run in own] for name, own in runs.items()},
+        threshold={name: [run.metrics["threshold"] for run in own] for name, own in runs.items()},
+        confidence=confidence,
+        not_compared=not_compared,
+    )
 
 
 def recorded_logits(

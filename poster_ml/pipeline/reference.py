@@ -10,7 +10,6 @@ import numpy as np
 
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.combined import CombinedModel
 from poster_ml.explain.likeness import PooledFeatures, last_map, pooled_network
 from poster_ml.models.freezing import split_at
 from poster_ml.models.graph import parents
@@ -32,10 +31,9 @@ def make_reference(scored: ScoredModel, neighbours: Neighbours | None) -> Refere
         scored: the model, with the logits of the validation posters.
         neighbours: as from `training_neighbours`.
     """
-    validation, probabilities = scored.posters("val"), scored.probabilities("val")
-    combined = CombinedModel.fit(scored.posters("train"), validation, probabilities, seed=scored.config.seed)
     logits = scored.logits["val"] / scored.rule.temperature
-    return Reference(validation[["label", "year", "genres"]].assign(logit=logits), combined, neighbours)
+    known = scored.posters("val")[["label", "year", "genres"]]
+    return Reference(known.assign(logit=logits), scored.combined, neighbours)
 
 
 def training_neighbours(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from poster_ml.evaluation.compare import ComparisonTable, compare, score_texts
+from poster_ml.evaluation.compare import ComparisonTable, score_texts
 from poster_ml.files import open_output_folder, write_text
 from poster_ml.models.catalogue import FAMILIES
 from poster_ml.pipeline.evaluate import with_interval
-from poster_ml.pipeline.records import logged_predictions
+from poster_ml.pipeline.records import compare_runs
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.
@@ -136,12 +136,7 @@ def build_table(records: Mapping[str, Sequence[RunRecord]], confidence: float) -
     Raises: TrackingError for a run without validation predictions; EvaluationError where they don't fit.
     """
     runs = pd.DataFrame(_row(record) for own in records.values() for record in own)
-    scores = compare(
-        {name: [logged_predictions(run, "val") for run in own] for name, own in records.items()},
-        threshold={name: [run.metrics["threshold"] for run in own] for name, own in records.items()},
-        confidence=confidence,
-        not_compared=set(runs["variant"][runs["random_weights"]]),
-    )
+    scores = compare_runs(records, confidence, set(runs["variant"][runs["random_weights"]]))
     metrics = next(iter(records.values()))[0].metrics  # the same for all runs
     known = {label: key for key, label in BASELINES.items() if key in metrics}
     return SuiteTable(runs, scores, {label: with_interval(metrics, key) for label, key in known.items()})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from poster_ml.errors import TrackingError
 from poster_ml.models.freezing import trainable_summary
-from poster_ml.pipeline.evaluate import ScoredModel
+from poster_ml.pipeline.evaluate import ScoredModel, with_interval
 from poster_ml.pipeline.features import WORKPLACE
 from poster_ml.pipeline.fit import FittedNetwork
 from poster_ml.pipeline.reference import make_reference
@@ -55,7 +55,7 @@ def log_task(run: RunLogger, task: Task) -> None:
     """Logs what is trained on what: parameters, `experiment.yaml`, the dataset."""
     run.log_config(task.config)
     run.log_params({"data": str(task.dataset.folder)})
-    run.log_dataset(task.dataset.index, task.dataset.folder, task.dataset.fingerprint, "training")
+    run.log_dataset(task.dataset, "training")
 
 
 def log_fit(run: RunLogger, trained: FittedNetwork) -> None:
@@ -118,13 +118,6 @@ class TrainResult:
 
 def validation_lines(run_id: str, metrics: Mapping[str, float]) -> list[str]:
     """Returns the validation metrics that matter, with their intervals, and the next command."""
-    lines = []
-    for name in ("val_accuracy", "val_roc_auc", "val_log_loss"):
-        low, high = metrics[f"{name}_ci_low"], metrics[f"{name}_ci_high"]
-        lines.append(f"  {name:<24}{metrics[name]:.4f}  ({low:.4f} to {high:.4f})")
-    majority = metrics["val_majority_accuracy"]
-    return [
-        *lines,
-        f"  {'val_majority_accuracy':<24}{majority:.4f}",
-        f"next: poster-ml evaluate --run {run_id}",
-    ]
+    names = ("val_accuracy", "val_roc_auc", "val_log_loss", "val_majority_accuracy")
+    lines = [f"  {name:<24}{with_interval(metrics, name, digits=4)}" for name in names]
+    return [*lines, f"next: poster-ml evaluate --run {run_id}"]

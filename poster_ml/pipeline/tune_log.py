@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -32,10 +29,9 @@ from poster_ml.tuning.study import OpenStudy
 STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED: "FAILED"}
 
 
-@contextmanager
 def open_study_run(
     opened: OpenStudy, shared_tags: dict[str, str], space: SearchSpace, options: TuneOptions
-) -> Iterator[RunLogger]:
+) -> AbstractContextManager[RunLogger]:
     """Opens the run of a study: the one that it has, or a new one."""
     name, storage = opened.spec.name, mask_passwords(opened.spec.storage)
     tags = shared_tags | {
@@ -51,8 +47,7 @@ def open_study_run(
     }
     found = search_runs(f"tags.kind = 'study' and tags.study = '{name}'")
     same = [run.run_id for run in found if run.tags.get("storage") == storage]
-    with open_run(f"study {name}", tags=tags, run_id=same[-1] if same else None) as run:
-        yield run
+    return open_run(f"study {name}", tags=tags, run_id=same[-1] if same else None)
 
 
 def children(parent_run_id: str) -> list[RunRecord]:
@@ -81,8 +76,7 @@ class StudyLog:
         self._settle_children(table)
         counts = {f"trials_{state}": int((table["state"] == state).sum()) for state in STATUS}
         self.run.log_metrics(counts | {"epochs_run": int(counted_trials(table)["epochs"].sum())})
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
+        with self.run.results("study") as folder:
             shares = importances(self.opened)
             draw_figures(self.opened, shares, folder)
             if len(shares):
@@ -94,7 +88,6 @@ class StudyLog:
                 text = f"{found} at the trials' fidelity\n{text}"
                 (folder / "best_parameters.yaml").write_text(text, encoding="utf-8")
                 self.run.log_metrics({"best_trial": best["number"]})
-            self.run.log_folder(folder, "study")
         return table
 
     def _settle_children(self, table: pd.DataFrame) -> None:
@@ -116,10 +109,9 @@ def describe_best(table: pd.DataFrame, space: SearchSpace) -> str:
     errors = [" ".join(error.split()) for error in table["error"] if error]
     failed = f"\n{len(errors)} failed, the first: {errors[0][:300]}" if errors else ""
     for best in best_trials(table, 1):
-        values = {one.name: best[one.name] for one in dimensions_of(space)}
         drawn = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in values.items()
+            f"{name} {best[name]:.3g}" if isinstance(best[name], float) else f"{name} {best[name]}"
+            for name in dimensions_of(space)
         )
         return f"best: trial {best['number']}, validation AUC {best['val_auc']:.4f} ({drawn}){failed}"
     return f"no trial finished{failed}"

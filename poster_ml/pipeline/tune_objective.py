@@ -138,7 +138,7 @@ class TrainingObjective:
         load_keras()
         import keras
 
-        from poster_ml.pipeline.fit import fit_model
+        from poster_ml.pipeline.fit import fit_network
         from poster_ml.training.fit import StopTraining
 
         keras.backend.clear_session()
@@ -157,13 +157,12 @@ class TrainingObjective:
         cosine = config.train.schedule == "cosine"
         folder = trial.folder / (f"epochs-{config.train.epochs}" if cosine else "all")
         try:
-            trained = fit_model(config, dataset, folder=folder, on_epoch=on_epoch)
+            fit = fit_network(config, dataset, folder=folder, on_epoch=on_epoch).fit
         except StopTraining:
             run.log_metrics({"epochs": max(reported)})
             run.set_tags({"trial.state": "pruned"})
             run.end("KILLED")
             return None
-        fit = trained.fitted.fit
         history = fit.history
         run.fill_epochs(history)
         for epoch, metrics in enumerate(history, start=1):

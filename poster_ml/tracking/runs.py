@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import pandas as pd
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
 from poster_ml.config import REPOSITORY, ExperimentConfig, flatten, to_yaml
+from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import TrackingError, mask_passwords
 from poster_ml.tracking.store import connect, describe_outage, experiment_name, is_outage
 
@@ -82,26 +83,31 @@ class RunLogger:
         self.log_params(flatten(config))
         self._client.log_text(self.run_id, to_yaml(config), "experiment.yaml")
 
-    def log_dataset(self, index: pd.DataFrame, folder: Path, fingerprint: str, context: str) -> None:
-        """Logs the prepared dataset as input of the active run; its digest is the fingerprint."""
+    def log_dataset(self, dataset: PreparedDataset, context: str) -> None:
+        """Logs the prepared dataset as input of the run; its digest is the fingerprint."""
         # MLflow's schema has no nullable numbers and no objects.
         known = {"Int64": "float64", "Float64": "float64", "object": "string"}
+        index, folder = dataset.index, dataset.folder.resolve()
         types = {name: known[str(kind)] for name, kind in index.dtypes.items() if str(kind) in known}
         with warnings.catch_warnings():
             # MLflow warns that a folder is a local folder, and that whole numbers cannot be missing.
             warnings.simplefilter("ignore", UserWarning)
-            dataset = mlflow.data.from_pandas(
+            source = mlflow.data.from_pandas(
                 index.astype(types),
-                source=str(folder.resolve()),
+                source=str(folder),
                 targets="label",
-                name=folder.resolve().name,
-                digest=fingerprint[:32],
+                name=folder.name,
+                digest=dataset.fingerprint[:32],
             )
-            mlflow.log_input(dataset, context)
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**source.to_dict()), tags)])
 
-    def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
-        """Logs every file of a folder."""
-        self._client.log_artifacts(self.run_id, str(folder), artifact_path)
+    @contextmanager
+    def results(self, artifact_path: str | None = None) -> Iterator[Path]:
+        """Gives an empty folder to fill; logs every file of it when the block ends well."""
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
+            self._client.log_artifacts(self.run_id, folder, artifact_path)
 
     def log_file(self, file: Path, artifact_path: str | None = None) -> None:
         """Logs one file."""
@@ -228,17 +234,19 @@ def search_runs(query: str = "", *, limit: int = 1000) -> list[RunRecord]:
     return [_record(run) for run in found]
 
 
-def fetch_artifact(run_id: str, path: str, folder: Path) -> Path:
-    """Copies an artifact of a run into a folder and returns where it lies.
+@contextmanager
+def fetched(run_id: str, path: str) -> Iterator[Path]:
+    """Gives a copy of an artifact for the time of the block.
 
     Raises: TrackingError where the run has no such artifact.
     """
     connect()
-    try:
-        place = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder))
-    except (mlflow.MlflowException, OSError) as error:
-        raise TrackingError(f"run {run_id} has no artifact {path!r}; was it finished?") from error
-    return Path(place)
+    with TemporaryDirectory() as folder:
+        try:
+            copy = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
+        except (mlflow.MlflowException, OSError) as error:
+            raise TrackingError(f"run {run_id} has no artifact {path!r}; was it finished?") from error
+        yield Path(copy)
 
 
 def git_commit() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from poster_ml.errors import TuningError
@@ -89,7 +90,7 @@ def _run(job: Job, opened: OpenStudy, oracle: Any, asked: Any) -> FrozenTrial:
     values, root = asked.hyperparameters.values, asked
     while parent := root.hyperparameters.values.get("tuner/trial_id"):
         root = oracle.trials[parent]
-    fixed = FixedTrial({one.name: values[one.name] for one in dimensions_of(job.space)})
+    fixed = FixedTrial({name: values[name] for name in dimensions_of(job.space)})
     overrides = suggest(fixed, job.space)
     if "tuner/epochs" in values:
         overrides["train.epochs"] = int(values["tuner/epochs"])
@@ -120,13 +121,11 @@ def _run(job: Job, opened: OpenStudy, oracle: Any, asked: Any) -> FrozenTrial:
 def hyperparameters(space: SearchSpace) -> Any:
     """Expresses a space as KerasTuner's HyperParameters, by the same names."""
     result = keras_tuner.HyperParameters()
-    for one in dimensions_of(space):
-        sampling = "log" if one.log else "linear"
-        if one.kind == "choice":
-            result.Choice(one.name, list(one.choices))
-        elif one.kind == "int":
-            step = None if one.log else int(one.step)
-            result.Int(one.name, int(one.low), int(one.high), step=step, sampling=sampling)
-        else:
-            result.Float(one.name, one.low, one.high, step=one.step or None, sampling=sampling)
+    for name, one in dimensions_of(space).items():
+        if isinstance(one, CategoricalDistribution):
+            result.Choice(name, list(one.choices))
+            continue
+        number = result.Int if isinstance(one, IntDistribution) else result.Float
+        step, sampling = (None, "log") if one.log else (one.step, "linear")
+        number(name, one.low, one.high, step=step, sampling=sampling)
     return result

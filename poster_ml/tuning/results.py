@@ -54,8 +54,7 @@ def trials_table(opened: OpenStudy, space: SearchSpace) -> pd.DataFrame:
         }
         for trial in opened.trials(*STATES)
     ]
-    names = [dimension.name for dimension in dimensions_of(space)]
-    return pd.DataFrame(rows, columns=[*COLUMNS, *names], dtype=object)
+    return pd.DataFrame(rows, columns=[*COLUMNS, *dimensions_of(space)], dtype=object)
 
 
 def counted_trials(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
 from poster_ml.config import ExperimentConfig, to_mapping
 from poster_ml.search_space import Categorical, Filters, Fixed, Parameter, Range, SearchSpace, label
 
 Primitive = str | int | float | bool
+Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One number or name that an engine draws.
-
-    `kind` is "float", "int" or "choice"; `low` and `high` are inclusive; `step` 0 means continuous (float).
-    """
-
-    name: str
-    kind: str
-    low: float = 0.0
-    high: float = 0.0
-    step: float = 0.0
-    log: bool = False
-    choices: tuple[Primitive, ...] = ()
-
-    def holds(self, value: object) -> bool:
-        """Whether the value can be drawn."""
-        if self.kind == "choice":
-            return any(value == choice and type(value) is type(choice) for choice in self.choices)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False
-        if self.kind == "int" and not isinstance(value, int):
-            return False
-        if not self.low <= value <= self.high:
-            return False
-        steps = (value - self.low) / self.step if self.step else 0.0
-        return abs(steps - round(steps)) < 1e-9
-
-
-def dimensions_of(space: SearchSpace) -> tuple[Dimension, ...]:
-    """Returns everything an engine draws, in the order of the file."""
-    return tuple(
-        dimension for key, parameter in space.parameters.items() for dimension in _drawn(key, parameter)
-    )
+def dimensions_of(space: SearchSpace) -> dict[str, Distribution]:
+    """Returns everything an engine draws by its name, in the order of the file."""
+    return {
+        name: distribution
+        for key, parameter in space.parameters.items()
+        for name, distribution in _drawn(key, parameter).items()
+    }
 
 
 def overrides(space: SearchSpace, drawn: Mapping[str, Primitive]) -> dict[str, Any]:
@@ -55,23 +31,25 @@ def overrides(space: SearchSpace, drawn: Mapping[str, Primitive]) -> dict[str, A
     return {key: _combine(key, parameter, drawn) for key, parameter in space.parameters.items()}
 
 
-def _drawn(key: str, parameter: Parameter) -> tuple[Dimension, ...]:
+def _drawn(key: str, parameter: Parameter) -> dict[str, Distribution]:
     """What an engine draws for one key; nothing where it is fixed.
 
     Of a list among the choices it draws the text; of filters `<key>.blocks`, `<key>.first`, `<key>.growth`.
     """
     if isinstance(parameter, Range):
-        kind, step = ("int", parameter.step or 1.0) if parameter.whole else ("float", parameter.step)
-        return (Dimension(key, kind, parameter.low, parameter.high, step, parameter.log),)
+        if parameter.whole:
+            low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
+            return {key: IntDistribution(low, high, parameter.log, step)}
+        return {key: FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step or None)}
     if isinstance(parameter, Categorical):
-        return (Dimension(key, "choice", choices=tuple(map(label, parameter.choices))),)
+        return {key: CategoricalDistribution([label(choice) for choice in parameter.choices])}
     if isinstance(parameter, Filters):
-        return (
-            Dimension(f"{key}.blocks", "int", min(parameter.blocks), max(parameter.blocks), step=1),
-            Dimension(f"{key}.first", "int", min(parameter.first), max(parameter.first), step=1, log=True),
-            Dimension(f"{key}.growth", "choice", choices=parameter.growth),
-        )
-    return ()
+        return {
+            f"{key}.blocks": IntDistribution(min(parameter.blocks), max(parameter.blocks)),
+            f"{key}.first": IntDistribution(min(parameter.first), max(parameter.first), log=True),
+            f"{key}.growth": CategoricalDistribution(parameter.growth),
+        }
+    return {}
 
 
 def _combine(key: str, parameter: Parameter, drawn: Mapping[str, Primitive]) -> Any:
@@ -81,27 +59,21 @@ def _combine(key: str, parameter: Parameter, drawn: Mapping[str, Primitive]) -> 
     if isinstance(parameter, Categorical):
         return next(choice for choice in parameter.choices if label(choice) == drawn[key])
     if isinstance(parameter, Filters):
-        blocks, first, growth = (float(drawn[dimension.name]) for dimension in _drawn(key, parameter))
+        blocks, first, growth = (float(drawn[name]) for name in _drawn(key, parameter))
         return [round(first * growth**block) for block in range(int(blocks))]
     return drawn[key]
 
 
 def suggest(trial: BaseTrial, space: SearchSpace) -> dict[str, Any]:
     """Draws one point from an Optuna trial and returns it as configuration overrides."""
-    drawn: dict[str, Primitive] = {}
-    for dimension in dimensions_of(space):
-        name = dimension.name
-        if dimension.kind == "choice":
-            chosen: Any = trial.suggest_categorical(name, list(dimension.choices))
-            drawn[name] = chosen
-        elif dimension.kind == "int":
-            low, high = int(dimension.low), int(dimension.high)
-            drawn[name] = trial.suggest_int(name, low, high, step=int(dimension.step), log=dimension.log)
+    drawn: dict[str, Any] = {}
+    for name, one in dimensions_of(space).items():
+        if isinstance(one, CategoricalDistribution):
+            drawn[name] = trial.suggest_categorical(name, one.choices)
+        elif isinstance(one, IntDistribution):
+            drawn[name] = trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
         else:
-            step = dimension.step or None
-            drawn[name] = trial.suggest_float(
-                name, dimension.low, dimension.high, step=step, log=dimension.log
-            )
+            drawn[name] = trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
     return overrides(space, drawn)
 
 
@@ -120,7 +92,7 @@ def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[
     for config in configs:
         point: dict[str, Primitive] = {}
         for key, parameter in space.parameters.items():
-            value = _config_value(config, key)
+            value: Any = reduce(getitem, key.split("."), to_mapping(config))
             if key == "augment.strength" and not config.augment.active:
                 value = 0.0  # the space may fix ranges that the experiment does not have
             point.update(_express(key, parameter, value))
@@ -140,15 +112,19 @@ def _express(key: str, parameter: Parameter, value: Any) -> dict[str, Primitive]
     elif key == "model.unfreeze" and value == "none" and isinstance(parameter, Range):
         candidates = [(0,)]  # the same thing, counted
     for candidate in candidates if drawn else ():
-        point = {dimension.name: part for dimension, part in zip(drawn, candidate, strict=True)}
-        inside = all(dimension.holds(point[dimension.name]) for dimension in drawn)
+        point = dict(zip(drawn, candidate, strict=True))
+        inside = all(_holds(drawn[name], part) for name, part in point.items())
         if inside and (not isinstance(parameter, Filters) or _combine(key, parameter, point) == value):
             return point
     return {}
 
 
-def _config_value(config: ExperimentConfig, key: str) -> Any:
-    value: Any = to_mapping(config)
-    for part in key.split("."):
-        value = value[part]
-    return value
+def _holds(distribution: Distribution, value: object) -> bool:
+    """Whether the value can be drawn."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(value == choice and type(value) is type(choice) for choice in distribution.choices)
+    whole = isinstance(distribution, IntDistribution)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return False
+    steps = (value - distribution.low) / distribution.step if distribution.step else 0.0
+    return distribution.low <= value <= distribution.high and abs(steps - round(steps)) < 1e-9

@@ -47,13 +47,15 @@ def serve() -> Callable[[Any, Path], str]:
 def served(trained: str, tiny_dataset: Path, serve: Callable[[Any, Path], str]) -> Iterator[SimpleNamespace]:
     """The page: its `address`, the `folder` of its files and the `service` behind it."""
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
-    from poster_ml.commands.app import _load as load
     from poster_ml.commands.app import built_page
+    from poster_ml.pipeline.poster_files import open_model
     from poster_ml.serving.client import LocalModel
+    from poster_ml.serving.load import load_poster_model
 
     with built_page(trained, tiny_dataset) as (page, folder):
         address = serve(page, folder)
-        yield SimpleNamespace(address=address, folder=folder, service=LocalModel(load(trained)))
+        service = LocalModel(open_model(trained, load_poster_model))
+        yield SimpleNamespace(address=address, folder=folder, service=service)
         page.close(verbose=False)
 
 

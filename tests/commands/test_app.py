@@ -50,7 +50,7 @@ def test_a_dataset_of_other_movies_is_refused(mlflow_place, tiny_dataset, monkey
     movies = pd.DataFrame({"movie_id": ["1"], "title": ["Another"], "year": 1999, "label": 1})
     stored = SimpleNamespace(neighbours=Neighbours.of(np.ones((1, 3)), movies))
     monkeypatch.setattr("poster_ml.serving.load.load_reference", lambda uri: stored)
-    monkeypatch.setattr(app, "_load", lambda uri: None)
+    monkeypatch.setattr(app, "open_model", lambda uri, load: None)
     built = app.built_page("m", tiny_dataset)
     assert "m was trained on other posters than" in refusal(ExplanationError, built.__enter__)
 

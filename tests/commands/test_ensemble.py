@@ -16,7 +16,7 @@ from poster_ml.config import replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.evaluation.calibration import fit_temperature
-from poster_ml.pipeline import members
+from poster_ml.pipeline import evaluate, members
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_keras_model
@@ -75,7 +75,7 @@ def test_fitted_weights_follow_the_member_that_knows_more(two_runs, monkeypatch)
     def told(record, dataset, config):
         return {"val": 4.0 * truth - 2 + noise if record.run_id == two_runs[1] else noise}
 
-    monkeypatch.setattr(members, "recorded_logits", told)
+    monkeypatch.setattr(evaluate, "recorded_logits", told)
     first, second = run_ensemble(two_runs, rule="fitted").members.values()
     assert second > abs(first)
 

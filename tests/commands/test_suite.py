@@ -11,7 +11,7 @@ import pytest
 from poster_ml.commands.suite import run_suite
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.pipeline import suite_table
+from poster_ml.pipeline import records
 from poster_ml.pipeline.suite_table import build_table
 from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
@@ -60,13 +60,13 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(monkeypatc
         assert split == "val"
         return predictions(labels, run.metrics["strength"], int(run.params["seed"]))
 
-    monkeypatch.setattr(suite_table, "logged_predictions", logged)
-    records = {
+    monkeypatch.setattr(records, "logged_predictions", logged)
+    runs = {
         "basic_cnn": [record("basic_cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
         "vgg16": [record("vgg16", "none", 2.0, 4)],
         "mobilenet_v2": [record("mobilenet_v2", "file.h5", 2.0, seed) for seed in (5, 6)],
     }
-    table = build_table(records, confidence=0.95)
+    table = build_table(runs, confidence=0.95)
     rows = table.markdown().splitlines()
     assert rows[2].startswith("| basic_cnn | 3 | .99 / .55 | 0.900 |")
     assert "±" in rows[2]

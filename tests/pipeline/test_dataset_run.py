@@ -7,7 +7,7 @@ from poster_ml.pipeline.dataset_run import find_dataset_run, log_dataset_run, lo
 from poster_ml.tracking.runs import find_run
 
 
-def test_a_dataset_gets_one_run_with_options_counts_and_itself_as_input(tiny_dataset, mlflow_place):
+def test_a_dataset_gets_one_run_with_itself_as_input_that_exploration_completes(tiny_dataset, mlflow_place):
     dataset = PreparedDataset.open(tiny_dataset)
     assert find_dataset_run(dataset.fingerprint) == ""
     run_id = log_dataset_run(dataset, {"size": 40, "split": "stratified"})
@@ -22,11 +22,6 @@ def test_a_dataset_gets_one_run_with_options_counts_and_itself_as_input(tiny_dat
     assert log_dataset_run(dataset, {}) == run_id
     assert find_dataset_run(dataset.fingerprint) == run_id
     assert find_dataset_run("0" * 64) == ""
-
-
-def test_exploration_goes_into_the_same_run(tiny_dataset, mlflow_place):
-    dataset = PreparedDataset.open(tiny_dataset)
-    run_id = log_dataset_run(dataset, {})
     file = mlflow_place / "decades.png"
     file.write_bytes(b"a picture")
     assert log_exploration(dataset, [file], ["Year tells much.", "Colour tells little."]) == run_id

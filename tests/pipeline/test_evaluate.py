@@ -54,7 +54,7 @@ def evaluation(tmp_path: Path) -> EvaluationReport:
         tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)), References(0.5, {}, None, []),
         threshold=0.5, repeats=100, confidence=0.95, seed=0,
     )  # fmt: skip
-    return EvaluationReport("test", result, FAITHFULNESS, Diagnostics(SHORTCUTS), tmp_path)
+    return EvaluationReport("test", result, FAITHFULNESS, Diagnostics(SHORTCUTS))
 
 
 def test_the_costs_of_the_configuration_move_the_threshold():
@@ -107,7 +107,7 @@ def test_metrics_carry_the_split_and_their_intervals(evaluation):
     assert metrics["test_faithfulness_road_over_edges"] == 0.4
     assert metrics["test_faithfulness_road_over_edges_ci_low"] == pytest.approx(0.3)
     assert "test_roc_auc_ci_high" in metrics
-    bare = EvaluationReport("val", evaluation.result, None, Diagnostics(), evaluation.folder).metrics()
+    bare = EvaluationReport("val", evaluation.result, None, Diagnostics()).metrics()
     assert not [name for name in bare if "faithfulness" in name or "shortcut" in name]
     assert all(name.startswith("val_") for name in bare)
 

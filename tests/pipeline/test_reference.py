@@ -17,10 +17,10 @@ from poster_ml.explain.likeness import PooledFeatures
 from poster_ml.models.freezing import split_at
 from poster_ml.pipeline import reference
 from poster_ml.pipeline.fit import TrainedModel, build_network
-from poster_ml.pipeline.records import fetched
 from poster_ml.pipeline.reference import training_neighbours
 from poster_ml.pipeline.task import Task
 from poster_ml.serving.load import load_poster_model
+from poster_ml.tracking.runs import fetched
 from poster_ml.training.batches import Samples
 from tests.tiny import tiny_config
 

@@ -5,7 +5,8 @@ from typing import Any
 import mlflow
 import pytest
 
-from poster_ml.tracking.runs import find_run, open_run
+from poster_ml.data.prepared import PreparedDataset
+from poster_ml.tracking.runs import RunLogger, find_run, open_run
 
 
 def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(mlflow_place, monkeypatch):
@@ -35,3 +36,15 @@ def test_a_run_has_its_tags_and_its_parent_from_its_first_moment(mlflow_place, m
     assert orphan.tags["trial.number"] == "3"
     assert orphan.tags["mlflow.parentRunId"] == parent.run_id
     assert orphan.tags["git_commit"]
+
+
+def test_a_dataset_becomes_the_input_of_a_run_that_is_closed_and_opens_no_other(tiny_dataset, mlflow_place):
+    """`evaluate` adds its dataset to the run of the training, which has ended."""
+    dataset = PreparedDataset.open(tiny_dataset)
+    with open_run("training", tags={}, system_metrics=False) as run:
+        pass
+    RunLogger(run.run_id).log_dataset(dataset, "evaluation test")
+    assert mlflow.active_run() is None
+    (given,) = mlflow.MlflowClient().get_run(run.run_id).inputs.dataset_inputs
+    assert given.dataset.digest == dataset.fingerprint[:32]
+    assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "evaluation test"}

@@ -15,7 +15,7 @@ import pytest
 from poster_ml.commands.register import run_register
 from poster_ml.errors import PosterMLError, TrackingError
 from poster_ml.tracking import store
-from poster_ml.tracking.runs import fetch_artifact, open_run, search_runs
+from poster_ml.tracking.runs import fetched, open_run, search_runs
 from poster_ml.tracking.store import connect, experiment_name, work_done
 from tests.refusals import refusal
 
@@ -38,7 +38,8 @@ def test_files_lie_beside_the_store_and_outlive_the_folder_of_the_code(elsewhere
         mlflow.log_text("words", "note.txt")
     monkeypatch.chdir(mlflow_place)
     shutil.rmtree(elsewhere)
-    assert fetch_artifact(run.run_id, "note.txt", mlflow_place / "fetched").read_text() == "words"
+    with fetched(run.run_id, "note.txt") as file:
+        assert file.read_text() == "words"
     assert (mlflow_place / "mlruns" / "poster-ml" / run.run_id).is_dir()
 
 
@@ -76,7 +77,8 @@ def test_a_folder_with_odd_characters_holds_store_and_files(mlflow_place, monkey
     mlflow.set_registry_uri(None)
     with open_run("run", tags={}, system_metrics=False) as run:
         mlflow.log_text("words", "note.txt")
-    assert fetch_artifact(run.run_id, "note.txt", folder / "fetched").read_text() == "words"
+    with fetched(run.run_id, "note.txt") as file:
+        assert file.read_text() == "words"
     assert (folder / "mlruns").is_dir()
     assert sorted(path.name for path in mlflow_place.iterdir()) == sorted([name, "mlflow.db"])
 

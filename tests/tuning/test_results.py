@@ -74,7 +74,7 @@ def test_importances_hold_what_alone_decides_and_figures_are_drawn_of_any_study(
     fill(opened, space, ["augment.strength"] * 20)
     shares = importances(opened, repeats=10)
     assert shares.index[0] == "augment.strength"
-    assert set(shares.index) == {dimension.name for dimension in dimensions_of(space)}
+    assert set(shares.index) == set(dimensions_of(space))
     assert shares["share"].sum() == pytest.approx(1)
     assert shares["low"].iloc[0] > 0.7
     assert all(shares["low"] < shares["share"])

@@ -31,6 +31,10 @@ def edited(key: str, **changes: object) -> dict[str, object]:
     return {**GOOD, "parameters": parameters}
 
 
+def only(key: str, entry: object) -> dict[str, object]:
+    return {"variant": "x", "parameters": {key: entry}}
+
+
 def test_what_is_drawn_fits_the_configuration() -> None:
     space = parse_space(GOOD, "good.yaml")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -47,10 +51,10 @@ def test_what_is_drawn_fits_the_configuration() -> None:
 
 
 def test_filters_grow_from_the_first_block_on() -> None:
-    space = parse_space({**GOOD, "parameters": {"model.filters": GOOD["parameters"]["model.filters"]}}, "")  # type: ignore[index]
+    space = parse_space(only("model.filters", GOOD["parameters"]["model.filters"]), "")  # type: ignore[index]
     drawn = {"model.filters.blocks": 3, "model.filters.first": 10, "model.filters.growth": 2.0}
     assert overrides(space, drawn) == {"model.filters": [10, 20, 40]}
-    assert [dimension.name for dimension in dimensions_of(space)] == list(drawn)
+    assert list(dimensions_of(space)) == list(drawn)
 
 
 def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler() -> None:
@@ -86,7 +90,7 @@ def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler
 
 def test_an_experiment_without_augmentation_is_strength_zero() -> None:
     entry = {"role": "scientific", "type": "float", "low": 0.0, "high": 1.0}
-    space = parse_space({"variant": "x", "parameters": {"augment.strength": entry}}, "")
+    space = parse_space(only("augment.strength", entry), "")
     plain = ExperimentConfig()
     turned = replace(plain, **{"augment.rotation": 5.0, "augment.strength": 0.5})
     assert default_points(space, plain, turned) == [{"augment.strength": 0.0}, {"augment.strength": 0.5}]
@@ -161,35 +165,25 @@ def test_one_fault_in_a_parameter(changes: dict[str, object], fault: str) -> Non
     assert caught.value.faults == (fault,)
 
 
-def test_a_space_with_nothing_to_search_is_refused() -> None:
-    only_fixed = {"variant": "x", "parameters": {"model.dropout": {"role": "fixed", "value": 0.1}}}
-    with pytest.raises(
-        ConfigError, match="every parameter is fixed: give at least one the role scientific or nuisance"
-    ):
-        parse_space(only_fixed, "")
-    with pytest.raises(ConfigError, match=r"parameters: received \{\}, allowed: a length of at least 1"):
-        parse_space({"variant": "x", "parameters": {}}, "")
-
-
-def test_choices_that_an_engine_could_not_tell_apart_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"model\.dense: choices must differ, received \[\[8\], \[4\], \[8\]\]"
-    ):
-        parse_space(edited("model.dense", choices=[[8], [4], [8]]), "")
-
-
-def test_filters_are_searched_for_a_key_that_takes_a_list_only() -> None:
-    entry = GOOD["parameters"]["model.filters"]  # type: ignore[index]
-    with pytest.raises(ConfigError, match=r"model\.dropout: received \[8, 32\], allowed: a number"):
-        parse_space({"variant": "x", "parameters": {"model.dropout": entry}}, "")
-
-
-def test_a_space_that_is_no_mapping_is_refused() -> None:
-    for values in ([1], None, "x"):
-        with pytest.raises(ConfigError, match="allowed: a section with keys"):
-            parse_space(values, "")
-    with pytest.raises(ConfigError, match="parameters: received 3, allowed: a section with keys"):
-        parse_space({"variant": "x", "parameters": 3}, "")
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        (only("model.dropout", {"role": "fixed", "value": 0.1}), "every parameter is fixed: give at least one "
+         "the role scientific or nuisance"),
+        ({"variant": "x", "parameters": {}}, r"parameters: received \{\}, allowed: a length of at least 1"),
+        (edited("model.dense", choices=[[8], [4], [8]]), r"model\.dense: choices must differ, received "
+         r"\[\[8\], \[4\], \[8\]\]"),
+        (only("model.dropout", GOOD["parameters"]["model.filters"]), r"model\.dropout: received \[8, 32\], "
+         "allowed: a number"),
+        ({"variant": "x", "parameters": 3}, "parameters: received 3, allowed: a section with keys"),
+        ([1], "allowed: a section with keys"),
+        (None, "allowed: a section with keys"),
+        ("x", "allowed: a section with keys"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_searched_is_refused(values: object, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        parse_space(values, "")
 
 
 @pytest.mark.parametrize(
@@ -246,8 +240,9 @@ def test_every_space_of_the_project_fits_its_experiment(project: Path) -> None:
         config = load_experiment(project / "experiments" / f"{file.stem}.yaml")
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
         trial = replace(config, **suggest(study.ask(), space))
-        if "augment.strength" in space.keys("scientific"):
+        searched = [key for key, parameter in space.parameters.items() if parameter.role == "scientific"]
+        assert searched
+        if "augment.strength" in searched:
             trial = replace(trial, **{"augment.strength": 1.0})
             assert trial.augment.active, f"{file.stem}: the strength multiplies ranges that are all 0"
         assert default_points(space, config), f"{file.stem}: none of its own settings lies in its space"
-        assert len(space.keys("scientific")) >= 1

@@ -20,7 +20,7 @@ from poster_ml.cluster import open_cluster
 from poster_ml.commands.download import run_download
 from poster_ml.data.download import DownloadReport, download_posters, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
-from poster_ml.data.image_kinds import NAMES
+from poster_ml.data.images import NAMES
 from poster_ml.errors import DownloadError, TableError
 from tests.pictures import encode, poster
 from tests.refusals import refusal

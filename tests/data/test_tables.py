@@ -93,7 +93,7 @@ def test_there_is_a_sample_for_every_dialect():
 @pytest.mark.parametrize("name", SAMPLES)
 def test_dialect_is_recognised_and_means_the_same_movies(tmp_path, name):
     table = table_of(tmp_path, SAMPLES[name])
-    assert (table.dialect, len(table.rejected), table.notes) == (name, 0, ())
+    assert (table.layout.dialect, len(table.rejected), table.notes) == (name, 0, ())
     genres = ["", "", ""] if name == "critic_score" else ["Drama|Comedy", "Horror", "Drama"]
     ratings = {"imdb_genre": [-1, -1, -1], "critic_score": [91, 12, 60]}.get(name, [91, 12, -1])
     assert columns_of(table.movies.fillna({"tomatometer_rating": -1}), COMMON) == {
@@ -432,7 +432,7 @@ def test_no_file_and_a_folder(tmp_path):
 )
 def test_real_tables(real_data, name, dialect, movies, rejected, fresh):
     table = read_table(real_data / name)
-    assert (table.dialect, len(table.movies), len(table.rejected)) == (dialect, movies, rejected)
+    assert (table.layout.dialect, len(table.movies), len(table.rejected)) == (dialect, movies, rejected)
     assert table.movies["movie_id"].is_unique
     assert table.movies["year"].isna().sum() <= 1
     if fresh is not None:

@@ -18,8 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from poster_ml.errors import RequestError, one_line
 from poster_ml.files import printable
 
-#: Pillow's name of each kind of image that a poster may be -> endings of its files, the usual one first; in
-#: order of preference where a movie has several files. One list for reading, listing, downloading, scoring.
+#: Pillow's name of each kind of image -> endings of its files, the usual one first; in order of
+#: preference where a movie has several files. One list for reading, listing, downloading, scoring.
 KINDS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -70,7 +70,7 @@ class DecodedPoster:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its name; hidden files are half-written or other programs' notes."""
+    """Whether a file is an image by its name; hidden ones are half-written or other programs'."""
     return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
 
 

@@ -23,6 +23,7 @@ from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
 from poster_ml.data.images import NAMES
 from poster_ml.errors import DownloadError, TableError
 from tests.pictures import encode, poster
+from tests.programs import wait_for
 from tests.refusals import refusal
 
 QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
@@ -288,10 +289,7 @@ def start_download(table: Path, out: Path, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", code, str(table), str(out)]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    until = time.monotonic() + 60
-    while len(list(out.glob("[!.]*.jpg"))) < count:
-        assert time.monotonic() < until, "the download did not get going"
-        time.sleep(0.01)
+    wait_for(lambda: len(list(out.glob("[!.]*.jpg"))) >= count)
     return process
 
 

@@ -34,8 +34,17 @@ class _LogLines(tqdm):
         """Writes one line; called by tqdm at the start and whenever `mininterval` has passed."""
         over = self.total is not None and self.n >= self.total  # `close` says so
         if msg is None and not over:  # an empty message is how tqdm clears a bar
-            seconds = self.format_dict["elapsed"]
-            logger.info("%s", progress_line(self.desc, self.n, self.total, self.initial, seconds))
+            logger.info("%s", self._line())
+
+    def _line(self) -> str:
+        """For example "decoding posters: 300 of 1,200 (25%), about 4 min left"."""
+        if self.total is None:
+            return f"{self.desc}: {self.n:,} so far" if self.n else self.desc
+        line = f"{self.desc}: {self.n:,} of {self.total:,}"
+        if self.n <= self.initial or self.total == 0:
+            return line
+        left = self.format_dict["elapsed"] / (self.n - self.initial) * (self.total - self.n)
+        return f"{line} ({self.n / self.total:.0%}), about {duration(left)} left"
 
     def close(self) -> None:
         """Says how long it took, where that was long enough for lines in between."""
@@ -86,23 +95,6 @@ def progress_bar(total: int | None, description: str, *, initial: int = 0, brief
         disable=not logger.isEnabledFor(logging.INFO),
         **options,
     )
-
-
-def progress_line(description: str, done: float, total: float | None, initial: float, seconds: float) -> str:
-    """Returns one line, for example "decoding posters: 300 of 1,200 (25%), about 4 min left".
-
-    Args:
-        done: how many are done, the `initial` ones of an earlier process among them.
-        total: how many there are, None where nobody knows.
-        seconds: since the start of this process's part.
-    """
-    if total is None:
-        return f"{description}: {done:,} so far" if done else description
-    line = f"{description}: {done:,} of {total:,}"
-    if done <= initial or total == 0:
-        return line
-    left = seconds / (done - initial) * (total - done)
-    return f"{line} ({done / total:.0%}), about {duration(left)} left"
 
 
 def duration(seconds: float) -> str:

@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from threading import Timer
-from typing import Any
 
 import dask
 import pytest
@@ -27,6 +25,7 @@ from poster_ml.cluster import (
 from poster_ml.cluster_inbox import Inbox, ask_command
 from poster_ml.errors import ClusterError
 from poster_ml.pipeline.tune_options import TuneOptions
+from tests.programs import wait_for
 from tests.refusals import refusal
 from tests.tuning.command import workers_of
 
@@ -35,6 +34,7 @@ from tests.tuning.command import workers_of
 def pair():
     """A client of two worker processes."""
     with open_cluster(2) as client:
+        assert worker_count(client) == len(set(client.run(os.getpid).values()) - {os.getpid()}) == 2
         yield client
 
 
@@ -42,12 +42,6 @@ def pair():
 def address():
     with open_cluster(1) as client:
         yield client.scheduler.address
-
-
-def test_processes_of_this_machine_run_the_work(pair):
-    processes = set(pair.run(os.getpid).values())
-    assert worker_count(pair) == len(processes) == 2
-    assert os.getpid() not in processes
 
 
 def test_the_dashboard_is_said_or_what_it_needs(address, capsys, monkeypatch):
@@ -66,13 +60,6 @@ def spawned() -> set[int]:
 
 def test_a_process_that_dies_while_it_starts_is_started_again():
     """Dask's nanny gives up then."""
-
-    def wait_for(condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + 60
-        while not (found := condition()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        return found
 
     before = spawned()
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}), open_cluster(1) as client:
@@ -191,11 +178,8 @@ def test_a_scheduler_that_goes_is_said(tmp_path):
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
     command += ["--scheduler-file", str(tmp_path / "file")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
-        end = time.monotonic() + 60
-        while not (tmp_path / "file").exists():
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        address = json.loads((tmp_path / "file").read_text())["address"]
+        file = tmp_path / "file"
+        address = json.loads(wait_for(lambda: file.exists() and file.read_text()))["address"]
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), Client(address) as client:
             results = map_in_order(client, wait_and_say, range(9), batch=1)
             Timer(2, scheduler.kill).start()

@@ -15,6 +15,7 @@ from poster_ml.config import (
 )
 from poster_ml.errors import ConfigError
 from tests.programs import run_python
+from tests.refusals import refusal
 
 
 def write(folder: Path, text: str) -> Path:
@@ -93,9 +94,8 @@ def test_values_that_do_not_fit_are_refused(tmp_path, override, fault):
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused_with_both_places(tmp_path, override, fault):
     path = write(tmp_path, "model: {family: inception_v3, pooling: average, feature_layers: [mixed5]}\n")
-    with pytest.raises(ConfigError) as caught:
-        load_experiment(path, (override,))
-    assert caught.value.faults == (f"{path} with --set {override}: model: {fault}",)
+    said = refusal(ConfigError, load_experiment, path, (override,))
+    assert said == f"{path} with --set {override}: model: {fault}"
 
 
 def test_a_finished_configuration_takes_the_overrides_that_are_allowed():
@@ -159,6 +159,5 @@ def test_one_wrong_value_is_named_with_its_key_and_nothing_else_is(key, value):
 @settings(deadline=None, max_examples=60)
 def test_one_mistyped_key_is_named_and_the_right_one_is_proposed(key, letter):
     wrong = f"{key}{letter}"
-    with pytest.raises(ConfigError) as caught:
-        replace(ExperimentConfig(), **{wrong: 1})
-    assert caught.value.faults == (f"{wrong}: unknown key (did you mean {key!r}?)",)
+    said = refusal(ConfigError, replace, ExperimentConfig(), **{wrong: 1})
+    assert said == f"{wrong}: unknown key (did you mean {key!r}?)"

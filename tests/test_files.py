@@ -17,6 +17,7 @@ from poster_ml.files import (
     open_output_folder,
     remove_leftovers,
 )
+from tests.refusals import refusal
 
 RESULT = FolderResult("make", "facts.json", '"made"', ("facts.json", "old", "new", "below/*.png"))
 
@@ -28,6 +29,13 @@ def make(folder, *names):
     for name in names:
         (folder / name).touch()
     return folder
+
+
+def refused(folder):
+    """What is said of a folder that is not replaced; the work is not begun."""
+    with pytest.raises(OutputError) as caught, atomic_folder(folder, RESULT):
+        pytest.fail("the work was begun")
+    return str(caught.value)
 
 
 def content(folder):
@@ -72,9 +80,7 @@ def test_a_result_that_a_file_of_the_users_lies_in_is_not_replaced(tmp_path, for
     folder = make(tmp_path / "data", "old")
     (folder / foreign).parent.mkdir(parents=True, exist_ok=True)
     (folder / foreign).touch()
-    with pytest.raises(OutputError) as caught, atomic_folder(folder, RESULT):
-        pytest.fail("the work was begun")
-    assert str(caught.value) == (
+    assert refused(folder) == (
         f"--out {folder} would be replaced and holds {foreign!r}, which `poster-ml make` did not write: "
         "move it away, or give another folder"
     )
@@ -93,9 +99,7 @@ def test_a_folder_without_the_marker_of_a_result_is_not_replaced(tmp_path):
     folder = make(tmp_path / "data", "old")
     for spoil in ((folder / "facts.json").write_text, lambda _: (folder / "facts.json").unlink()):
         spoil("[]")
-        refused = pytest.raises(OutputError, match="and is no result of `poster-ml make`")
-        with refused, atomic_folder(folder, RESULT):
-            pytest.fail("the work was begun")
+        assert "and is no result of `poster-ml make`" in refused(folder)
         assert (folder / "old").exists()
 
 
@@ -115,8 +119,7 @@ def test_what_a_killed_process_set_aside_comes_back_and_its_half_is_removed(tmp_
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").touch()
     (tmp_path / f".data.{here}.lock").touch()
-    with pytest.raises(OutputError, match="is no result"), atomic_folder(tmp_path / "data", RESULT):
-        pytest.fail("the work was begun")
+    assert "is no result" in refused(tmp_path / "data")
     of_another_machine = [".data.elsewhere.old/old", ".data.elsewhere.tmp/old"]  # which may still fill it
     assert content(tmp_path) == [*of_another_machine, "data/old"]
 
@@ -137,9 +140,7 @@ def test_what_another_process_is_filling_is_left_alone_until_it_is_dead(tmp_path
     arguments = [sys.executable, "-c", FILLER, str(tmp_path / "data")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "filling\n"
-        refused = pytest.raises(OutputError, match="data is being written by another command")
-        with refused, atomic_folder(tmp_path / "data", RESULT):
-            pytest.fail("the work was begun")
+        assert "data is being written by another command" in refused(tmp_path / "data")
         if killed:
             other.kill()
         other.communicate(None if killed else "\n")
@@ -159,17 +160,18 @@ def test_a_file_of_ours_and_what_a_kill_left_of_it_may_be_written_to(tmp_path, h
 @pytest.mark.parametrize("head", ["b", "a,c\n", "\n", "a,\n"])
 def test_a_file_that_begins_otherwise_is_refused(tmp_path, head):
     (tmp_path / "a.csv").write_text(head)
-    with pytest.raises(OutputError) as caught:
-        check_output_file(tmp_path / "a.csv", begins_with("a,b\n"), "pairs", "--to")
-    assert str(caught.value) == f"--to {tmp_path / 'a.csv'} exists and holds no pairs: give another file"
+    arguments = (tmp_path / "a.csv", begins_with("a,b\n"), "pairs", "--to")
+    said = refusal(OutputError, check_output_file, *arguments)
+    assert said == f"--to {tmp_path / 'a.csv'} exists and holds no pairs: give another file"
 
 
 def test_a_pipe_and_a_folder_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OutputError, match="pipe is no regular file"):
-        check_output_file(tmp_path / "pipe", begins_with("a"), "letters")
-    with pytest.raises(OutputError, match="is a folder: give a file"):
-        check_output_file(tmp_path, begins_with("a"), "letters")
+    for path, said in (
+        (tmp_path / "pipe", "pipe is no regular file"),
+        (tmp_path, "is a folder: give a file"),
+    ):
+        assert said in refusal(OutputError, check_output_file, path, begins_with("a"), "letters")
 
 
 def test_only_leftovers_of_our_own_are_removed(tmp_path):

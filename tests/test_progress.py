@@ -4,25 +4,18 @@ import io
 import logging
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from poster_ml.progress import progress, progress_bar
 
 
-class Clock:
-    """Stands in the place of time.time for tqdm."""
-
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("tqdm.std.time", clock)
+    """What tqdm reads in the place of time.time."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("tqdm.std.time", lambda: clock.now)
     return clock
 
 

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from poster_ml.data.image_kinds import is_image_name
-from poster_ml.data.images import decode_poster
+from poster_ml.data.images import decode_poster, is_image_name
 from poster_ml.errors import RequestError
 from poster_ml.serving.requests import MAX_BYTES, MAX_PIXELS
 

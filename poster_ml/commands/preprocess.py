@@ -110,7 +110,7 @@ def run_preprocess(
     source = {
         "table": printable(table.name),
         "posters": printable(posters.name),
-        "dialect": movies.dialect,
+        "dialect": movies.layout.dialect,
         "label_rule": movies.layout.label_rule,
         "columns": dict(movies.layout.columns),
         "encoding": movies.encoding,
@@ -123,7 +123,7 @@ def run_preprocess(
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
     return PreprocessResult(
         folder=out,
-        dialect=movies.dialect,
+        dialect=movies.layout.dialect,
         label_rule=movies.layout.label_rule,
         counts={name: len(dataset.indices(name)) for name in SPLITS},
         rejected=sum(reasons.values()),

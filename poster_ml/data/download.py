@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from poster_ml.data.fetch import GIVEN_UP, Fetcher, FetchOptions, Outcome, Status, unusable_url
-from poster_ml.data.image_kinds import SUFFIXES, is_image_name
+from poster_ml.data.images import SUFFIXES, is_image_name
 from poster_ml.errors import DownloadError
 from poster_ml.files import atomic_path, begins_with, check_output_file, remove_leftovers
 from poster_ml.progress import progress_bar

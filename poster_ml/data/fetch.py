@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 import stamina
 
 from poster_ml import __version__
-from poster_ml.data.image_kinds import KINDS
-from poster_ml.data.images import THUMBNAIL, decode_poster
+from poster_ml.data.images import KINDS, THUMBNAIL, decode_poster
 from poster_ml.errors import RequestError, one_line
 
 if TYPE_CHECKING:

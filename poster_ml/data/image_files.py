@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from poster_ml.data.image_kinds import SUFFIXES, is_image_name
+from poster_ml.data.images import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError
 
 

@@ -9,16 +9,30 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from poster_ml.data.image_kinds import KINDS, NAMES
 from poster_ml.errors import RequestError, one_line
 from poster_ml.files import printable
 
+#: Pillow's name of each kind of image -> endings of its files, the usual one first; in order of
+#: preference where a movie has several files. One list for reading, listing, downloading, scoring.
+KINDS: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+}
+#: All endings, in the same order.
+SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
+#: The kinds in words, for messages.
+NAMES = "JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"
 FITS = ("squash", "pad", "crop")
 MAX_PIXELS = 50_000_000  # 150 MB as RGB; the largest studio one-sheets in circulation have about 24 million
 MAX_FILE_BYTES = 64 * 2**20  # a file is read whole, so that it is hashed and decoded from the same bytes
@@ -53,6 +67,11 @@ class DecodedPoster:
     width: int
     height: int
     format: str
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name; hidden ones are half-written or other programs'."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
 
 
 def decode_poster(

@@ -28,7 +28,7 @@ class MovieTable:
             `image_url` (str or ""), `image_name` (file name given by the table, or ""), `row` (int from 1),
             `source_id` (str, the id as the table spells it).
         rejected: `row` (int), `movie_id` (str as the table spells it, "" where unknown), `reason` (str).
-        layout: the dialect's name, role -> column, and the label rule.
+        layout: the dialect's name ("other" where it is none), role -> column, and the label rule.
         encoding: how the file was read.
         notes: columns with cells that could not be read though their rows were kept, a sentence each.
     """
@@ -38,11 +38,6 @@ class MovieTable:
     layout: Layout
     encoding: str
     notes: tuple[str, ...] = ()
-
-    @property
-    def dialect(self) -> str:
-        """The dialect's name; "other" for a table of none of them."""
-        return self.layout.dialect
 
 
 def read_table(

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from poster_ml.data.image_kinds import SUFFIXES, is_image_name
+from poster_ml.data.images import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
 from poster_ml.pipeline.prediction_files import COLUMNS

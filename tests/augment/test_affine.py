@@ -9,6 +9,7 @@ from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from poster_ml.augment.affine import RandomAffine, affine_maps
 from poster_ml.augment.resample import FILLS, resample, resample_gather
+from poster_ml.training.precision import precision_scope
 
 STILL = {"rotation": 0.0, "shift_x": 0.0, "shift_y": 0.0, "shear": 0.0, "zoom_x": 1.0, "zoom_y": 1.0}
 
@@ -131,12 +132,8 @@ def test_strength_scales_every_range_and_the_flip():
 
 
 def test_pixels_stay_float32_under_a_mixed_precision_policy():
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with precision_scope("mixed_bfloat16"):
         layer = RandomAffine(rotation=10.0)
         result = layer(np.full((1, 8, 8, 3), 201, "uint8"), training=True)
-    finally:
-        keras.mixed_precision.set_global_policy(before)
     assert keras.backend.standardize_dtype(result.dtype) == "float32"
     np.testing.assert_allclose(ops.convert_to_numpy(result), 201.0, atol=1e-3)

@@ -20,9 +20,10 @@ from poster_ml.cluster import open_cluster
 from poster_ml.commands.download import run_download
 from poster_ml.data.download import DownloadReport, download_posters, read_record, write_record
 from poster_ml.data.fetch import FetchOptions, Outcome, Status, unusable_url
-from poster_ml.data.image_kinds import NAMES
+from poster_ml.data.images import NAMES
 from poster_ml.errors import DownloadError, TableError
 from tests.pictures import encode, poster
+from tests.programs import wait_for
 from tests.refusals import refusal
 
 QUICK = FetchOptions(timeout=5.0, retries=2, backoff=0.01, longest_wait=2.0)
@@ -148,7 +149,7 @@ def posters(out: Path) -> list[str]:
 
 
 def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server, tmp_path):
-    saved = {"good": "/good", "png": "/png", "webp": "/webp", "slow": "/slow", "moved": "/to/good/moved"}
+    saved = {"good": "/good", "png": "/png", "webp": "/webp", "twin": "/good", "moved": "/to/good/moved"}
     tried_again = {"flaky": "/flaky/2", "cut_once": "/cut_once"}
     alike = [
         "page", "text", "dot", "tiny", "cut", "half", "announced", "endless", "hang_up", "loop", "to_file",
@@ -159,7 +160,7 @@ def test_what_can_be_fetched_is_fetched_once_and_the_rest_reported(server, tmp_p
     table = movies(server, **saved, **tried_again, **statuses, **misbehaving, **unusable)
     report = download_posters(table, tmp_path, FetchOptions(retries=2, backoff=0.01, max_bytes=1_000_000))
 
-    fetched = ["cut_once.jpg", "flaky.jpg", "good.jpg", "moved.jpg", "png.png", "slow.jpg", "webp.webp"]
+    fetched = ["cut_once.jpg", "flaky.jpg", "good.jpg", "moved.jpg", "png.png", "twin.jpg", "webp.webp"]
     assert posters(tmp_path) == fetched
     assert (tmp_path / "good.jpg").read_bytes() == POSTER
     record = lines(tmp_path)
@@ -217,12 +218,6 @@ def test_again_asks_only_for_what_may_have_come_back(server, tmp_path):
     assert server.hits["/good"] == 1
     moved = movies(server, good="/good", gone="/good/moved")  # another URL of what failed is asked
     assert download_posters(moved, tmp_path, QUICK).counts["saved"] == 1
-
-
-def test_one_url_of_many_movies_is_asked_once(server, tmp_path):
-    download_posters(movies(server, a="/good", b="/good", c="/good"), tmp_path, QUICK)
-    assert posters(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
-    assert server.hits["/good"] == 1
 
 
 def test_empty_files_and_leftovers_of_a_kill_are_no_posters(server, tmp_path):
@@ -294,10 +289,7 @@ def start_download(table: Path, out: Path, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", code, str(table), str(out)]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    until = time.monotonic() + 60
-    while len(list(out.glob("[!.]*.jpg"))) < count:
-        assert time.monotonic() < until, "the download did not get going"
-        time.sleep(0.01)
+    wait_for(lambda: len(list(out.glob("[!.]*.jpg"))) >= count)
     return process
 
 

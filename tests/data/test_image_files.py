@@ -9,12 +9,12 @@ from PIL import Image
 
 from poster_ml.data.fetch import check_poster
 from poster_ml.data.image_files import match_images
-from poster_ml.data.image_kinds import KINDS, NAMES, SUFFIXES
-from poster_ml.data.images import decode_poster
+from poster_ml.data.images import KINDS, NAMES, SUFFIXES, decode_poster
 from poster_ml.data.tables import read_table
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.pipeline.poster_files import walk_posters
 from tests.pictures import encode
+from tests.refusals import refusal
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
@@ -98,18 +98,17 @@ def test_movies_without_file_are_told_and_the_table_is_untouched(tmp_path):
 
 
 def test_folders_that_do_not_help(tmp_path):
-    def refusal(name: str) -> str:
-        with pytest.raises(DatasetError) as caught:
-            match_images(movies("a", "b"), tmp_path / name)
-        return str(caught.value).replace(str(tmp_path), "")
+    def refused(name: str) -> str:
+        said = refusal(DatasetError, match_images, movies("a", "b"), tmp_path / name)
+        return said.replace(str(tmp_path), "")
 
     touch(tmp_path, "full/z.jpg", "notes.txt")
     for name in ("no", "notes.txt"):
-        assert refusal(name) == f"no folder at /{name}; give the folder with the posters"
-    assert refusal("").startswith(
+        assert refused(name) == f"no folder at /{name}; give the folder with the posters"
+    assert refused("").startswith(
         "no image files in  itself (folders below are left out); looked for .jpg, .jpeg, "
     )
-    assert refusal("full") == (
+    assert refused("full") == (
         "none of the 1 image files in /full belongs to one of the 2 movies: the first file is 'z.jpg', the "
         "first movie_id 'a'; name the files after the ids, or tell the file column with --column image_file=NAME"
     )

@@ -1,6 +1,5 @@
 """Every kind of file a poster comes in: decoded rightly, or refused with the reason."""
 
-import struct
 import zlib
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poster_ml.data.image_kinds import KINDS
-from poster_ml.data.images import MAX_FILE_BYTES, decode_poster, fit_image, is_flat
+from poster_ml.data.images import KINDS, MAX_FILE_BYTES, decode_poster, fit_image, is_flat
 from poster_ml.errors import RequestError
-from tests.pictures import encode
+from tests.pictures import declared_png, encode
 from tests.refusals import refusal
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -131,16 +129,7 @@ def test_of_an_animation_the_first_frame_is_taken(file_format):
     assert near(corners(decode_poster(data, 64).pixels), [RED, GREEN, BLUE, WHITE], 8)
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that declares so many pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
-
-
+BOMB = zlib.compress(bytes(1000))  # fewer bytes than it declares pixels
 UNREADABLE = "not an image: no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF that can be read"
 FLAT = "one colour: a placeholder, not a poster"
 
@@ -152,8 +141,11 @@ FLAT = "one colour: a placeholder, not a poster"
         (b"<!DOCTYPE html><html>404</html>", "not an image: an HTML or XML page"),
         (b"hello, poster", UNREADABLE),
         (encode(quarters(), "PPM"), UNREADABLE),
-        (bomb(10_000, 10_000), "too many pixels: 10000 x 10000 declared, over the limit of 50 megapixels"),
-        (bomb(60_000, 60_000), "too many pixels: over the limit of 50 megapixels"),
+        (
+            declared_png(10_000, 10_000, BOMB),
+            "too many pixels: 10000 x 10000 declared, over the limit of 50 megapixels",
+        ),
+        (declared_png(60_000, 60_000, BOMB), "too many pixels: over the limit of 50 megapixels"),
         (encode(quarters(20, 30)), "too small: 20 x 30 pixels, each side must have at least 32"),
         (encode(quarters(600, 100)), "odd aspect: 600 x 100 is 6.0:1, at most 4:1 allowed"),
         (encode(Image.new("RGB", (100, 150), (37, 90, 120)), "JPEG"), FLAT),

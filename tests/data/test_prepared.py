@@ -3,8 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from poster_ml.data.images import decode_poster
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.errors import DatasetError
 from tests.pictures import encode, poster
+from tests.programs import wait_for
 from tests.refusals import refusal
 
 NOTHING = pd.DataFrame(columns=["row", "movie_id", "reason"])
@@ -218,13 +217,6 @@ def test_a_kill_in_the_middle_leaves_the_old_dataset_and_the_next_run_completes(
     second.verify()
     assert second.fingerprint != old
     assert not list(tmp_path.glob(".out.*")), "the next run cleans up after a kill"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.mark.real

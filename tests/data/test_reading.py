@@ -11,6 +11,7 @@ import pytest
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError
+from tests.refusals import refusal
 
 
 @pytest.fixture
@@ -86,18 +87,13 @@ BROKEN = [
 @pytest.mark.parametrize(("what", "breaks"), BROKEN)
 def test_a_broken_folder_is_told_with_its_remedy(folder, what, breaks):
     breaks(folder)
-    with pytest.raises(DatasetError) as caught:
-        PreparedDataset.open(folder)
-    message = str(caught.value)
+    message = refusal(DatasetError, PreparedDataset.open, folder)
     assert message.startswith(f"prepared dataset {folder} is broken: {what}")
     assert message.endswith(f"; make it with: poster-ml preprocess --table FILE --posters DIR --out {folder}")
-    assert "\n" not in message
 
 
 def test_a_missing_folder_is_told_with_its_remedy(tmp_path):
-    with pytest.raises(DatasetError) as caught:
-        PreparedDataset.open(tmp_path / "none")
-    assert str(caught.value) == (
+    assert refusal(DatasetError, PreparedDataset.open, tmp_path / "none") == (
         f"prepared dataset {tmp_path / 'none'} does not exist; "
         f"make it with: poster-ml preprocess --table FILE --posters DIR --out {tmp_path / 'none'}"
     )

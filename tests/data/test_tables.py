@@ -1,6 +1,7 @@
 """Every dialect in circulation, every kind of cell, every way a table can be wrong."""
 
 import gzip
+from operator import methodcaller
 from pathlib import Path
 
 import pandas as pd
@@ -93,7 +94,9 @@ def test_there_is_a_sample_for_every_dialect():
 @pytest.mark.parametrize("name", SAMPLES)
 def test_dialect_is_recognised_and_means_the_same_movies(tmp_path, name):
     table = table_of(tmp_path, SAMPLES[name])
-    assert (table.dialect, len(table.rejected), table.notes) == (name, 0, ())
+    assert (table.layout.dialect, len(table.rejected), table.notes) == (name, 0, ())
+    by_score = {"critic_score": "critic_score >= 60", "imdb_genre": "IMDB Score >= 6.6"}
+    assert table.layout.label_rule == by_score.get(name, "tomatometer_status")
     genres = ["", "", ""] if name == "critic_score" else ["Drama|Comedy", "Horror", "Drama"]
     ratings = {"imdb_genre": [-1, -1, -1], "critic_score": [91, 12, 60]}.get(name, [91, 12, -1])
     assert columns_of(table.movies.fillna({"tomatometer_rating": -1}), COMMON) == {
@@ -181,14 +184,6 @@ def test_a_table_gives_these_movies_and_rejects_those_rows(tmp_path, text, optio
     assert table.rejected.to_numpy().tolist() == rejected
 
 
-def test_where_the_labels_come_from_is_told(tmp_path):
-    for sample, options, rule in (
-        ("imdb_genre", {}, "IMDB Score >= 6.6"),
-        ("poster_ml", {"score_threshold": 95}, "tomatometer_rating >= 95"),
-    ):
-        assert table_of(tmp_path, SAMPLES[sample], **options).layout.label_rule == rule
-
-
 def test_parquet(tmp_path):
     frame = pd.DataFrame({
         "movie_id": [101, 102, None], "title": ["Boat", "Mud", "Who"],
@@ -220,12 +215,12 @@ def test_years_and_ratings_that_cannot_be_read_are_told(tmp_path):
 # --- cells
 
 
-def imdb_ids(cells: pd.Series) -> pd.Series:
-    return cells.map(fields.imdb_id)
+def bare_titles(cells: pd.Series) -> pd.Series:
+    return fields.split_title(cells)[0]
 
 
-def links(cells: pd.Series) -> pd.Series:
-    return cells.map(fields.link_name)
+def years_in_titles(cells: pd.Series) -> pd.Series:
+    return fields.split_title(cells)[1]
 
 
 @pytest.mark.parametrize(
@@ -245,31 +240,22 @@ def links(cells: pd.Series) -> pd.Series:
         (fields.genres, "Children's|Film-Noir", ["[\"Children's\", 'Film-Noir']"]),
         (fields.genres, "Comédie", ['["Com\\u00e9die"]', "[{'id': 18, 'name': 'Comédie'}]", '{"name": "Comédie"}']),
         (fields.genres, "", ["", "[]"]),
-        (imdb_ids, "tt0114709", [
+        (methodcaller("map", fields.imdb_id), "tt0114709", [
             "0114709", "114709", "tt0114709", "tt114709", "http://www.imdb.com/title/tt114709/", "114709.0",
         ]),
-        (imdb_ids, "tt12345678", ["tt12345678"]),
-        (imdb_ids, "", ["unknown"]),
-        (links, "m_13123", ["/m/13123", "m/13123", "m/13123/", "https://www.rottentomatoes.com/m/13123?x=1"]),
+        (methodcaller("map", fields.imdb_id), "tt12345678", ["tt12345678"]),
+        (methodcaller("map", fields.imdb_id), "", ["unknown"]),
+        (methodcaller("map", fields.link_name), "m_13123", [
+            "/m/13123", "m/13123", "m/13123/", "https://www.rottentomatoes.com/m/13123?x=1",
+        ]),
+        (bare_titles, "Toy", ["Toy (1995)", "Toy (1995–2001)"]),
+        (bare_titles, "Toy (II)", ["Toy (II)"]),
+        (years_in_titles, 1995, ["Toy (1995)", "Toy (1995–2001)", "2012 (1995)"]),
+        (years_in_titles, None, ["Toy (II)", "2012"]),
     ],
 )  # fmt: skip
 def test_cells(read, value, texts):
     assert [None if pd.isna(found) else found for found in read(pd.Series(texts))] == [value] * len(texts)
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "year"),
-    [
-        ("Toy (1995)", "Toy", 1995),
-        ("Toy (1995–2001)", "Toy", 1995),
-        ("2012 (2009)", "2012", 2009),
-        ("Toy (II)", "Toy (II)", None),
-    ],
-)
-def test_year_in_title(text, title, year):
-    titles, years = fields.split_title(pd.Series([text]))
-    assert titles[0] == title
-    assert years.isna()[0] if year is None else years[0] == year
 
 
 @pytest.mark.parametrize(
@@ -432,7 +418,8 @@ def test_no_file_and_a_folder(tmp_path):
 )
 def test_real_tables(real_data, name, dialect, movies, rejected, fresh):
     table = read_table(real_data / name)
-    assert (table.dialect, len(table.movies), len(table.rejected)) == (dialect, movies, rejected)
+    assert table.layout.dialect == dialect
+    assert (len(table.movies), len(table.rejected)) == (movies, rejected)
     assert table.movies["movie_id"].is_unique
     assert table.movies["year"].isna().sum() <= 1
     if fresh is not None:

@@ -7,6 +7,7 @@ from keras import ops
 
 from poster_ml.errors import PosterMLError
 from poster_ml.models.build import Architecture, build_model
+from poster_ml.training.precision import precision_scope
 from tests.refusals import refusal
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, 40, 52, 3)).astype("uint8")
@@ -55,16 +56,12 @@ def test_preprocessing_follows_the_backbone_or_divides_by_255():
 
 
 def test_logit_and_preprocessing_stay_float32_in_mixed_precision():
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with precision_scope("mixed_bfloat16"):
         model = small("vgg16", pooling="average", dropout=0.1)
         assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
         assert model.get_layer("block1_conv1").variable_dtype == "float32"
         assert keras.backend.standardize_dtype(model.get_layer("preprocessing").output.dtype) == "float32"
         assert keras.backend.standardize_dtype(model(POSTERS).dtype) == "float32"
-    finally:
-        keras.mixed_precision.set_global_policy(before)
     np.testing.assert_allclose(output(model), output(small("vgg16", pooling="average")), atol=0.05)
 
 

@@ -57,7 +57,7 @@ def dataset(tiny_dataset) -> PreparedDataset:
 
 
 @pytest.fixture(scope="module")
-def runs(dataset, shared_mlflow_place) -> list[str]:
+def runs(dataset, shared_mlflow_place, undrawn) -> list[str]:
     return [trained(dataset, seed=seed) for seed in (1, 2)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
 from collections.abc import Mapping
 
@@ -113,5 +112,4 @@ def _trained(task: Task, changes: Mapping[str, object], name: str, parent: RunLo
     again = dataclasses.replace(task, config=replace(task.config, **changes))
     result = train_task(again, run_id=begun, name=name, parent_run_id=parent.run_id)
     keras.backend.clear_session()  # a dozen networks in one process would add up
-    gc.collect()
     return find_run(result.run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import time
@@ -142,7 +141,6 @@ class TrainingObjective:
         from poster_ml.training.fit import StopTraining
 
         keras.backend.clear_session()
-        gc.collect()
         opened = PreparedDataset.open(self.data)
         dataset = TrialDataset(opened.folder, opened.images, opened.index, opened.manifest, self.config.seed)
         reported: set[int] = set()

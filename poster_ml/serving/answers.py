@@ -17,6 +17,7 @@ import base64
 import io
 import math
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from poster_ml.serving.reference import Reference
 from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
+    from poster_ml.explain.likeness import PooledFeatures
+    from poster_ml.explain.maps import Explainer
     from poster_ml.serving.pyfunc import PosterModel
 
 _SIMILAR = ("similar_share", "similar_share_ci_low", "similar_share_ci_high", "similar_count")
@@ -50,14 +53,11 @@ class Answers:
     def __init__(self, model: PosterModel, reference: Reference | None) -> None:
         self._model = model
         self._reference = reference
-        self._explainer: Any = None
-        self._features: Any = None
-        self._members: list[Any] | None = None
+        self._combined = reference.combined if reference else None
 
     def genres(self) -> frozenset[str]:
         """Returns the genres that the model knows; none where it was logged without."""
-        combined = self._reference.combined if self._reference else None
-        return combined.genres if combined else frozenset()
+        return self._combined.genres if self._combined else frozenset()
 
     def check(self, options: RequestOptions) -> None:
         """Raises RequestError where this model cannot answer what a request asks."""
@@ -77,7 +77,7 @@ class Answers:
         """Returns the columns that the options add, in order."""
         return [
             *(["cam_png"] if options.explain else []),
-            *([*_SIMILAR, *(_MEMBERS if self._member_networks() else ())] if options.evidence else []),
+            *([*_SIMILAR, *(_MEMBERS if self._members else ())] if options.evidence else []),
             *(["rank", "pairs"] if options.rank else []),
             *(["neighbours"] if options.neighbours else []),
             *(["what_if"] if options.what_if else []),
@@ -89,14 +89,15 @@ class Answers:
         if options.explain:
             _put(found, "cam_png", self._maps(pixels))
         if options.neighbours and self._reference and self._reference.neighbours:
-            alike = self._reference.neighbours.nearest(self._pooled(pixels), options.neighbours)
-            _put(found, "neighbours", alike)
+            with self._model.forward.lock:
+                features = self._features(pixels)
+            _put(found, "neighbours", self._reference.neighbours.nearest(features, options.neighbours))
         if options.what_if:
             from poster_ml.explain.what_if import what_if
 
             hidden = [what_if(self._model.probabilities, image, options.what_if) for image in pixels]
             _put(found, "what_if", [[asdict(one) for one in boxes] for boxes in hidden])
-        if options.evidence and self._member_networks():
+        if options.evidence and self._members:
             for name, ends in zip(_MEMBERS, self._band(pixels), strict=True):
                 _put(found, name, ends.tolist())
         return found
@@ -135,8 +136,8 @@ class Answers:
     ) -> None:
         if all(cell is None for cells in facts.values() for cell in cells):
             return  # nothing was told, as in most requests: no table is made for it
-        combined = self._reference.combined if self._reference else None
-        table, notes = read_facts(facts["year"], facts["genres"], combined.genres if combined else ())
+        combined = self._combined
+        table, notes = read_facts(facts["year"], facts["genres"], self.genres())
         if combined is None:
             given = table["year"].notna() | (table["genres"] != "")
             for row, known, note in zip(rows, given, notes, strict=True):
@@ -147,51 +148,49 @@ class Answers:
         scored = np.isfinite(poster)
         alone, together = combined.probabilities(table, np.where(scored, poster, 0.5))
         together[~scored] = math.nan
-        for number, row in enumerate(rows):
-            numbers = (alone[number], together[number], together[number] - alone[number])
-            values = [None if math.isnan(value) else float(value) for value in numbers]
-            row.update(zip(METADATA_COLUMNS, [*values, notes[number]], strict=True))
+        numbers = np.column_stack([alone, together, together - alone]).tolist()
+        for row, values, note in zip(rows, numbers, notes, strict=True):
+            cells = [None if math.isnan(value) else value for value in values]
+            row.update(zip(METADATA_COLUMNS, [*cells, note], strict=True))
 
-    def _maps(self, pixels: np.ndarray) -> list[str]:
+    @cached_property
+    def _explainer(self) -> Explainer:
         from poster_ml.explain.maps import Explainer
-        from poster_ml.explain.sheets import overlay
 
         settings = self._model.settings
-        with self._model.forward.lock:
-            if self._explainer is None:
-                self._explainer = Explainer(
-                    self._model.network, method=settings.explain_method, layer_name=settings.explain_layer
-                )
-            maps = self._explainer.explain(pixels)
-        return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
+        where = {"method": settings.explain_method, "layer_name": settings.explain_layer}
+        return Explainer(self._model.network, **where)
 
-    def _pooled(self, pixels: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _features(self) -> PooledFeatures:
         from poster_ml.explain.likeness import PooledFeatures
 
+        return PooledFeatures(self._model.network)
+
+    @cached_property
+    def _members(self) -> list[tuple[Any, float]]:
+        from poster_ml.models.ensemble import ensemble_members
+
+        network = self._model.network
+        return [] if isinstance(network, QuantizedNetwork) else ensemble_members(network)
+
+    def _maps(self, pixels: np.ndarray) -> list[str]:
+        from poster_ml.explain.sheets import overlay
+
         with self._model.forward.lock:
-            if self._features is None:
-                self._features = PooledFeatures(self._model.network)
-            return np.asarray(self._features(pixels))
-
-    def _member_networks(self) -> list[Any]:
-        if self._members is None:
-            from poster_ml.models.ensemble import ensemble_members
-
-            network = self._model.network
-            self._members = [] if isinstance(network, QuantizedNetwork) else ensemble_members(network)
-        return self._members
+            maps = self._explainer.explain(pixels)
+        return [_png(overlay(poster, heat)) for poster, heat in zip(pixels, maps, strict=True)]
 
     def _band(self, pixels: np.ndarray) -> np.ndarray:
         """Returns the lowest and the highest probability over the members of an ensemble, (2, B).
 
         A member's factor is its share of the sum, calibrated: times their number it speaks for all of them.
         """
-        members = self._member_networks()
         with self._model.forward.lock:
             logits = [
-                np.asarray(member.predict_on_batch(pixels))[:, 0] * weight for member, weight in members
+                np.asarray(member.predict_on_batch(pixels))[:, 0] * weight for member, weight in self._members
             ]
-        each = expit(np.stack(logits) * len(members) / self._model.settings.temperature)  # (members, B)
+        each = expit(np.stack(logits) * len(logits) / self._model.settings.temperature)  # (members, B)
         return np.stack([each.min(axis=0), each.max(axis=0)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,24 +33,17 @@ class RequestOptions:
 
     @classmethod
     def read(cls, params: Mapping[str, Any] | None, rows: int) -> RequestOptions:
-        """Reads the params of a request of so many rows.
+        """Reads the params of a request of so many rows; MLflow has checked their names and types.
 
         Raises: RequestError saying what was received and what is allowed.
         """
-        values = dict(params or {})
-        neighbours = values.get("neighbours") or 0
-        if isinstance(neighbours, bool) or not 0 <= int(neighbours) <= MOST_NEIGHBOURS:
-            raise RequestError(f"neighbours must be 0 to {MOST_NEIGHBOURS}, got {neighbours!r}")
-        rank = bool(values.get("rank", False))
-        if rank and not 2 <= rows <= MOST_DESIGNS:
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        options = cls(**given | {"what_if": _boxes(given.get("what_if", []))})
+        if not 0 <= options.neighbours <= MOST_NEIGHBOURS:
+            raise RequestError(f"neighbours must be 0 to {MOST_NEIGHBOURS}, got {options.neighbours!r}")
+        if options.rank and not 2 <= rows <= MOST_DESIGNS:
             raise RequestError(f"rank compares 2 to {MOST_DESIGNS} designs, got {rows} rows")
-        return cls(
-            explain=bool(values.get("explain", False)),
-            evidence=bool(values.get("evidence", False)),
-            rank=rank,
-            neighbours=int(neighbours),
-            what_if=_boxes(values.get("what_if")),
-        )
+        return options
 
 
 def params_schema() -> ParamSchema:
@@ -67,18 +60,14 @@ def params_schema() -> ParamSchema:
     )
 
 
-def _boxes(value: Any) -> tuple[ShareBox, ...]:
-    """Returns boxes from a list of boxes, or of numbers, four per box."""
-    boxes = list(value) if value is not None else []
-    if boxes and not isinstance(boxes[0], (list, tuple)):
-        if len(boxes) % 4:
-            raise RequestError(
-                f"what_if takes four numbers per box (left, top, right, bottom), got {len(boxes)}"
-            )
-        boxes = [boxes[start : start + 4] for start in range(0, len(boxes), 4)]
+def _boxes(edges: Sequence[float]) -> tuple[ShareBox, ...]:
+    """Returns boxes from numbers, four per box."""
+    if len(edges) % 4:
+        raise RequestError(f"what_if takes four numbers per box (left, top, right, bottom), got {len(edges)}")
+    boxes = [edges[start : start + 4] for start in range(0, len(edges), 4)]
     if len(boxes) > MOST_BOXES:
         raise RequestError(f"what_if takes at most {MOST_BOXES} boxes, got {len(boxes)}")
     try:
         return tuple(check_box(box) for box in boxes)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise RequestError(f"what_if: {error}") from None

@@ -52,70 +52,38 @@ def image_bytes(cell: Any, max_bytes: int = MAX_BYTES) -> bytes:
     )
 
 
-def image_column(model_input: Any, column: str = "image") -> pd.Series:
-    """Returns the cells of a request, in order, from every shape that a scoring call can have.
+def image_column(table: pd.DataFrame, column: str = "image") -> pd.Series:
+    """Returns the cells of a request, in order.
 
     Args:
-        model_input: a DataFrame or a mapping with the column, a list (of cells or of mappings), a Series, an
-            array, or one cell. Other columns are ignored.
-        column: the name of the column.
+        table: what MLflow makes of every form of a request, after its check against the signature.
+        column: the name of the column. Others are ignored.
 
-    Returns: a Series of objects with the index of the table asked about, so that pandas aligns the answer
-        with it; without a table 0, 1, 2, ...
-    Raises: RequestError where the request as a whole makes no sense: no such column, two of them, no rows.
+    Returns: a Series of objects with the index of the table, so that pandas aligns the answer with it;
+        0, 1, 2, ... where the table is one row with a list in it, as `{"image": [a, b]}` reaches a model.
+    Raises: RequestError where there are no rows, or not one such column.
     """
-    value = model_input
-    if isinstance(value, (pd.DataFrame, dict)):
-        value = _of_column(value, column)
-    elif isinstance(value, (list, tuple, pd.Series, pd.Index)):
-        rows = [_of_column(row, column) if isinstance(row, dict) else row for row in value]
-        value = pd.Series(rows, value.index if isinstance(value, pd.Series) else None, dtype=object)
-    elif not isinstance(value, (str, bytes, bytearray, memoryview, np.ndarray)):
-        raise RequestError(
-            f"expected a table with the column {column!r}, got a value of type {type(value).__name__}"
-        )
-    if (
-        isinstance(value, pd.Series)
-        and len(value) == 1
-        and isinstance(value.iloc[0], (list, tuple, np.ndarray))
-    ):
-        value = value.iloc[0]  # {"image": [a, b]} reaches a model as one row with a list in it
-    if not isinstance(value, pd.Series):
-        value = list(np.ravel(value)) if isinstance(value, np.ndarray) else value
-        value = pd.Series(value if isinstance(value, (list, tuple)) else [value], dtype=object)
-    if value.empty:
+    names = [str(name) for name in table]
+    if names.count(column) != 1:
+        got = ", ".join(repr(name[:40]) for name in names[:10]) or "none"
+        raise RequestError(f"the request must have one column {column!r}; its columns: {got}")
+    cells = table[column]
+    if len(cells) == 1 and isinstance(cells.iloc[0], (list, tuple, np.ndarray)):
+        cells = pd.Series(list(cells.iloc[0]), dtype=object)
+    if cells.empty:
         raise RequestError(f"the request has no rows: send at least one image in the column {column!r}")
-    return value
+    return cells
 
 
-def fact_cells(model_input: Any, rows: int) -> dict[str, list[Any]]:
+def fact_cells(table: pd.DataFrame, rows: int) -> dict[str, list[Any]]:
     """Returns the cells of the optional columns `year` and `genres`, None in each row without one.
 
     Args:
-        model_input: as for `image_column`.
+        table: as for `image_column`.
         rows: how many cells that has.
     """
-    return {name: _optional(model_input, name, rows) for name in ("year", "genres")}
-
-
-def _optional(model_input: Any, column: str, rows: int) -> list[Any]:
-    found: Any = ()
-    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
-        found = [row.get(column) if isinstance(row, dict) else None for row in model_input]
-    elif isinstance(model_input, (pd.DataFrame, dict)) and column in model_input:
-        found = image_column(model_input, column).tolist()
-    return found if len(found) == rows else [None] * rows
-
-
-def _of_column(table: pd.DataFrame | dict[Any, Any], column: str) -> Any:
-    """Returns what stands in the one column of that name. Raises: RequestError where there is not one."""
-    names = [str(name) for name in table]
-    if names.count(column) > 1:
-        raise RequestError(f"the request has {names.count(column)} columns named {column!r}: send one")
-    if column not in names:
-        got = ", ".join(repr(name[:40]) for name in names[:10]) or "none"
-        raise RequestError(f"the request has no column {column!r}; its columns: {got}")
-    return table[column]
+    found = {name: image_column(table, name).tolist() if name in table else [] for name in ("year", "genres")}
+    return {name: cells if len(cells) == rows else [None] * rows for name, cells in found.items()}
 
 
 def _from_text(text: str, max_bytes: int) -> bytes:

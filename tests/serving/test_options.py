@@ -13,10 +13,10 @@ def test_nothing_is_asked_for_unless_it_is_named():
     assert RequestOptions.read(None, 1) == RequestOptions.read({}, 1) == RequestOptions()
 
 
-def test_boxes_come_flat_as_mlflow_carries_them_or_one_by_one():
+def test_boxes_come_flat_as_mlflow_carries_them_and_null_is_not_asked():
     box, other = (0.0, 0.1, 0.5, 0.9), (0.5, 0.0, 1.0, 1.0)
     assert RequestOptions.read({"what_if": [*box, *other]}, 1).what_if == (box, other)
-    assert RequestOptions.read({"what_if": [list(box), list(other)]}, 1).what_if == (box, other)
+    assert RequestOptions.read({"explain": None, "neighbours": None}, 1) == RequestOptions()
 
 
 @pytest.mark.parametrize(

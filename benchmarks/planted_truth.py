@@ -24,7 +24,7 @@ from poster_ml.data.image_files import match_images
 from poster_ml.data.prepared import PreparedDataset, prepare
 from poster_ml.data.tables import read_table
 from poster_ml.evaluation.stats import Interval
-from poster_ml.explain.maps import explain_images
+from poster_ml.explain.maps import Explainer
 from poster_ml.explain.perturbations import PERTURBATIONS, Perturbation, mask_boxes, shortcut_table
 from poster_ml.explain.pointing import pointing_game
 from poster_ml.pipeline.evaluate import DecisionRule, score_images
@@ -118,7 +118,7 @@ def report(
         f"ROC AUC {table['roc_auc'][0]:.3f} (best possible {summary.best_roc_auc:.3f}), "
         f"accuracy {table['accuracy'][0]:.3f} (best possible {summary.best_accuracy:.3f})"
     )
-    maps = explain_images(candidate.model, images)
+    maps = Explainer(candidate.model).explain(images)
     games = {
         "Fresh map at the title": pointing_game(maps, boxes["title"]),
         "Rotten map at a figure": pointing_game(-maps, boxes["figures"]),

@@ -84,7 +84,16 @@ class Explainer:
             self._run = logit_and_gradient(self.model, self.layer_name)
 
     def explain(self, images: np.ndarray) -> np.ndarray:
-        """Draws one map per image; arguments, result and errors as for `explain_images`."""
+        """Draws class activation maps: where the layer speaks for Fresh and where for Rotten.
+
+        Args:
+            images: (B, H, W, 3) uint8, as stored in a prepared dataset.
+
+        Returns: (B, H, W) float32 in [-1, 1], positive for +logit (Fresh), negative for -logit
+            (Rotten), each map divided by its own largest absolute value; an all-zero map stays zero.
+            Never of the sigmoid: its gradient dies where the model is sure.
+        Raises: ValueError with the shape received.
+        """
         check_images(images)
         if len(images) == 0:
             return np.zeros(images.shape[:3], np.float32)
@@ -108,24 +117,6 @@ class Explainer:
             gradients = gradients.mean(axis=(1, 2), keepdims=True)  # eq. 1 of Grad-CAM
         summed = (activations * gradients).sum(axis=-1)  # its sum, not its mean, is the part of the logit
         return np.asarray(summed * (summed.shape[1] * summed.shape[2]))
-
-
-def explain_images(
-    model: keras.Model, images: np.ndarray, *, method: str = "auto", layer_name: str = ""
-) -> np.ndarray:
-    """Class activation maps: where a convolution layer speaks for Fresh and where for Rotten.
-
-    Args:
-        model: Keras model with one logit (B, 1); read only.
-        images: (B, H, W, 3) uint8, as stored in a prepared dataset.
-        method, layer_name: see `Explainer`.
-
-    Returns: (B, H, W) float32 in [-1, 1], positive for +logit (Fresh), negative for -logit
-        (Rotten), each map divided by its own largest absolute value; an all-zero map stays zero.
-        Never of the sigmoid: its gradient dies where the model is sure.
-    Raises: as `Explainer`; ValueError with the shape received.
-    """
-    return Explainer(model, method=method, layer_name=layer_name).explain(images)
 
 
 def normalise(maps: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from poster_ml.explain.maps import explain_images
+from poster_ml.explain.maps import Explainer
 from poster_ml.explain.placement import Axis, cell_axes
 
 LAYERS = keras.layers
@@ -69,7 +69,7 @@ def test_a_map_of_an_unpadded_network_points_at_what_it_saw():
     )
     spot = np.zeros((1, 40, 100, 3), np.uint8)
     spot[:, 17:21, 63:67] = 255
-    found = explain_images(model, spot)[0]
+    found = Explainer(model).explain(spot)[0]
     weights = found / found.sum()
     centre = (weights.sum(axis=1) @ (np.arange(40) + 0.5), weights.sum(axis=0) @ (np.arange(100) + 0.5))
     # Stretched over the whole picture it would point at column 69.

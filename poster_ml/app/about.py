@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.errors import TrackingError
+from poster_ml.evaluation.stats import with_interval
 from poster_ml.serving.load import identify
 from poster_ml.tracking.runs import RunRecord, fetched, find_run
 
@@ -83,16 +84,9 @@ def _figures(run: RunRecord) -> tuple[dict[str, str], ...]:
     evaluated = {words: name for words, name in SPLITS.items() if f"{name}_roc_auc" in run.metrics}
     return tuple(
         {"split": words}
-        | {name: _value(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()}
+        | {name: with_interval(run.metrics, f"{split}_{metric}") for name, metric in FIGURES.items()}
         for words, split in evaluated.items()
     )
-
-
-def _value(metrics: Mapping[str, float], name: str) -> str:
-    value, low, high = (metrics.get(f"{name}{end}") for end in ("", "_ci_low", "_ci_high"))
-    if value is None:
-        return ""
-    return f"{value:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
 
 def _slices(run: RunRecord) -> tuple[dict[str, Any], ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from itertools import pairwise
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 
 from poster_ml.app.about import About
 from poster_ml.app.fields import movie_fields
@@ -80,8 +79,9 @@ def _compared(
     report = fragment(
         "report", content=shown, style=STYLE.read_text(encoding="utf-8"), model=about.name, movie=movie
     )
+    table = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=object)
     files = {
-        "designs.csv": file_uri(_table(ordered).encode(), "text/csv"),
+        "designs.csv": file_uri(table.to_csv(index=False, lineterminator="\r\n").encode(), "text/csv"),
         "designs.html": file_uri(report.encode(), "text/html"),
     }
     return fragment("downloads", files=files) + shown
@@ -103,11 +103,3 @@ def _sentences(ordered: list[Row]) -> list[str]:
         pair = next(pair for pair in first["pairs"] if pair["other"] == second["number"])
         found.append(design_pair(pair, first["design"], second["design"]))
     return found
-
-
-def _table(ordered: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(ordered)
-    return text.getvalue()

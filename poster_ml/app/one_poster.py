@@ -16,7 +16,7 @@ from poster_ml.app.look import data_uri, file_uri, fragment, hint, problem, scri
 from poster_ml.app.sentences import hidden_box
 from poster_ml.app.uploads import Upload, read_upload
 from poster_ml.errors import PosterMLError
-from poster_ml.serving.client import Question, Service, ask_kindly
+from poster_ml.serving.client import Question, Row, Service, ask_kindly
 
 NEIGHBOURS = 8
 JUST = 0.05  # from the threshold, within which a label is said to be only just so
@@ -91,24 +91,58 @@ class _Handlers:
         return poster, None, *self.again(poster, year, genres), ""
 
     def again(self, poster: Upload | None, year: str, genres: list[str] | None) -> tuple[Any, Any]:
-        """Returns answer and stage, of the poster that is there."""
+        """Returns the answer, and the poster with its map, as HTML, of the poster that is there."""
         if poster is None:
             return gr.skip(), gr.skip()
-        return _answer(self.service, self.about, poster, year, genres)
+        params = {"explain": True, "evidence": True}
+        question = Question([poster.content], year, tuple(genres or ()), params)
+        row, said = self._ask(question, {"explain": True}, {"evidence": True}, {})
+        if said:
+            return problem(said), ""
+        sure = abs(row["probability_fresh"] - row["threshold"]) >= JUST
+        picture = data_uri(poster.picture(self.about.size, self.about.fit))
+        return (
+            fragment("answer", row=row, sure=sure),
+            fragment("stage", picture=picture, overlay=row.get("cam_png"), name=poster.name),
+        )
 
     def without(self, poster: Upload | None, event: gr.EventData) -> str:
         """Says what hiding a box changes."""
-        return "" if poster is None else _hidden(self.service, poster, event.box)
+        if poster is None:
+            return ""
+        box = [float(edge) for edge in event.box]
+        row, said = self._ask(Question([poster.content], params={"what_if": box}))
+        return problem(said) if said else hint(hidden_box(row["what_if"][0]))
 
     def alike(self, poster: Upload | None) -> str:
         """Shows the most alike posters."""
-        return hint(LATER) if poster is None else _alike(self.service, self.about, poster)
+        if poster is None:
+            return hint(LATER)
+        row, said = self._ask(Question([poster.content], params={"neighbours": NEIGHBOURS}))
+        if said:
+            return hint(said)
+        found = row["neighbours"]
+        return fragment(
+            "neighbours",
+            rows=[{**one, "picture": self.about.pictures.get(one["movie_id"], "")} for one in found],
+            fresh=sum(one["label"] == "Fresh" for one in found),
+        )
 
     def inside(self, poster: Upload | None, number: int, opened: bool) -> str:
         """Shows a layer, counted from 1, where the field for it is open."""
         if poster is None or not opened:
             return hint(LATER)
-        return _layer(self.service, poster, self.service.layers[int(number) - 1])
+        name = self.service.layers[int(number) - 1]
+        try:
+            grid = self.service.layer(poster.content, name)
+        except PosterMLError as error:
+            return hint(str(error))
+        return fragment("layer", name=name, picture=file_uri(grid, "image/png"))
+
+    def _ask(self, question: Question, *simpler: dict[str, Any]) -> tuple[Row, str]:
+        """Returns the one row and "", or why there is none, see `ask_kindly`."""
+        rows, said = ask_kindly(self.service, question, *simpler)
+        return (rows[0], rows[0]["error"] or "") if rows else ({}, said)
 
 
 def _example_buttons(examples: Sequence[Path]) -> str:
@@ -118,50 +152,3 @@ def _example_buttons(examples: Sequence[Path]) -> str:
             image.thumbnail((200, 200))
             pictures.append(data_uri(image))
     return fragment("examples", pictures=pictures)
-
-
-def _answer(
-    service: Service, about: About, poster: Upload, year: str, genres: list[str] | None
-) -> tuple[str, str]:
-    """Returns the answer, and the poster with its map, as HTML."""
-    params = {"explain": True, "evidence": True}
-    question = Question([poster.content], year, tuple(genres or ()), params)
-    rows, said = ask_kindly(service, question, {"explain": True}, {"evidence": True}, {})
-    said = said or rows[0]["error"]
-    if said:
-        return problem(said), ""
-    row = rows[0]
-    sure = abs(row["probability_fresh"] - row["threshold"]) >= JUST
-    picture = data_uri(poster.picture(about.size, about.fit))
-    return (
-        fragment("answer", row=row, sure=sure),
-        fragment("stage", picture=picture, overlay=row.get("cam_png"), name=poster.name),
-    )
-
-
-def _hidden(service: Service, poster: Upload, box: Sequence[float]) -> str:
-    question = Question([poster.content], params={"what_if": [float(edge) for edge in box]})
-    rows, said = ask_kindly(service, question)
-    said = said or rows[0]["error"]
-    return problem(said) if said else hint(hidden_box(rows[0]["what_if"][0]))
-
-
-def _alike(service: Service, about: About, poster: Upload) -> str:
-    rows, said = ask_kindly(service, Question([poster.content], params={"neighbours": NEIGHBOURS}))
-    said = said or rows[0]["error"]
-    if said:
-        return hint(said)
-    found = rows[0]["neighbours"]
-    return fragment(
-        "neighbours",
-        rows=[{**one, "picture": about.pictures.get(one["movie_id"], "")} for one in found],
-        fresh=sum(one["label"] == "Fresh" for one in found),
-    )
-
-
-def _layer(service: Service, poster: Upload, name: str) -> str:
-    try:
-        grid = service.layer(poster.content, name)
-    except PosterMLError as error:
-        return hint(str(error))
-    return fragment("layer", name=name, picture=file_uri(grid, "image/png"))

@@ -13,8 +13,8 @@ import keras
 from poster_ml.commands.evaluate import EvaluateResult, run_evaluate
 from poster_ml.commands.train import train_task
 from poster_ml.config import experiment_path, load_experiment
+from poster_ml.evaluation.stats import with_interval
 from poster_ml.files import atomic_path, open_output_folder
-from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.pipeline.task import (
     DEMO_ACCURACY,
     DEMO_POSTERS,

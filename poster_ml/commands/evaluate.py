@@ -11,7 +11,8 @@ from pathlib import Path
 from poster_ml.config import ExplainConfig, with_overrides
 from poster_ml.errors import ConfigError, TrackingError
 from poster_ml.evaluation.findings import finding_sentences
-from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, open_scored, with_interval
+from poster_ml.evaluation.stats import with_interval
+from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, open_scored
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.records import evaluation_run, recorded_config, recorded_dataset
 from poster_ml.pipeline.report import write_report

@@ -78,6 +78,13 @@ def columns_of(intervals: Mapping[str, Interval]) -> dict[str, float]:
     return {key: end for name, one in intervals.items() for key, end in one.columns(name).items()}
 
 
+def with_interval(metrics: Mapping[str, float], name: str, digits: int = 3) -> str:
+    """Returns "0.612 (0.590 to 0.634)", from `name_ci_low` and `name_ci_high` where they were measured."""
+    if f"{name}_ci_low" not in metrics:
+        return f"{metrics[name]:.{digits}f}"
+    return Interval.of(metrics, name).text(digits)
+
+
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Returns Holm's corrected p-values (1979) of one family, in the order given.
 

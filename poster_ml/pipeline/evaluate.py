@@ -216,10 +216,3 @@ def score_images(model: Any, images: np.ndarray, decision_rule: DecisionRule) ->
     """Returns the calibrated probability of Fresh (n,) of posters (n, H, W, 3) uint8 in memory."""
     samples = Samples(images, np.arange(len(images)), np.zeros(len(images), np.int64))
     return np.asarray(expit(predict_logits(model, samples) / decision_rule.temperature))
-
-
-def with_interval(metrics: Mapping[str, float], name: str, digits: int = 3) -> str:
-    """Returns "0.612 (0.590 to 0.634)", from `name_ci_low` and `name_ci_high` where they were measured."""
-    if f"{name}_ci_low" not in metrics:
-        return f"{metrics[name]:.{digits}f}"
-    return Interval.of(metrics, name).text(digits)

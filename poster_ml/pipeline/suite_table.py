@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from poster_ml.evaluation.compare import ComparisonTable, score_texts
+from poster_ml.evaluation.stats import with_interval
 from poster_ml.files import open_output_folder, write_text
 from poster_ml.models.catalogue import FAMILIES
-from poster_ml.pipeline.evaluate import with_interval
 from poster_ml.pipeline.records import compare_runs
 from poster_ml.tracking.runs import RunRecord
 

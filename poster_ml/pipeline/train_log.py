@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from poster_ml.errors import TrackingError
+from poster_ml.evaluation.stats import with_interval
 from poster_ml.models.freezing import trainable_summary
-from poster_ml.pipeline.evaluate import ScoredModel, with_interval
+from poster_ml.pipeline.evaluate import ScoredModel
 from poster_ml.pipeline.features import WORKPLACE
 from poster_ml.pipeline.fit import FittedNetwork
 from poster_ml.pipeline.reference import make_reference

@@ -8,7 +8,6 @@ import pytest
 
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.out_of_fold import cross_validate, join_folds
-from poster_ml.evaluation.stats import Ranking, auc_interval, structural_components
 
 # Two folds. Within the first 3 of the 4 pairs are in order, within the second 1 of 2; across folds the second
 # network's scores are all higher, which would say something of its scale alone.
@@ -56,17 +55,6 @@ def test_the_joined_table_gives_the_numbers_of_a_calculation_by_hand():
     assert "one.roc_auc_spread" not in found.metrics()
 
 
-def test_seeds_are_averaged_and_widen_the_interval(strong_and_weak):
-    table, weaker = strong_and_weak
-    single, other, both = (
-        cross_validate({"one": runs}, confidence=0.95).scores.settings[0]
-        for runs in ([table], [weaker], [table, weaker])
-    )
-    assert both["roc_auc"] == pytest.approx((single["roc_auc"] + other["roc_auc"]) / 2)
-    width = both["roc_auc_ci_high"] - both["roc_auc_ci_low"]
-    assert width > single["roc_auc_ci_high"] - single["roc_auc_ci_low"]
-
-
 @pytest.fixture
 def strong_and_weak():
     random = np.random.default_rng(0)
@@ -99,19 +87,6 @@ def test_variants_are_compared_in_pairs_and_the_answer_is_said(strong_and_weak):
     assert "With strong, the poster adds to the ROC AUC of year + genres" in text
     assert "With fewer than 2,000 posters these intervals are too sure" in text  # 600
     assert set(found.slices["strong"]["slice"]) == {"decade"}
-
-
-def test_ranking_within_folds_does_not_see_the_scale_of_a_fold():
-    random = np.random.default_rng(1)
-    labels, folds = random.integers(0, 2, 300), np.arange(300) % 3
-    scores = labels + random.normal(size=300)
-    within = Ranking.of(labels, scores, folds=folds)
-    shifted = Ranking.of(labels, scores * (1 + folds) + 100 * folds, folds=folds)
-    np.testing.assert_array_equal(within.below, shifted.below)
-    np.testing.assert_array_equal(within.above, shifted.above)
-    one_fold = Ranking.of(labels, scores, folds=np.zeros(300))
-    assert one_fold.aucs[0] == structural_components(labels, scores)[0]
-    assert auc_interval(one_fold, 0.95) == auc_interval(Ranking.of(labels, scores), 0.95)
 
 
 def test_what_is_no_cross_validation_of_one_dataset_is_refused():

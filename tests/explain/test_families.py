@@ -14,7 +14,6 @@ FAMILIES = [
     ("cnn", "flatten", (8,), (40, 32), "hirescam at ", None),
     ("vgg16", "flatten", (8,), (40, 32), "hirescam at block5_conv3", SHOWN),
     ("mobilenet_v2", "average", (), (40, 32), "cam at out_relu", None),
-    ("mobilenet_v2", "average", (8,), (40, 32), "gradcam at out_relu", None),
     ("inception_v3", "average", (8,), (80, 75), "gradcam at mixed7", None),  # then there is one place only
 ]
 

@@ -68,7 +68,6 @@ def test_model_in_bfloat16_gives_float32_maps(nets):
         ("flatten", {"method": "cam"}, r"'cam' needs .* \(this model has no such head\); use 'gradcam'"),
         ("gap", {"method": "lime"}, "unknown map method 'lime'; use one of auto, cam, gradcam, hirescam"),
         ("gap", {"method": "cam", "layer_name": "scale"}, r"the layer that is pooled \(colour_conv\)"),
-        ("gap", {"layer_name": "block5_conv3"}, "name one of the layers with 4-D output: scale, colour_conv"),
     ],
 )
 def test_refusals_say_what_to_use(nets, head, options, said):

@@ -8,9 +8,9 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 
+from tests.evaluation.worlds import movies
 from tests.pictures import encode, poster
 
 with warnings.catch_warnings():
@@ -31,20 +31,6 @@ def tiny_network(seed: int = 0) -> Any:
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv2")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="logit")(x))
-
-
-def movies(count: int, seed: int) -> pd.DataFrame:
-    """Movies with a year, genres and a label, as the index of a prepared dataset has them."""
-    random = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "movie_id": [f"tt{number}" for number in range(count)],
-            "title": [f"Movie {number}" for number in range(count)],
-            "year": random.integers(1980, 2020, count),
-            "genres": random.choice(["Drama", "Drama|War", "Horror"], count),
-            "label": random.integers(0, 2, count),
-        }
-    )
 
 
 @pytest.fixture(scope="session")

@@ -47,11 +47,11 @@ def test_the_poster_alone_is_what_it_was_and_nothing_is_said_of_what_was_not_giv
 
 def test_year_and_genres_are_answered_by_the_models_that_evaluation_measures(model, reference, images):
     table = pd.DataFrame(
-        {"image": images, "year": [1999, None, "2005", None], "genres": ["Drama", "horror", None, None]}
+        {"image": images, "year": [1999, None, "2005", None], "genres": ["Drama", "comedy", None, None]}
     )
     answer = model.predict(table)
     alone, together = reference.combined.probabilities(
-        pd.DataFrame({"year": [1999, None, 2005, None], "genres": ["Drama", "Horror", "", ""]}),
+        pd.DataFrame({"year": [1999, None, 2005, None], "genres": ["Drama", "Comedy", "", ""]}),
         answer["probability_fresh"],
     )
     np.testing.assert_allclose(answer["probability_metadata"].astype(float), alone, atol=1e-6)

@@ -1,8 +1,8 @@
 """What the service adds to the bare network: latency and posters per second, side by side in one run.
 
-    python benchmarks/serving.py                    # MobileNetV2, random weights, 224 pixels
-    python benchmarks/serving.py --model-uri models:/poster-vgg16@champion
-    python benchmarks/serving.py --explain          # every answer with its map
+    python -m benchmarks.serving                    # MobileNetV2, random weights, 224 pixels
+    python -m benchmarks.serving --model-uri models:/poster-vgg16@champion
+    python -m benchmarks.serving --explain          # every answer with its map
 
 Prints the forward pass alone, the same network behind `PosterModel`, and a real `mlflow models serve` process
 with 1, 4 and 16 clients of one poster per request, then the size of a request against the JSON tensor way.
@@ -15,20 +15,16 @@ import base64
 import io
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from _measure import alternate, logged_model
+
+from benchmarks._measure import alternate, logged_model
+from tests.serving.server import Server, running_server
 
 
 def main() -> None:
@@ -43,9 +39,9 @@ def main() -> None:
         folder = _model_folder(arguments.model_uri, Path(temporary))
         poster = _poster()
         bare = _measure_in_process(folder, poster)
-        with _server(folder, Path(temporary)) as port:
+        with running_server(folder, Path(temporary) / "server.log") as server:
             for clients in (1, 4, 16):
-                _measure_clients(port, json.dumps(body).encode(), clients, arguments.requests, bare)
+                _measure_clients(server, body, clients, arguments.requests, bare)
         _compare_sizes(folder, poster)
 
 
@@ -103,45 +99,13 @@ def _measure_in_process(folder: Path, poster: bytes) -> float:
     return bare_alone
 
 
-@contextmanager
-def _server(folder: Path, temporary: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (temporary / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-p", str(port)],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "PATH": path},
-        )
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield port
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
-
-
-def _measure_clients(port: int, body: bytes, clients: int, requests: int, bare: float) -> None:
+def _measure_clients(server: Server, body: dict[str, Any], clients: int, requests: int, bare: float) -> None:
     latencies: list[float] = []
 
     def client(count: int) -> None:
         for _ in range(count):
             started = time.perf_counter()
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=120) as response:
-                row = json.load(response)["predictions"][0]
+            row = server.score(body)[0]
             if row["error"]:
                 raise RuntimeError(row["error"])
             latencies.append(time.perf_counter() - started)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import mlflow
 
-from poster_ml.errors import RegistryError
+from poster_ml.errors import RegistryError, one_line
 from poster_ml.serving.reference import Reference
 from poster_ml.serving.settings import (
     COMPACT_FILE,
@@ -59,7 +59,7 @@ def load_reference(model_uri: str) -> Reference | None:
         return Reference.load(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RegistryError(
-            f"the files {folder} cannot be read ({_one_line(error)}): train the model again"
+            f"the files {folder} cannot be read ({one_line(error, 300)}): train the model again"
         ) from error
 
 
@@ -72,7 +72,7 @@ def load_poster_model(model_uri: str) -> Any:
     try:
         return mlflow.pyfunc.load_model(str(folder))
     except (mlflow.MlflowException, OSError, ValueError, ImportError) as error:
-        raise RegistryError(f"{model_uri} cannot be loaded: {_one_line(error)}") from error
+        raise RegistryError(f"{model_uri} cannot be loaded: {one_line(error, 300)}") from error
 
 
 def read_metadata(model_uri: str) -> Any:
@@ -117,7 +117,7 @@ def read_network(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RegistryError(f"the network {path} cannot be read: {_one_line(error)}") from error
+        raise RegistryError(f"the network {path} cannot be read: {one_line(error, 300)}") from error
 
 
 def register_layers() -> None:
@@ -138,7 +138,9 @@ def model_folder(model_uri: str) -> Path:
         try:
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_logged_model_uri(model_uri)))
         except (mlflow.MlflowException, OSError, ValueError) as error:
-            raise RegistryError(f"no model at {model_uri!r} ({_one_line(error)}): give {_FORMS}") from error
+            raise RegistryError(
+                f"no model at {model_uri!r} ({one_line(error, 300)}): give {_FORMS}"
+            ) from error
     if not (folder / "MLmodel").is_file():
         raise RegistryError(f"no model at {model_uri!r} (no file MLmodel): give {_FORMS}")
     if unquote(str(folder.absolute())) != str(folder.absolute()):
@@ -166,7 +168,3 @@ def logged_model(run: Any, name: str = "model") -> Any | None:
         output_format="list",
     )
     return found[0] if found else None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from poster_ml.errors import RegistryError
+from poster_ml.errors import RegistryError, one_line
 from poster_ml.serving.settings import SHARED_REQUIREMENTS
 
 _REPEATS = 9
@@ -67,8 +67,9 @@ def _interpreter(content: bytes, count: int) -> Any:
         interpreter.resize_tensor_input(input["index"], [count, *input["shape"][1:]])
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, IndexError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise RegistryError(f"the quantized network cannot be read ({detail}): make it again") from error
+        raise RegistryError(
+            f"the quantized network cannot be read ({one_line(error)}): make it again"
+        ) from error
     return interpreter
 
 
@@ -125,8 +126,9 @@ def quantize_network(network: Any, posters: Pixels) -> bytes:
             warnings.simplefilter("ignore", UserWarning)  # says that uint8 input has no range of its own
             return bytes(converter.convert())
     except Exception as error:  # the converter raises nearly anything
-        detail = " ".join(str(error).split())[:200]
-        raise RegistryError(f"the network cannot be quantized ({type(error).__name__}: {detail})") from error
+        raise RegistryError(
+            f"the network cannot be quantized ({type(error).__name__}: {one_line(error)})"
+        ) from error
 
 
 def runtime_requirements() -> tuple[str, ...]:

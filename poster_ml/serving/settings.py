@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poster_ml.errors import RegistryError
+from poster_ml.errors import RegistryError, one_line
 
 FITS = ("squash", "pad", "crop")
 SETTINGS_FILE = "settings.json"
@@ -82,7 +82,6 @@ def read_settings(path: Path) -> ServingSettings:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return ServingSettings(**values)
     except (OSError, ValueError, TypeError) as error:
-        detail = " ".join(str(error).split())
         raise RegistryError(
-            f"{path.name} of the model cannot be read ({detail}): log the model again"
+            f"{path.name} of the model cannot be read ({one_line(error)}): log the model again"
         ) from error

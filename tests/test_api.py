@@ -22,7 +22,7 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def trained(shared_mlflow_place, tiny_dataset):
+def trained(shared_mlflow_place, tiny_dataset, undrawn):
     """A run of two epochs, and where its model is."""
     result = poster_ml.train("basic_cnn", data=tiny_dataset, settings=QUICK)
     return result, f"runs:/{result.run_id}/model"

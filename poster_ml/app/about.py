@@ -25,8 +25,8 @@ class About:
     name: as registered, or its URI. size, fit: of the network's square input, see `ServingSettings`.
     genres: that it knows; None where nobody can say.
     figures: for each split that was evaluated, `split` and the `FIGURES` as texts.
-    weak: rows of `compute_slices` on which it is significantly worse. slices: all of them.
-    facts: further lines, name to text. card: the model card, Markdown; "" without one.
+    slices: rows of `compute_slices`.
+    facts: further lines, name to text; "" is not shown. card: the model card, Markdown; "" without one.
     pictures: movie id to a data URI of its poster, where the dataset is at hand.
     """
 
@@ -35,7 +35,6 @@ class About:
     fit: str = "squash"
     genres: tuple[str, ...] | None = None
     figures: tuple[Mapping[str, str], ...] = ()
-    weak: tuple[Mapping[str, Any], ...] = ()
     slices: tuple[Mapping[str, Any], ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     card: str = ""
@@ -57,7 +56,7 @@ def describe_model(model: Any, model_uri: str, pictures: Mapping[str, str]) -> A
         size=settings.size,
         fit=settings.fit,
         genres=tuple(sorted(served.answers.genres())),
-        facts={name: text for name, text in facts.items() if text},
+        facts=facts,
         pictures=pictures,
     )
     try:
@@ -69,13 +68,11 @@ def describe_model(model: Any, model_uri: str, pictures: Mapping[str, str]) -> A
 def _with_run(about: About, run: RunRecord) -> About:
     facts = {"Run": run.run_id, "Dataset": run.tags.get("dataset.fingerprint", "")}
     facts |= {"Profile": run.tags.get("profile", ""), "Commit": run.tags.get("git_commit", "")}
-    slices = _slices(run)
     return replace(
         about,
         figures=_figures(run),
-        weak=tuple(row for row in slices if row["worse"]),
-        slices=slices,
-        facts={**about.facts, **{name: text for name, text in facts.items() if text}},
+        slices=_slices(run),
+        facts={**about.facts, **facts},
         card=_artifact(run, "model_card.md"),
     )
 

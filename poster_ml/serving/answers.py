@@ -109,7 +109,7 @@ class Answers:
         names: list[Any],
         options: RequestOptions,
     ) -> None:
-        """Answers what needs probabilities only, and writes it into the rows of a whole request.
+        """Answers what needs probabilities only, and writes it into the rows of a whole request, where known.
 
         Args:
             rows: of `PosterModel`, with `probability_fresh`.
@@ -126,7 +126,7 @@ class Answers:
         logits = logit(probabilities)  # NaN stays
         if options.evidence:
             for row, value in zip(rows, logits.tolist(), strict=True):
-                row.update(dict.fromkeys(_SIMILAR) if math.isnan(value) else reference.similar(value))
+                row.update({} if math.isnan(value) else reference.similar(value))
         if options.rank:
             for row, found in zip(rows, reference.rank(logits, names), strict=True):
                 row.update(found)
@@ -141,9 +141,7 @@ class Answers:
         if combined is None:
             given = table["year"].notna() | (table["genres"] != "")
             for row, known, note in zip(rows, given, notes, strict=True):
-                row.update(
-                    dict.fromkeys(METADATA_COLUMNS) | {"note": _NO_METADATA if known or note else None}
-                )
+                row["note"] = _NO_METADATA if known or note else None
             return
         scored = np.isfinite(poster)
         alone, together = combined.probabilities(table, np.where(scored, poster, 0.5))

@@ -14,7 +14,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
-def trained(shared_mlflow_place: Path, tiny_dataset: Path) -> str:
+def trained(shared_mlflow_place: Path, tiny_dataset: Path, undrawn: None) -> str:
     """The registered model's URI: trained for two epochs on the tiny dataset."""
     from poster_ml.commands.train import train_task
     from poster_ml.data.prepared import PreparedDataset

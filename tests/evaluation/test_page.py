@@ -17,7 +17,7 @@ from tests.evaluation.worlds import evaluate, movies, said
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def result(tmp_path_factory, undrawn):
     train, posters = movies(200, 2), movies(120, 1)
     baselines, notes = fit_baselines(train, posters, seed=0)
     combination = cross_fitted(train, posters, said(posters, 2.0), seed=0)

@@ -98,9 +98,9 @@ class RunLogger:
                 targets="label",
                 name=folder.name,
                 digest=dataset.fingerprint[:32],
-            )
+            ).to_dict()  # infers the schema
         tags = [InputTag("mlflow.data.context", context)]
-        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**source.to_dict()), tags)])
+        self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**source), tags)])
 
     @contextmanager
     def results(self, artifact_path: str | None = None) -> Iterator[Path]:

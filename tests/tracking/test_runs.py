@@ -48,3 +48,4 @@ def test_a_dataset_becomes_the_input_of_a_run_that_is_closed_and_opens_no_other(
     (given,) = mlflow.MlflowClient().get_run(run.run_id).inputs.dataset_inputs
     assert given.dataset.digest == dataset.fingerprint[:32]
     assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "evaluation test"}
+    assert '"name": "label"' in given.dataset.schema, "a warning is an error here, and leaves no schema"

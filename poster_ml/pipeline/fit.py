@@ -79,7 +79,7 @@ def fit_model(
     cache_folder: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
-    """Builds, trains and scores one network: what `train` and a trial of a search have in common.
+    """Builds, trains and scores one network as it is served; a trial of a search stops at `fit_network`.
 
     Args, Raises: as of `fit_network`.
 

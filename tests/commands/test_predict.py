@@ -63,7 +63,7 @@ def test_csv_holds_every_file_once_in_order(fake, tmp_path):
     result = run_predict("m", [folder], out=out, batch_size=64)
     assert (result.scored, result.failed, result.resumed) == (200, 2, 0)
     assert result.text() == f"200 posters, 2 of them could not be scored: {out}"
-    assert fake.batches == [64, 64, 64, 8]
+    assert sorted(fake.batches) == [8, 64, 64, 64]  # two are under way; which is scored first, is open
     rows = read_csv(out)
     wanted = expected(folder, 200)
     assert [row[0] for row in rows] == list(wanted)

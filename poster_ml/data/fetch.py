@@ -118,8 +118,8 @@ class _Host:
 def unusable_url(url: str) -> str:
     """Says why a URL cannot be fetched; "" where it can.
 
-    A relative path (the study's placeholder GIFs), another scheme than http and https, a URL without host,
-    and a path that names itself a placeholder.
+    A relative path (the study's placeholder GIFs), another scheme than http and https, a URL
+    without host, and a path that names itself a placeholder.
     """
     whole = _URL.match(url)
     if not whole:
@@ -131,8 +131,8 @@ def check_poster(content: bytes) -> str:
     """Makes sure that what was fetched is a poster, as `images.decode_poster` wants one.
 
     Returns: the ending that its content calls for, for example ".jpg".
-    Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they have no
-        poster.
+    Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they
+        have no poster.
     """
     poster = decode_poster(content, THUMBNAIL)
     kind = "JPEG" if poster.format == "MPO" else poster.format  # a JPEG with more pictures behind the first

@@ -45,12 +45,12 @@ def check_posters(posters: Sequence[Path]) -> None:
 def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]:
     """Puts in place of each table (.csv) the posters that it lists.
 
-    A table has a column `image` or `path`, with paths from the folder where it lies, and may have `year` and
-    `genres` (`|` between them).
+    A table has a column `image` or `path`, with paths from the folder where it lies, and may have
+    `year` and `genres` (`|` between them).
 
     Returns: the posters, and for those of a table year and genres, None where they are unknown.
-    Raises: DatasetError for a table that cannot be read, lists no posters, has a row without an image file,
-        or names a poster twice: a row of the answer is known by its path.
+    Raises: DatasetError for a table that cannot be read, lists no posters, has a row without an
+        image file, or names a poster twice: a row of the answer is known by its path.
     """
     found: list[Path] = []
     facts: dict[Path, Facts] = {}

@@ -73,8 +73,8 @@ def choose_dataset(named: PreparedDataset | None, fold: str = "") -> tuple[Prepa
     """Returns the dataset to train on, every byte of it verified, and the profile: `full` or `demo`.
 
     Args:
-        named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing, which is
-            made where it is missing, too.
+        named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing,
+            which is made where it is missing, too.
         fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Raises: DatasetError where the dataset was changed after it was written.

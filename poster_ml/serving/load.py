@@ -90,9 +90,9 @@ def identify(model: Any, model_uri: str) -> dict[str, Any]:
         model: what `load_poster_model` or `read_metadata` returned.
         model_uri: what it was loaded from.
 
-    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`, "poster-vgg16 version
-        3" where the URI names a registered model, else ""; `run_id`, where it was trained; `settings`, as in
-        `ServingSettings`.
+    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`,
+        "poster-vgg16 version 3" where the URI names a registered model, else ""; `run_id`, where it
+        was trained; `settings`, as in `ServingSettings`.
     """
     version = ""
     if named := re.fullmatch(r"models:/+([^/@]+)([/@])([^/@]+)", model_uri):

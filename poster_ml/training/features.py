@@ -1,10 +1,10 @@
 """The frozen prefix of a network, run once: features kept memory-mapped under a key of all they depend on.
 
 A cache entry is a folder `<key>/` with `features.npy` and `entry.json` (what it is, its length and
-checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and the next
-call continues from there. Processes that want the same entry wait for the one that computes it.
-Opening an entry reads it once for its checksum: a second per gigabyte or two, and training needs it in the
-page cache anyway.
+checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and
+the next call continues from there. Processes that want the same entry wait for the one that
+computes it. Opening an entry reads it once for its checksum: a second per gigabyte or two, and
+training needs it in the page cache anyway.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ F = TypeVar("F")
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POSTER_ML_SCHEDULER"
-KILLED = "decoding it killed its worker again and again"
+KILLED = "decoding it crashed its worker repeatedly"
 GONE = "the scheduler is gone: start it and repeat the command to continue"
 _CONNECT_SECONDS = 3
 _LISTENS_SECONDS = 3  # between two looks whether any worker is left

@@ -1,6 +1,6 @@
 """How far long work is, on stderr: a bar where a person is watching, else a line now and then.
 
-Under `mlflow run`, nohup or CI stderr is no terminal: there the log gets one line when the work
+Under `mlflow run`, nohup or CI stderr is not a terminal: there the log gets one line when the work
 begins and one every half minute with what is done, what there is and how long the rest will take.
 `--quiet` silences both. An item that takes longer than half a minute delays the line until it is
 done. Every long loop of the project goes through here.

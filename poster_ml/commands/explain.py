@@ -110,7 +110,7 @@ def run_explain(
         for [(number, _)], sheet in drawn:
             if sheet is None:
                 raise DatasetError(
-                    f"drawing sheet {number} killed its worker again and again: give fewer posters"
+                    f"drawing sheet {number} crashed its worker repeatedly: give fewer posters"
                 )
             (name, *others), table = sheet
             written.append(out / name)

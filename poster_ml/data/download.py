@@ -1,4 +1,4 @@
-"""Posters by URL: many connections, polite to every host, resumable, and nothing that is no poster.
+"""Posters by URL: many connections, polite to every host, resumable, and nothing that is not a poster.
 
 What happened to every movie stands in `download.csv` in the output folder. A line is appended as soon as a
 poster is done, so a kill loses nothing; the next call continues where the last one stopped.
@@ -93,7 +93,7 @@ def download_posters(
         open_client: gives a cluster whose workers see `out`: one of them at a time asks a host.
             None: here.
 
-    Raises: DownloadError where no movie has a usable URL or there is no poster at the end;
+    Raises: DownloadError where no movie has a usable URL or there is not a poster at the end;
         OutputError where `download.csv` in the folder is somebody else's; KeyboardInterrupt as it
         comes, with everything done until then kept.
     """

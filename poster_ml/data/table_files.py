@@ -106,7 +106,7 @@ def _encodings(content: bytes, path: Path) -> Iterator[str]:
         yield "utf-16-le" if odd > even else "utf-16-be"
     elif even or odd or head[:4] == b"PK\x03\x04":
         raise TableError(
-            f"{path} is no text (an Excel or other binary file?); save the table as CSV or Parquet"
+            f"{path} is not text (an Excel or other binary file?); save the table as CSV or Parquet"
         )
     else:
         yield "utf-8"
@@ -134,7 +134,7 @@ def _other_alphabet(content: bytes) -> list[str]:
 
 
 def _split_rows(text: str) -> list[list[str]]:
-    """Splits the text into its rows, the header first; lines without any text are no rows."""
+    """Splits the text into its rows, the header first; lines without any text are not rows."""
     lines = list(io.StringIO(text.lstrip("\r\n"), newline="")) or [""]
     delimiter, above = _delimiter(lines)
     lines = lines[above:]

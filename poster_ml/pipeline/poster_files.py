@@ -60,7 +60,7 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]
             continue
         listed = _read_table(path)
         if twice := next((poster for poster in listed if poster in facts), None):
-            raise DatasetError(f"{printable(twice)} stands in two tables: leave it out of one of them")
+            raise DatasetError(f"{printable(twice)} is in two tables: leave it out of one of them")
         found += listed
         facts |= listed
     return found, facts
@@ -88,7 +88,7 @@ def _read_table(path: Path) -> dict[Path, Facts]:
         poster = path.parent / name
         wrong = "names no image file" if not name.strip() or "://" in name or poster.is_dir() else ""
         if wrong or poster in listed:
-            reason = wrong or "names a poster of a row before"
+            reason = wrong or "names a poster of an earlier row"
             raise DatasetError(
                 f"row {number} of the table {path} {reason}, {name!r}: correct it or take it out"
             )

@@ -112,7 +112,7 @@ def read_scored(path: Path) -> tuple[set[str], int]:
         path: checked by `check_out`.
 
     Returns: their names, and how many bytes these rows and the header take; 0 for a file that is new.
-    Raises: DatasetError where its rows are no predictions.
+    Raises: DatasetError where its rows are not predictions.
     """
     content = path.read_bytes() if path.exists() else b""
     end = content.rfind(b"\n") + 1

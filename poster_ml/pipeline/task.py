@@ -130,7 +130,7 @@ def recorded_task(run_id: str, model: str = "", protocol: str = "") -> Task:
     if record.status == "FINISHED":
         raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
     if "data" not in record.params:
-        raise TrackingError(f"run {run_id} is no training run: give the id of one that `train` started")
+        raise TrackingError(f"run {run_id} is not a training run: give the id of one that `train` started")
     config, dataset = recorded_config(record), recorded_dataset(record)
     dataset.verify()
     return Task(config, dataset, record.tags.get("profile", "full"))

@@ -42,7 +42,7 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
         )
     if not (artifacts / SETTINGS_FILE).is_file() or not (artifacts / NETWORK_FILE).is_file():
         raise RegistryError(
-            f"{model_uri} is no poster model (no {NETWORK_FILE}): name one that `train` logged"
+            f"{model_uri} is not a poster model (no {NETWORK_FILE}): name one that `train` logged"
         )
     return read_network(artifacts / NETWORK_FILE), read_settings(artifacts / SETTINGS_FILE)
 

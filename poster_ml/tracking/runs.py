@@ -280,6 +280,6 @@ def _experiment_of(run_id: str) -> str:
         return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
     except mlflow.MlflowException as error:
         raise TrackingError(
-            f"MLFLOW_RUN_ID={run_id} is no run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
+            f"MLFLOW_RUN_ID={run_id} is not a run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
             "under `mlflow run` give MLFLOW_TRACKING_URI with the whole path, sqlite:////FOLDER/mlflow.db"
         ) from error

@@ -108,7 +108,7 @@ def cached_features(
 def list_entries(folder: Path) -> list[CacheEntry]:
     """Lists the entries of a cache, the largest first; unfinished ones are marked in `about`.
 
-    The folder may be one that holds other things too: what is no entry by its name and its files is left out.
+    The folder may hold other things too: what is not an entry by its name and its files is left out.
     """
     entries = []
     for place in sorted(folder.glob("*")):

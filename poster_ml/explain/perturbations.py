@@ -105,17 +105,19 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 def shortcut_table(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
+    probabilities: np.ndarray,
     labels: np.ndarray,
     perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
     *,
     threshold: float = 0.5,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Scores a model on the posters as they are and perturbed, with paired differences.
+    """Compares a model on the posters as they are and perturbed, with paired differences.
 
     Args:
         predict: (N, H, W, 3) uint8 -> (N,) probability of Fresh.
         images: (N, H, W, 3) uint8.
+        probabilities: (N,) what the model says of them as they are.
         labels: (N,) 1 Fresh, 0 Rotten; both must occur.
         perturbations: name -> function from and to (N, H, W, 3) uint8.
         threshold: probability from which a poster is called Fresh, in [0, 1].
@@ -129,7 +131,7 @@ def shortcut_table(
     labels = np.asarray(labels)
     if labels.shape != (len(images),) or set(np.unique(labels)) != {0, 1}:
         raise ValueError(f"labels must be (N,) with both 0 and 1, got {labels.shape=}, {np.unique(labels)=}")
-    usual = np.asarray(predict(images), np.float64)
+    usual = np.asarray(probabilities, np.float64)
     none = Interval(0.0, 0.0, 0.0)
     same = none.columns("accuracy_change") | none.columns("roc_auc_change")
     was_right = (usual >= threshold) == labels

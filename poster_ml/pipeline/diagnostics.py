@@ -148,6 +148,7 @@ def _shortcuts(
         shortcut_table(
             evaluated.predict,
             evaluated.images(chosen),
+            evaluated.probabilities[chosen],
             labels[chosen],
             perturbations,
             threshold=evaluated.threshold,

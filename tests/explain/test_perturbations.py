@@ -32,7 +32,7 @@ def border_reader(images: np.ndarray) -> np.ndarray:
 
 def test_planted_shortcut_is_found_by_the_perturbations_that_touch_it():
     images, labels = posters()
-    table = shortcut_table(border_reader, images, labels).set_index("perturbation")
+    table = shortcut_table(border_reader, images, border_reader(images), labels).set_index("perturbation")
     assert list(table.index) == ["none", *PERTURBATIONS]
     assert table.loc["none", "roc_auc"] == table.loc["none", "accuracy"] == 1
     assert table.loc["none", "roc_auc_change"] == table.loc["none", "accuracy_change_ci_high"] == 0
@@ -62,8 +62,8 @@ def test_each_perturbation_does_what_its_name_says():
 def test_a_change_has_the_paired_intervals_of_a_comparison():
     images, labels = posters(40)
     before, after = np.random.default_rng(1).random((2, 40))
-    said = iter((before, after))
-    found = shortcut_table(lambda _: next(said), images, labels, {"mirror": mirror}, confidence=0.9).iloc[1]
+    table = shortcut_table(lambda _: after, images, before, labels, {"mirror": mirror}, confidence=0.9)
+    found = table.iloc[1]
     auc, p_value = delong_difference(labels, after, before, 0.9)
     assert (found["roc_auc_change_ci_low"], found["roc_auc_change_p"]) == pytest.approx((auc.low, p_value))
     assert found["roc_auc"] == pytest.approx(roc_auc_score(labels, after))

@@ -82,8 +82,8 @@ def main() -> None:
             run_id = said.partition(" run ")[2].partition(",")[0]
             evaluate = ["evaluate", "--run", run_id, "--split", "test"]
             columns[f"evaluate {variant}"], _ = timed(evaluate, environment)
-    table = pd.DataFrame(columns)
-    print(pd.concat([table, table.sum().to_frame("all").T]).round(1).to_string())
+        table = pd.DataFrame(columns)  # so far: a variant may take half an hour
+        print(pd.concat([table, table.sum().to_frame("all").T]).round(1).to_string(), flush=True)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def train(
 
     Returns:
         `run_id`, `metrics` by name (`val_roc_auc`, its interval `val_roc_auc_ci_low` to
-            `val_roc_auc_ci_high`), `best_epoch`, `epochs`, `seconds`, `variant`, `profile`. The model is
-            at `runs:/RUN_ID/model`.
+            `val_roc_auc_ci_high`), `best_epoch`, `epochs`, `seconds`, `variant`, `profile`. The
+            model is at `runs:/RUN_ID/model`.
 
     Raises:
         ConfigError: with every fault of the settings at once.
@@ -145,8 +145,8 @@ class Model:
 
         Returns:
             A row per poster: `poster` (its path), `probability_fresh` in [0, 1], `label` "Fresh" or
-                "Rotten", `threshold`, `error` (None, or why this one could not be scored), and where
-                year or genres were given `probability_metadata`, `probability_combined`,
+                "Rotten", `threshold`, `error` (None, or why this one could not be scored), and
+                where year or genres were given `probability_metadata`, `probability_combined`,
                 `poster_effect`, `note`.
 
         Raises:

@@ -1,8 +1,8 @@
 """The one place that starts or reaches a Dask cluster, and runs tasks in order on one or on threads.
 
-`--workers N` starts N processes on this machine that end with the command, however it ends: Dask's workers
-watch their parent. `--scheduler ADDRESS` reaches a cluster that somebody else keeps; its workers import this
-package, so they need the same version, and must see every path of the work.
+`--workers N` starts N processes on this machine that end with the command, however it ends: Dask's
+workers watch their parent. `--scheduler ADDRESS` reaches a cluster that somebody else keeps; its
+workers import this package, so they need the same version, and must see every path of the work.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ F = TypeVar("F")
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POSTER_ML_SCHEDULER"
-KILLED = "decoding it killed its worker again and again"
+KILLED = "decoding it crashed its worker repeatedly"
 GONE = "the scheduler is gone: start it and repeat the command to continue"
 _CONNECT_SECONDS = 3
 _LISTENS_SECONDS = 3  # between two looks whether any worker is left
@@ -174,8 +174,8 @@ def check_paths(client: Client, paths: Sequence[Path]) -> None:
 def worker_count(client: Client) -> int:
     """Returns how many workers there are now: more may come, and some may go.
 
-    A process of this machine that died is started again by its nanny, and where that failed (it died while it
-    was starting) by this call.
+    A process of this machine that died is started again by its nanny, and where that failed (it
+    died while it was starting) by this call.
     """
     if client.cluster is not None:
         client.cluster.scale(len(client.cluster.worker_spec))
@@ -198,17 +198,17 @@ def map_in_order(
 ) -> Iterator[tuple[list[T], Any]]:
     """Runs `function` on batches, on threads or on a cluster, and yields each with its result, in order.
 
-    A task whose worker dies is run again by Dask, which gives it up after four deaths (`allowed-failures`).
-    A batch that was given up is run again an item at a time, with nothing else under way: only an item that
-    kills is blamed.
+    A task whose worker dies is run again by Dask, which gives it up after four deaths
+    (`allowed-failures`). A batch that was given up is run again an item at a time, with nothing
+    else under way: only an item that kills is blamed.
 
     Args:
         workers: threads of this process, at least 1; or a cluster.
         function: returns something else than None; may be run more than once.
         items: read as they are needed.
         batch: items per task, at least 1.
-        in_flight: most tasks submitted and not yet yielded; 0: four for each thread here, two for each thread
-            of a cluster.
+        in_flight: most tasks submitted and not yet yielded; 0: four for each thread here, two for
+            each thread of a cluster.
 
     Yields: the items and what the function returned; None for an item that kills every worker.
     Raises: what the function raises; ClusterError where the scheduler is gone.

@@ -42,9 +42,9 @@ Width = Annotated[Whole, Field(ge=1, le=65_536)]  # units or filters of a layer
 class ModelConfig:
     """The network.
 
-    `unfreeze` says which part of the backbone is trained: "none", "all", a list of block or layer names
-    (`[block4, block5]`), or a number of convolution layers counted from the top. Networks without a
-    backbone (family `cnn`) are always trained whole.
+    `unfreeze` says which part of the backbone is trained: "none", "all", a list of block or layer
+    names (`[block4, block5]`), or a number of convolution layers counted from the top. Networks
+    without a backbone (family `cnn`) are always trained whole.
     """
 
     family: Family = "cnn"  # an ensemble is made of trained runs by `poster-ml ensemble`

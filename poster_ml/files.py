@@ -33,9 +33,9 @@ class FolderResult:
         command: which writes it, for messages.
         marker: a file that every result holds.
         says: a text that stands in the marker.
-        files: patterns of everything that a result may hold, as paths below the folder with "/" between
-            (`*` matches anything): for folders that are replaced whole. Empty: the command replaces its own
-            files and leaves others alone.
+        files: patterns of everything that a result may hold, as paths below the folder with "/"
+            between (`*` matches anything): for folders that are replaced whole. Empty: the command
+            replaces its own files and leaves others alone.
     """
 
     command: str
@@ -83,7 +83,7 @@ def check_output_folder(folder: Path, result: FolderResult, option: str = "--out
         return
     if not result.holds(folder):
         raise OutputError(
-            f"{option} {folder} holds {first!r} and is no result of `poster-ml {result.command}`: "
+            f"{option} {folder} holds {first!r} and is not a result of `poster-ml {result.command}`: "
             "give a new or empty folder"
         )
     foreign = result.foreign(folder) if result.files else ""
@@ -124,7 +124,7 @@ def check_output_file(path: Path, is_ours: Callable[[bytes], bool], what: str, o
     if stat.S_ISDIR(mode):
         raise OutputError(f"{option} {path} is a folder: give a file")
     if not stat.S_ISREG(mode):  # a device or a pipe: renaming over it would destroy it
-        raise OutputError(f"{option} {path} is no regular file: give the path of a file")
+        raise OutputError(f"{option} {path} is not a regular file: give the path of a file")
     try:
         with path.open("rb") as handle:
             head = handle.read(_HEAD_BYTES)
@@ -143,8 +143,8 @@ def begins_with(text: str) -> Callable[[bytes], bool]:
 def printable(text: str | Path) -> str:
     r"""Returns a name as text that can be printed and stored.
 
-    Names are bytes, and those that are no UTF-8 reach Python as lone surrogates, which no file, terminal or
-    database takes: such a byte is shown as an escape, `caf\udce9.jpg`.
+    Names are bytes, and those that are not UTF-8 reach Python as lone surrogates, which no file,
+    terminal or database takes: such a byte is shown as an escape, `caf\udce9.jpg`.
     """
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -153,8 +153,8 @@ def printable(text: str | Path) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write a file to; renames it to `path` when the block ends well.
 
-    A reader sees the old file or the new one. On an error or a kill the old one stays. A link stays a link:
-    what it points to is replaced.
+    A reader sees the old file or the new one. On an error or a kill the old one stays. A link stays
+    a link: what it points to is replaced.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

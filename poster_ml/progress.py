@@ -1,9 +1,9 @@
 """How far long work is, on stderr: a bar where a person is watching, else a line now and then.
 
-Under `mlflow run`, nohup or CI stderr is no terminal: there the log gets one line when the work begins and
-one every half minute with what is done, what there is and how long the rest will take. `--quiet` silences
-both. An item that takes longer than half a minute delays the line until it is done.
-Every long loop of the project goes through here.
+Under `mlflow run`, nohup or CI stderr is not a terminal: there the log gets one line when the work
+begins and one every half minute with what is done, what there is and how long the rest will take.
+`--quiet` silences both. An item that takes longer than half a minute delays the line until it is
+done. Every long loop of the project goes through here.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def progress(
         items: what is worked through.
         description: a few words, for example "decoding posters".
         total: how many there are, where `items` has no length; None where nobody knows.
-        brief: usually over in seconds, for example one part of longer work: nothing is shown unless it
-            takes longer.
+        brief: usually over in seconds, for example one part of longer work: nothing is shown unless
+            it takes longer.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -92,8 +92,8 @@ class Categorical:
 class Filters:
     """The convolutions of family `cnn`: how many blocks, the first one's filters, and how these grow.
 
-    `blocks` and `first` (searched on a log scale) are bounds, both inclusive; each block has `growth` times
-    the filters of the block before.
+    `blocks` and `first` (searched on a log scale) are bounds, both inclusive; each block has
+    `growth` times the filters of the block before.
     """
 
     role: Role

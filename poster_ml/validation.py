@@ -158,7 +158,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 def _locate(detail: Any, values: Any) -> tuple[list[Any], str]:
     """Follows an error through the values that were given: the path of keys, and what stands at its end.
 
-    What pydantic adds to the path, the part of a union or the position in a list, is no key.
+    What pydantic adds to the path, the part of a union or the position in a list, is not a key.
     """
     path, value = list[Any](), values
     names = [*detail["loc"]]

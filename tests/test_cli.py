@@ -176,7 +176,7 @@ UNSEEN = "error: {}: {}; name one that you may read and write"
     [
         (RuntimeError("broken\nin two lines"), 1,
          "bug: RuntimeError: broken in two lines; run again with --debug for the traceback"),
-        (KeyboardInterrupt(), 130, "interrupted: what was done is kept"),
+        (KeyboardInterrupt(), 130, "interrupted: finished work is kept"),
         (DatasetError("first\nsecond"), 2, "error: first second"),
         (FileNotFoundError(2, "No such file", "x.csv"), 2, UNSEEN.format("x.csv", "No such file")),
         (PermissionError(13, "Permission denied", "y.csv"), 2, UNSEEN.format("y.csv", "Permission denied")),
@@ -217,7 +217,7 @@ def test_results_go_to_stdout_as_text_or_json_and_progress_does_not(place, capsy
     assert cli.run(["synth", "out", "--count", "20", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["count"] == 20
-    assert captured.err == "drawing posters: 0 of 20\n"  # stderr is no terminal: a line in place of a bar
+    assert captured.err == "drawing posters: 0 of 20\n"  # stderr is not a terminal: a line in place of a bar
     assert cli.run(["synth", "quiet", "--count", "20", "--json", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -260,7 +260,7 @@ def test_a_resumed_run_keeps_its_model_and_protocol(capsys, place):
     message = refused(capsys, *resume, "--protocol", "study")
     assert message.startswith(f"run {run.run_id} is a run of 'sound', but --protocol says 'study'")
     message = refused(capsys, *resume, "--model", "mobilenet_v2", "--protocol", "sound")
-    assert "is no training run" in message
+    assert "is not a training run" in message
 
 
 def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys, place, monkeypatch):

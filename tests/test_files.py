@@ -99,7 +99,7 @@ def test_a_folder_without_the_marker_of_a_result_is_not_replaced(tmp_path):
     folder = make(tmp_path / "data", "old")
     for spoil in ((folder / "facts.json").write_text, lambda _: (folder / "facts.json").unlink()):
         spoil("[]")
-        assert "and is no result of `poster-ml make`" in refused(folder)
+        assert "and is not a result of `poster-ml make`" in refused(folder)
         assert (folder / "old").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_folder_is_marked_and_only_its_own_command_writes_into_it_again(tmp_pa
     open_output_folder(folder, "compare")
     (folder / "mine.txt").touch()
     open_output_folder(folder, "compare")
-    said = r"holds '\.poster-ml-compare' and is no result of `poster-ml suite`"
+    said = r"holds '\.poster-ml-compare' and is not a result of `poster-ml suite`"
     with pytest.raises(OutputError, match=said):
         open_output_folder(folder, "suite")
 
@@ -119,7 +119,7 @@ def test_what_a_killed_process_set_aside_comes_back_and_its_half_is_removed(tmp_
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").touch()
     (tmp_path / f".data.{here}.lock").touch()
-    assert "is no result" in refused(tmp_path / "data")
+    assert "is not a result" in refused(tmp_path / "data")
     of_another_machine = [".data.elsewhere.old/old", ".data.elsewhere.tmp/old"]  # which may still fill it
     assert content(tmp_path) == [*of_another_machine, "data/old"]
 
@@ -168,7 +168,7 @@ def test_a_file_that_begins_otherwise_is_refused(tmp_path, head):
 def test_a_pipe_and_a_folder_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, said in (
-        (tmp_path / "pipe", "pipe is no regular file"),
+        (tmp_path / "pipe", "pipe is not a regular file"),
         (tmp_path, "is a folder: give a file"),
     ):
         assert said in refusal(OutputError, check_output_file, path, begins_with("a"), "letters")

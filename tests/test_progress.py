@@ -21,7 +21,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What the log receives where stderr is no terminal."""
+    """What the log receives where stderr is not a terminal."""
     written = io.StringIO()
     logger = logging.getLogger("poster_ml.progress")
     monkeypatch.delenv("TQDM_DISABLE", raising=False)

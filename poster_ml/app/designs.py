@@ -67,7 +67,7 @@ def _compared(
 ) -> str:
     """Returns designs in order with their maps, a sentence per neighbouring pair, and two files to keep."""
     if len(designs) < FEWEST:
-        return hint(f"{designs[0].name} is there: drop at least one more." if designs else WELCOME)
+        return hint(f"{designs[0].name} is here: add at least one more design." if designs else WELCOME)
     given = tuple(genres or ())
     question = Question([one.content for one in designs], year, given, {"rank": True, "explain": True})
     rows, said = ask_kindly(service, question, {"rank": True})

@@ -8,7 +8,7 @@ document.addEventListener('paste', (event) => {
   field.files = carried.files;
   field.dispatchEvent(new Event('change', {bubbles: true}));
 });
-// The table's filter field has a title only, which is no label to a screen reader.
+// The table's filter field has a title only, which is not a label to a screen reader.
 new MutationObserver(() => {
   document.querySelectorAll('input[title]:not([aria-label])').forEach((input) => { input.ariaLabel = input.title; });
 }).observe(document, {childList: true, subtree: true});

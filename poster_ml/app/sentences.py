@@ -70,7 +70,8 @@ def hidden_box(found: Row) -> str:
 def design_pair(pair: Row, higher: str, lower: str) -> str:
     """Says of two designs whether they are told apart, and what such a difference has been worth."""
     if pair["share"] is None or not pair["told_apart"]:
-        return f"{higher} and {lower} are not told apart: between movies, so little has meant nothing."
+        said = "cannot be told apart: between movies, a difference this small has meant nothing."
+        return f"{higher} and {lower} {said}"
     low, high = percent(pair["share_ci_low"]), percent(pair["share_ci_high"])
     return (
         f"{higher} before {lower}: in {pair['count']:,} pairs of comparable movies with at least this "

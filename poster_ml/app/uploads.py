@@ -52,11 +52,11 @@ def read_upload(path: str | Path) -> Upload:
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise RequestError(
-                f"{file.name} has {size / 1e6:.0f} MB: at most {MAX_BYTES / 1e6:g} MB are taken"
+                f"{file.name} has {size / 1e6:.0f} MB: at most {MAX_BYTES / 1e6:g} MB are accepted"
             )
         return Upload(file.name, file.read_bytes())
     except FileNotFoundError:  # the same file from two browsers at once is one file on the disk
-        raise RequestError(f"{file.name} was lost on its way: drop it again") from None
+        raise RequestError(f"{file.name} did not arrive whole: drop it again") from None
     finally:
         delete_upload(file)
 
@@ -90,7 +90,7 @@ def _of_archive(file: Path) -> Iterator[Upload | tuple[str, str]]:
         with zipfile.ZipFile(file) as archive:
             members = [one for one in archive.infolist() if is_image_name(one.filename) and not one.is_dir()]
             if not 1 <= len(members) <= MOST_IN_ZIP:
-                yield file.name, f"the archive has {len(members):,} images: 1 to {MOST_IN_ZIP:,} are taken"
+                yield file.name, f"the archive has {len(members):,} images: 1 to {MOST_IN_ZIP:,} are accepted"
                 return
             for member in members:
                 yield _member(archive, member)
@@ -108,5 +108,5 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Upload | tuple
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
         return name, f"it cannot be unpacked ({error})"
     if len(content) > MAX_BYTES:
-        return name, f"it has more than {MAX_BYTES / 1e6:g} MB, which is the most that is taken"
+        return name, f"it has more than {MAX_BYTES / 1e6:g} MB, the most that is accepted"
     return Upload(name, content)

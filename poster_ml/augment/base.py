@@ -10,10 +10,11 @@ import keras
 class RandomPosterLayer(keras.layers.Layer):
     """Base of the augmentation layers.
 
-    Not Keras' own (tried in 3.15, 0..255): `RandomBrightness` adds within uint8 and so wraps dark pixels
-    to bright ones, `RandomContrast` moves each channel about a mean of its own, `RandomSaturation` multiplies
-    beyond full saturation and leaves 0..255 (down to -400), `RandomErasing` fills with noise instead of the
-    poster's mean; all of them act outside training too, unless asked not to.
+    Not Keras' own (tried in 3.15, 0..255): `RandomBrightness` adds within uint8 and so wraps dark
+    pixels to bright ones, `RandomContrast` moves each channel about a mean of its own,
+    `RandomSaturation` multiplies beyond full saturation and leaves 0..255 (down to -400),
+    `RandomErasing` fills with noise instead of the poster's mean; all of them act outside training
+    too, unless asked not to.
 
     Computes in float32 under every precision policy: 8 bits of mantissa would round the pixels. Set
     `seed_generator.state` to repeat a sequence of draws.
@@ -21,8 +22,8 @@ class RandomPosterLayer(keras.layers.Layer):
     Args:
         seed: of the draws, an int >= 0; they differ per image and per call.
 
-    Input: (B, H, W, C), uint8 or float in 0..255. Output: the same shape, float32 in 0..255; the input as it
-    is when not training.
+    Input: (B, H, W, C), uint8 or float in 0..255. Output: the same shape, float32 in 0..255; the
+    input as it is when not training.
     """
 
     arguments: tuple[str, ...] = ()  # of the subclass's constructor, each kept as an attribute

@@ -31,8 +31,8 @@ def build_augmentation(
         seed: an int >= 0; each layer draws its own stream from it.
         **affine: rotation, zoom, shift, shear, horizontal_flip and fill of `RandomAffine`.
 
-    Returns: layers on (B, H, W, 3) pixels 0..255, to be called one after the other; empty where nothing is
-        active.
+    Returns: layers on (B, H, W, 3) pixels 0..255, to be called one after the other; empty where
+        nothing is active.
 
     Raises: ValueError with the argument received.
     """

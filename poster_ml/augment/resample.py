@@ -15,11 +15,11 @@ FILLS = ("nearest", "reflect", "constant")
 def resample(images: Any, maps: Any, fill: str) -> Any:
     """Looks up every output pixel in its input picture, with linear interpolation.
 
-    Not by `keras.ops.image.affine_transform`: on JAX and PyTorch it interpolates over the channels too (8
-    look-ups in place of 4) and multiplies matrices, which a GPU may do in TF32 with an error of a tenth of a
-    pixel; on TensorFlow its kernel takes 1.4 ms of processor time per poster at 224 pixels, the look-ups
-    below 0.4 ms once XLA has fused them. JAX compiles by itself, TensorFlow is asked to here, whatever the
-    rest of the model does (about a second, once per shape of batch).
+    Not by `keras.ops.image.affine_transform`: on JAX and PyTorch it interpolates over the channels
+    too (8 look-ups in place of 4) and multiplies matrices, which a GPU may do in TF32 with an error
+    of a tenth of a pixel; on TensorFlow its kernel takes 1.4 ms of processor time per poster at 224
+    pixels, the look-ups below 0.4 ms once XLA has fused them. JAX compiles by itself, TensorFlow is
+    asked to here, whatever the rest of the model does (about a second, once per shape of batch).
 
     Args:
         images: (B, H, W, C) float32.

@@ -81,7 +81,7 @@ def mistake(error: Exception) -> str:
         remedy = "make room there" if error.errno in _FULL else "name one that you may read and write"
         text = f"{path}: {error.strerror or error}; {remedy}"
     elif isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff":
-        text = f"the name {printable(error.object)} is no UTF-8, which is needed here: rename it"
+        text = f"the name {printable(error.object)} is not UTF-8, which is needed here: rename it"
     elif isinstance(error, UsageError):
         text = error.format_message().replace("Value error, ", "")
         for fault in getattr(error.__cause__, "errors", list)():  # pydantic's, which leave out the value

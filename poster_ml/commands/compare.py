@@ -23,8 +23,8 @@ METADATA, COMBINED = "probability_metadata", "probability_combined"  # of predic
 class Comparison:
     """All runs; where some differ in nothing but the seed, their means over seeds; all with year and genres.
 
-    combined: every setting together with year and genres, beside these alone; None where the dataset lacks
-        them, or a run was evaluated without.
+    combined: every setting together with year and genres, beside these alone; None where the
+        dataset lacks them, or a run was evaluated without.
     """
 
     by_run: ComparisonTable
@@ -45,12 +45,12 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
     Args:
         runs: ids of at least two runs.
         split: whose predictions: `val` after train, `test` after evaluate.
-        out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with several
-            seeds `settings.csv`, `settings.png` and `spreads.csv`, with year and genres `combined.csv`,
-            `combined_pairs.csv` and `combined_pairs.png`; None: no files.
+        out: folder for `pairs.csv`, `runs.csv`, `comparison.txt`, `pairs.png` and `runs.png`, with
+            several seeds `settings.csv`, `settings.png` and `spreads.csv`, with year and genres
+            `combined.csv`, `combined_pairs.csv` and `combined_pairs.png`; None: no files.
 
-    Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do; OutputError
-        where `out` holds other files.
+    Raises: EvaluationError, TrackingError saying which run lacks predictions and what to do;
+        OutputError where `out` holds other files.
     """
     if out is not None:
         check_output_folder(out, command_result("compare"))

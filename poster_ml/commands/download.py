@@ -34,8 +34,8 @@ def run_download(
         columns: "role=name" each, for example "image_url=poster"; see `dialects.ROLES`.
         dialect, score_threshold: as for `tables.read_table`.
         retry_failed: ask again for what failed for good.
-        scheduler: of a Dask cluster that asks for the posters, each host from one worker at a time, with
-            `workers` connections; empty: POSTER_ML_SCHEDULER, else none.
+        scheduler: of a Dask cluster that asks for the posters, each host from one worker at a time,
+            with `workers` connections; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows it.
 
     Raises: TableError, DownloadError, ClusterError: the user's mistake, in one line.

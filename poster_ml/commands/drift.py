@@ -61,19 +61,20 @@ def run_drift(
 ) -> DriftResult:
     """Compares a period of the prediction log with a prepared dataset.
 
-    The inputs are compared with the posters of `train`; the probabilities, where a model is named, with what
-    it says of `val`, since a model is surer of the posters that it was fitted to. The chance of any false
-    alarm is 5 %.
+    The inputs are compared with the posters of `train`; the probabilities, where a model is named,
+    with what it says of `val`, since a model is surer of the posters that it was fitted to. The
+    chance of any false alarm is 5 %.
 
     Args:
         log: as written by the service, see `serving.prediction_log`.
         data: the prepared dataset that the model was trained on.
         model_uri: as for `load_poster_model`; empty leaves the probabilities out.
-        since, until: ISO 8601 dates or times, UTC where they name no zone; since is inside, until outside.
+        since, until: ISO 8601 dates or times, UTC where they name no zone; since is inside, until
+            outside.
         seed: an int >= 0, of the posters drawn and of the tests.
 
-    Raises: DatasetError where the log, the period or the dataset cannot be used; EvaluationError where the
-        period has fewer than 50 posters; RegistryError for the model.
+    Raises: DatasetError where the log, the period or the dataset cannot be used; EvaluationError
+        where the period has fewer than 50 posters; RegistryError for the model.
     """
     entries, broken = read_period(log, since, until)
     dataset = PreparedDataset.open(data)

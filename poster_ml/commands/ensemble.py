@@ -51,13 +51,14 @@ def run_ensemble(
     Args:
         runs: ids of two or more training runs, on the same dataset.
         name: of the run and its variant.
-        rule: "mean" gives every network the same weight on its temperature-scaled logit, and nothing is
-            fitted but one temperature. "fitted" takes the weights of a logistic regression (L2 penalty,
-            C = 1) of the validation labels on those logits: its validation metrics are then a little too
-            good.
+        rule: "mean" gives every network the same weight on its temperature-scaled logit, and
+            nothing is fitted but one temperature. "fitted" takes the weights of a logistic
+            regression (L2 penalty, C = 1) of the validation labels on those logits: its validation
+            metrics are then a little too good.
         data: a prepared dataset; None takes the one that the first run was trained on.
 
-    Raises: ConfigError for runs that do not go together; TrackingError, DatasetError, RegistryError.
+    Raises: ConfigError for runs that do not go together; TrackingError, DatasetError,
+        RegistryError.
     """
     chosen = list(dict.fromkeys(runs))
     if len(chosen) < 2:

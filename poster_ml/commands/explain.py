@@ -76,16 +76,16 @@ def run_explain(
         out: folder for the pictures.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
         what_if: of "text", "faces", "border", "centre"; the first two need the extra `detect`.
-        data: the prepared dataset that the model was trained on: then `neighbours_<number>.png` show the most
-            alike of its posters.
+        data: the prepared dataset that the model was trained on: then `neighbours_<number>.png`
+            show the most alike of its posters.
         workers: processes on this machine; 1 draws in this one.
         scheduler: of a Dask cluster whose workers draw; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows it.
 
     A broken image of a folder is left out, and said; one that was named itself is refused.
 
-    Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`; OutputError
-        where `out` holds other files; RegistryError; UnknownLayerError; ClusterError.
+    Raises: DatasetError for files that are missing or no posters; ExplanationError for `what_if`;
+        OutputError where `out` holds other files; RegistryError; UnknownLayerError; ClusterError.
         Nothing is written then.
     """
     check_posters(posters)
@@ -110,7 +110,7 @@ def run_explain(
         for [(number, _)], sheet in drawn:
             if sheet is None:
                 raise DatasetError(
-                    f"drawing sheet {number} killed its worker again and again: give fewer posters"
+                    f"drawing sheet {number} crashed its worker repeatedly: give fewer posters"
                 )
             (name, *others), table = sheet
             written.append(out / name)

@@ -57,8 +57,8 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, track: b
         seed: which training posters are shown, and how they are augmented; an int >= 0.
         track: add the files to the MLflow run of the dataset.
 
-    Raises: DatasetError where the dataset is missing or broken; OutputError where the folder holds other
-        files.
+    Raises: DatasetError where the dataset is missing or broken; OutputError where the folder holds
+        other files.
     """
     dataset = PreparedDataset.open(data)
     if track:

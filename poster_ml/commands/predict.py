@@ -70,16 +70,17 @@ def run_predict(
 
     Args:
         model_uri: as for `load_poster_model`; a folder needs no store.
-        posters: files, folders and tables (`read_tables`). Folders are walked with everything below them.
-            Files named themselves are scored whatever they are called, in folders only what has the ending
-            of an image.
+        posters: files, folders and tables (`read_tables`). Folders are walked with everything below
+            them. Files named themselves are scored whatever they are called, in folders only what
+            has the ending of an image.
         format: "table", "csv" or "json" (an array, one object per line) on stdout.
-        out: a .csv file instead, written while the posters are scored; a path that is scored already is not
-            scored again. Posters are known by the path as given (`files.printable`). Beside it stands
-            `<out>.json`, which says which model made the rows.
+        out: a .csv file instead, written while the posters are scored; a path that is scored
+            already is not scored again. Posters are known by the path as given (`files.printable`).
+            Beside it stands `<out>.json`, which says which model made the rows.
         resume: False starts `out` afresh; True adds to what the same model wrote.
         batch_size: files per forward pass, at least 1.
-        workers: processes on this machine; 1 scores in this one, where the next batch is read meanwhile.
+        workers: processes on this machine; 1 scores in this one, where the next batch is read
+            meanwhile.
         scheduler: of a Dask cluster; empty: POSTER_ML_SCHEDULER, else none.
         dashboard: print where Dask's dashboard shows the work.
 

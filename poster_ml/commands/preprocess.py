@@ -25,8 +25,8 @@ class PreprocessResult:
     """What a preprocessing did.
 
     `dialect` and `label_rule` say how the table was read, `counts` how many posters each split has.
-    `rejected` rows are not in the dataset, `reasons` counts why; `notes` tell what could not be read in the
-    others. `run_id` is empty where no MLflow run was asked for.
+    `rejected` rows are not in the dataset, `reasons` counts why; `notes` tell what could not be
+    read in the others. `run_id` is empty where no MLflow run was asked for.
     """
 
     folder: Path

@@ -54,7 +54,8 @@ def run_rank(
         year: of the movie, 1880 to 2100; None where it is unknown.
         genres: of the movie, with `|` between them.
 
-    Raises: DatasetError for too few or too many posters, or one that is no file; RegistryError for the model.
+    Raises: DatasetError for too few or too many posters, or one that is not a file; RegistryError for
+        the model.
     """
     if not 2 <= len(posters) <= MOST_DESIGNS:
         raise DatasetError(
@@ -103,7 +104,7 @@ def _sentence(pair: dict[str, Any]) -> str:
         return f"{head}; fewer than 50 pairs of movies differ so much: nothing can be said"
     low, high = pair["share_ci_low"], pair["share_ci_high"]
     if not pair["told_apart"]:
-        return f"{head}; not told apart: between movies, a difference no larger has been worth nothing"
+        return f"{head}; cannot be told apart: between movies, a difference this small has meant nothing"
     return (
         f"{head}; of {pair['count']:,} pairs of movies that differ at least so much, the higher one was "
         f"the Fresh one in {pair['share']:.0%} ({low:.0%} to {high:.0%})"

@@ -39,8 +39,8 @@ def retrain_best(task: Task, space: SearchSpace, table: pd.DataFrame, parent: Ru
         task: the experiment with its own epochs and all posters.
         space: its `fidelity` says how many settings and seeds.
         table: the trials, of `trials_table`.
-        parent: the study's run; full trainings become its children. Those that are there already are used,
-            one that was interrupted is continued.
+        parent: the study's run; full trainings become its children. Those that are there already
+            are used, one that was interrupted is continued.
 
     Returns: a small table and the verdict.
     Raises: TrackingError where another process trains one of them now.

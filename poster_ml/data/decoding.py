@@ -27,8 +27,8 @@ class PreparedPoster:
     Attributes:
         pixels: (size, size, 3) uint8 RGB.
         colour_print: (768,) uint8, see `duplicates.colour_print`.
-        facts: what the index says of the file: sha256, width and height (upright), file_bytes, format,
-            perceptual_hash (64 bits, hexadecimal).
+        facts: what the index says of the file: sha256, width and height (upright), file_bytes,
+            format, perceptual_hash (64 bits, hexadecimal).
     """
 
     pixels: Pixels

@@ -1,4 +1,4 @@
-"""Posters by URL: many connections, polite to every host, resumable, and nothing that is no poster.
+"""Posters by URL: many connections, polite to every host, resumable, and nothing that is not a poster.
 
 What happened to every movie stands in `download.csv` in the output folder. A line is appended as soon as a
 poster is done, so a kill loses nothing; the next call continues where the last one stopped.
@@ -82,19 +82,20 @@ def download_posters(
 ) -> DownloadReport:
     """Downloads the posters of a table as `out/<movie_id>.<ending by content>`.
 
-    A poster that is there is kept, whoever put it there, and not fetched again; nor is one that failed for
-    good, unless `retry_failed`. Movies with the same URL share one request.
+    A poster that is there is kept, whoever put it there, and not fetched again; nor is one that
+    failed for good, unless `retry_failed`. Movies with the same URL share one request.
 
     Args:
         movies: columns movie_id (unique) and image_url, as from `tables.read_table`.
         out: folder to fill; made where it is missing.
         options: connections, time-outs, retries, limits.
         retry_failed: ask again for what failed for good (404, no picture).
-        open_client: gives a cluster whose workers see `out`: one of them at a time asks a host. None: here.
+        open_client: gives a cluster whose workers see `out`: one of them at a time asks a host.
+            None: here.
 
-    Raises: DownloadError where no movie has a usable URL or there is no poster at the end; OutputError where
-        `download.csv` in the folder is somebody else's; KeyboardInterrupt as it comes, with everything done
-        until then kept.
+    Raises: DownloadError where no movie has a usable URL or there is not a poster at the end;
+        OutputError where `download.csv` in the folder is somebody else's; KeyboardInterrupt as it
+        comes, with everything done until then kept.
     """
     started = time.monotonic()
     record = out / RECORD

@@ -1,18 +1,19 @@
 """Duplicates: posters that are the same picture, exactly or nearly.
 
-A 64-bit perceptual hash proposes pairs, a small colour picture confirms them, and pairs that share a poster
-are one group. Source of the hash: DCT sign hash after Zauner 2010, "Implementation and benchmarking of
-perceptual image hash functions", section 3.2.1; compared with all others by XOR and a population count.
+A 64-bit perceptual hash proposes pairs, a small colour picture confirms them, and pairs that share
+a poster are one group. Source of the hash: DCT sign hash after Zauner 2010, "Implementation and
+benchmarking of perceptual image hash functions", section 3.2.1; compared with all others by XOR and
+a population count.
 
 Evidence for the two thresholds, measured on the 6,390 development posters (20.4 million pairs):
-- distinct posters: 34 pairs lie within 10 bits, the nearest at 8; the 8 nearest are different pictures by
-  eye, and all 34 have a colour correlation below .74, so no pair passes both tests (0 found). Within 12 bits
-  one pair passes a correlation of .80, within 16 bits eleven do. The highest correlation of all is .952 (two
-  red posters), 30 bits apart: neither test suffices alone.
-- altered copies of 400 posters, share found again (with a correlation of .85, stricter than now): JPEG
-  quality 30, half and double size, contrast x 0.7 and 1 % cropped off each side 100 %; brightness x 1.3
-  99.8 %; 2 % cropped 99.5 %; 4 % cropped about 75 %; a 3 % white frame about 54 %; a sticker about 50 %; a
-  white band of 10 % about 30 %; in grey about 70 %.
+- distinct posters: 34 pairs lie within 10 bits, the nearest at 8; the 8 nearest are different
+  pictures by eye, and all 34 have a colour correlation below .74, so no pair passes both tests (0
+  found). Within 12 bits one pair passes a correlation of .80, within 16 bits eleven do. The highest
+  correlation of all is .952 (two red posters), 30 bits apart: neither test suffices alone.
+- altered copies of 400 posters, share found again (with a correlation of .85, stricter than now):
+  JPEG quality 30, half and double size, contrast x 0.7 and 1 % cropped off each side 100 %;
+  brightness x 1.3 99.8 %; 2 % cropped 99.5 %; 4 % cropped about 75 %; a 3 % white frame about 54 %;
+  a sticker about 50 %; a white band of 10 % about 30 %; in grey about 70 %.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ def leakage_summary(index: pd.DataFrame) -> dict[str, int]:
     Args:
         index: one row per poster, with label, split, duplicate_group.
 
-    Returns: duplicate_groups (of two or more), duplicate_posters (in them), groups_with_both_labels,
-        leaking_pairs, leaking_groups.
+    Returns: duplicate_groups (of two or more), duplicate_posters (in them),
+        groups_with_both_labels, leaking_pairs, leaking_groups.
     """
     shared = index[index["duplicate_group"].duplicated(keep=False)]
     groups = shared.groupby("duplicate_group")

@@ -49,7 +49,7 @@ class FetchOptions:
         backoff: seconds before the first retry, doubled for each next one, up to half of it more; at least 0.
         longest_wait: most seconds to wait before a retry; a server that asks for more is left for the next
             call. At least 0.
-        max_bytes: a larger file is no poster, at least 1.
+        max_bytes: a larger file is not a poster, at least 1.
     """
 
     workers: int = 8
@@ -83,7 +83,7 @@ class Outcome:
         bytes: size of the file.
         http_status: the server's last answer, 0 without one.
         attempts: how often the server was asked.
-        reason: why there is no poster.
+        reason: why there is not a poster.
     """
 
     movie_id: str
@@ -118,8 +118,8 @@ class _Host:
 def unusable_url(url: str) -> str:
     """Says why a URL cannot be fetched; "" where it can.
 
-    A relative path (the study's placeholder GIFs), another scheme than http and https, a URL without host,
-    and a path that names itself a placeholder.
+    A relative path (the study's placeholder GIFs), another scheme than http and https, a URL
+    without host, and a path that names itself a placeholder.
     """
     whole = _URL.match(url)
     if not whole:
@@ -131,8 +131,8 @@ def check_poster(content: bytes) -> str:
     """Makes sure that what was fetched is a poster, as `images.decode_poster` wants one.
 
     Returns: the ending that its content calls for, for example ".jpg".
-    Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they have no
-        poster.
+    Raises: RequestError with the reason, also for GIF and BMP: sites answer with these where they
+        have no poster.
     """
     poster = decode_poster(content, THUMBNAIL)
     kind = "JPEG" if poster.format == "MPO" else poster.format  # a JPEG with more pictures behind the first
@@ -217,7 +217,7 @@ class Fetcher:
             return content, check_poster(content), answered
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, RequestError) as error:
             reason = one_line(error, 1000)
-            if isinstance(error, TimeoutError):  # to drip without end is no answer
+            if isinstance(error, TimeoutError):  # to drip without end is not an answer
                 reason, answered = f"no whole answer in {self._options.timeout:g} s", 0
             lasting = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL, RequestError)
             passing = not isinstance(error, lasting) or reason.startswith("broken image")

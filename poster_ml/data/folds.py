@@ -42,7 +42,7 @@ def open_fold(dataset: PreparedDataset, text: str) -> PreparedDataset:
 
     Returns: a view of the same images and posters.
 
-    Raises: DatasetError where a split would lack a class, or `text` is no fold.
+    Raises: DatasetError where a split would lack a class, or `text` is not a fold.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 

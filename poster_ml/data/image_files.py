@@ -17,20 +17,21 @@ def match_images(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Finds every movie's poster.
 
-    A file is matched by, in this order: the table's own file name (a path below the folder, a name, or a
-    name without its ending); the id as the table spells it, then `movie_id` (for IMDb ids also the bare
-    number, 114709 or 0114709, for tt0114709);
-    the link with `_` for `/`. Upper and lower case, the Unicode form (macOS writes an accent as a letter of
-    its own) and the kind of image do not matter.
+    A file is matched by, in this order: the table's own file name (a path below the folder, a name,
+    or a name without its ending); the id as the table spells it, then `movie_id` (for IMDb ids also
+    the bare number, 114709 or 0114709, for tt0114709);
+    the link with `_` for `/`. Upper and lower case, the Unicode form (macOS writes an accent as a
+    letter of its own) and the kind of image do not matter.
 
     Args:
         movies: as from `tables.read_table`: movie_id, source_id, link, image_name, row.
         posters: folder with image files; read only.
         recursive: also look in folders below; the files higher up go first.
 
-    Returns: the movies with one more column `image` (path, "" where there is none), same rows and order;
-        and the movies without image: row, movie_id, reason.
-    Raises: DatasetError where the folder is missing, has no image files, or none of them fits any movie.
+    Returns: the movies with one more column `image` (path, "" where there is none), same rows and
+        order; and the movies without image: row, movie_id, reason.
+    Raises: DatasetError where the folder is missing, has no image files, or none of them fits any
+        movie.
     """
     files = _scan(posters, recursive)
     index = _build_index(files, posters)

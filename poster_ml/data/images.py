@@ -1,7 +1,7 @@
 """One poster: from a file of any kind to upright RGB pixels of one size, or a reason why not.
 
-Everything that serves or prepares posters decodes them here, so that a model sees the same pixels for the
-same file. Imports Pillow and NumPy only: a worker process starts in a moment.
+Everything that serves or prepares posters decodes them here, so that a model sees the same pixels
+for the same file. Imports Pillow and NumPy only: a worker process starts in a moment.
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(values: npt.NDArray[np.generic]) -> Pixels:
     """Scales grey of 16 bits, 32 bits or floats to 8 bits; Pillow's own conversion clips at 255.
 
-    White is 65,535 for 16 bits. Wider numbers do not say: floats up to 1 are shares of white, numbers up to
-    255 levels, up to 65,535 sixteen bits; beyond that the largest is white.
+    White is 65,535 for 16 bits. Wider numbers do not say: floats up to 1 are shares of white,
+    numbers up to 255 levels, up to 65,535 sixteen bits; beyond that the largest is white.
     """
     levels = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
     largest = float(levels.max(initial=0.0))

@@ -1,7 +1,7 @@
 """Simple properties of posters, measured for the audit: what could give the label away without any content.
 
-Sources: Hasler and Süsstrunk 2003 (colourfulness); Pech-Pacheco et al. 2000 (sharpness as the variance of
-the Laplacian).
+Sources: Hasler and Süsstrunk 2003 (colourfulness); Pech-Pacheco et al. 2000 (sharpness as the
+variance of the Laplacian).
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ WEAKEST_FOREGROUND = 6.0  # Lab units from the ground; nearer colours are noise 
 def mark_regions(image: Pixels) -> npt.NDArray[np.int32]:
     """Parts a poster into connected regions of similar colour.
 
-    Felzenszwalb's regions first; then neighbours with nearly the same mean colour are merged, the nearest
-    first, which closes the cracks that grain and gradients leave in a ground.
+    Felzenszwalb's regions first; then neighbours with nearly the same mean colour are merged, the
+    nearest first, which closes the cracks that grain and gradients leave in a ground.
 
     Args:
         image: (H, W, 3) uint8 RGB, both sides at least 16.
@@ -50,8 +50,8 @@ def mark_regions(image: Pixels) -> npt.NDArray[np.int32]:
 def foreground_mask(image: Pixels) -> npt.NDArray[np.bool_]:
     """Separates what stands on a poster from its ground.
 
-    The ground is what has a colour of the border; how far a pixel's colour is from it is split by Otsu's
-    threshold, and specks are removed.
+    The ground is what has a colour of the border; how far a pixel's colour is from it is split by
+    Otsu's threshold, and specks are removed.
 
     Args:
         image: (H, W, 3) uint8 RGB, both sides at least 16.

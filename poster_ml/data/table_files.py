@@ -1,7 +1,7 @@
 """Table files as they come: CSV with any delimiter, TSV, Parquet, gzipped or not, in any usual encoding.
 
-The content decides what a file is, not its name. Everything leaves as text; nothing is guessed to be a
-number, so leading zeros stay.
+The content decides what a file is, not its name. Everything leaves as text; nothing is guessed to
+be a number, so leading zeros stay.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def read_raw(path: Path) -> tuple[pd.DataFrame, dict[int, str], str]:
     Args:
         path: CSV (delimiter `,`, `;`, `|` or tab), TSV or Parquet, each also gzipped.
 
-    Returns: one column of `str` per column of the file, whose index is the data row's number from 1;
-        row number -> reason for the rows with more fields than the header (empty there) and with fewer
-        (filled up); and the encoding: a Python codec's name, or "parquet".
+    Returns: one column of `str` per column of the file, whose index is the data row's number from
+        1; row number -> reason for the rows with more fields than the header (empty there) and with
+        fewer (filled up); and the encoding: a Python codec's name, or "parquet".
     Raises: TableError where there is no such file, it is no table, or it has no rows.
     """
     content = _read_bytes(path)
@@ -106,7 +106,7 @@ def _encodings(content: bytes, path: Path) -> Iterator[str]:
         yield "utf-16-le" if odd > even else "utf-16-be"
     elif even or odd or head[:4] == b"PK\x03\x04":
         raise TableError(
-            f"{path} is no text (an Excel or other binary file?); save the table as CSV or Parquet"
+            f"{path} is not text (an Excel or other binary file?); save the table as CSV or Parquet"
         )
     else:
         yield "utf-8"
@@ -134,7 +134,7 @@ def _other_alphabet(content: bytes) -> list[str]:
 
 
 def _split_rows(text: str) -> list[list[str]]:
-    """Splits the text into its rows, the header first; lines without any text are no rows."""
+    """Splits the text into its rows, the header first; lines without any text are not rows."""
     lines = list(io.StringIO(text.lstrip("\r\n"), newline="")) or [""]
     delimiter, above = _delimiter(lines)
     lines = lines[above:]
@@ -185,9 +185,9 @@ def _read_record(
 ) -> tuple[list[str] | None, int]:
     """Reads one row as CSV wants it; returns it, and the number of the line after it.
 
-    None in its place: the quotes are not as CSV wants them, or the row has several lines and too many fields,
-    or one of them after the first is a row itself. A text may have as many commas as a row, but there a space
-    follows them, unless it does so in the header too.
+    None in its place: the quotes are not as CSV wants them, or the row has several lines and too
+    many fields, or one of them after the first is a row itself. A text may have as many commas as a
+    row, but there a space follows them, unless it does so in the header too.
     """
     ahead = (lines[at] for at in range(begin, len(lines)))
     reader = csv.reader(ahead, delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -206,8 +206,8 @@ def _read_record(
 def _read_alone(line: str, delimiter: str, width: int) -> list[str]:
     """Reads one line with quotes that are not as CSV wants them, into `width` fields where that can be.
 
-    A space may stand behind a quoted field. In `"The "Best" Man",1999` the inner quotes are doubled. Else
-    quotes are letters like others.
+    A space may stand behind a quoted field. In `"The "Best" Man",1999` the inner quotes are
+    doubled. Else quotes are letters like others.
     """
     plain = _split_line(line, delimiter)
     if delimiter == "\t" and len(plain) == width:

@@ -1,12 +1,13 @@
 """What makes a poster look Fresh: how measured features relate to the critics' verdict and with the model.
 
-Each feature is asked alone, at equal year and genre: the outcome (the true label, 0 or 1, or the model's
-probability of Fresh) is regressed by least squares on the feature and on the controls, a restricted cubic
-spline of the year (Harrell 2015, section 2.4.5) and one column per frequent genre. The effect is the change
-in the outcome per standard deviation of the feature, in percentage points. Both outcomes have the same unit
-and the same design, so they can be compared: if the model is calibrated and sees the feature, its effect
-equals the critics'. A label is not normal and its variance not constant, so the intervals come from the
-sandwich variance in its HC3 form (`stats.partial_effect`); p-values are corrected by Holm's method.
+Each feature is asked alone, at equal year and genre: the outcome (the true label, 0 or 1, or the
+model's probability of Fresh) is regressed by least squares on the feature and on the controls, a
+restricted cubic spline of the year (Harrell 2015, section 2.4.5) and one column per frequent genre.
+The effect is the change in the outcome per standard deviation of the feature, in percentage points.
+Both outcomes have the same unit and the same design, so they can be compared: if the model is
+calibrated and sees the feature, its effect equals the critics'. A label is not normal and its
+variance not constant, so the intervals come from the sandwich variance in its HC3 form
+(`stats.partial_effect`); p-values are corrected by Holm's method.
 
 Association at equal year and genre, no more: what else differs between such posters (budget,
 studio, country) is not held equal.
@@ -74,8 +75,8 @@ class Appearance:
     """The table of all features, what it says of the claims, and what could not be asked.
 
     table: one row per feature, the strongest by the truth first: `feature, posters, mean,
-        standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with its ends, `_p`, `_p_holm`
-        and `_raw_effect` (without year and genre).
+        standard_deviation`, and for each outcome (`truth`, `model`) `_effect` with its ends, `_p`,
+        `_p_holm` and `_raw_effect` (without year and genre).
     confidence: of the intervals; an effect is there where its `_p_holm` is below 1 - confidence.
     """
 

@@ -1,8 +1,8 @@
 """What labels are associated with before any network looks: balance, confounders and shortcuts.
 
-Every number comes with an interval. The shortcut detector asks of each simple property (brightness, a
-corner, the source file ...) how well it alone ranks Fresh above Rotten, corrected for how many were asked,
-and again among posters of the same decade: what vanishes there was the decade speaking.
+Every number comes with an interval. The shortcut detector asks of each simple property (brightness,
+a corner, the source file ...) how well it alone ranks Fresh above Rotten, corrected for how many
+were asked, and again among posters of the same decade: what vanishes there was the decade speaking.
 """
 
 from __future__ import annotations

@@ -100,10 +100,11 @@ def choose_threshold(
         cost_false_fresh: cost of calling a Rotten poster Fresh, > 0; rule "cost" only.
         cost_false_rotten: cost of calling a Fresh poster Rotten, > 0; rule "cost" only.
 
-    Returns: a threshold in the open interval (0, 1), as `ServingSettings` takes it: half-way between two
-        neighbouring probabilities, or between the outermost one and 0 or 1, so that new predictions near it
-        fall on the nearer side; among equally good ones the one nearest to 0.5. A poster whose probability
-        is exactly 0 or 1 stays Rotten or Fresh whatever the costs: no threshold in (0, 1) can change that.
+    Returns: a threshold in the open interval (0, 1), as `ServingSettings` takes it: half-way
+        between two neighbouring probabilities, or between the outermost one and 0 or 1, so that new
+        predictions near it fall on the nearer side; among equally good ones the one nearest to 0.5.
+        A poster whose probability is exactly 0 or 1 stays Rotten or Fresh whatever the costs: no
+        threshold in (0, 1) can change that.
 
     Raises: EvaluationError as `check_predictions`.
     """

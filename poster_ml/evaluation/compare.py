@@ -1,9 +1,10 @@
 """Which of several settings is better: paired tests on the same posters, corrected for many comparisons.
 
-A setting is a run, or several runs that differ in the seed alone; it counts as the mean over its runs. The
-variance of that mean, and of a difference of two, has two parts that add up: posters (DeLong's components,
-averaged over the runs, so that runs on the same posters stay paired) and seeds (the spread between runs). A
-setting of one run knows nothing of seeds: train it again and the figure moves by more than its interval says.
+A setting is a run, or several runs that differ in the seed alone; it counts as the mean over its
+runs. The variance of that mean, and of a difference of two, has two parts that add up: posters
+(DeLong's components, averaged over the runs, so that runs on the same posters stay paired) and
+seeds (the spread between runs). A setting of one run knows nothing of seeds: train it again and the
+figure moves by more than its interval says.
 """
 
 from __future__ import annotations

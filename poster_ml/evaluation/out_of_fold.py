@@ -121,7 +121,7 @@ def join_folds(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     twice = joined["movie_id"][joined["movie_id"].duplicated()]
     if len(twice):
         raise EvaluationError(
-            f"poster {twice.iloc[0]} is held out in two folds: these are no folds of one dataset"
+            f"poster {twice.iloc[0]} is held out in two folds: these are not folds of one dataset"
         )
     return joined
 

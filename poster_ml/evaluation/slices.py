@@ -40,10 +40,11 @@ def compute_slices(
         threshold: predicted Fresh from here on; one for all, or (N,).
         confidence: between 0 and 1; accuracy has Wilson's interval, ROC AUC DeLong's.
 
-    Returns: one row per slice: `slice` (its kind), `value`, `posters`, `fresh_share`, `accuracy` with its
-        ends, `majority_accuracy`, `roc_auc` with its ends (NaN where the slice has one class only), `p_holm`
-        (of no difference in ROC AUC to all other posters, corrected over all slices; NaN: not asked) and
-        `worse`, whether its ROC AUC is significantly below. Posters without a value are in "unknown".
+    Returns: one row per slice: `slice` (its kind), `value`, `posters`, `fresh_share`, `accuracy`
+        with its ends, `majority_accuracy`, `roc_auc` with its ends (NaN where the slice has one
+        class only), `p_holm` (of no difference in ROC AUC to all other posters, corrected over all
+        slices; NaN: not asked) and `worse`, whether its ROC AUC is significantly below. Posters
+        without a value are in "unknown".
 
     Raises: EvaluationError as `metrics.check_predictions`.
     """

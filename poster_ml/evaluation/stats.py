@@ -89,8 +89,8 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     """Returns Holm's corrected p-values (1979) of one family, in the order given.
 
     NaN stays NaN and does not count as asked. Each below 1 - confidence keeps the chance of any
-    false alarm in the family there. The same as statsmodels' `multipletests`, which collects garbage in
-    every call: seconds beside a loaded TensorFlow.
+    false alarm in the family there. The same as statsmodels' `multipletests`, which collects
+    garbage in every call: seconds beside a loaded TensorFlow.
     """
     values = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(values.shape, np.nan)
@@ -425,10 +425,11 @@ def percentile_interval(estimate: float, draws: Floats, confidence: float) -> In
 def ece_interval(gaps: Floats, drawn_gaps: Floats, confidence: float) -> Interval:
     """Returns ECE with an interval that allows for its upward bias.
 
-    Noise can only raise a sum of absolute gaps: a perfectly calibrated model shows an ECE above 0, and
-    percentiles of a bootstrap, which adds the noise a second time, miss the truth nearly always. So the
-    bootstrap gives the noise only, and a true ECE belongs to the interval when that noise, added to the
-    observed gaps shrunk or stretched to that ECE, makes what was observed unsurprising (an inverted test).
+    Noise can only raise a sum of absolute gaps: a perfectly calibrated model shows an ECE above 0,
+    and percentiles of a bootstrap, which adds the noise a second time, miss the truth nearly
+    always. So the bootstrap gives the noise only, and a true ECE belongs to the interval when that
+    noise, added to the observed gaps shrunk or stretched to that ECE, makes what was observed
+    unsurprising (an inverted test).
 
     Args:
         gaps: (K,) of the sample, as `metrics.weighted_scores`.

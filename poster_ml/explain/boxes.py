@@ -22,7 +22,7 @@ from poster_ml.progress import progress
 
 Detector = Callable[[np.ndarray], list[Box]]
 _FACE_CONFIDENCE = 0.9
-_SMALLEST = 2.0  # pixels; what is thinner is no text and no face
+_SMALLEST = 2.0  # pixels; what is thinner is neither text nor face
 
 
 def text_detector() -> Detector:

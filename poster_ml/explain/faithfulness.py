@@ -4,9 +4,9 @@ Sources: deletion and insertion: Petsiuk et al. 2018 (arXiv:1806.07421); ROAD: R
 (arXiv:2202.00449); model randomisation: Adebayo et al. 2018 (arXiv:1810.03292).
 
 Cost in forward passes per poster, with M = 4 maps (the model's and three controls) and S steps:
-3 + M * (2 * (S - 1) + 2 * 3), that is 83 with the default S = 8; and six maps (forward and part of the way
-back): the model's and five in the randomisation check. At 6 posters a second (VGG-16 on two CPU cores)
-16 posters take about four minutes.
+3 + M * (2 * (S - 1) + 2 * 3), that is 83 with the default S = 8; and six maps (forward and part of
+the way back): the model's and five in the randomisation check. At 6 posters a second (VGG-16 on two
+CPU cores) 16 posters take about four minutes.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def picture_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def default_layer(model: keras.Model) -> str:
     """Names the last convolution-like layer: where the picture still has places and the meaning is highest.
 
-    That is the last layer with 4-D output that is no pooling, padding or dropout, has more than one
+    That is the last layer with 4-D output that is not pooling, padding or dropout, has more than one
     place, and that no branch goes around (where there is one): `block5_conv3` of VGG-16, `mixed10`
     of InceptionV3, `out_relu` of MobileNetV2.
 

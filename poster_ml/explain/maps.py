@@ -1,11 +1,11 @@
 """Class activation maps: CAM proper, Grad-CAM and HiResCAM, signed, from the logit.
 
-Which one is faithful depends on the head. With global average pooling and one linear unit the logit *is* the
-sum of the CAM over all places plus a bias, so CAM is exact. With global average pooling and more dense layers
-the gradient at the pooled layer is the same at every place, Grad-CAM and HiResCAM are one, and they add up to
-the logit as far as the head is piecewise linear. With a flatten head each place has weights of its own;
-Grad-CAM averages them away and can light places the network did not use, HiResCAM keeps them (Draelos & Carin
-2020, arXiv:2011.08891).
+Which one is faithful depends on the head. With global average pooling and one linear unit the logit
+*is* the sum of the CAM over all places plus a bias, so CAM is exact. With global average pooling
+and more dense layers the gradient at the pooled layer is the same at every place, Grad-CAM and
+HiResCAM are one, and they add up to the logit as far as the head is piecewise linear. With a
+flatten head each place has weights of its own; Grad-CAM averages them away and can light places the
+network did not use, HiResCAM keeps them (Draelos & Carin 2020, arXiv:2011.08891).
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Explainer:
             images: (B, H, W, 3) uint8, as stored in a prepared dataset.
 
         Returns: (B, H, W) float32 in [-1, 1], positive for +logit (Fresh), negative for -logit
-            (Rotten), each map divided by its own largest absolute value; an all-zero map stays zero.
-            Never of the sigmoid: its gradient dies where the model is sure.
+            (Rotten), each map divided by its own largest absolute value; an all-zero map stays
+            zero. Never of the sigmoid: its gradient dies where the model is sure.
         Raises: ValueError with the shape received.
         """
         check_images(images)

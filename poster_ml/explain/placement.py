@@ -72,7 +72,7 @@ def _weights(cells: int, pixels: int, axis: Axis) -> np.ndarray:
 
 
 def _windows(layer: Any, sizes: tuple[Any, ...]) -> list[tuple[int, int, int]] | None:
-    """Reach, stride and padding before, down and across; None for what is no window and no padding."""
+    """Reach, stride and padding before, down and across; None for what is neither window nor padding."""
     if isinstance(layer, keras.layers.ZeroPadding2D):
         (top, _), (left, _) = layer.padding
         return [(1, 1, top), (1, 1, left)]

@@ -27,15 +27,15 @@ def apply_unfreeze(
 ) -> None:
     """Makes the head and the chosen part of the backbone trainable, and nothing else.
 
-    May be called again with another choice; compile the model afterwards. Families without a backbone are
-    always trained whole.
+    May be called again with another choice; compile the model afterwards. Families without a
+    backbone are always trained whole.
 
     Args:
         model: from `build_model`, also after saving and loading.
         unfreeze: "none"; "all"; block or layer names (`["block4", "block5"]`); or a number >= 0 of
             convolution layers counted from the top.
-        batch_norm: "inference" keeps every BatchNorm of the backbone on its stored statistics, with scale
-            and offset frozen; "train" trains those that follow a trainable convolution.
+        batch_norm: "inference" keeps every BatchNorm of the backbone on its stored statistics, with
+            scale and offset frozen; "train" trains those that follow a trainable convolution.
 
     Raises: UnknownLayerError naming the nearest and the allowed names, or the greatest depth;
         ValueError for another `batch_norm`.
@@ -102,9 +102,9 @@ def trainable_summary(model: keras.Model) -> dict[str, int]:
 def frozen_cut(model: keras.Model) -> str | None:
     """Finds the deepest layer whose output never changes during training.
 
-    Every path from input to output goes through it, and up to and including it nothing is trained and
-    nothing is random except the augmentation before `preprocessing`. Standardisation stays above: its
-    statistics are taken from the features below it.
+    Every path from input to output goes through it, and up to and including it nothing is trained
+    and nothing is random except the augmentation before `preprocessing`. Standardisation stays
+    above: its statistics are taken from the features below it.
 
     Args:
         model: from `build_model`, with its layers frozen as they will be trained.

@@ -14,10 +14,10 @@ CONSTANT = 1e-6  # a feature that varies less than this is left at its size: it 
 class StandardizeFeatures(keras.layers.Layer):
     """Subtracts a stored mean and divides by a stored deviation, feature by feature.
 
-    Pooled features of a backbone differ in size by orders of magnitude. Without this, one learning rate and
-    one weight decay mean something else for every feature, and a linear head stops far from its optimum.
-    The statistics are no weights to train: `set_statistics` gives them, once, from the training posters.
-    Computes in float32 under every precision policy.
+    Pooled features of a backbone differ in size by orders of magnitude. Without this, one learning
+    rate and one weight decay mean something else for every feature, and a linear head stops far
+    from its optimum. The statistics are no weights to train: `set_statistics` gives them, once,
+    from the training posters. Computes in float32 under every precision policy.
 
     Input: (B, K) float. Output: (B, K) float32.
     """

@@ -88,10 +88,10 @@ def run_diagnostics(
     Args:
         evaluated: the posters and the model.
         config: its evaluate and explain sections are used.
-        folder: `explain/<split>`; gets `shortcuts.csv` and `.png`, `pointing.json`, `appearance.csv`, `.json`
-            and `.png`.
-        complete: False tests the shortcuts on few posters, without text, faces and the rest: what can be had
-            after every training.
+        folder: `explain/<split>`; gets `shortcuts.csv` and `.png`, `pointing.json`,
+            `appearance.csv`, `.json` and `.png`.
+        complete: False tests the shortcuts on few posters, without text, faces and the rest: what
+            can be had after every training.
     """
     order = evaluated.order
     count = config.explain.shortcut_posters

@@ -178,8 +178,8 @@ def evaluate_split(
         scored: with the logits of `split` and of val.
         split: train, val or test.
         folder: gets `evaluation/<split>/`.
-        combined: the logged one of the network; None fits it. On validation, which it was fitted on, it is
-            left out: there the combination is cross-fitted.
+        combined: the logged one of the network; None fits it. On validation, which it was fitted
+            on, it is left out: there the combination is cross-fitted.
 
     Returns: the numbers and where the files lie.
     """

@@ -60,8 +60,8 @@ def choose_posters(
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Chooses the rows of the four sheets: name -> (heading, at most 8 rows, the surest or worst first).
 
-    A poster is an error where it was called Fresh (its probability is `threshold` or more) and is Rotten, or
-    the other way round.
+    A poster is an error where it was called Fresh (its probability is `threshold` or more) and is
+    Rotten, or the other way round.
     """
     rising = np.argsort(probabilities, kind="stable")
     falling = np.argsort(-probabilities, kind="stable")

@@ -110,8 +110,8 @@ def fit_network(
         cache_folder: of frozen features; default: `feature_cache_folder()`.
         on_epoch: called after every new epoch with its number (from 1) and its metrics.
 
-    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError, ConfigError; ClusterError where
-        several processes do not agree; `StopTraining` when `on_epoch` asks.
+    Raises: WeightsError, UnknownLayerError, DatasetError, TrackingError, ConfigError; ClusterError
+        where several processes do not agree; `StopTraining` when `on_epoch` asks.
     """
     if config.train.deterministic:
         _be_deterministic()
@@ -169,8 +169,8 @@ def as_float32(network: Any, config: ExperimentConfig, size: int) -> Any:
 def identity(config: ExperimentConfig, dataset: PreparedDataset) -> str:
     """Digest of all that the weights depend on: configuration, posters, backend, precision, code.
 
-    The number of epochs is left out where it changes nothing but the end, so a run can be made longer. Of the
-    precision counts what it is on this machine, not that it was left to it ("auto").
+    The number of epochs is left out where it changes nothing but the end, so a run can be made
+    longer. Of the precision counts what it is on this machine, not that it was left to it ("auto").
     """
     mapping = to_mapping(config)
     mapping["train"]["precision"] = _precision(config)

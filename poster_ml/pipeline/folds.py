@@ -29,10 +29,10 @@ class FoldScores:
     """A network's scores in one fold.
 
     rule: fitted on the validation part.
-    tables: "val": movie_id, label, logit, probability, of the posters that chose epoch, temperature,
-        threshold and the combination with year and genres; "test": the same of the posters held out, with
-        year, genres, width, height, fold, threshold, probability_metadata and probability_combined (NaN where
-        neither year nor genres are known).
+    tables: "val": movie_id, label, logit, probability, of the posters that chose epoch,
+        temperature, threshold and the combination with year and genres; "test": the same of the
+        posters held out, with year, genres, width, height, fold, threshold, probability_metadata
+        and probability_combined (NaN where neither year nor genres are known).
     """
 
     rule: DecisionRule
@@ -91,8 +91,8 @@ def train_fold(
 ) -> RunLogger:
     """Fits one network in one fold, in one MLflow run, and scores the posters held out; no model is logged.
 
-    The network scores in the precision of its training, so that frozen layers run once for all folds and
-    seeds. Arguments as of `train.train_task`.
+    The network scores in the precision of its training, so that frozen layers run once for all
+    folds and seeds. Arguments as of `train.train_task`.
     """
     config, dataset = task.config, task.dataset
     all_tags = run_tags(task) | dict(tags or {})

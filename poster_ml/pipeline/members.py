@@ -52,7 +52,7 @@ def load_members(runs: Sequence[str], data: Path | None = None) -> tuple[list[Me
     for record in records:
         if "dataset.fingerprint" not in record.tags or "model.family" not in record.params:
             raise ConfigError(
-                [f"{_label(record)} is no training run: give the ids of runs that `train` made"]
+                [f"{_label(record)} is not a training run: give the ids of runs that `train` made"]
             )
         if record.status != "FINISHED":
             resume = f"`poster-ml train --resume {record.run_id}` finishes a training"

@@ -45,12 +45,12 @@ def check_posters(posters: Sequence[Path]) -> None:
 def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]:
     """Puts in place of each table (.csv) the posters that it lists.
 
-    A table has a column `image` or `path`, with paths from the folder where it lies, and may have `year` and
-    `genres` (`|` between them).
+    A table has a column `image` or `path`, with paths from the folder where it lies, and may have
+    `year` and `genres` (`|` between them).
 
     Returns: the posters, and for those of a table year and genres, None where they are unknown.
-    Raises: DatasetError for a table that cannot be read, lists no posters, has a row without an image file,
-        or names a poster twice: a row of the answer is known by its path.
+    Raises: DatasetError for a table that cannot be read, lists no posters, has a row without an
+        image file, or names a poster twice: a row of the answer is known by its path.
     """
     found: list[Path] = []
     facts: dict[Path, Facts] = {}
@@ -60,7 +60,7 @@ def read_tables(posters: Sequence[Path]) -> tuple[list[Path], dict[Path, Facts]]
             continue
         listed = _read_table(path)
         if twice := next((poster for poster in listed if poster in facts), None):
-            raise DatasetError(f"{printable(twice)} stands in two tables: leave it out of one of them")
+            raise DatasetError(f"{printable(twice)} is in two tables: leave it out of one of them")
         found += listed
         facts |= listed
     return found, facts
@@ -88,7 +88,7 @@ def _read_table(path: Path) -> dict[Path, Facts]:
         poster = path.parent / name
         wrong = "names no image file" if not name.strip() or "://" in name or poster.is_dir() else ""
         if wrong or poster in listed:
-            reason = wrong or "names a poster of a row before"
+            reason = wrong or "names a poster of an earlier row"
             raise DatasetError(
                 f"row {number} of the table {path} {reason}, {name!r}: correct it or take it out"
             )

@@ -1,8 +1,8 @@
 """Where predictions go: to stdout, or into a CSV file that grows and is continued after a kill.
 
-Beside a file `scores.csv` stands `scores.csv.json`, which says which model wrote it; it is read before more
-rows are added. Rows come as tables with the columns `COLUMNS`: the path as given (`files.printable`) and
-what `PosterModel` answers.
+Beside a file `scores.csv` stands `scores.csv.json`, which says which model wrote it; it is read
+before more rows are added. Rows come as tables with the columns `COLUMNS`: the path as given
+(`files.printable`) and what `PosterModel` answers.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def written_rows(path: Path, size: int) -> Iterator[Callable[[DataFrame], None]]
 def check_out(path: Path) -> None:
     """Refuses a file that predictions cannot be written to, before a model is loaded.
 
-    Raises: DatasetError where the name is not one of a CSV file; OutputError where it, or the record beside
-        it, holds something else.
+    Raises: DatasetError where the name is not one of a CSV file; OutputError where it, or the
+        record beside it, holds something else.
     """
     if path.suffix.lower() != ".csv":
         raise DatasetError(f"--out must end in .csv, received {str(path)!r}")
@@ -112,7 +112,7 @@ def read_scored(path: Path) -> tuple[set[str], int]:
         path: checked by `check_out`.
 
     Returns: their names, and how many bytes these rows and the header take; 0 for a file that is new.
-    Raises: DatasetError where its rows are no predictions.
+    Raises: DatasetError where its rows are not predictions.
     """
     content = path.read_bytes() if path.exists() else b""
     end = content.rfind(b"\n") + 1

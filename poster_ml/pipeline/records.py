@@ -113,8 +113,8 @@ def evaluation_run(
 ) -> Iterator[RunLogger]:
     """Gives the run that takes an evaluation: the model's, or, on another dataset, one of its own.
 
-    The run of the model keeps its state: an evaluation that fails does not make a finished training a failed
-    one, and posters of another dataset do not replace its numbers.
+    The run of the model keeps its state: an evaluation that fails does not make a finished training
+    a failed one, and posters of another dataset do not replace its numbers.
     """
     if record.tags.get("dataset.fingerprint") == dataset.fingerprint:
         yield RunLogger(record.run_id)

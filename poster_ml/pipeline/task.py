@@ -73,8 +73,8 @@ def choose_dataset(named: PreparedDataset | None, fold: str = "") -> tuple[Prepa
     """Returns the dataset to train on, every byte of it verified, and the profile: `full` or `demo`.
 
     Args:
-        named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing, which is
-            made where it is missing, too.
+        named: by the user; None takes `data/prepared`, or the demo's dataset where that is missing,
+            which is made where it is missing, too.
         fold: "K/N" replaces the dataset's splits by those of a fold, see `data.folds.open_fold`.
 
     Raises: DatasetError where the dataset was changed after it was written.
@@ -130,7 +130,7 @@ def recorded_task(run_id: str, model: str = "", protocol: str = "") -> Task:
     if record.status == "FINISHED":
         raise TrackingError(f"run {run_id} is finished: nothing to resume; start a new run with `train`")
     if "data" not in record.params:
-        raise TrackingError(f"run {run_id} is no training run: give the id of one that `train` started")
+        raise TrackingError(f"run {run_id} is not a training run: give the id of one that `train` started")
     config, dataset = recorded_config(record), recorded_dataset(record)
     dataset.verify()
     return Task(config, dataset, record.tags.get("profile", "full"))

@@ -168,7 +168,7 @@ class TrainingObjective:
                 trial.report(epoch, metrics["val_auc"])
         value = history[fit.best_epoch - 1]["val_auc"]
         if math.isnan(value):
-            raise TuningError("validation AUC is no number: the network diverged")
+            raise TuningError("validation AUC is not a number: the network diverged")
         # Not `val_roc_auc`: that name belongs to full runs, among which the registry looks for the best.
         run.log_metrics({"trial_val_auc": value, "epochs": len(history)})
         run.set_tags({"trial.state": "finished"})

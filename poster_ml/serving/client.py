@@ -58,8 +58,8 @@ class Question:
 class Service(ABC):
     """Answers questions.
 
-    layers: names of the convolutions that can be looked into, from input to output; none of a server, an
-    ensemble or a quantized network.
+    layers: names of the convolutions that can be looked into, from input to output; none of a
+    server, an ensemble or a quantized network.
     """
 
     layers: Sequence[str] = ()
@@ -166,8 +166,8 @@ def ask_kindly(service: Service, question: Question, *simpler: dict[str, Any]) -
     """Returns the rows and "", or no rows and one sentence for the page: it lives on, whatever happens.
 
     Args:
-        simpler: params to ask in place of the question's, one after the other, where it is refused: a model
-            may draw no maps, or know no other posters.
+        simpler: params to ask in place of the question's, one after the other, where it is refused:
+            a model may draw no maps, or know no other posters.
     """
     said = ""
     for params in (question.params, *simpler):

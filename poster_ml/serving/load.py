@@ -42,7 +42,7 @@ def load_keras_model(model_uri: str) -> tuple[Any, ServingSettings]:
         )
     if not (artifacts / SETTINGS_FILE).is_file() or not (artifacts / NETWORK_FILE).is_file():
         raise RegistryError(
-            f"{model_uri} is no poster model (no {NETWORK_FILE}): name one that `train` logged"
+            f"{model_uri} is not a poster model (no {NETWORK_FILE}): name one that `train` logged"
         )
     return read_network(artifacts / NETWORK_FILE), read_settings(artifacts / SETTINGS_FILE)
 
@@ -90,9 +90,9 @@ def identify(model: Any, model_uri: str) -> dict[str, Any]:
         model: what `load_poster_model` or `read_metadata` returned.
         model_uri: what it was loaded from.
 
-    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`, "poster-vgg16 version
-        3" where the URI names a registered model, else ""; `run_id`, where it was trained; `settings`, as in
-        `ServingSettings`.
+    Returns: `model_id`, MLflow's id of the logged model, m-...; `model_uri`; `version`,
+        "poster-vgg16 version 3" where the URI names a registered model, else ""; `run_id`, where it
+        was trained; `settings`, as in `ServingSettings`.
     """
     version = ""
     if named := re.fullmatch(r"models:/+([^/@]+)([/@])([^/@]+)", model_uri):

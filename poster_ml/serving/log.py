@@ -50,12 +50,12 @@ def log_poster_model(
         keras_model: uint8 (B, size, size, 3) RGB to logit (B, 1), preprocessing inside.
         size: side of its square input in pixels.
         reference: other posters, for what a request may ask beside the probability.
-        settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as of
-            `ServingSettings`; what is left out has its default there.
+        settings: fit, threshold, temperature, variant, family, explain_method and explain_layer, as
+            of `ServingSettings`; what is left out has its default there.
 
     Returns: mlflow's ModelInfo; `.model_uri` is models:/m-....
-    Raises: TrackingError where no run is active; ValueError for settings out of range or a network that
-        does not fit `size`.
+    Raises: TrackingError where no run is active; ValueError for settings out of range or a network
+        that does not fit `size`.
     """
     import keras
 

@@ -1,9 +1,9 @@
 """An optional log of what was scored: numbers about each poster, never the poster itself.
 
-One JSON object per line and poster, appended by `concurrent-log-handler` under a lock that all worker
-processes share, so that lines of several workers never mix. The file is bounded: from a size on it is renamed
-to `<log>.1`, that one to `<log>.2`, and the oldest goes. A log that cannot be written costs a warning, never
-an answer.
+One JSON object per line and poster, appended by `concurrent-log-handler` under a lock that all
+worker processes share, so that lines of several workers never mix. The file is bounded: from a size
+on it is renamed to `<log>.1`, that one to `<log>.2`, and the oldest goes. A log that cannot be
+written costs a warning, never an answer.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def input_statistics(pixels: Pixels) -> dict[str, float]:
     Args:
         pixels: (S, S, 3) uint8 RGB.
 
-    Returns: brightness, the mean luma in [0, 1] (Rec. 601); contrast, its standard deviation, in [0, .5];
-        saturation, the mean of (max - min) / max over the channels, in [0, 1].
+    Returns: brightness, the mean luma in [0, 1] (Rec. 601); contrast, its standard deviation, in
+        [0, .5]; saturation, the mean of (max - min) / max over the channels, in [0, 1].
     """
     small = Image.fromarray(pixels).resize((GRID, GRID), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float32) / 255
@@ -98,8 +98,8 @@ class PredictionLog:
     def from_environment(cls, model: str = "") -> PredictionLog | None:
         """Returns the log that the environment asks for, None where it asks for none.
 
-        Raises: RegistryError for a size or number of files that cannot be; OutputError where the file, or one
-            that it would be renamed to, holds something else.
+        Raises: RegistryError for a size or number of files that cannot be; OutputError where the
+            file, or one that it would be renamed to, holds something else.
         """
         path = os.environ.get(PATH_VARIABLE, "").strip()
         if not path:

@@ -1,11 +1,12 @@
 """Challenger against champion: on posters that chose neither, a paired test, and the verdict written down.
 
-Design. Epoch, setting and run are chosen on the validation posters, so these flatter whatever was chosen:
-the more was tried, the more. The decision is therefore taken on the test posters, which no search reads. That
-keeps the error whatever the search was, without counting what it compared. What uses test posters up is
-deciding on them again and again; so the k-th decision on the same posters is held to the level
-ERROR / (k (k + 1)). These levels sum to ERROR: the chance of even one false promotion, in any number of
-decisions, stays below it (`docs/evaluation.md`, `benchmarks/promotion_simulation.py`).
+Design. Epoch, setting and run are chosen on the validation posters, so these flatter whatever was
+chosen: the more was tried, the more. The decision is therefore taken on the test posters, which no
+search reads. That keeps the error whatever the search was, without counting what it compared. What
+uses test posters up is deciding on them again and again; so the k-th decision on the same posters
+is held to the level ERROR / (k (k + 1)). These levels sum to ERROR: the chance of even one false
+promotion, in any number of decisions, stays below it (`docs/evaluation.md`,
+`benchmarks/promotion_simulation.py`).
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ def decide(
         challenger, champion: (N,) scores, higher for Fresh.
         level: one-sided, between 0 and 0.5.
 
-    Returns: the difference in ROC AUC with DeLong's paired interval of confidence 1 - 2 * level, and the
-        one-sided p-value, below `level` exactly where the interval lies above 0.
+    Returns: the difference in ROC AUC with DeLong's paired interval of confidence 1 - 2 * level,
+        and the one-sided p-value, below `level` exactly where the interval lies above 0.
     """
     difference, two_sided = delong_difference(labels, challenger, champion, 1.0 - 2.0 * level)
     return difference, two_sided / 2.0 if difference.estimate > 0 else 1.0 - two_sided / 2.0

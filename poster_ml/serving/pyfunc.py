@@ -1,8 +1,8 @@
 """The served model: image files in, probabilities out, with everything in between inside.
 
-Decoding runs in threads, the network once per batch of a request. One image that cannot be scored fails
-only its own row. `poster-ml predict`, `mlflow models serve` and batch engines all go through this class.
-What a row gets beside the poster's own probability is in `answers`.
+Decoding runs in threads, the network once per batch of a request. One image that cannot be scored
+fails only its own row. `poster-ml predict`, `mlflow models serve` and batch engines all go through
+this class. What a row gets beside the poster's own probability is in `answers`.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ BATCH_SIZE = 64  # posters per forward pass: bounds the memory of a request of a
 class PosterModel(PythonModel):
     """Scores posters.
 
-    Input: a column `image` with base64 text, a data URI or raw bytes per row; optional columns `year` and
-    `genres` (`|` between them); others are ignored.
+    Input: a column `image` with base64 text, a data URI or raw bytes per row; optional columns
+    `year` and `genres` (`|` between them); others are ignored.
     Output per row: of the poster alone `probability_fresh` in [0, 1], `label` "Fresh" or "Rotten",
-    `threshold`, `error` (None, or why this image could not be scored: then probability and label are None);
-    with year or genres `probability_metadata` (of them alone), `probability_combined` (with the poster),
-    `poster_effect` (combined less metadata) and `note` (what of them was ignored and why), else None.
-    Params add columns, see `RequestOptions` and `Answers`: `{"explain": True}` for example `cam_png`, base64
-    of a PNG with the class activation map over the poster.
-    The answer has the index of the table asked about: pandas puts `model.predict(table)["probability_fresh"]`
-    beside the right posters, in a filtered or shuffled table too.
+    `threshold`, `error` (None, or why this image could not be scored: then probability and label
+    are None); with year or genres `probability_metadata` (of them alone), `probability_combined`
+    (with the poster), `poster_effect` (combined less metadata) and `note` (what of them was ignored
+    and why), else None. Params add columns, see `RequestOptions` and `Answers`: `{"explain": True}`
+    for example `cam_png`, base64 of a PNG with the class activation map over the poster.
+    The answer has the index of the table asked about: pandas puts
+    `model.predict(table)["probability_fresh"]` beside the right posters, in a filtered or shuffled
+    table too.
     """
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -1,8 +1,8 @@
 """A quantized network for processors: the same graph with 8-bit weights and activations, run by LiteRT.
 
-Source: Jacob et al. 2018 (arXiv:1712.05877), as TensorFlow's converter does it after training: the range of
-every activation is measured on some posters of the training split. The file needs no Keras to run: where the
-package `ai-edge-litert` is installed, not even TensorFlow.
+Source: Jacob et al. 2018 (arXiv:1712.05877), as TensorFlow's converter does it after training: the
+range of every activation is measured on some posters of the training split. The file needs no Keras
+to run: where the package `ai-edge-litert` is installed, not even TensorFlow.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ def quantize_network(network: Any, posters: Pixels) -> bytes:
 
     Args:
         network: keras.Model, uint8 (B, S, S, 3) to logit (B, 1); read only.
-        posters: (N, S, S, 3) uint8 of the training split, on which the ranges are measured; N from 100 on
-            gives stable ranges.
+        posters: (N, S, S, 3) uint8 of the training split, on which the ranges are measured; N from
+            100 on gives stable ranges.
 
     Returns: the content of a LiteRT file that takes uint8 and gives float32.
-    Raises: RegistryError where Keras runs on another backend than TensorFlow, or an operation of the network
-        cannot be converted.
+    Raises: RegistryError where Keras runs on another backend than TensorFlow, or an operation of
+        the network cannot be converted.
     """
     import keras
 

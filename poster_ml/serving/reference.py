@@ -1,8 +1,8 @@
 """What travels with a network so that it can say more than a probability.
 
 Three files beside the network, none of them a pickle: the validation posters' labels and scores
-(`validation.csv`), the models of year and genres (`combined.skops`), and the pooled features of the training
-posters (`neighbours.npz`). Each may be missing: then what needs it is refused with a word.
+(`validation.csv`), the models of year and genres (`combined.skops`), and the pooled features of the
+training posters (`neighbours.npz`). Each may be missing: then what needs it is refused with a word.
 """
 
 from __future__ import annotations

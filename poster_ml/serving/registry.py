@@ -24,9 +24,9 @@ DESCRIPTION_LENGTH = 5000  # characters that MLflow's table of versions holds
 class Version:
     """One version of a registered model.
 
-    name, number: as in models:/name/number. alias: "champion", "challenger" or "". run_id: where it came
-    from. metric, score: what it was chosen by (empty and NaN where it was not chosen here). created: False
-    where this run had been registered before.
+    name, number: as in models:/name/number. alias: "champion", "challenger" or "". run_id: where it
+    came from. metric, score: what it was chosen by (empty and NaN where it was not chosen here).
+    created: False where this run had been registered before.
     """
 
     name: str
@@ -110,8 +110,8 @@ def register_best(
 def register_run(run_id: str, *, chosen_among: int = 1) -> Version:
     """Registers the model of one finished run that was chosen elsewhere, by a search for example.
 
-    The first version of its family becomes champion, every later one challenger. A run that is registered
-    already is not registered twice.
+    The first version of its family becomes champion, every later one challenger. A run that is
+    registered already is not registered twice.
 
     Args:
         run_id: of a training run with a logged model.

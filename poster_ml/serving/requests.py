@@ -61,7 +61,7 @@ def image_column(table: pd.DataFrame, column: str = "image") -> pd.Series:
 
     Returns: a Series of objects with the index of the table, so that pandas aligns the answer with it;
         0, 1, 2, ... where the table is one row with a list in it, as `{"image": [a, b]}` reaches a model.
-    Raises: RequestError where there are no rows, or not one such column.
+    Raises: RequestError where there are not rows, or not one such column.
     """
     names = [str(name) for name in table]
     if names.count(column) != 1:
@@ -115,5 +115,6 @@ def _from_text(text: str, max_bytes: int) -> bytes:
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise RequestError(
-            f"the image has {size / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are taken: send a smaller one"
+            f"the image has {size / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are accepted: "
+            "send a smaller one"
         )

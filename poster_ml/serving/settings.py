@@ -76,7 +76,7 @@ class ServingSettings:
 def read_settings(path: Path) -> ServingSettings:
     """Reads the settings of a logged model.
 
-    Raises: RegistryError where the file is missing, is no JSON or holds what this version does not know.
+    Raises: RegistryError where the file is missing, is not JSON or holds what this version does not know.
     """
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Draws one synthetic poster from a plan: background, rows of figures, title, billing block.
 
-Everything is drawn at twice the size and reduced, so edges are smooth; all boxes lie on whole pixels of
-the finished picture. The plan decides what is drawn; this module knows nothing of labels.
+Everything is drawn at twice the size and reduced, so edges are smooth; all boxes lie on whole
+pixels of the finished picture. The plan decides what is drawn; this module knows nothing of labels.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def _rgb(hue: float, saturation: float, value: float) -> Color:
 def _palette(hue: float, random: np.random.Generator) -> tuple[Color, Color, list[Color]]:
     """Returns two background colours of one hue and four inks that stand out: the first is the title's.
 
-    Dark and light grounds are equally frequent, and titles and figures draw from the same values, so
-    neither brightness nor a colour histogram tells a big title from many figures.
+    Dark and light grounds are equally frequent, and titles and figures draw from the same values,
+    so neither brightness nor a colour histogram tells a big title from many figures.
     """
     saturation = random.uniform(0.35, 0.8)
     dark = bool(random.random() < 0.5)

@@ -1,14 +1,15 @@
 """Synthetic posters whose label has a known cause and whose best possible accuracy is known.
 
-The cause is the study's own claim: a big title and few figures make a poster Fresh, many figures in regular
-rows make it Rotten. A poster has a title prominence t in [0, 1] (the area of the title) and a crowd c in
-[0, 1] (the number of figures); its score is t - c, and no poster has a score within GAP of zero, so the rule
-can be read at 64 pixels. The sign of the score is the clean label. The label of the table is the clean label,
-flipped with probability 1 - bayes_accuracy, whatever the poster looks like. So nobody who sees only posters
-can be right more often than bayes_accuracy, and who knows the rule is right exactly that often.
+The cause is the study's own claim: a big title and few figures make a poster Fresh, many figures in
+regular rows make it Rotten. A poster has a title prominence t in [0, 1] (the area of the title) and
+a crowd c in [0, 1] (the number of figures); its score is t - c, and no poster has a score within
+GAP of zero, so the rule can be read at 64 pixels. The sign of the score is the clean label. The
+label of the table is the clean label, flipped with probability 1 - bayes_accuracy, whatever the
+poster looks like. So nobody who sees only posters can be right more often than bayes_accuracy, and
+who knows the rule is right exactly that often.
 
-Palette and corner mark can be made to follow the label too (off by default). They are visible, so they raise
-what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
+Palette and corner mark can be made to follow the label too (off by default). They are visible, so
+they raise what a picture can tell: `best_accuracy` and `best_roc_auc` account for them.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _THIRD = ("Returns", "Forever", "Rising", "Tonight", "Untold", "Awakens")
 class Confounders:
     """How strongly other things follow the label: 0 not at all, 1 always.
 
-    `palette` (Fresh warm, Rotten cold) and `shortcut` (a mark in the corner of Fresh posters) can be seen;
-    `genre` and `year` (Fresh movies are older) stand in the table only.
+    `palette` (Fresh warm, Rotten cold) and `shortcut` (a mark in the corner of Fresh posters) can
+    be seen; `genre` and `year` (Fresh movies are older) stand in the table only.
     """
 
     palette: float = 0.0
@@ -214,8 +215,8 @@ def rule_score(title_share: float, figures: int) -> float:
 def best_possible(bayes_accuracy: float, confounders: Confounders) -> tuple[float, float]:
     """Computes what a perfect reader of the pictures reaches.
 
-    The rule, the palette and the mark are independent given the label, so all their combinations can be
-    enumerated.
+    The rule, the palette and the mark are independent given the label, so all their combinations
+    can be enumerated.
 
     Args:
         bayes_accuracy: how often the label agrees with the rule, in [0.5, 1].

@@ -65,8 +65,8 @@ class RunLogger:
     def log_results(self, metrics: Mapping[str, float]) -> None:
         """Logs what a finished network is evaluated by, as the last word on a metric that epochs have too.
 
-        MLflow shows the value of the highest step: `val_accuracy` of the kept network would hide behind that
-        of the last epoch.
+        MLflow shows the value of the highest step: `val_accuracy` of the kept network would hide
+        behind that of the last epoch.
         """
         epochs = [item.step for item in self._client.get_metric_history(self.run_id, "val_accuracy")]
         self.log_metrics(metrics, step=max(epochs, default=0))
@@ -280,6 +280,6 @@ def _experiment_of(run_id: str) -> str:
         return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
     except mlflow.MlflowException as error:
         raise TrackingError(
-            f"MLFLOW_RUN_ID={run_id} is no run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
+            f"MLFLOW_RUN_ID={run_id} is not a run of {mask_passwords(mlflow.get_tracking_uri())}: unset it; "
             "under `mlflow run` give MLFLOW_TRACKING_URI with the whole path, sqlite:////FOLDER/mlflow.db"
         ) from error

@@ -163,7 +163,7 @@ def sqlite_file(uri: str) -> Path | None:
     try:
         database = sqlalchemy.make_url(uri).database
     except ArgumentError as error:
-        raise TrackingError(f"{uri} is no URL of a database: give sqlite:////FOLDER/mlflow.db") from error
+        raise TrackingError(f"{uri} is not a database URL: give sqlite:////FOLDER/mlflow.db") from error
     return _without_escapes(Path(database).absolute()) if database and database != ":memory:" else None
 
 
@@ -173,7 +173,7 @@ def check_database(uri: str, file: Path | None, *, write: bool = False) -> None:
     SQLite opens a file for writing where it may: only then does it roll back what a killed process left.
 
     Args:
-        uri: of the store; one that is no database is not asked.
+        uri: of the store; one that is not a database is not asked.
         file: of `sqlite_file`.
         write: also refuses an SQLite store that takes no runs: read only, or locked by others.
 
@@ -284,8 +284,8 @@ def _find_experiment(uri: str) -> Any:
     except (SQLAlchemyError, mlflow.MlflowException, OSError) as error:
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(
-                f"MLFLOW_EXPERIMENT_ID={number} is no experiment of this store: unset it, or give an id that "
-                "`mlflow experiments search` lists"
+                f"MLFLOW_EXPERIMENT_ID={number} is not an experiment of this store: unset it, or give "
+                "an id that `mlflow experiments search` lists"
             ) from error
         raise TrackingError(describe_outage(error)) from error
     asked = os.environ.get("MLFLOW_EXPERIMENT_NAME")

@@ -1,8 +1,8 @@
 """The state of a training run on disk: written whole after every epoch, read back by `--resume`.
 
-A folder holds `state.npz` and `best-<epoch>.npz`, the weights to keep. The state names the best file that
-belongs to it, and an older one is removed only after the state was replaced: a kill between any two steps
-leaves a state and the best weights of the same history.
+A folder holds `state.npz` and `best-<epoch>.npz`, the weights to keep. The state names the best
+file that belongs to it, and an older one is removed only after the state was replaced: a kill
+between any two steps leaves a state and the best weights of the same history.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def restore_state(model: Any, arrays: Arrays) -> None:
 def restore_weights(model: Any, arrays: Arrays) -> None:
     """Puts the weights alone back: where the next phase begins with an optimiser of its own.
 
-    Layers are found by name. A frozen one that the checkpoint lacks keeps its weights: the part above a
-    cached prefix can be taken up by the whole network, and the other way round.
+    Layers are found by name. A frozen one that the checkpoint lacks keeps its weights: the part
+    above a cached prefix can be taken up by the whole network, and the other way round.
     """
     for layer in model.layers:
         for index, variable in enumerate(layer.weights):

@@ -1,10 +1,10 @@
 """The frozen prefix of a network, run once: features kept memory-mapped under a key of all they depend on.
 
 A cache entry is a folder `<key>/` with `features.npy` and `entry.json` (what it is, its length and
-checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and the next
-call continues from there. Processes that want the same entry wait for the one that computes it.
-Opening an entry reads it once for its checksum: a second per gigabyte or two, and training needs it in the
-page cache anyway.
+checksum). While it is computed it stands in `<key>.partial/`; a kill loses the chunk in hand, and
+the next call continues from there. Processes that want the same entry wait for the one that
+computes it. Opening an entry reads it once for its checksum: a second per gigabyte or two, and
+training needs it in the page cache anyway.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def cached_features(
 def list_entries(folder: Path) -> list[CacheEntry]:
     """Lists the entries of a cache, the largest first; unfinished ones are marked in `about`.
 
-    The folder may be one that holds other things too: what is no entry by its name and its files is left out.
+    The folder may hold other things too: what is not an entry by its name and its files is left out.
     """
     entries = []
     for place in sorted(folder.glob("*")):

@@ -130,8 +130,8 @@ def plateau_rate(settings: TrainConfig, losses: Sequence[float]) -> float:
     """Learning rate of the next epoch under `schedule: plateau`.
 
     The rate is multiplied by `plateau_factor` whenever the validation loss has not fallen for
-    `plateau_patience` epochs; the count starts anew after each cut. A function of the past alone, so a
-    resumed run continues with the rate it would have had.
+    `plateau_patience` epochs; the count starts anew after each cut. A function of the past alone,
+    so a resumed run continues with the rate it would have had.
     """
     rate, best, waited = settings.learning_rate, float("inf"), 0
     for loss in losses:

@@ -15,12 +15,12 @@ def resolve_precision(precision: str, *, depthwise: bool = False) -> str:
 
     Args:
         precision: "auto", or a policy name, which is returned as it is.
-        depthwise: the network lives on depthwise convolutions. Processors have bfloat16 for matrix products,
-            which those are not: MobileNetV2 is 1.3 times as fast in float32 on one with avx512_bf16
-            (`benchmarks/precision.py`, docs/performance.md).
+        depthwise: the network lives on depthwise convolutions. Processors have bfloat16 for matrix
+            products, which those are not: MobileNetV2 is 1.3 times as fast in float32 on one with
+            avx512_bf16 (`benchmarks/precision.py`, docs/performance.md).
 
-    Returns: "mixed_bfloat16" where the processor or the GPU computes the network faster in it, "float32"
-        elsewhere.
+    Returns: "mixed_bfloat16" where the processor or the GPU computes the network faster in it,
+        "float32" elsewhere.
     """
     if precision != "auto":
         return precision

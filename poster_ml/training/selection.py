@@ -11,8 +11,8 @@ History = Sequence[Mapping[str, float]]
 def best_epoch(history: History, monitor: str) -> int:
     """Index of the epoch with the best monitored value, the first one where several are equal.
 
-    Losses are better when lower, everything else when higher. A value that is not a number never wins;
-    where there is no number at all, the last epoch is returned.
+    Losses are better when lower, everything else when higher. A value that is not a number never
+    wins; where there is no number at all, the last epoch is returned.
     """
     values = [epoch[monitor] for epoch in history]
     sign = -1.0 if monitor.endswith("loss") else 1.0

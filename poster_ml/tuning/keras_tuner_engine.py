@@ -1,7 +1,7 @@
 """The second engine: KerasTuner's Hyperband over the same spaces and the same objective, in this process.
 
-KerasTuner decides what is tried, and continues by its own files. Each trial that ended is added to the Optuna
-study, so table, figures, MLflow and the dashboard are the same for both engines.
+KerasTuner decides what is tried, and continues by its own files. Each trial that ended is added to
+the Optuna study, so table, figures, MLflow and the dashboard are the same for both engines.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def run_keras_tuner(job: Job, opened: OpenStudy, after_trial: Callable[[], None]
         opened: the study, locked by this command.
         after_trial: called after each new trial.
 
-    Raises: TuningError where three trials in a row failed, where KerasTuner's files cannot be read, or where
-        a small space has no further point.
+    Raises: TuningError where three trials in a row failed, where KerasTuner's files cannot be read,
+        or where a small space has no further point.
     """
     oracle = _open_oracle(job, opened)
     while opened.counted() < job.trials and not job.late:

@@ -77,16 +77,17 @@ def best_trials(table: pd.DataFrame, count: int) -> list[dict[str, Any]]:
 def importances(opened: OpenStudy, repeats: int = 30) -> pd.DataFrame:
     """Computes which share of the differences between finished trials each dimension explains (fANOVA).
 
-    Each repeat draws as many trials as there are, with replacement (bootstrap), and fits anew, so that the
-    intervals hold what the choice of trials leaves open. Pruned trials have values of other epochs: left out.
+    Each repeat draws as many trials as there are, with replacement (bootstrap), and fits anew, so
+    that the intervals hold what the choice of trials leaves open. Pruned trials have values of
+    other epochs: left out.
 
     Args:
         opened: the study.
         repeats: at least 2.
 
-    Returns: a row per dimension, the most important first: its `share`, the mean over the repeats (they sum
-        to 1), and the bounds `low` and `high` of the middle 90 %. No rows where fewer than `FEWEST_TRIALS`
-        trials finished, or all have one value.
+    Returns: a row per dimension, the most important first: its `share`, the mean over the repeats
+        (they sum to 1), and the bounds `low` and `high` of the middle 90 %. No rows where fewer
+        than `FEWEST_TRIALS` trials finished, or all have one value.
     """
     finished = opened.trials(TrialState.COMPLETE)
     if len(finished) < FEWEST_TRIALS or len({trial.value for trial in finished}) < 2:

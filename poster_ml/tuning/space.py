@@ -84,9 +84,9 @@ def default_points(space: SearchSpace, *configs: ExperimentConfig) -> list[dict[
         space: where they are to be tried.
         configs: for example the variant's own settings and the study's.
 
-    Returns: one point per config, without repeats. A setting outside the space (a list of layers to unfreeze
-        where the space counts layers, a rate beyond the range) is left out of its point, so the sampler draws
-        it; a point that would be empty is dropped.
+    Returns: one point per config, without repeats. A setting outside the space (a list of layers to
+        unfreeze where the space counts layers, a rate beyond the range) is left out of its point,
+        so the sampler draws it; a point that would be empty is dropped.
     """
     points: list[dict[str, Primitive]] = []
     for config in configs:

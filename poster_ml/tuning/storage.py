@@ -36,7 +36,7 @@ def storage_url(storage: str) -> str:
 def check_storage(storage: str) -> None:
     """Refuses what cannot be used, and what is not ours, before anything is started. Writes nothing.
 
-    Raises: OutputError for a file that is no SQLite database, or a database of another program;
+    Raises: OutputError for a file that is not an SQLite database, or a database of another program;
         TuningError where it cannot be reached.
     """
     url = storage_url(storage)

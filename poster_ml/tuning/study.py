@@ -115,8 +115,8 @@ def open_study(spec: StudySpec, identity: Mapping[str, str] | None = None) -> Op
 
     Args:
         spec: where and how.
-        identity: what all trials of a study have in common (search space, dataset, ...). Stored when the
-            study is created; a continuation must bring the same. None: not checked.
+        identity: what all trials of a study have in common (search space, dataset, ...). Stored
+            when the study is created; a continuation must bring the same. None: not checked.
 
     Raises: TuningError where the storage cannot be used or the identity differs.
     """

@@ -35,8 +35,8 @@ class TrialContext:
         overrides: dotted configuration keys and their values.
         seed: of this trial.
         folder: for checkpoints. It exists, and nobody else works in it.
-        report: takes the epochs done (1, 2, ...) and the validation AUC; returns whether to stop: then
-            raise `PrunedError`.
+        report: takes the epochs done (1, 2, ...) and the validation AUC; returns whether to stop:
+            then raise `PrunedError`.
     """
 
     number: int

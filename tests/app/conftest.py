@@ -81,7 +81,7 @@ def visit(browser: Any, served: SimpleNamespace) -> Iterator[Callable[..., Any]]
         visitor = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         visitors.append(visitor)
         page = visitor.new_page()
-        page.set_default_timeout(120_000)  # a busy machine is no failure
+        page.set_default_timeout(120_000)  # a busy machine is not a failure
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.extend(_abroad(request.url, address)))

@@ -251,7 +251,7 @@ def test_about_says_what_the_run_measured_and_what_the_model_is_not_for(visit):
 REFUSED = {
     "a.pdf": (b"%PDF-1.7 a document", "not an image"),
     "sixty.png": (declared_png(6000, 10000, zlib.compress(b"")), "too many pixels"),
-    "large.jpg": (bytes(11_000_000), "at most 10 MB are taken"),
+    "large.jpg": (bytes(11_000_000), "at most 10 MB are accepted"),
     "empty.jpg": (b"", "empty"),
 }
 

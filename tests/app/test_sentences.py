@@ -60,4 +60,4 @@ def test_designs_that_are_not_told_apart_are_not_put_in_order():
         "A before B: in 12,345 pairs of comparable movies with at least this difference, "
         "the one ahead was the Fresh one in 60 % (55 % to 65 %)."
     )
-    assert design_pair({**pair, "told_apart": False}, "A", "B").startswith("A and B are not told apart")
+    assert design_pair({**pair, "told_apart": False}, "A", "B").startswith("A and B cannot be told apart")

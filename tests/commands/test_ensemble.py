@@ -104,7 +104,7 @@ def test_runs_that_do_not_go_together_are_refused(two_runs, run_like):
             "must share one dataset; fingerprints: basic_cnn",
         ),
         ([run_like(fold="1/3"), run_like(fold="2/3")], "must share one fold, or none have one; folds: other"),
-        ([first, suite.run_id], r"suite \w+ is no training run: give the ids of runs that `train` made"),
+        ([first, suite.run_id], r"suite \w+ is not a training run: give the ids of runs that `train` made"),
     ):
         with pytest.raises(ConfigError, match=message):
             run_ensemble(runs)

@@ -108,7 +108,7 @@ def test_refusals_write_nothing(
         assert said in refusal(error, explain.run_explain, str(bare), posters, out, **options)
     assert not out.exists()
     said = refusal(OutputError, explain.run_explain, str(bare), [one], tmp_path)
-    assert "is no result of `poster-ml explain`" in said
+    assert "is not a result of `poster-ml explain`" in said
 
 
 def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path: Path, caplog) -> None:

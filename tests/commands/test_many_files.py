@@ -117,7 +117,7 @@ def test_a_file_that_kills_every_worker_is_one_row(posters, monkeypatch):
         lambda client, task, items, batch: (([item], None) for item in items),
     )
     nobody, files = object(), [posters / "tt01.jpg"]
-    killed = "decoding it killed its worker again and again"
+    killed = "decoding it crashed its worker repeatedly"
     assert list(prepare_posters(files, 16, "pad", nobody)) == [f"broken image: {killed}"]
     (rows,) = score_files(nobody, ScoreTask(object, posters, 0.4), files, 4)
     (row,) = rows.to_dict("records")

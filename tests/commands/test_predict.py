@@ -199,7 +199,7 @@ def test_a_table_names_posters_with_what_is_known_of_them(fake, tmp_path, monkey
         ("path,year\nin/tt00000.jpg,1\n,2\n", r"row 2 of the table .* names no image file, ''"),
         ("path\nin\n", r"row 1 of the table .* names no image file, 'in'"),
         ("path\nhttps://a.test/b.jpg\n", "names no image file"),
-        ("path\nin/tt00000.jpg\nin/tt00000.jpg\n", "row 2 .* names a poster of a row before"),
+        ("path\nin/tt00000.jpg\nin/tt00000.jpg\n", "row 2 .* names a poster of an earlier row"),
     ):
         (tmp_path / "movies.csv").write_text(text)
         with pytest.raises(DatasetError, match=said):

@@ -106,6 +106,6 @@ def test_refusals_write_nothing_and_the_input_is_never_replaced(table: Path, tmp
         f"--table {data / 'index.csv'} lies in --out {data}, which would be replaced; give another --out"
     )
     said = refusal(OutputError, run_preprocess, table, posters, posters, track=False)
-    assert "is no result of `poster-ml preprocess`" in said
+    assert "is not a result of `poster-ml preprocess`" in said
     assert len(list(posters.iterdir())) == MOVIES
     assert (data / "manifest.json").is_file()

@@ -24,7 +24,11 @@ TINY = [
 
 
 def test_an_override_for_one_variant_reaches_that_one_only_and_wins():
-    given = ["vgg16:train.epochs=1", "train.epochs=5", "explain.layer=a:b"]  # a colon in a value is no prefix
+    given = [
+        "vgg16:train.epochs=1",
+        "train.epochs=5",
+        "explain.layer=a:b",
+    ]  # a colon in a value is not a prefix
     assert overrides_of("vgg16", given) == ["train.epochs=5", "explain.layer=a:b", "train.epochs=1"]
     assert overrides_of("basic_cnn", given) == ["train.epochs=5", "explain.layer=a:b"]
 

@@ -1,4 +1,4 @@
-"""Files whose names are no UTF-8, as old archives hold them: listed and scored, never a bug."""
+"""Files whose names are not UTF-8, as old archives hold them: listed and scored, never a bug."""
 
 import io
 import os
@@ -21,7 +21,7 @@ SHOWN = "caf\\udce9.jpg"
 
 @pytest.fixture
 def posters(tmp_path, monkeypatch):
-    """A folder of three posters, the one in the middle with a name that is no UTF-8."""
+    """A folder of three posters, the one in the middle with a name that is not UTF-8."""
     folder = tmp_path / "posters"
     folder.mkdir()
     for name in ("a.jpg", ODD, "d.jpg"):
@@ -70,14 +70,14 @@ def test_preprocess_passes_by_such_a_file_and_refuses_such_a_folder(posters, tmp
     assert cli.run(["preprocess", "--table", str(table), "--posters", str(odd), "--out", "other"]) == 2
     said = capsys.readouterr().err
     assert "donn\\udce9es" in said
-    assert said.endswith("is no UTF-8, which is needed here: rename it\n")
+    assert said.endswith("is not UTF-8, which is needed here: rename it\n")
     assert not Path("other").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "encoding", "code", "said"),
     [
-        (ODD, "utf-8", 2, "error: the name caf\\udce9.jpg is no UTF-8, which is needed here: rename it\n"),
+        (ODD, "utf-8", 2, "error: the name caf\\udce9.jpg is not UTF-8, which is needed here: rename it\n"),
         ("é", "ascii", 1, "bug: UnicodeEncodeError"),
     ],
 )

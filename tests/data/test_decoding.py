@@ -14,7 +14,7 @@ from poster_ml.data.decoding import PreparedPoster, prepare_poster, prepare_post
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """40 posters of different colours; number 20 is missing, number 30 is no image."""
+    """40 posters of different colours; number 20 is missing, number 30 is not an image."""
     folder = tmp_path_factory.mktemp("posters")
     paths = [folder / f"{number}.png" for number in range(40)]
     random = np.random.default_rng(0)

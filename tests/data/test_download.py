@@ -407,5 +407,5 @@ def test_a_host_that_is_given_up_is_asked_no_further_on_a_cluster(
     )
     assert counts(report) == {"saved": 1, "failed": 1, "unreachable": 40}
     found = lines(tmp_path)
-    assert found["bomb"]["reason"] == "decoding it killed its worker again and again"
+    assert found["bomb"]["reason"] == "decoding it crashed its worker repeatedly"
     assert [found[name]["attempts"] for name in dead].count("1") < 10

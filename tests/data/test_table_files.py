@@ -35,7 +35,7 @@ def rows(*titles: str, delimiter: str = ",") -> str:
     return "".join(delimiter.join(line) + "\n" for line in [HEADER, *lines])
 
 
-# --- quotes that are no quotes
+# --- quotes that are not quotes
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
@@ -93,7 +93,7 @@ def test_titles_stay_as_they_stand(tmp_path, text, titles):
         # Short rows lack their last cells only.
         ("movie_id,tomatometer_status,title,notes\na,Fresh,One,x\nb,Rotten,Two\nc,Fresh\nd\n", ["a", "b", "c"],
          [[4, "d", "malformed row: 1 fields where the header has 4"]]),
-        # Empty fields beyond the header are no fields.
+        # Empty fields beyond the header are not fields.
         ("movie_id,title,tomatometer_status\na,One,Fresh,\nb,Two,Rotten,, \nc,Thr,ee,Fresh\n", ["a", "b"],
          [[3, "", "malformed row: 4 fields where the header has 3"]]),
     ],
@@ -148,7 +148,7 @@ def test_encodings(tmp_path, encoding, titles):
 
 LETTERS = "abz AZ09\"',;|\t.–éüñß"
 WORDS = st.text(LETTERS, min_size=1, max_size=12)
-BREAKS = st.sampled_from(["a\nb", 'é\r\n"b"', "x\n\ny"])  # a line of a text is no row: no delimiters in it
+BREAKS = st.sampled_from(["a\nb", 'é\r\n"b"', "x\n\ny"])  # a line of a text is not a row: no delimiters in it
 
 
 @st.composite

@@ -158,7 +158,7 @@ READ = {
             [8, "", "malformed row: 4 fields where the header has 3"],
         ],
     ),
-    "ids that are no file names stay apart and are shown": (
+    "ids that are not file names stay apart and are shown": (
         "movie_id,tomatometer_status\na b,Fresh\na#b,Fresh\na%b,NA\na_b,Rotten\na b,Fresh\n",
         {}, {"source_id": ["a b", "a#b", "a_b"]},
         [
@@ -380,8 +380,8 @@ def test_column_options_that_are_none(option, hint):
         (b"", " is empty; give a table with a header and one row per movie"),
         (b"\xef\xbb\xbf", ": no rows below the header"),
         (b"movie_id,tomatometer_status\n", ": no rows below the header; give a table with one row per movie"),
-        (b"PK\x03\x04\x14\x00\x06\x00", " is no text (an Excel or other binary file?); save the table as CSV or Parquet"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256)) * 20, " is no text"),
+        (b"PK\x03\x04\x14\x00\x06\x00", " is not text (an Excel or other binary file?); save the table as CSV or Parquet"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256)) * 20, " is not text"),
         (b"\xff\xfea\x00\x00\xd8", ": broken utf-16 text; fetch it again, or save the table as UTF-8"),
         (gzip.compress(b"movie_id,tomatometer_status\na,Fresh\n" * 99, mtime=0)[:-20], "cannot read table.csv: Compressed file ended"),
         (b"PAR1 and no more", " is a broken Parquet file: "),

@@ -140,7 +140,7 @@ def test_a_calibrated_model_may_have_an_ece_of_zero_and_a_bad_one_not():
 
 @pytest.mark.parametrize(("probability", "right"), [(0.2, 10), (0.9, 60)])
 def test_a_model_that_calls_every_poster_the_same_is_not_taken_for_certain(probability, right):
-    """Resamples that keep the class counts all show the same: 0.857 (0.857 to 0.857), which is no interval."""
+    """Resamples that keep the class counts all show the same: 0.857 (0.857 to 0.857), which is not an interval."""
     found = intervals(np.repeat([1, 0], [60, 10]), np.full(70, probability))
     for name, interval in found.items():
         assert interval.low <= interval.estimate <= interval.high, name

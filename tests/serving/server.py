@@ -42,7 +42,7 @@ class Server:
         assert status == 200, body
 
         def refuse(constant: str) -> None:
-            raise AssertionError(f"{constant} is no JSON: {body[:300]}")
+            raise AssertionError(f"{constant} is not JSON: {body[:300]}")
 
         return json.loads(body, parse_constant=refuse)["predictions"]
 

@@ -71,10 +71,10 @@ def test_everything_else_gets_a_reason(cell, reason):
 def test_size_is_checked_before_and_after_decoding():
     assert image_bytes(TEXT, max_bytes=len(DATA)) == DATA
     for cell in (TEXT, DATA, memoryview(DATA), "A" * 10_000):
-        with pytest.raises(RequestError, match="MB are taken"):
+        with pytest.raises(RequestError, match="MB are accepted"):
             image_bytes(cell, max_bytes=len(DATA) - 1)
     with pytest.raises(
-        RequestError, match=r"^the image has 12\.0 MB, at most 10 MB are taken: send a smaller one$"
+        RequestError, match=r"^the image has 12\.0 MB, at most 10 MB are accepted: send a smaller one$"
     ):
         image_bytes(b"x" * 12_000_000)
 

@@ -60,7 +60,7 @@ def test_a_run_of_mlflow_run_that_the_store_lacks_is_refused_before_another_is_m
 ):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
     with (
-        pytest.raises(TrackingError, match="MLFLOW_RUN_ID=0123 is no run of"),
+        pytest.raises(TrackingError, match="MLFLOW_RUN_ID=0123 is not a run of"),
         open_run("x", tags={}),
     ):
         pass
@@ -200,7 +200,7 @@ def test_an_unknown_or_contradicted_experiment_is_refused(mlflow_place, monkeypa
     connect()
     assert experiment_name() == "poster-ml"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
-    assert refused().startswith("MLFLOW_EXPERIMENT_ID=77 is no experiment of this store")
+    assert refused().startswith("MLFLOW_EXPERIMENT_ID=77 is not an experiment of this store")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", mlflow.create_experiment("mine"))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
     assert "is the experiment 'mine', MLFLOW_EXPERIMENT_NAME says 'other'" in refused()

@@ -61,7 +61,7 @@ def test_features_are_those_of_the_prefix_in_the_order_of_the_rows(tmp_path):
 def test_a_log_is_told_how_many_posters_are_to_do_and_how_many_were_done_before(
     tmp_path, caplog, monkeypatch
 ):
-    """Under `mlflow run` stderr is no terminal, and the frozen layers may take a quarter of an hour."""
+    """Under `mlflow run` stderr is not a terminal, and the frozen layers may take a quarter of an hour."""
     monkeypatch.setenv("TQDM_DISABLE", "")
     logger = logging.getLogger("poster_ml.progress")
     logger.addHandler(caplog.handler)

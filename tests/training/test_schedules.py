@@ -23,7 +23,7 @@ def history(*values, name="val_auc"):
     [
         ((0.5, 0.7, 0.7, 0.6), "val_auc", 1),  # the first of equally good ones
         ((0.5, 0.3, 0.4), "val_loss", 1),  # losses are better when lower
-        ((NAN, 0.4, NAN), "val_auc", 1),  # what is no number never wins
+        ((NAN, 0.4, NAN), "val_auc", 1),  # NaN never wins
         ((NAN, NAN), "val_auc", 1),
     ],
 )

@@ -57,6 +57,17 @@ def test_maps_are_called_better_only_after_correction_for_all_controls_and_score
     assert _advantages(values, 0.8)["edge"]["road"]["better"]
 
 
+def test_the_network_is_given_full_batches_only(nets, monkeypatch):
+    """16 posters cost 83 passes each, as documented: 83 batches of 16, none of them filled up."""
+    model, batches = strong(nets), []
+    predict = model.predict_on_batch
+    monkeypatch.setattr(
+        model, "predict_on_batch", lambda images: batches.append(len(images)) or predict(images)
+    )
+    measure_faithfulness(Explainer(model), red_block_posters(16), steps=8)
+    assert batches == [16] * 83
+
+
 def test_map_turned_round_is_found_out(nets, monkeypatch):
     original = Explainer.explain
     monkeypatch.setattr(Explainer, "explain", lambda *given: -original(*given))

@@ -112,7 +112,7 @@ def report(
         return score_images(candidate.model, posters, DecisionRule(1.0, 0.5))
 
     perturbations = {**corners(dataset.size, len(rows), seed), **PERTURBATIONS}
-    table = shortcut_table(predict, images, labels, perturbations)
+    table = shortcut_table(predict, images, predict(images), labels, perturbations)
     print(f"\n{name}: {summary.count} posters, {len(rows)} of them for the test")
     print(
         f"ROC AUC {table['roc_auc'][0]:.3f} (best possible {summary.best_roc_auc:.3f}), "

@@ -46,7 +46,7 @@ def run_doctor() -> DoctorResult:
         **{name: _version(name) for name in PACKAGES},
         "backend": keras.backend.backend(),
         "devices": ", ".join(keras.distribution.list_devices()) or "cpu",
-        "cores": str(os.cpu_count()),
+        "cores": _cores(advice),
         "precision auto": usual if usual == depthwise else f"{usual}; mobilenet_v2: {depthwise}",
         "ImageNet weights": _weights(advice),
         "store": _store(advice),
@@ -65,6 +65,18 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _cores(advice: list[str]) -> str:
+    """Returns how many cores this process may use, and what keeps them busy."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load >= usable / 2:
+        advice.append(
+            f"other programs keep {load:.1f} of {usable} cores busy: training slows down accordingly, "
+            "two trainings at a time take about twice as long each"
+        )
+    return f"{usable} of {os.cpu_count()}, load {load:.1f}"
 
 
 def _weights(advice: list[str]) -> str:

@@ -9,17 +9,44 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # small matrices: where cores are busy, two wait for each other
+# The compiler's care would cost more than the little that is computed.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ.setdefault("XLA_FLAGS", QUICK)
+for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    os.environ.setdefault(
+        name, "1"
+    )  # little is computed: where cores are busy, two threads wait for each other
 
 # A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# `make test` deals out whole files, these first: a long one that begins last is waited for.
+LONGEST = [
+    "commands/test_tune.py", "tuning/test_search.py", "commands/test_train.py", "commands/test_folds.py",
+    "training/test_backends.py", "training/test_devices.py", "serving/test_server.py", "app/test_page.py",
+    "commands/test_ensemble.py", "contracts/test_models.py", "training/test_fit.py",
+    "contracts/test_commands_in_docs.py", "contracts/test_paths.py", "pipeline/test_fit.py", "test_cluster.py",
+    "commands/test_suite.py", "commands/test_many_files.py", "training/test_kills.py", "contracts/test_examples.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of the longest files first."""
+    ranks = {f"tests/{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: a third of the time, tests wait for processes that they start."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("POSTER_ML_SHARED", PROJECT.parent / "shared"))
@@ -51,13 +78,32 @@ def real_weights():
 
 
 @pytest.fixture(scope="session")
-def store_template(tmp_path_factory):
-    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
-    import mlflow
+def made_once(request, tmp_path_factory):
+    """Calls `made_once(name, make)`: `make(folder)` fills a folder once for all processes of a run; read only."""
 
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    def once(name, make):
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if hasattr(request.config, "workerinput") else base) / name
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "made").exists():
+                folder.mkdir()
+                make(folder)
+                (folder / "made").touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def store_template(made_once):
+    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
+
+    def migrate(folder):
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once("template", migrate) / "mlflow.db"
 
 
 @contextmanager
@@ -122,18 +168,20 @@ def undrawn():
         yield
 
 
-@pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory):
-    """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
+def _prepare_tiny(folder: Path) -> None:
     from poster_ml.data.image_files import match_images
     from poster_ml.data.prepared import prepare
     from poster_ml.data.tables import read_table
     from poster_ml.synthetic.writing import write_posters
 
-    folder = tmp_path_factory.mktemp("tiny")
     write_posters(folder / "synthetic", count=160, seed=1, bayes_accuracy=1.0)
     table = read_table(folder / "synthetic" / "movies.csv")
     movies, rejected = match_images(table.movies, folder / "synthetic" / "posters")
     options = {"size": 40, "fit": "squash", "split": "stratified", "seed": 1, "workers": 1}
     prepare(movies, rejected, folder / "prepared", **options)
-    return folder / "prepared"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(made_once):
+    """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
+    return made_once("tiny", _prepare_tiny) / "prepared"

@@ -27,12 +27,12 @@ def run_python(
     return done
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Waits a minute at most until something holds, and returns it."""
-    end = time.monotonic() + 60
+def wait_for(condition: Callable[[], Any], seconds: float = 60, pause: float = 0.02) -> Any:
+    """Waits, not longer than that, until something holds, and returns it; `pause`: between two looks, in seconds."""
+    end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 

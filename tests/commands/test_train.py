@@ -33,7 +33,7 @@ STEPS = (
 
 
 @pytest.fixture(scope="module")
-def whole_task(tiny_dataset):
+def whole_task(tiny_dataset, undrawn):
     """A training that draws at random wherever one can, and is explained and tested."""
     random = {"train.epochs": 3, "train.deterministic": True, "augment.rotation": 3, "model.dropout": 0.2}
     tested = {"explain.faithfulness_posters": 4, "explain.shortcut_posters": 500}

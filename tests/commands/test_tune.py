@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace as changed
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +32,7 @@ from poster_ml.tracking.runs import RunLogger, find_run, open_run, search_runs
 from poster_ml.tracking.store import experiment_name, shared_uri
 from poster_ml.training import checkpoint
 from poster_ml.tuning.trial import PrunedError, TrialContext
+from tests.programs import wait_for
 from tests.tiny import tiny_config
 from tests.tuning.command import workers_of
 
@@ -118,13 +117,6 @@ def test_trials_see_the_same_posters_whatever_their_seeds(tiny_dataset: Path) ->
     assert list(other.indices("train", 60, 1)) != drawn
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 240.0) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, f"waited {timeout} s until {what}"
-        time.sleep(0.1)
-
-
 def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_path: Path) -> None:
     """One worker is killed, then everything; repeated, the command ends with exactly the trials asked for."""
     process = subprocess.Popen(
@@ -133,9 +125,9 @@ def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_
     )  # fmt: skip
     try:
         begun = work / ".poster-ml" / "tuning" / "study" / "trial-0000"
-        wait_until(begun.exists, "the first trial has begun")
+        wait_for(begun.exists, 240)
         workers_of(process.pid)[0].kill()
-        wait_until(lambda: search_runs("attributes.status = 'FINISHED'"), "one has finished")
+        wait_for(lambda: search_runs("attributes.status = 'FINISHED'"), 240, pause=0.3)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

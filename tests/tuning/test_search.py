@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
@@ -24,6 +26,7 @@ from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
 from poster_ml.tuning.study import StudySpec, open_study
 from poster_ml.tuning.trial import TrialContext, TrialLostError
+from tests.programs import wait_for
 from tests.tuning.command import ROOT, Command, workers_of
 from tests.tuning.surrogates import SurrogateObjective
 
@@ -38,6 +41,12 @@ def whole(opened: Any) -> list[Any]:
     """All there is to say about the trials, which are finished: the same in a search that was disturbed."""
     assert {trial.state.name for trial in opened.trials()} == {"COMPLETE"}
     return [(trial.params, trial.user_attrs["seed"], trial.value) for trial in opened.trials()]
+
+
+@pytest.fixture(scope="module")
+def calm(client: Client, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Six trials of a search that nothing disturbs, as of `whole`."""
+    return whole(Command(tmp_path_factory.mktemp("calm")).finish(6, client))
 
 
 def states(opened: Any, space: SearchSpace) -> list[str]:
@@ -79,9 +88,8 @@ def test_the_worse_are_pruned_at_once(
 
 
 def test_killed_workers_and_a_killed_command_lose_and_double_nothing(
-    command: Command, tmp_path: Path
+    client: Client, command: Command, calm: list[Any]
 ) -> None:
-    calm = Command(tmp_path / "calm").run(trials=6, workers=2)
     process = command.start(trials=6, workers=2, seconds=0.3)
     command.wait_for("epoch", 3)
     workers_of(process.pid)[0].kill()
@@ -91,13 +99,15 @@ def test_killed_workers_and_a_killed_command_lose_and_double_nothing(
     process.communicate()
     assert psutil.wait_procs(workers, timeout=15)[1] == [], "workers end with their command"
     assert any(trial.state.is_finished() for trial in command.opened().trials())
-    assert whole(command.run(trials=6, workers=2)) == whole(calm)
+    assert whole(command.finish(6, client)) == calm
     epochs = command.lines("epoch")
     assert len(epochs) <= 6 * 6 + 3, "of each killed trial only the epoch in hand is run twice"
     assert len(set(epochs)) == 6 * 6
 
 
-def test_ctrl_c_ends_quickly_and_what_ran_continues(command: Command, space: SearchSpace) -> None:
+def test_ctrl_c_ends_quickly_and_what_ran_continues(
+    client: Client, command: Command, space: SearchSpace, calm: list[Any]
+) -> None:
     process = command.start(trials=4, workers=2, seconds=0.2)
     command.wait_for("end", 2)
     workers, began = workers_of(process.pid), time.monotonic()
@@ -108,7 +118,7 @@ def test_ctrl_c_ends_quickly_and_what_ran_continues(command: Command, space: Sea
     assert err.count("Traceback") == 1, err  # the command's own; the command line makes 130 of it
     assert psutil.wait_procs(workers, timeout=15)[1] == []
     assert set(states(command.opened(), space)) <= {FINISHED, INTERRUPTED}
-    assert len(whole(command.run(trials=4, workers=2))) == 4
+    assert whole(command.finish(4, client)) == calm[:4]
 
 
 def deadly(trial: TrialContext) -> float:
@@ -123,7 +133,7 @@ def test_a_trial_that_kills_every_worker_is_given_up_and_workers_are_renewed(
 ) -> None:
     """Renewed after so many trials, since every model that Keras builds leaves memory behind."""
     opened = open_study(spec)
-    with open_cluster(1) as client:
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), open_cluster(1) as client:
         run_search(Job(space, deadly, 4, tmp_path / "work", renew_after=2), opened, client)
     table = trials_table(opened, space)
     assert list(table["state"]) == [FAILED] + [FINISHED] * 4
@@ -213,18 +223,17 @@ with study_lock({storage!r}, "study"):
     finally:
         other.kill()
         other.communicate()
-    end = time.monotonic() + 20  # a server takes a moment to see that its client is gone
-    while True:
-        try:
-            with study_lock(storage, "study"):
-                break
-        except TuningError:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+
+    def free() -> bool:
+        with suppress(TuningError), study_lock(storage, "study"):
+            return True
+        return False
+
+    wait_for(free)  # a server takes a moment to see that its client is gone
 
 
 def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(
-    postgres: str, command: Command, tmp_path: Path
+    postgres: str, tmp_path: Path, calm: list[Any]
 ) -> None:
     """Two pools of workers started by hand, each in a folder of its own; the command is killed and repeated."""
     file = tmp_path / "scheduler.json"
@@ -248,7 +257,7 @@ def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(
         far.wait_for("epoch", 4)
         process.kill()
         process.communicate()
-        assert whole(far.run(trials=5, workers=1)) == whole(command.run(trials=5, workers=1))
+        assert whole(far.run(trials=5, workers=1)) == calm[:5]
         assert [each.poll() for each in dask] == [None] * 3, "what was started by hand stays"
     finally:
         for each in reversed(dask):

@@ -1,5 +1,6 @@
 """A network trained with and without the feature cache, with views, in two precisions."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -117,6 +118,24 @@ def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(
     rows = dataset.indices("val", 60, 42)
     logits = candidate.model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
     np.testing.assert_allclose(logits, candidate.validation_logits, atol=1e-5)
+
+
+def test_a_multi_level_head_has_the_statistics_of_its_training_posters_and_is_penalised(dataset, tmp_path):
+    head = {"model.dense": [], "model.feature_layers": ["block3_pool"], "model.standardize": True}
+    head |= {"train.epochs": 6, "train.learning_rate": 0.01, "train.keep_best": False}
+    penalised, free = (
+        run(vgg(**head, **{"model.l2": strength}), dataset, tmp_path, f"l2 {strength}")
+        for strength in (5.0, 0.0)
+    )
+    joined = keras.Model(penalised.model.input, penalised.model.get_layer("joined_features").output)
+    posters = np.asarray(dataset.images[dataset.indices("train", 60, 42)])
+    features = np.asarray(joined.predict_on_batch(posters))
+    found = keras.ops.convert_to_numpy(penalised.model.get_layer("standardize").mean)
+    np.testing.assert_allclose(found, features.mean(axis=0), rtol=1e-3, atol=1e-4)
+    # The penalty is part of the training loss, and pulls the weights towards zero.
+    sizes = [np.square(one.model.get_layer("logit").get_weights()[0]).sum() for one in (penalised, free)]
+    assert sizes[0] < 0.9 * sizes[1]
+    assert penalised.fitted.fit.history[0]["loss"] > free.fitted.fit.history[0]["loss"]
 
 
 def test_identity_knows_what_weights_depend_on(dataset):

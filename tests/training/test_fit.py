@@ -1,6 +1,7 @@
 """Fitting: what is learned, kept, stopped, and taken up again."""
 
 from dataclasses import replace
+from functools import cache
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from poster_ml.training.precision import precision_scope
 from tests.training.networks import tiny_network
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task():
     """96 training and 40 validation samples; the label is the sign of the first input, with some noise."""
     numbers = np.random.default_rng(0)
@@ -41,6 +42,19 @@ def without_clock(history):
         {k: v for k, v in epoch.items() if k not in ("epoch_seconds", "images_per_second")}
         for epoch in history
     ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task, tmp_path_factory):
+    """Trains with these settings to the end, each once; network and result."""
+
+    @cache
+    def train(settings=SETTINGS, precision="float32", network=tiny_network):
+        with precision_scope(precision):
+            model = network()
+        return run(tmp_path_factory.mktemp("whole"), task, settings, network=model)
+
+    return train
 
 
 def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
@@ -77,6 +91,10 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, task):
     assert roc_auc_score(task[1].labels, logits) == pytest.approx(result.history[best]["val_auc"], abs=1e-6)
 
 
+def with_dropout():
+    return tiny_network(0.3)
+
+
 PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
 COSINE = {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01}
 AVERAGED = {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1}
@@ -99,22 +117,21 @@ RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop", "keep_best": False}
     ],
 )
 def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
-    tmp_path, task, after, extra, precision
+    tmp_path, task, undisturbed, after, extra, precision
 ):
     settings = replace(SETTINGS, epochs=4, **extra)
-
-    def network():
-        with precision_scope(precision):
-            return two_part_network() if "head_warmup_epochs" in extra else tiny_network(0.3)
+    network = two_part_network if "head_warmup_epochs" in extra else with_dropout
 
     def stop(epoch, metrics):
         if epoch == after:
             raise StopTraining
 
-    whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
+    whole_model, whole = undisturbed(settings, precision, network)
+    with precision_scope(precision):
+        first, second = network(), network()
     with pytest.raises(StopTraining):
-        run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
-    model, resumed = run(tmp_path / "stopped", task, settings, network=network())
+        run(tmp_path, task, settings, network=first, on_epoch=stop)
+    model, resumed = run(tmp_path, task, settings, network=second)
     assert ("LossScale" in type(model.optimizer).__name__) is (precision == "mixed_float16")
     assert resumed.resumed_from == after
     assert without_clock(resumed.history) == without_clock(whole.history)
@@ -132,11 +149,10 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
     ],
 )
 def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
-    tmp_path, task, monkeypatch, place
+    tmp_path, task, undisturbed, monkeypatch, place
 ):
-    _, whole = run(tmp_path / "whole", task)
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "killed" / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
+    _, whole = undisturbed()
+    (tmp_path / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
     original = getattr(checkpoint, place)
     epochs = []
 
@@ -148,11 +164,11 @@ def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoint, place, killed)
-        run(tmp_path / "killed", task)
-    _, resumed = run(tmp_path / "killed", task)
+        run(tmp_path, task)
+    _, resumed = run(tmp_path, task)
     assert without_clock(resumed.history) == without_clock(whole.history)
     assert resumed.best_epoch == whole.best_epoch
-    files = {path.name for path in (tmp_path / "killed").iterdir()}
+    files = {path.name for path in tmp_path.iterdir()}
     assert files == {"state.npz", f"best-{whole.best_epoch}.npz", ".lock"}
 
 

@@ -1,7 +1,5 @@
 """Starting and reaching a cluster, and what is said where that is impossible."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

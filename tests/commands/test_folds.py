@@ -1,7 +1,5 @@
 """A cross-validation from command to table: who is trained on what, and what is computed once."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import keras

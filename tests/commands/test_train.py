@@ -1,7 +1,5 @@
 """One run from configuration to logged model: everything the interface promises, on tiny posters."""
 
-from __future__ import annotations
-
 import inspect
 import shutil
 from collections import Counter

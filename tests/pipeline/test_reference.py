@@ -16,7 +16,7 @@ from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_dataset) -> PreparedDataset:
+def dataset(tiny_dataset):
     return PreparedDataset.open(tiny_dataset)
 
 

@@ -14,6 +14,7 @@ from poster_ml.training.features import list_entries
 
 VGG = {
     "model.family": "vgg16",
+    "model.output_layer": "block3_pool",
     "model.weights": "none",
     "model.pooling": "average",
     "model.dense": [8],
@@ -45,7 +46,7 @@ def run(config, dataset, tmp_path, name):
 
 def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path):
     cached = run(vgg(), dataset, tmp_path, "cached")
-    assert [entry.about["shape"][1:] for entry in list_entries(tmp_path / "cache")] == [[512], [512]]
+    assert [entry.about["shape"][1:] for entry in list_entries(tmp_path / "cache")] == [[256], [256]]
     plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
     np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
     np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
@@ -78,10 +79,10 @@ def test_a_split_of_one_class_is_refused_before_training(dataset, tmp_path, spli
 def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_trained_stays_out(
     dataset, tmp_path
 ):
-    config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block5"], "train.epochs": 1})
+    config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block3"], "train.epochs": 1})
     candidate = run(config, dataset, tmp_path, "augmented")
     (entry,) = list_entries(tmp_path / "cache")
-    assert entry.about["shape"] == [len(candidate.validation_logits), 2, 2, 512]
+    assert entry.about["shape"] == [len(candidate.validation_logits), 10, 10, 128]
     before = build_network(config, dataset.size, "none")
     changed = {
         layer.name: bool(
@@ -90,11 +91,9 @@ def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_tra
         for layer in candidate.model.layers
         if layer.get_weights() and "conv" in layer.name
     }
-    assert {name for name, moved in changed.items() if moved} == {
-        "block5_conv1",
-        "block5_conv2",
-        "block5_conv3",
-    }
+    assert [name for name, moved in changed.items() if moved] == [
+        f"block3_conv{number}" for number in (1, 2, 3)
+    ]
 
 
 def test_views_are_augmented_once_and_kept(dataset, tmp_path):
@@ -102,7 +101,7 @@ def test_views_are_augmented_once_and_kept(dataset, tmp_path):
     run(config, dataset, tmp_path, "views")
     shapes = sorted(entry.about["shape"] for entry in list_entries(tmp_path / "cache"))
     count = len(dataset.indices("train", 60, 42))
-    assert shapes[-1] == [3 * count, 512]
+    assert shapes[-1] == [3 * count, 256]
     views = [np.load(path) for path in (tmp_path / "cache").glob("*/features.npy")]
     several = max(views, key=len)
     assert np.abs(several[:count] - several[count : 2 * count]).max() > 1e-4
@@ -121,7 +120,7 @@ def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(
 
 
 def test_a_multi_level_head_has_the_statistics_of_its_training_posters_and_is_penalised(dataset, tmp_path):
-    head = {"model.dense": [], "model.feature_layers": ["block3_pool"], "model.standardize": True}
+    head = {"model.dense": [], "model.feature_layers": ["block2_pool"], "model.standardize": True}
     head |= {"train.epochs": 6, "train.learning_rate": 0.01, "train.keep_best": False}
     penalised, free = (
         run(vgg(**head, **{"model.l2": strength}), dataset, tmp_path, f"l2 {strength}")

@@ -13,6 +13,8 @@ import typer
 from poster_ml.cli import app
 
 PROJECT = Path(__file__).resolve().parent.parent
+# For JAX: the compiler's care would cost more than the little that tests compute.
+QUICK_COMPILER = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def run_python(

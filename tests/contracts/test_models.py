@@ -46,7 +46,8 @@ def trained(model: keras.Model) -> set[str]:
 
 def ends(model: keras.Model) -> list[str]:
     """The last layer of each block that the network has."""
-    return [end for name, end in FAMILIES[model.name].blocks if name in blocks(model)]
+    there = blocks(model)
+    return [end for name, end in FAMILIES[model.name].blocks if name in there]
 
 
 def test_every_family_is_covered():

@@ -8,7 +8,7 @@ import pytest
 
 from poster_ml.models.build import Architecture, build_model
 from poster_ml.models.catalogue import FAMILIES
-from tests.programs import run_python
+from tests.programs import QUICK_COMPILER, run_python
 
 SIZE = 80
 BUILD = {"input_shape": (SIZE, SIZE, 3), "pooling": "average", "dense": (8,)}
@@ -65,7 +65,8 @@ def test_the_contract_tests_pass_on_jax_and_the_same_weights_give_the_same_logit
         np.savez(tmp_path / f"{name}.npz", *model.get_weights())
         expected[name] = model.predict_on_batch(POSTERS)
         del model
-    done = run_python("-c", ON_JAX, tmp_path, timeout=1100, KERAS_BACKEND="jax")
+    jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK_COMPILER}
+    done = run_python("-c", ON_JAX, tmp_path, timeout=1100, **jax)
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 40
     for name, logits in expected.items():
         scale = np.abs(logits).max()

@@ -15,7 +15,7 @@ from poster_ml.errors import ClusterError
 from poster_ml.pipeline import fit, preflight
 from poster_ml.training import devices
 from poster_ml.training.devices import device_count, join_processes, shared_batches
-from tests.programs import PROJECT, run_python
+from tests.programs import PROJECT, QUICK_COMPILER, run_python
 
 SCRIPT = """
 import json, os, tempfile, sys
@@ -51,7 +51,7 @@ print(json.dumps([[used, odd, even], shared, alone]))
 
 
 def train_on_devices(count):
-    flags = f"--xla_force_host_platform_device_count={count} {os.environ['XLA_FLAGS']}"
+    flags = f"--xla_force_host_platform_device_count={count} {QUICK_COMPILER}"
     done = run_python("-c", SCRIPT, KERAS_BACKEND="jax", XLA_FLAGS=flags)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -61,7 +61,7 @@ def train_in_processes(count):
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     variables = os.environ | {devices.ADDRESSES: address, devices.PROCESSES: str(count)}
-    variables |= {"KERAS_BACKEND": "jax"}
+    variables |= {"KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK_COMPILER}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=variables | {devices.PROCESS: str(number)},

@@ -24,23 +24,23 @@ if threading.current_thread() is threading.main_thread():
 
 # `make test` deals out whole files, these first: a long one that begins last is waited for.
 LONGEST = [
-    "commands/test_tune.py", "tuning/test_search.py", "commands/test_train.py", "commands/test_folds.py",
-    "training/test_backends.py", "training/test_devices.py", "serving/test_server.py", "app/test_page.py",
-    "commands/test_ensemble.py", "contracts/test_models.py", "training/test_fit.py",
-    "contracts/test_commands_in_docs.py", "contracts/test_paths.py", "pipeline/test_fit.py", "test_cluster.py",
-    "commands/test_suite.py", "commands/test_many_files.py", "training/test_kills.py", "contracts/test_examples.py",
+    "commands/test_tune", "tuning/test_search", "commands/test_train", "commands/test_folds",
+    "training/test_backends", "training/test_devices", "serving/test_server", "app/test_page",
+    "commands/test_ensemble", "contracts/test_models", "training/test_fit",
+    "contracts/test_commands_in_docs", "contracts/test_paths", "pipeline/test_fit", "test_cluster",
+    "commands/test_suite", "commands/test_many_files", "training/test_kills", "contracts/test_examples",
 ]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
     """Puts the tests of the longest files first."""
-    ranks = {f"tests/{name}": rank for rank, name in enumerate(LONGEST)}
+    ranks = {f"tests/{name}.py": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One process more than there are cores: a third of the time, tests wait for processes that they start."""
+    """One more than there are cores: tests often wait for processes that they start."""
     return (os.cpu_count() or 1) + 1
 
 
@@ -75,7 +75,7 @@ def real_weights():
 
 @pytest.fixture(scope="session")
 def made_once(request, tmp_path_factory):
-    """Calls `made_once(name, make)`: `make(folder)` fills a folder once for all processes of a run; read only."""
+    """`made_once(name, make)`: a folder that `make` fills once for all processes of a run; read only."""
 
     def once(name, make):
         base = tmp_path_factory.getbasetemp()

@@ -1,4 +1,4 @@
-"""Trained runs serve what was measured; an ensemble of them is logged, evaluated, compared and registered like one."""
+"""Trained runs serve what was measured; their ensemble is a run like any other."""
 
 import base64
 import json

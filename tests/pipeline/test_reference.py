@@ -1,4 +1,4 @@
-"""The training posters that a model is logged with; that it finds them again is tested with the ensemble."""
+"""The training posters a model is logged with; `commands/test_ensemble` asks for them again."""
 
 from types import SimpleNamespace
 

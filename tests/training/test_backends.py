@@ -12,12 +12,12 @@ from tests.programs import QUICK_COMPILER, run_python
 
 SIZE = 80
 BUILD = {"input_shape": (SIZE, SIZE, 3), "pooling": "average", "dense": (8,)}
-# Of the deepest one a block of each of two kinds and what is below: the other 27 take most of the time.
+# The deepest ends where the second of its three kinds of block begins: the rest takes most of the time.
 OUTPUT = dict.fromkeys(FAMILIES, "") | {"inception_resnet_v2": "block17_1_ac"}
 POSTERS = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype("uint8")
 
-# What a backend could get wrong, in little: augmentation, a whole family, batches, rates, maps, and runs that are
-# stopped and taken up, also where the warm-up of the head ends and with averaged weights.
+# What a backend could get wrong, in little: augmentation, a whole family, batches, rates, maps, and runs
+# that are stopped and taken up, also where the warm-up of the head ends and with averaged weights.
 SUBSET = [
     "tests/contracts/test_augment.py",
     "tests/contracts/test_models.py",

@@ -46,20 +46,20 @@ def without_clock(history):
 
 @pytest.fixture(scope="module")
 def undisturbed(task, tmp_path_factory):
-    """Trains with these settings to the end, each once; network and result."""
+    """Trains with these settings to the end, each once: network, result, and what was said after each epoch."""
 
     @cache
     def train(settings=SETTINGS, precision="float32", network=tiny_network):
         with precision_scope(precision):
             model = network()
-        return run(tmp_path_factory.mktemp("whole"), task, settings, network=model)
+        folder, seen = tmp_path_factory.mktemp("whole"), []
+        return *run(folder, task, settings, network=model, on_epoch=lambda *said: seen.append(said)), seen
 
     return train
 
 
-def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
-    seen = []
-    _, result = run(tmp_path, task, on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)))
+def test_it_learns_and_logs_every_metric_of_the_interface(undisturbed):
+    _, result, seen = undisturbed()
     assert result.history[-1]["val_auc"] > 0.9
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
@@ -69,9 +69,8 @@ def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
     }  # fmt: skip
 
 
-def test_validation_metrics_are_exact(tmp_path, task):
-    settings = replace(SETTINGS, keep_best=False)
-    model, result = run(tmp_path, task, settings)
+def test_validation_metrics_are_exact(task, undisturbed):
+    model, result, _ = undisturbed(replace(SETTINGS, keep_best=False))
     logits, labels = predict_logits(model, task[1]), task[1].labels
     probabilities = 1 / (1 + np.exp(-logits))
     pairs = (logits[labels == 1][:, None] > logits[labels == 0][None, :]).mean()
@@ -125,7 +124,7 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
         if epoch == after:
             raise StopTraining
 
-    whole_model, whole = undisturbed(settings, precision, network)
+    whole_model, whole, _ = undisturbed(settings, precision, network)
     with precision_scope(precision):
         first, second = network(), network()
     with pytest.raises(StopTraining):
@@ -150,7 +149,7 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
 def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
     tmp_path, task, undisturbed, monkeypatch, place
 ):
-    _, whole = undisturbed()
+    _, whole, _ = undisturbed()
     (tmp_path / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
     original = getattr(checkpoint, place)
     epochs = []

@@ -38,18 +38,11 @@ class Command:
         self.folder, self.storage, self.scheduler = folder, storage or str(folder / "optuna.db"), scheduler
         folder.mkdir(exist_ok=True)
 
-    def start(self, trials: int, workers: int, seconds: float = 0.05) -> subprocess.Popen[str]:
+    def start(self, trials: int, workers: int, seconds: float) -> subprocess.Popen[str]:
         arguments = [self.folder, self.storage, trials, workers, seconds, self.scheduler, "random", "none"]
         line = [sys.executable, "-m", "tests.tuning.command", *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(line, start_new_session=True, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-
-    def run(self, trials: int, workers: int) -> OpenStudy:
-        """Runs to the end; returns the study."""
-        process = self.start(trials, workers)
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, out) == (0, "done\n"), err
-        return self.opened()
 
     def finish(self, trials: int, client: Client) -> OpenStudy:
         """Takes the study up in this process."""
@@ -87,4 +80,3 @@ if __name__ == "__main__":
     spec = StudySpec("study", storage, sampler=sampler, pruner=pruner, epochs=6)
     with study_lock(storage, "study"), open_cluster(int(workers), scheduler) as client:
         search(Path(folder), open_study(spec, {"space": "surrogate"}), client, int(trials), float(seconds))
-    print("done")

@@ -234,11 +234,11 @@ def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(po
         with Client(scheduler_file=str(file), timeout=60) as client:
             client.wait_for_workers(2, timeout=60)
             far = Command(tmp_path / "far", postgres, client.scheduler.address)
-        process = far.start(trials=5, workers=1, seconds=0.3)
-        far.wait_for("epoch", 4)
-        process.kill()
-        process.communicate()
-        assert whole(far.run(trials=5, workers=1)) == calm[:5]
+            process = far.start(trials=5, workers=1, seconds=0.3)
+            far.wait_for("epoch", 4)
+            process.kill()
+            process.communicate()
+            assert whole(far.finish(5, client)) == calm[:5]
         assert [each.poll() for each in dask] == [None] * 3, "what was started by hand stays"
     finally:
         for each in reversed(dask):

@@ -75,7 +75,7 @@ def real_weights():
 
 @pytest.fixture(scope="session")
 def made_once(request, tmp_path_factory):
-    """`made_once(name, make)`: a folder that `make` fills once for all processes of a run; read only."""
+    """`made_once(name, make)`: a folder that `make` fills once for all processes; read only."""
 
     def once(name, make):
         base = tmp_path_factory.getbasetemp()

@@ -30,7 +30,7 @@ def run_python(
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60, pause: float = 0.02) -> Any:
-    """Waits, not longer than that, until something holds, and returns it; looks every `pause` seconds."""
+    """Looks every `pause` seconds, not longer than that, until something holds; returns it."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"

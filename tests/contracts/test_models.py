@@ -13,7 +13,7 @@ from poster_ml.models.freezing import apply_unfreeze, backbone_layers, blocks, c
 
 HEIGHT, WIDTH = 96, 112
 POSTERS = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("uint8")
-# Ended where the second of its three kinds of block begins: the other 27 blocks take most of the time.
+# Ended where the second of its three kinds of block begins: the other 27 take most of the time.
 # `models/test_build` builds it whole.
 OUTPUT = {"inception_resnet_v2": "block17_1_ac"}
 # A block at the top of each network, and one layer under it.

@@ -12,7 +12,7 @@ from tests.programs import QUICK_COMPILER, run_python
 
 SIZE = 80
 BUILD = {"input_shape": (SIZE, SIZE, 3), "pooling": "average", "dense": (8,)}
-# The deepest ends where the second of its three kinds of block begins: the rest takes most of the time.
+# The deepest ends where the second of its three kinds of block begins: the rest takes longest.
 OUTPUT = dict.fromkeys(FAMILIES, "") | {"inception_resnet_v2": "block17_1_ac"}
 POSTERS = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype("uint8")
 

@@ -46,7 +46,7 @@ def without_clock(history):
 
 @pytest.fixture(scope="module")
 def undisturbed(task, tmp_path_factory):
-    """Trains with these settings to the end, each once: network, result, and what was said after each epoch."""
+    """Trains with these settings, each once: network, result, and what was said of each epoch."""
 
     @cache
     def train(settings=SETTINGS, precision="float32", network=tiny_network):

@@ -158,7 +158,7 @@ def without_answer(trial: TrialContext) -> float:
     return 0.6
 
 
-def test_a_broken_objective_ends_with_its_error_and_a_fixed_one_continues(client, spec, space, tmp_path):
+def test_a_broken_objective_ends_with_its_error_a_fixed_one_continues(client, spec, space, tmp_path):
     def run(objective: Callable[[TrialContext], float]) -> None:
         run_search(Job(space, objective, 2, tmp_path / "work"), opened, client)
 

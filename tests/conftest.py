@@ -9,17 +9,40 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # small matrices: where cores are busy, two wait for each other
+# Little is computed: where cores are busy, two threads wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 # A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# `make test` deals out whole files, these first: a long one that begins last is waited for.
+LONGEST = [
+    "commands/test_tune", "tuning/test_search", "commands/test_train", "commands/test_folds",
+    "training/test_backends", "training/test_devices", "serving/test_server", "app/test_page",
+    "commands/test_ensemble", "contracts/test_models", "training/test_fit",
+    "contracts/test_commands_in_docs", "contracts/test_paths", "pipeline/test_fit", "test_cluster",
+    "commands/test_suite", "commands/test_many_files", "training/test_kills", "contracts/test_examples",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of the longest files first."""
+    ranks = {f"tests/{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: tests often wait for processes that they start."""
+    return (os.cpu_count() or 1) + 1
+
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("POSTER_ML_SHARED", PROJECT.parent / "shared"))
@@ -51,13 +74,32 @@ def real_weights():
 
 
 @pytest.fixture(scope="session")
-def store_template(tmp_path_factory):
-    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
-    import mlflow
+def made_once(request, tmp_path_factory):
+    """`made_once(name, make)`: a folder that `make` fills once for all processes; read only."""
 
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    def once(name, make):
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if hasattr(request.config, "workerinput") else base) / name
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "made").exists():
+                folder.mkdir()
+                make(folder)
+                (folder / "made").touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def store_template(made_once):
+    """A database that went through all of MLflow's migrations, to be copied: they take seconds."""
+
+    def migrate(folder):
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once("template", migrate) / "mlflow.db"
 
 
 @contextmanager
@@ -68,6 +110,8 @@ def _store_in(folder: Path, template: Path) -> Iterator[Path]:
     shutil.copy(template, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        # While it logs a model, MLflow loads it to try its example; tests load those that they ask.
+        patch.setattr("mlflow.models.utils._validate_serving_input", lambda **_: None)
         for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
             patch.setenv(name, "")  # so that what a test leaves is taken back
             patch.delenv(name)
@@ -122,18 +166,20 @@ def undrawn():
         yield
 
 
-@pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory):
-    """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
+def _prepare_tiny(folder: Path) -> None:
     from poster_ml.data.image_files import match_images
     from poster_ml.data.prepared import prepare
     from poster_ml.data.tables import read_table
     from poster_ml.synthetic.writing import write_posters
 
-    folder = tmp_path_factory.mktemp("tiny")
     write_posters(folder / "synthetic", count=160, seed=1, bayes_accuracy=1.0)
     table = read_table(folder / "synthetic" / "movies.csv")
     movies, rejected = match_images(table.movies, folder / "synthetic" / "posters")
     options = {"size": 40, "fit": "squash", "split": "stratified", "seed": 1, "workers": 1}
     prepare(movies, rejected, folder / "prepared", **options)
-    return folder / "prepared"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(made_once):
+    """A prepared dataset of 160 synthetic posters at 40x40 pixels; read only."""
+    return made_once("tiny", _prepare_tiny) / "prepared"

@@ -13,6 +13,8 @@ import typer
 from poster_ml.cli import app
 
 PROJECT = Path(__file__).resolve().parent.parent
+# For JAX: the compiler's care would cost more than the little that tests compute.
+QUICK_COMPILER = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def run_python(
@@ -27,12 +29,12 @@ def run_python(
     return done
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Waits a minute at most until something holds, and returns it."""
-    end = time.monotonic() + 60
+def wait_for(condition: Callable[[], Any], seconds: float = 60, pause: float = 0.02) -> Any:
+    """Looks every `pause` seconds, not longer than that, until something holds; returns it."""
+    end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 

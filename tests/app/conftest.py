@@ -1,9 +1,6 @@
 """A small model that was really trained, its page, and a browser that must stay silent and at home."""
 
-from __future__ import annotations
-
 import socket
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +11,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
-def trained(shared_mlflow_place: Path, tiny_dataset: Path, undrawn: None) -> str:
+def trained(shared_mlflow_place, tiny_dataset, undrawn):
     """The registered model's URI: trained for two epochs on the tiny dataset."""
     from poster_ml.commands.train import train_task
     from poster_ml.data.prepared import PreparedDataset
@@ -30,7 +27,7 @@ def trained(shared_mlflow_place: Path, tiny_dataset: Path, undrawn: None) -> str
 
 
 @pytest.fixture(scope="session")
-def serve() -> Callable[[Any, Path], str]:
+def serve():
     """Serves a page on a free port and returns its address."""
 
     def serve_on_free_port(page: Any, folder: Path) -> str:
@@ -44,7 +41,7 @@ def serve() -> Callable[[Any, Path], str]:
 
 
 @pytest.fixture(scope="module")
-def served(trained: str, tiny_dataset: Path, serve: Callable[[Any, Path], str]) -> Iterator[SimpleNamespace]:
+def served(trained, tiny_dataset, serve):
     """The page: its `address`, the `folder` of its files and the `service` behind it."""
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
     from poster_ml.commands.app import built_page
@@ -60,7 +57,7 @@ def served(trained: str, tiny_dataset: Path, serve: Callable[[Any, Path], str]) 
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser():
     """Debian's Chromium."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright to drive a browser")
     if not CHROMIUM.exists():
@@ -72,7 +69,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, served: SimpleNamespace) -> Iterator[Callable[..., Any]]:
+def visit(browser, served):
     """Opens the page as a visitor of its own; no error in the console, no request elsewhere."""
     faults: list[str] = []
     visitors = []

@@ -1,7 +1,5 @@
 """The page in a browser: what people do on each tab, and what it says when that goes wrong."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

@@ -1,7 +1,5 @@
 """The page's sentences: right numbers, honest words."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.app.sentences import design_pair, hidden_box, percent, points, similar, with_metadata

@@ -22,7 +22,7 @@ from tests.refusals import refusal
 
 
 @pytest.fixture
-def free_port() -> int:
+def free_port():
     pytest.importorskip("gradio", reason="the page needs Gradio: the extra app")
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]

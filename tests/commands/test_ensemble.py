@@ -1,10 +1,13 @@
-"""An ensemble of trained runs: logged, evaluated, compared and registered like any other run."""
+"""Trained runs serve what was measured; their ensemble is a run like any other."""
 
+import base64
 import json
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from poster_ml.commands.compare import run_compare
 from poster_ml.commands.ensemble import run_ensemble
@@ -19,15 +22,76 @@ from poster_ml.evaluation.calibration import fit_temperature
 from poster_ml.pipeline import evaluate, members
 from poster_ml.pipeline.records import recorded_config, recorded_dataset, recorded_logits
 from poster_ml.pipeline.task import Task
-from poster_ml.serving.load import load_keras_model
-from poster_ml.tracking.runs import find_run, open_run
+from poster_ml.serving.load import load_keras_model, load_poster_model
+from poster_ml.tracking.runs import fetched, find_run, open_run
+from tests.pictures import encode
 from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
-def two_runs(tiny_dataset, shared_mlflow_place, undrawn):
-    dataset = PreparedDataset.open(tiny_dataset)
+def dataset(tiny_dataset):
+    return PreparedDataset.open(tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def two_runs(dataset, shared_mlflow_place, undrawn):
     return [train_task(Task(tiny_config(seed=seed), dataset, "full")).run_id for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def pair(two_runs):
+    return run_ensemble(two_runs, name="pair")
+
+
+def request(dataset: PreparedDataset, rows: np.ndarray) -> pd.DataFrame:
+    """The prepared posters as files that decode to the same pixels."""
+    files = (encode(Image.fromarray(np.asarray(dataset.images[row]))) for row in rows)
+    images = [base64.b64encode(file).decode() for file in files]
+    facts = dataset.index.iloc[rows][["year", "genres"]].reset_index(drop=True)
+    return facts.assign(image=images).astype({"year": object})
+
+
+def nearest(run_id: str, dataset: PreparedDataset) -> None:
+    """Asserts that training posters find themselves first."""
+    rows = dataset.indices("train")[:5]
+    model = load_poster_model(f"runs:/{run_id}/model")
+    answer = model.predict(request(dataset, rows), {"neighbours": 2})
+    found = [one[0] for one in answer["neighbours"]]
+    assert [one["movie_id"] for one in found] == dataset.index["movie_id"].iloc[rows].tolist()
+    assert all(one["cosine"] > 0.99 for one in found)
+
+
+def test_what_is_served_is_what_was_measured(two_runs, dataset):
+    run_id, _ = two_runs
+    metrics = run_evaluate(run=run_id, split="test").metrics
+    answer = load_poster_model(f"runs:/{run_id}/model").predict(request(dataset, dataset.indices("test")))
+    with fetched(run_id, "evaluation/test/predictions.csv") as file:
+        table = pd.read_csv(file)
+    for served, measured in (
+        ("probability_fresh", "probability"),
+        ("probability_metadata", "probability_metadata"),
+        ("probability_combined", "probability_combined"),
+    ):
+        np.testing.assert_allclose(answer[served].astype(float), table[measured], atol=1e-6)
+    with fetched(run_id, "evaluation/test/scores.csv") as file:
+        scores = pd.read_csv(file, index_col="model")
+    assert scores.index.tolist() == ["poster", "metadata", "combined"]
+    for name in ("roc_auc", "accuracy", "log_loss", "brier", "ece", "roc_auc_ci_low"):
+        assert metrics[f"test_combined_{name}"] == pytest.approx(scores.loc["combined", name], abs=1e-6)
+    assert scores.loc["poster", "roc_auc"] == pytest.approx(metrics["test_roc_auc"], abs=1e-6)
+
+
+def test_on_validation_the_combination_is_cross_fitted_and_says_so(two_runs):
+    with fetched(two_runs[1], "report.html") as file:
+        page = file.read_text()
+    assert "Combined, cross-fitted on these posters" in page
+    with fetched(two_runs[0], "evaluation/val/scores.csv") as file:
+        assert pd.read_csv(file)["model"].tolist() == ["poster", "metadata", "combined"]
+
+
+def test_a_training_poster_is_its_own_neighbour_also_in_an_ensemble(two_runs, pair, dataset):
+    nearest(two_runs[0], dataset)
+    nearest(pair.run_id, dataset)
 
 
 def val_logits(run_id):
@@ -35,35 +99,33 @@ def val_logits(run_id):
     return recorded_logits(record, recorded_dataset(record), recorded_config(record))["val"]
 
 
-def test_an_ensemble_is_a_run_like_any_other(two_runs, tiny_dataset, capsys):
-    result = run_ensemble(two_runs, name="pair")
-    record = find_run(result.run_id)
+def test_an_ensemble_is_a_run_like_any_other(two_runs, pair, dataset, tiny_dataset, capsys):
+    record = find_run(pair.run_id)
     assert (record.name, record.variant, record.status) == ("pair", "pair", "FINISHED")
     assert record.tags["family"] == record.params["model.family"] == "ensemble"
     assert [record.params[f"ensemble.member_{number}.run_id"] for number in (1, 2)] == two_runs
     assert "model.filters" not in record.params
-    assert list(result.members.values()) == [0.5, 0.5]
+    assert list(pair.members.values()) == [0.5, 0.5]
     # The logit is the mean of the members' logits, each divided by its temperature.
     mean = np.mean([val_logits(run) / find_run(run).metrics["temperature"] for run in two_runs], axis=0)
-    np.testing.assert_allclose(val_logits(result.run_id), mean, atol=1e-5)
-    dataset = PreparedDataset.open(tiny_dataset)
+    np.testing.assert_allclose(val_logits(pair.run_id), mean, atol=1e-5)
     rows = dataset.indices("val")
     assert record.metrics["temperature"] == pytest.approx(fit_temperature(mean, dataset.labels(rows)))
     # The logged network computes it too.
-    model, settings = load_keras_model(f"runs:/{result.run_id}/model")
+    model, settings = load_keras_model(f"runs:/{pair.run_id}/model")
     given = model.predict_on_batch(np.asarray(dataset.images[rows[:5]]))[:, 0]
     np.testing.assert_allclose(given, mean[:5], atol=1e-4)
     assert (settings.family, settings.variant) == ("ensemble", "pair")
     # And everything downstream takes it.
-    evaluated = run_evaluate(run=result.run_id, split="test")
-    assert evaluated.metrics["test_roc_auc"] == find_run(result.run_id).metrics["test_roc_auc"]
-    assert run_compare([result.run_id, two_runs[0]], split="val").by_run.posters == len(rows)
+    evaluated = run_evaluate(run=pair.run_id, split="test")
+    assert evaluated.metrics["test_roc_auc"] == find_run(pair.run_id).metrics["test_roc_auc"]
+    assert run_compare([pair.run_id, two_runs[0]], split="val").by_run.posters == len(rows)
     version = run_register("ensemble")
-    assert (version.name, version.run_id) == ("poster-ensemble", result.run_id)
+    assert (version.name, version.run_id) == ("poster-ensemble", pair.run_id)
     posters = sorted((tiny_dataset.parent / "synthetic" / "posters").glob("*.jpg"))[:2]
     run_predict("models:/poster-ensemble@champion", posters, format="json")
     assert len(json.loads(capsys.readouterr().out)) == 2
-    files = {item.path for item in mlflow.MlflowClient().list_artifacts(result.run_id, "explain/val")}
+    files = {item.path for item in mlflow.MlflowClient().list_artifacts(pair.run_id, "explain/val")}
     assert "explain/val/cam_fresh_top8.png" in files
 
 

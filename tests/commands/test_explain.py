@@ -1,7 +1,5 @@
 """`explain` on files: sheets, layers, neighbours and hidden parts, and what is refused before they are written."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
@@ -27,7 +25,7 @@ from tests.refusals import refusal
 
 
 @pytest.fixture(autouse=True)
-def model(monkeypatch: pytest.MonkeyPatch) -> None:
+def model(monkeypatch):
     """A network of one convolution stands for the one that is loaded."""
     image = keras.Input((12, 12, 3), dtype="uint8")
     tensor = keras.layers.Conv2D(2, 3, name="conv")(keras.layers.Rescaling(1 / 255)(image))
@@ -43,18 +41,18 @@ def draw(path: Path, seed: int = 0) -> Path:
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Path:
+def one(tmp_path):
     """One poster."""
     return draw(tmp_path / "a.png")
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def out(tmp_path):
     """Where results go; not there yet."""
     return tmp_path / "out"
 
 
-def test_files_are_explained_in_sheets_of_eight(tmp_path: Path, out: Path) -> None:
+def test_files_are_explained_in_sheets_of_eight(tmp_path, out):
     paths = [draw(tmp_path / ("a" if n < 8 else "b") / f"poster{n % 8}.png") for n in range(9)]
     files = explain.run_explain(str(tmp_path), paths, out, layer="conv").files
     names = [str(path.relative_to(out)) for path in files]
@@ -64,7 +62,7 @@ def test_files_are_explained_in_sheets_of_eight(tmp_path: Path, out: Path) -> No
     assert all(path.is_file() for path in files)
 
 
-def test_the_probability_is_the_calibrated_one(one: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probability_is_the_calibrated_one(one, out, monkeypatch):
     said = []
     monkeypatch.setattr(
         poster_sheets, "poster_caption", lambda _, probability: said.append(probability) or ""
@@ -76,9 +74,7 @@ def test_the_probability_is_the_calibrated_one(one: Path, out: Path, monkeypatch
     assert said == [pytest.approx(expit(logit / 2.0), rel=1e-5)]
 
 
-def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(
-    tmp_path: Path, out: Path
-) -> None:
+def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(tmp_path, out):
     paths = [draw(tmp_path / os.fsdecode(b"caf\xe9.png")), draw(tmp_path / "...png")]
     result = explain.run_explain(str(tmp_path), paths, out)
     assert all(file.is_file() and out in file.resolve().parents for file in result.files)
@@ -86,9 +82,7 @@ def test_names_that_are_no_text_or_lead_out_of_the_folder_are_explained_in_it(
     assert "out/poster/activations_conv.png" in result.text()
 
 
-def test_refusals_write_nothing(
-    tmp_path: Path, one: Path, out: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_write_nothing(tmp_path, one, out, tiny_dataset, monkeypatch):
     broken, bare = tmp_path / "b.png", tmp_path / "model"
     broken.write_bytes(b"no picture")
     bare.mkdir()
@@ -111,7 +105,7 @@ def test_refusals_write_nothing(
     assert "is not a result of `poster-ml explain`" in said
 
 
-def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path: Path, caplog) -> None:
+def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path, caplog):
     folder = tmp_path / "posters"
     for number in range(9):
         draw(folder / f"{number}.png")
@@ -123,9 +117,7 @@ def test_a_broken_image_of_a_folder_is_left_out_and_said(tmp_path: Path, caplog)
     assert said.startswith(f"{folder / '3.png'} is left out: not an image: ")
 
 
-def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_most_alike_training_posters_are_drawn_beside_each_poster(tmp_path, out, monkeypatch):
     posters = [draw(tmp_path / "in" / f"{number}.png", seed=number) for number in range(10)]
     _, settings = explain.load_keras_model("")
     images = np.stack([decode_poster(path, settings.size).pixels for path in posters])
@@ -153,7 +145,7 @@ def test_the_most_alike_training_posters_are_drawn_beside_each_poster(
         np.testing.assert_array_equal(nearest, images[number])
 
 
-def test_a_dataset_of_other_movies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_of_other_movies_is_refused(monkeypatch):
     movies = pd.DataFrame({"movie_id": ["1", "2"], "title": ["A", None], "year": 1999, "label": 1})
     stored = Neighbours.of(np.ones((2, 3)), movies)
     monkeypatch.setattr(neighbours, "load_reference", lambda uri: SimpleNamespace(neighbours=stored))
@@ -166,7 +158,7 @@ def test_a_dataset_of_other_movies_is_refused(monkeypatch: pytest.MonkeyPatch) -
         neighbours.stored_neighbours("m", other)
 
 
-def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(one: Path, out: Path) -> None:
+def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(one, out):
     result = explain.run_explain(str(one.parent), [one], out, what_if=["border", "centre"])
     table = pd.read_csv(out / "what_if.csv")
     assert table["part"].tolist() == ["border"] * 4 + ["centre"]
@@ -175,9 +167,7 @@ def test_hiding_parts_stands_in_a_table_beside_boxes_elsewhere(one: Path, out: P
     assert f"centre (0.30 0.30 0.70 0.70) hidden: P(Fresh) {table['change'].iloc[4]:+.3f}" in result.text()
 
 
-def test_found_text_is_hidden_the_largest_first(
-    one: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_found_text_is_hidden_the_largest_first(one, out, monkeypatch):
     boxes = [[0.0, 0.0, 3.0, float(2 + number)] for number in range(7)]
     monkeypatch.setitem(DETECTORS, "text", lambda: lambda image: boxes)
     explain.run_explain(str(one.parent), [one], out, what_if=["text"])

@@ -1,7 +1,5 @@
 """`explore` on synthetic posters: every figure, the audit, the posters that are shown."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +9,7 @@ from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
 
 
-def test_all_figures_and_the_audit_are_written(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_all_figures_and_the_audit_are_written(tiny_dataset, tmp_path):
     result = run_explore(tiny_dataset, tmp_path / "out", track=False)
     assert {path.name for path in result.files} >= {
         "denoised.png", "foreground.png", "regions.png", "augmentation.png",
@@ -26,7 +24,7 @@ def test_all_figures_and_the_audit_are_written(tiny_dataset: Path, tmp_path: Pat
     PreparedDataset.open(tiny_dataset).verify()  # the dataset itself is untouched
 
 
-def test_shown_posters_come_from_training_half_of_them_fresh(tiny_dataset: Path) -> None:
+def test_shown_posters_come_from_training_half_of_them_fresh(tiny_dataset):
     dataset = PreparedDataset.open(tiny_dataset)
     chosen = pick_posters(dataset, 6, seed=0)
     assert dataset.labels(chosen).tolist() == [1, 1, 1, 0, 0, 0]
@@ -35,7 +33,7 @@ def test_shown_posters_come_from_training_half_of_them_fresh(tiny_dataset: Path)
     assert chosen.tolist() != pick_posters(dataset, 6, seed=1).tolist()
 
 
-def test_the_augmentation_changes_posters_and_repeats_with_its_seed(tiny_dataset: Path) -> None:
+def test_the_augmentation_changes_posters_and_repeats_with_its_seed(tiny_dataset):
     batch = np.array(PreparedDataset.open(tiny_dataset).images[:3])
     first = augment_as_the_study(batch, 5)
     assert (first.shape, first.dtype) == (batch.shape, np.uint8)
@@ -44,6 +42,6 @@ def test_the_augmentation_changes_posters_and_repeats_with_its_seed(tiny_dataset
     assert (augment_as_the_study(batch, 6) != first).any()
 
 
-def test_a_missing_dataset_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_named_with_the_command_that_makes_one(tmp_path):
     with pytest.raises(DatasetError, match=r"prepared dataset .*nowhere does not exist; make it with"):
         run_explore(tmp_path / "nowhere")

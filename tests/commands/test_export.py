@@ -1,7 +1,5 @@
 """The record of runs as a file: everything about the result, nothing about the machine or a poster."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

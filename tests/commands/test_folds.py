@@ -1,7 +1,5 @@
 """A cross-validation from command to table: who is trained on what, and what is computed once."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import keras
@@ -14,7 +12,7 @@ from poster_ml.commands.folds import run_folds
 from poster_ml.commands.train import run_train
 from poster_ml.data.folds import open_fold
 from poster_ml.data.reading import PreparedDataset
-from poster_ml.errors import ConfigError, RegistryError
+from poster_ml.errors import RegistryError
 from poster_ml.pipeline.folds import MEAN
 from poster_ml.pipeline.records import logged_predictions
 from poster_ml.serving.registry import register_best
@@ -114,11 +112,6 @@ def test_no_label_of_the_held_out_posters_is_seen(done, fold, monkeypatch):
     np.testing.assert_array_equal(one["label"], 1 - other["label"])
     for column in ("logit", "probability", "threshold", "probability_metadata", "probability_combined"):
         np.testing.assert_allclose(one[column], other[column], rtol=1e-5, err_msg=column)
-
-
-def test_a_limit_is_refused(cache, tiny_dataset):
-    with pytest.raises(ConfigError, match="--folds scores every poster, received max_samples=50: leave"):
-        run_folds(folds=3, data=tiny_dataset, only=VARIANTS, overrides=["max_samples=50"], out=cache / "o")
 
 
 def test_a_fold_is_trained_its_own_posters_are_tested_and_it_is_not_registered(cache, tiny_dataset):

@@ -1,7 +1,5 @@
 """Commands of many files on a cluster: what they do without one, and a file that kills is one row."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

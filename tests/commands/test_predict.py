@@ -1,7 +1,5 @@
 """`predict`: every file once, in order, whatever is killed, broken, written before or in the way."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

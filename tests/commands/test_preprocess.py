@@ -1,7 +1,5 @@
 """Table and folder to dataset: the steps together, and every refusal in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +22,7 @@ def write_posters(folder: Path) -> Path:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
+def table(tmp_path):
     """A table with a movie too many and a label that is none; links instead of ids."""
     lines = [
         "movie_link,movie_name,genre,in_theaters_date,poster_image,tomatometer_status,tomatometer_rating"
@@ -39,10 +37,10 @@ def table(tmp_path: Path) -> Path:
 
 def prepare(table: Path, tmp_path: Path, **options: object):
     options |= {"size": 16, "workers": 1, "track": False}
-    return run_preprocess(table, tmp_path / "posters", tmp_path / "data", **options)  # type: ignore[arg-type]
+    return run_preprocess(table, tmp_path / "posters", tmp_path / "data", **options)
 
 
-def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_path: Path):
+def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table, tmp_path):
     write_posters(tmp_path / "posters")
     result = prepare(table, tmp_path)
     index = pd.read_csv(tmp_path / "data" / "index.csv")
@@ -73,7 +71,7 @@ def test_every_row_is_in_the_dataset_or_rejected_with_a_reason(table: Path, tmp_
     ]
 
 
-def test_the_result_tells_what_could_not_be_read(table: Path, tmp_path: Path):
+def test_the_result_tells_what_could_not_be_read(table, tmp_path):
     write_posters(tmp_path / "posters")
     lines = prepare(table, tmp_path, columns=["year=movie_name"]).text().splitlines()
     assert lines[3] == (
@@ -81,7 +79,7 @@ def test_the_result_tells_what_could_not_be_read(table: Path, tmp_path: Path):
     )
 
 
-def test_options_reach_the_reading_of_table_and_folder(table: Path, tmp_path: Path):
+def test_options_reach_the_reading_of_table_and_folder(table, tmp_path):
     write_posters(tmp_path / "inner")
     (tmp_path / "posters").mkdir()
     (tmp_path / "inner").rename(tmp_path / "posters" / "inner")
@@ -95,7 +93,7 @@ def test_options_reach_the_reading_of_table_and_folder(table: Path, tmp_path: Pa
     assert PreparedDataset.open(told.folder).index["genres"].str.startswith("Film").all()
 
 
-def test_refusals_write_nothing_and_the_input_is_never_replaced(table: Path, tmp_path: Path):
+def test_refusals_write_nothing_and_the_input_is_never_replaced(table, tmp_path):
     posters, data = write_posters(tmp_path / "posters"), tmp_path / "data"
     said = refusal(TableError, prepare, table, tmp_path, columns=["label"])
     assert said.startswith("--column 'label': expected")

@@ -1,7 +1,5 @@
 """`rank`: designs in order, with what their differences have been worth, and one line for what cannot be."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +19,7 @@ from tests.refusals import refusal
 
 
 @pytest.fixture(scope="module")
-def model_uri(shared_mlflow_store) -> str:
+def model_uri(shared_mlflow_store):
     """A model whose logit is the brightness of the poster, 0 to 4, and 400 validation movies that it sorts well."""
     inputs = keras.Input((32, 32, 3), dtype="uint8")
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))

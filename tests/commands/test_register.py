@@ -1,7 +1,5 @@
 """Register, promote, roll back: in a store of each test's own."""
 
-from __future__ import annotations
-
 import math
 
 import keras

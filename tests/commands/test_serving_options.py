@@ -1,7 +1,5 @@
 """What the command line takes reaches the functions of the commands under the names that these know."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from types import SimpleNamespace
@@ -40,9 +38,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", ["demo", "explore", "cache", "doctor", *NEEDED])
-def test_every_option_has_a_parameter(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_option_has_a_parameter(name, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = NEEDED.get(name, name).split()
     module = importlib.import_module(f"poster_ml.commands.{arguments[0]}")

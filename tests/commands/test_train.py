@@ -1,7 +1,5 @@
 """One run from configuration to logged model: everything the interface promises, on tiny posters."""
 
-from __future__ import annotations
-
 import inspect
 import shutil
 from collections import Counter
@@ -33,7 +31,7 @@ STEPS = (
 
 
 @pytest.fixture(scope="module")
-def whole_task(tiny_dataset):
+def whole_task(tiny_dataset, undrawn):
     """A training that draws at random wherever one can, and is explained and tested."""
     random = {"train.epochs": 3, "train.deterministic": True, "augment.rotation": 3, "model.dropout": 0.2}
     tested = {"explain.faithfulness_posters": 4, "explain.shortcut_posters": 500}

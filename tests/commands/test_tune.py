@@ -1,14 +1,10 @@
 """`tune` on synthetic posters: preflight, the objective, a killed search, the ending."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace as changed
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +30,7 @@ from poster_ml.tracking.runs import RunLogger, find_run, open_run, search_runs
 from poster_ml.tracking.store import experiment_name, shared_uri
 from poster_ml.training import checkpoint
 from poster_ml.tuning.trial import PrunedError, TrialContext
+from tests.programs import wait_for
 from tests.tiny import tiny_config
 from tests.tuning.command import workers_of
 
@@ -62,7 +59,7 @@ LEAN = [
 
 
 @pytest.fixture
-def work(mlflow_place: Path, project: Path, tiny_dataset: Path) -> Path:
+def work(mlflow_place, project, tiny_dataset):
     """A folder to work in, with experiments, a tiny search space and the prepared dataset."""
     for kind in (".", "study"):
         (mlflow_place / "experiments" / kind).mkdir(parents=True, exist_ok=True)
@@ -81,7 +78,7 @@ def search(trials: int, **options: Any) -> TuneResult:
     return run_tune(model="basic_cnn", options=options, data=Path("prepared"), overrides=LEAN)
 
 
-def test_keras_tuner_with_other_processes_is_refused_at_the_door() -> None:
+def test_keras_tuner_with_other_processes_is_refused_at_the_door():
     with pytest.raises(TuningError) as caught:
         TuneOptions(3, engine="keras-tuner", workers=2)
     assert str(caught.value) == (
@@ -90,7 +87,7 @@ def test_keras_tuner_with_other_processes_is_refused_at_the_door() -> None:
     )
 
 
-def test_a_searched_key_cannot_be_set(work: Path) -> None:
+def test_a_searched_key_cannot_be_set(work):
     with pytest.raises(TuningError) as caught:
         run_tune(model="basic_cnn", options=TuneOptions(1), data=work, overrides=["model.dropout=0.1"])
     assert str(caught.value) == (
@@ -99,7 +96,7 @@ def test_a_searched_key_cannot_be_set(work: Path) -> None:
     )
 
 
-def test_trials_are_never_longer_than_the_experiment() -> None:
+def test_trials_are_never_longer_than_the_experiment():
     config = replace(ExperimentConfig(), **{"train.epochs": 15})
     assert trial_config(config, Fidelity(max_samples=100, epochs=5)).train.epochs == 5
     assert trial_config(config, Fidelity(max_samples=100, epochs=50)).train.epochs == 15
@@ -109,7 +106,7 @@ def test_trials_are_never_longer_than_the_experiment() -> None:
     assert trial_config(replace(config, max_samples=50), Fidelity(max_samples=0)).max_samples == 50
 
 
-def test_trials_see_the_same_posters_whatever_their_seeds(tiny_dataset: Path) -> None:
+def test_trials_see_the_same_posters_whatever_their_seeds(tiny_dataset):
     opened = PreparedDataset.open(tiny_dataset)
     parts = (opened.folder, opened.images, opened.index, opened.manifest)
     first, other = TrialDataset(*parts, 5), TrialDataset(*parts, 6)
@@ -118,14 +115,7 @@ def test_trials_see_the_same_posters_whatever_their_seeds(tiny_dataset: Path) ->
     assert list(other.indices("train", 60, 1)) != drawn
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 240.0) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, f"waited {timeout} s until {what}"
-        time.sleep(0.1)
-
-
-def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_with_parent_and_children_right(work, tmp_path):
     """One worker is killed, then everything; repeated, the command ends with exactly the trials asked for."""
     process = subprocess.Popen(
         [sys.executable, "command.py"], cwd=work, start_new_session=True, stderr=subprocess.DEVNULL,
@@ -133,9 +123,9 @@ def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_
     )  # fmt: skip
     try:
         begun = work / ".poster-ml" / "tuning" / "study" / "trial-0000"
-        wait_until(begun.exists, "the first trial has begun")
+        wait_for(begun.exists, 240)
         workers_of(process.pid)[0].kill()
-        wait_until(lambda: search_runs("attributes.status = 'FINISHED'"), "one has finished")
+        wait_for(lambda: search_runs("attributes.status = 'FINISHED'"), 240, pause=0.3)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -162,7 +152,7 @@ def test_a_killed_search_goes_on_with_parent_and_children_right(work: Path, tmp_
     assert files >= {"trials.csv", "history.png", "slices.png", "best_parameters.yaml"}
 
 
-def test_pruned_and_failed_trials_are_logged_as_what_they_are(work: Path) -> None:
+def test_pruned_and_failed_trials_are_logged_as_what_they_are(work):
     """The objective in this process, with a pruner that says yes and a setting that cannot be built."""
     base = tiny_config(**{"model.filters": [4], "model.dense": [8], "train.epochs": 3})
     seen: list[int] = []
@@ -189,13 +179,13 @@ def test_pruned_and_failed_trials_are_logged_as_what_they_are(work: Path) -> Non
     assert failed.tags["error"].startswith(said)
 
 
-def test_the_best_parameters_file_reads_as_an_experiment_section() -> None:
+def test_the_best_parameters_file_reads_as_an_experiment_section():
     sections = nested({"model.dropout": 0.1, "model.dense": (8, 8), "seed": 1})
     assert sections == {"model": {"dropout": 0.1, "dense": [8, 8]}, "seed": 1}
 
 
 @pytest.mark.usefixtures("undrawn", "work")
-def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice() -> None:
+def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice():
     """With KerasTuner, whose trials run in this process."""
     result = search(2, engine="keras-tuner")
     found = {child.name: child for child in children(result.run_id)}
@@ -224,9 +214,7 @@ def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice() 
     assert "registered before" in repeated.summary
 
 
-def test_a_full_training_continues_unless_it_is_alive_or_failed(
-    mlflow_place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_training_continues_unless_it_is_alive_or_failed(mlflow_place, monkeypatch):
     asked: list[str | None] = []
 
     def train(task: Any, *, run_id: str | None, name: str, parent_run_id: str) -> Any:
@@ -237,7 +225,7 @@ def test_a_full_training_continues_unless_it_is_alive_or_failed(
         return SimpleNamespace(run_id=run_id or first.run_id)
 
     monkeypatch.setattr(tune_retraining, "train_task", train)
-    task: Any = Task(ExperimentConfig(), None, "full")  # type: ignore[arg-type]
+    task: Any = Task(ExperimentConfig(), None, "full")
     with (
         open_run("study x", tags={}) as parent,
         open_run("final default, seed 0", tags={}, parent_run_id=parent.run_id) as first,
@@ -258,8 +246,8 @@ def test_a_full_training_continues_unless_it_is_alive_or_failed(
 
 
 def test_a_champion_that_cannot_be_compared_does_not_lose_the_end_of_a_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     task: Any = SimpleNamespace(profile="full", config=ExperimentConfig())
 
     def refuse(family: str) -> None:
@@ -275,7 +263,7 @@ def test_a_champion_that_cannot_be_compared_does_not_lose_the_end_of_a_search(
 
 
 @pytest.mark.parametrize("study", ["../../elsewhere", "/elsewhere", "..", ".", "a/b", "v1.2 of mine"])
-def test_checkpoints_lie_below_the_work_folder_whatever_the_study_is_called(study: str) -> None:
+def test_checkpoints_lie_below_the_work_folder_whatever_the_study_is_called(study):
     folder = work_folder(study)
     assert folder.parent == WORK_FOLDER
     assert folder.resolve().parent == WORK_FOLDER.resolve()

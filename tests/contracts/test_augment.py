@@ -76,11 +76,11 @@ def test_configuration_survives_a_round_trip(make):
     np.testing.assert_array_equal(run(layer), run(again))
 
 
-@each_layer
-def test_works_inside_a_saved_model_in_fit_and_predict(make, tmp_path):
-    inputs = keras.Input((22, 15, 3), dtype="uint8")
-    outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(make()(inputs)))
-    model = keras.Model(inputs, outputs)
+def test_all_work_inside_a_saved_model_in_fit_and_predict(tmp_path):
+    inputs = images = keras.Input((22, 15, 3), dtype="uint8")
+    for make in LAYERS.values():
+        images = make()(images)
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(images)))
     model.compile(optimizer="sgd", loss="mse")
     model.fit(POSTERS, np.zeros((8, 1)), batch_size=3, verbose=0)
     model.save(tmp_path / "model.keras")

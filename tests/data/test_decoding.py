@@ -57,7 +57,7 @@ def test_few_are_decoded_ahead_and_none_after_the_end(files, monkeypatch):
     for wanted in range(1, 101):
         next(results)
         assert len(begun) < wanted + 8
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) < 108
     assert not set(threading.enumerate()) - before
 

@@ -371,9 +371,7 @@ def test_a_record_torn_by_a_kill_is_read_and_continued(server, tmp_path):
     assert list(read_record(record)) == ["a", "c"]
 
 
-def test_on_a_cluster_one_worker_at_a_time_asks_a_host(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_cluster_one_worker_at_a_time_asks_a_host(server, tmp_path, monkeypatch):
     monkeypatch.setattr("poster_ml.data.download._URLS_PER_TASK", 10)
     paths = {f"m{number:02d}": f"/slow/{number}" for number in range(30)}
     table = movies(
@@ -389,12 +387,10 @@ def test_on_a_cluster_one_worker_at_a_time_asks_a_host(
     assert set(server.hits.values()) == {1}
 
 
-def test_a_host_that_is_given_up_is_asked_no_further_on_a_cluster(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_is_given_up_is_asked_no_further_on_a_cluster(server, tmp_path, monkeypatch):
     """And a picture that kills its worker fails alone; the cluster is played."""
 
-    def played(client, task, items, batch, in_flight=0):  # type: ignore[no-untyped-def]
+    def played(client, task, items, batch, in_flight=0):
         for item in items:
             yield [item], None if server.url + "/good/bomb" in dict(item[1]) else task([item])
 

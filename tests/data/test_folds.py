@@ -1,7 +1,5 @@
 """Folds: every poster tested once, duplicates on one side, the class balance kept."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ def of(labels: np.ndarray, groups: np.ndarray) -> PreparedDataset:
 
 
 @pytest.fixture(scope="module")
-def dataset() -> PreparedDataset:
+def dataset():
     random = np.random.default_rng(0)
     groups = np.where(random.random(500) < 0.2, random.integers(0, 30, 500), np.arange(100, 600))
     return of((random.random(500) < 0.6).astype(int), groups)

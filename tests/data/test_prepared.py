@@ -40,7 +40,7 @@ def posters(folder: Path, count: int) -> dict[str, Path]:
 
 def make(table: pd.DataFrame, out: Path, rejected: pd.DataFrame = NOTHING, **options) -> PreparedDataset:
     settings = {"size": 32, "fit": "squash", "split": "grouped", "seed": 0, "workers": 1} | options
-    return prepare(table, rejected, out, **settings)  # type: ignore[arg-type]
+    return prepare(table, rejected, out, **settings)
 
 
 def test_a_dataset_holds_what_the_interface_promises(tmp_path):

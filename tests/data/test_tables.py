@@ -67,7 +67,7 @@ IDS = {
 def table_of(folder: Path, content: str | bytes, **options: object) -> MovieTable:
     path = folder / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_table(path, **options)  # type: ignore[arg-type]
+    return read_table(path, **options)
 
 
 def refused(folder: Path, content: str | bytes, **options: object) -> str:

@@ -11,7 +11,7 @@ from tests.evaluation.worlds import movies, said
 
 
 @pytest.fixture(scope="module")
-def model() -> CombinedModel:
+def model():
     validation = movies(600, 1)
     fitted = CombinedModel.fit(movies(1500, 0), validation, said(validation, seed=1), seed=3)
     assert fitted is not None

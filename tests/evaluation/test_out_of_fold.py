@@ -1,7 +1,5 @@
 """The joined scores of a cross-validation, against numbers worked out by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,10 +1,7 @@
-import keras
 import numpy as np
-import pytest
 
 from poster_ml.errors import UnknownLayerError
 from poster_ml.explain.gradients import logit_and_gradient
-from tests.programs import run_python
 from tests.refusals import refusal
 
 
@@ -61,11 +58,3 @@ def test_unknown_layer_lists_the_layers_with_4d_output(nets):
         "no layer 'color_conv' with 4-D output (did you mean 'colour_conv'?); "
         "name one of the layers with 4-D output: scale, colour_conv"
     )
-
-
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests are running on JAX already")
-def test_gradients_and_maps_are_the_same_on_jax():
-    pytest.importorskip("jax")
-    files = [f"tests/explain/{name}" for name in ("test_gradients.py", "test_maps.py")]
-    done = run_python("-m", "pytest", "-x", "-p", "no:cacheprovider", *files, KERAS_BACKEND="jax")
-    assert " passed" in done.stdout

@@ -7,6 +7,8 @@ from keras import ops
 
 from poster_ml.errors import PosterMLError
 from poster_ml.models.build import Architecture, build_model
+from poster_ml.models.catalogue import FAMILIES
+from poster_ml.models.freezing import backbone_layers
 from poster_ml.training.precision import precision_scope
 from tests.refusals import refusal
 
@@ -30,15 +32,18 @@ def output(model: keras.Model) -> np.ndarray:
         ("inception_resnet_v2", {"dense": (512,)}, 73_998_561),
     ],
 )
-def test_networks_have_the_studys_parameters(family, options, parameters, monkeypatch):
+def test_networks_have_the_studys_parameters_and_the_blocks_of_the_catalogue(
+    family, options, parameters, monkeypatch
+):
     zeros = lambda self, shape, dtype=None: ops.zeros(shape, "float32")  # noqa: E731
-    monkeypatch.setattr(
-        keras.initializers.VarianceScaling, "__call__", zeros
-    )  # draws would take half a minute
-    assert small(family, input_shape=(224, 224, 3), **options).count_params() == parameters
+    # Draws would take half a minute.
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", zeros)
+    model = small(family, input_shape=(224, 224, 3), **options)
+    assert model.count_params() == parameters
+    assert {end for _, end in FAMILIES[family].blocks} <= set(backbone_layers(model))
 
 
-@pytest.mark.parametrize("family", ["cnn", "mobilenet_v2"])
+@pytest.mark.parametrize("family", ["cnn", "vgg16"])
 def test_the_seed_repeats_the_weights_and_the_dropout(family):
     first, same, other = (small(family, seed=seed, pooling="average", dropout=0.5) for seed in (0, 0, 1))
     np.testing.assert_array_equal(output(first), output(same))

@@ -18,11 +18,11 @@ from poster_ml.models.freezing import (
 from poster_ml.models.standardize import StandardizeFeatures
 
 POSTERS = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3)).astype("uint8")
-LOWER_LAYERS = ("block_6_project_BN", "block_13_project_BN")
+LOWER_LAYERS = ("block3_pool", "block4_pool")
 
 
 def small(pooling: str = "average", **options) -> keras.Model:
-    architecture = Architecture("mobilenet_v2", (40, 52, 3), dense=(), pooling=pooling, **options)
+    architecture = Architecture("vgg16", (40, 52, 3), dense=(), pooling=pooling, **options)
     return build_model(architecture, weights="none")
 
 
@@ -34,14 +34,14 @@ def network():
 @pytest.mark.parametrize("pooling", ["average", "average_maximum"])
 def test_the_vector_is_the_averages_of_all_layers_then_their_maxima(pooling):
     model = small(pooling=pooling, feature_layers=LOWER_LAYERS)
-    layers = [model.get_layer(name).output for name in ("out_relu", *LOWER_LAYERS)]
+    layers = [model.get_layer(name).output for name in ("block5_pool", *LOWER_LAYERS)]
     *outputs, joined = keras.Model(model.input, [*layers, model.get_layer("joined_features").output])(POSTERS)
     maps = [ops.convert_to_numpy(output) for output in outputs]
     expected = [one.mean(axis=(1, 2)) for one in maps]
     if pooling == "average_maximum":
         expected += [one.max(axis=(1, 2)) for one in maps]
     vector = np.concatenate(expected, axis=1)
-    assert vector.shape[1] == (1280 + 64 + 160) * (2 if pooling == "average_maximum" else 1)
+    assert vector.shape[1] == (512 + 256 + 512) * (2 if pooling == "average_maximum" else 1)
     np.testing.assert_allclose(ops.convert_to_numpy(joined), vector, rtol=1e-4, atol=1e-5)
     assert frozen_cut(model) == "joined_features"
     assert not [name for name in backbone_layers(model) if name.startswith(FEATURE_POOL)]
@@ -58,17 +58,16 @@ def test_the_frozen_part_ends_under_the_standardisation_and_splits_there(network
 
 
 def test_feature_layers_are_no_part_of_the_backbone_and_can_be_trained_above(network):
-    assert list(blocks(network))[-1] == "Conv_1"
+    assert list(blocks(network))[-1] == "block5"
     model = small(feature_layers=LOWER_LAYERS)
-    apply_unfreeze(model, ["block_16", "Conv_1"])
-    assert (
-        frozen_cut(model) == LOWER_LAYERS[0]
-    )  # the lowest feature layer is on every path, what is above it is gone around
-    assert model.get_layer("block_16_project").trainable_weights
+    apply_unfreeze(model, ["block5"])
+    # The lowest feature layer is on every path; what is above it is gone around.
+    assert frozen_cut(model) == LOWER_LAYERS[0]
+    assert model.get_layer("block5_conv3").trainable_weights
 
 
 def test_a_network_with_feature_layers_is_saved_and_loaded_with_its_statistics(network, tmp_path):
-    features = np.random.default_rng(1).normal(3.0, 2.0, (50, 1504)).astype("float32")
+    features = np.random.default_rng(1).normal(3.0, 2.0, (50, 1280)).astype("float32")
     network.get_layer("standardize").set_statistics(features)
     network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -94,8 +93,8 @@ def test_statistics_give_mean_zero_and_deviation_one_and_leave_dead_channels():
 
 
 def test_feature_layers_that_cannot_be_had_are_refused():
-    with pytest.raises(UnknownLayerError, match=r"no layer 'block_6_projct_BN' with features below its output layer "
-                       r"'out_relu' \(did you mean 'block_6_project_BN'\?\)"):  # fmt: skip
-        small(feature_layers=("block_6_projct_BN",))
-    with pytest.raises(UnknownLayerError, match="below its output layer 'block_6_project_BN'"):
-        small(feature_layers=("block_13_project_BN",), output_layer="block_6_project_BN")
+    said = r"'block3_pol' with features below its output layer 'block5_pool' \(did you mean 'block3_pool'\?\)"
+    with pytest.raises(UnknownLayerError, match=f"no layer {said}"):
+        small(feature_layers=("block3_pol",))
+    with pytest.raises(UnknownLayerError, match="below its output layer 'block3_pool'"):
+        small(feature_layers=("block4_pool",), output_layer="block3_pool")

@@ -34,9 +34,6 @@ def features(model: keras.Model, posters: np.ndarray) -> np.ndarray:
     return ops.convert_to_numpy(inner(posters, training=False))
 
 
-each_format = pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
-
-
 def save(backbone: keras.Model, path: Path) -> Path:
     (backbone.save_weights if path.name.endswith(".weights.h5") else backbone.save)(path)
     return path
@@ -52,7 +49,7 @@ def refused(path: Path) -> str:
     return said.removeprefix(f"weights file {path} ")
 
 
-@each_format
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 def test_a_file_loads_to_the_backbones_output_and_into_no_other_family(mobile, tmp_path, suffix):
     path = save(mobile, tmp_path / f"mobile{suffix}")
     posters = POSTERS[:, :, :32]
@@ -108,8 +105,7 @@ def test_what_was_saved_in_the_place_of_a_file_is_named(tmp_path, content, said)
     assert refused(path).endswith(f"({len(content):,} bytes)")
 
 
-@each_format
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("suffix", "value"), [(".weights.h5", np.nan), (".h5", np.inf)])
 def test_nan_and_infinity_are_refused_with_the_layer(mobile, tmp_path, suffix, value):
     """Left in, they make every output NaN, which looks as if the training had diverged."""
     layer = mobile.get_layer("block_3_depthwise")

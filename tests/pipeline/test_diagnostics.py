@@ -44,12 +44,12 @@ def prepared(folder: Path, table: str = "synthetic") -> PreparedDataset:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+def dataset(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("diagnostics"))
 
 
 @pytest.fixture(scope="module")
-def network() -> keras.Model:
+def network():
     keras.utils.set_random_seed(0)
     image = keras.Input((48, 48, 3), dtype="uint8")
     tensor = keras.layers.Rescaling(1 / 255)(image)
@@ -76,7 +76,7 @@ def subject_of(dataset: PreparedDataset, network: keras.Model) -> EvaluatedSplit
 
 
 @pytest.fixture(scope="module")
-def complete(dataset, network, tmp_path_factory) -> tuple[Diagnostics, Path]:
+def complete(dataset, network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("complete")
     return run_diagnostics(subject_of(dataset, network), CONFIG, folder, complete=True), folder
 

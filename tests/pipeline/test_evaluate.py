@@ -48,7 +48,7 @@ FAITHFULNESS = {
 
 
 @pytest.fixture
-def evaluation(tmp_path: Path) -> EvaluationReport:
+def evaluation(tmp_path):
     posters = pd.DataFrame({"movie_id": [f"tt{number}" for number in range(200)], "label": LABELS})
     result = write_evaluation(
         tmp_path / "evaluation" / "test", posters, 1 / (1 + np.exp(-LOGITS)), References(0.5, {}, None, []),

@@ -5,7 +5,7 @@ import numpy as np
 from poster_ml.pipeline.explain import choose_posters
 
 
-def test_surest_and_worst_are_chosen_in_order() -> None:
+def test_surest_and_worst_are_chosen_in_order():
     labels = np.array([1, 0, 1, 0, 1])
     probabilities = np.array([0.9, 0.8, 0.1, 0.2, 0.5])
     chosen = {name: rows.tolist() for name, (_, rows) in choose_posters(labels, probabilities, 0.5).items()}
@@ -20,7 +20,7 @@ def test_surest_and_worst_are_chosen_in_order() -> None:
     assert many["cam_false_rotten_worst8"][1].tolist() == []
 
 
-def test_errors_are_those_of_the_models_own_threshold() -> None:
+def test_errors_are_those_of_the_models_own_threshold():
     labels, probabilities = np.array([1, 0, 1, 0]), np.array([0.7, 0.4, 0.6, 0.7])
 
     def errors(threshold: float) -> tuple[list[int], list[int]]:

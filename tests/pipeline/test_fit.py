@@ -1,5 +1,6 @@
 """A network trained with and without the feature cache, with views, in two precisions."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from poster_ml.training.features import list_entries
 
 VGG = {
     "model.family": "vgg16",
+    "model.output_layer": "block3_pool",
     "model.weights": "none",
     "model.pooling": "average",
     "model.dense": [8],
@@ -44,7 +46,7 @@ def run(config, dataset, tmp_path, name):
 
 def test_cached_features_give_the_numbers_of_the_whole_network(dataset, tmp_path):
     cached = run(vgg(), dataset, tmp_path, "cached")
-    assert [entry.about["shape"][1:] for entry in list_entries(tmp_path / "cache")] == [[512], [512]]
+    assert [entry.about["shape"][1:] for entry in list_entries(tmp_path / "cache")] == [[256], [256]]
     plain = run(vgg(**{"train.feature_cache": False}), dataset, tmp_path, "plain")
     np.testing.assert_allclose(losses(cached), losses(plain), rtol=2e-4)
     np.testing.assert_allclose(cached.validation_logits, plain.validation_logits, rtol=2e-3, atol=1e-4)
@@ -77,10 +79,10 @@ def test_a_split_of_one_class_is_refused_before_training(dataset, tmp_path, spli
 def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_trained_stays_out(
     dataset, tmp_path
 ):
-    config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block5"], "train.epochs": 1})
+    config = vgg(**{"augment.rotation": 5, "model.unfreeze": ["block3"], "train.epochs": 1})
     candidate = run(config, dataset, tmp_path, "augmented")
     (entry,) = list_entries(tmp_path / "cache")
-    assert entry.about["shape"] == [len(candidate.validation_logits), 2, 2, 512]
+    assert entry.about["shape"] == [len(candidate.validation_logits), 10, 10, 128]
     before = build_network(config, dataset.size, "none")
     changed = {
         layer.name: bool(
@@ -89,11 +91,9 @@ def test_with_augmentation_only_scoring_uses_the_cache_and_the_block_that_is_tra
         for layer in candidate.model.layers
         if layer.get_weights() and "conv" in layer.name
     }
-    assert {name for name, moved in changed.items() if moved} == {
-        "block5_conv1",
-        "block5_conv2",
-        "block5_conv3",
-    }
+    assert [name for name, moved in changed.items() if moved] == [
+        f"block3_conv{number}" for number in (1, 2, 3)
+    ]
 
 
 def test_views_are_augmented_once_and_kept(dataset, tmp_path):
@@ -101,7 +101,7 @@ def test_views_are_augmented_once_and_kept(dataset, tmp_path):
     run(config, dataset, tmp_path, "views")
     shapes = sorted(entry.about["shape"] for entry in list_entries(tmp_path / "cache"))
     count = len(dataset.indices("train", 60, 42))
-    assert shapes[-1] == [3 * count, 512]
+    assert shapes[-1] == [3 * count, 256]
     views = [np.load(path) for path in (tmp_path / "cache").glob("*/features.npy")]
     several = max(views, key=len)
     assert np.abs(several[:count] - several[count : 2 * count]).max() > 1e-4
@@ -117,6 +117,24 @@ def test_the_trained_network_is_whole_and_in_float32_whatever_it_was_trained_in(
     rows = dataset.indices("val", 60, 42)
     logits = candidate.model.predict_on_batch(np.asarray(dataset.images[rows]))[:, 0]
     np.testing.assert_allclose(logits, candidate.validation_logits, atol=1e-5)
+
+
+def test_a_multi_level_head_has_the_statistics_of_its_training_posters_and_is_penalised(dataset, tmp_path):
+    head = {"model.dense": [], "model.feature_layers": ["block2_pool"], "model.standardize": True}
+    head |= {"train.epochs": 6, "train.learning_rate": 0.01, "train.keep_best": False}
+    penalised, free = (
+        run(vgg(**head, **{"model.l2": strength}), dataset, tmp_path, f"l2 {strength}")
+        for strength in (5.0, 0.0)
+    )
+    joined = keras.Model(penalised.model.input, penalised.model.get_layer("joined_features").output)
+    posters = np.asarray(dataset.images[dataset.indices("train", 60, 42)])
+    features = np.asarray(joined.predict_on_batch(posters))
+    found = keras.ops.convert_to_numpy(penalised.model.get_layer("standardize").mean)
+    np.testing.assert_allclose(found, features.mean(axis=0), rtol=1e-3, atol=1e-4)
+    # The penalty is part of the training loss, and pulls the weights towards zero.
+    sizes = [np.square(one.model.get_layer("logit").get_weights()[0]).sum() for one in (penalised, free)]
+    assert sizes[0] < 0.9 * sizes[1]
+    assert penalised.fitted.fit.history[0]["loss"] > free.fitted.fit.history[0]["loss"]
 
 
 def test_identity_knows_what_weights_depend_on(dataset):

@@ -9,7 +9,7 @@ from poster_ml.pipeline.fit import build_network
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch):
     monkeypatch.setattr(profile, "imagenet_available", lambda family: False)
 
 
@@ -18,7 +18,7 @@ def demo(variant: str, *explicit: str) -> ExperimentConfig:
 
 
 @pytest.mark.parametrize("variant", ["vgg16", "vgg16_features_augmented", "mobilenet_v2"])
-def test_without_weights_only_a_linear_head_on_all_blocks_is_trained(variant: str) -> None:
+def test_without_weights_only_a_linear_head_on_all_blocks_is_trained(variant):
     config = demo(variant)
     network = build_network(config, profile.DEMO_SIZE, weights=config.model.weights)
     blocks = profile.FAMILIES[config.model.family].blocks
@@ -27,12 +27,12 @@ def test_without_weights_only_a_linear_head_on_all_blocks_is_trained(variant: st
     assert trainable_summary(network)["trainable_parameters"] == channels + 1
 
 
-def test_what_the_user_set_wins_over_the_demo() -> None:
+def test_what_the_user_set_wins_over_the_demo():
     config = demo("vgg16", "model.unfreeze", "train.epochs")
     own = load_experiment(experiment_path("vgg16"))
     assert (config.model.unfreeze, config.train.epochs) == (own.model.unfreeze, own.train.epochs)
     assert config.model.weights == "none"
 
 
-def test_a_network_that_needs_no_weights_keeps_its_architecture() -> None:
+def test_a_network_that_needs_no_weights_keeps_its_architecture():
     assert demo("basic_cnn").model == load_experiment(experiment_path("basic_cnn")).model

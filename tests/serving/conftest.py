@@ -1,9 +1,6 @@
 """A tiny network, a store under a temporary folder, and pictures to score."""
 
-from __future__ import annotations
-
 import warnings
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -34,7 +31,7 @@ def tiny_network(seed: int = 0) -> Any:
 
 
 @pytest.fixture(scope="session")
-def reference() -> Any:
+def reference():
     """What travels with the tiny network: 200 validation posters, 300 neighbours, models of year and genres."""
     from poster_ml.evaluation.combined import CombinedModel
     from poster_ml.serving.reference import Neighbours, Reference
@@ -49,7 +46,7 @@ def reference() -> Any:
 
 
 @pytest.fixture(scope="module")
-def logged(shared_mlflow_store: Path, reference: Any) -> Any:
+def logged(shared_mlflow_store, reference):
     """The tiny network, logged in a run: mlflow's ModelInfo."""
     from poster_ml.serving.log import log_poster_model
 
@@ -66,7 +63,7 @@ def logged(shared_mlflow_store: Path, reference: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def make_picture() -> Any:
+def make_picture():
     """The bytes of an image file of a random picture."""
 
     def picture(seed: int = 0, width: int = 60, height: int = 90, kind: str = "JPEG") -> bytes:
@@ -76,6 +73,6 @@ def make_picture() -> Any:
 
 
 @pytest.fixture(scope="session")
-def make_network() -> Any:
+def make_network():
     """The function `tiny_network`."""
     return tiny_network

@@ -8,14 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from tests.programs import wait_for
 
 JSON = "application/json"
 MOST_CONNECTIONS = 40
@@ -83,13 +84,10 @@ def running_server(model: Path, log: Path) -> Iterator[Server]:
 
 
 def _wait(server: Server, log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        try:
-            if server.alive():
-                return
-        except OSError:
-            pass
+    def answers() -> bool:
         assert server.process.poll() is None, log.read_text()[-3000:]
-        time.sleep(0.5)
-    raise AssertionError("the server did not start: " + log.read_text()[-3000:])
+        with suppress(OSError):
+            return server.alive()
+        return False
+
+    wait_for(answers, 240, pause=0.2)

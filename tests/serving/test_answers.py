@@ -1,7 +1,5 @@
 """What a logged model says beside its probability, through MLflow's own loading and checking."""
 
-from __future__ import annotations
-
 import base64
 import math
 
@@ -32,7 +30,7 @@ def bare(shared_mlflow_store, make_network):
 
 
 @pytest.fixture(scope="module")
-def images(make_picture) -> list[str]:
+def images(make_picture):
     return [base64.b64encode(make_picture(seed)).decode() for seed in range(4)]
 
 

@@ -1,7 +1,5 @@
 """Requests that wait together share a pass, and each gets its own answer."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """The page's two sources answer alike, and a dead one is one sentence."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

@@ -1,7 +1,5 @@
 """Years and genres of a request: what is read, what is left out, and that the row is told."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The params of a request: what is asked for, and one line for what cannot be."""
 
-from __future__ import annotations
-
 import pytest
 
 from poster_ml.errors import RequestError

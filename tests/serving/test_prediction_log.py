@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -14,6 +11,7 @@ from poster_ml.errors import OutputError, RegistryError
 from poster_ml.serving.prediction_log import PredictionLog, input_statistics, read_log
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings
+from tests.programs import wait_for
 
 
 def test_statistics_of_known_pictures_agree_over_input_sizes_and_with_the_audit():
@@ -64,9 +62,7 @@ for number in range(300):
 def test_several_workers_lose_and_mix_nothing_while_files_rotate(tmp_path):
     path = tmp_path / "log.jsonl"
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)]) for name in range(4)]
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*-ready*"))) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(list(tmp_path.glob("*-ready*"))) == 4)
     (tmp_path / "log.jsonl-go").touch()  # all at once: workers that do not overlap prove nothing
     assert [worker.wait(120) for worker in workers] == [0] * 4
     entries = list(read_log(path))

@@ -1,7 +1,5 @@
 """What travels with a network: the same after saving, and right about neighbours, likeness and order."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -14,13 +12,13 @@ from tests.evaluation.worlds import movies
 
 
 @pytest.fixture(scope="module")
-def validation() -> pd.DataFrame:
+def validation():
     table = movies(400, 0)
     return table.assign(logit=np.random.default_rng(0).normal(1.2 * table["label"] - 0.6, 1.0))
 
 
 @pytest.fixture(scope="module")
-def neighbours() -> Neighbours:
+def neighbours():
     features = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [3.0, 3.0, 0.0]])
     movies = pd.DataFrame(
         {

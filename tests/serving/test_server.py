@@ -1,7 +1,5 @@
 """A real `mlflow models serve` process: every form, explanations, and requests that make no sense."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import io

@@ -1,7 +1,5 @@
 """The block of docs/machines.md that scores with Spark, run as it stands."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ import pytest
 
 
 def test_the_documented_block_scores_what_predict_scores(
-    logged: Any, make_picture: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    logged, make_picture, project, tmp_path, monkeypatch
+):
     pytest.importorskip("pyspark", reason="pyspark is missing: pip install 'poster-ml[spark]', and Java 17")
     from poster_ml.commands.predict import run_predict
 

@@ -21,7 +21,7 @@ from tests.refusals import refusal
 
 
 @pytest.fixture
-def elsewhere(mlflow_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(mlflow_place, monkeypatch):
     """Another working folder than the one with the store, as under `mlflow run URI`; it goes away."""
     folder = mlflow_place / "clone"
     folder.mkdir()

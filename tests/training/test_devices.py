@@ -15,40 +15,43 @@ from poster_ml.errors import ClusterError
 from poster_ml.pipeline import fit, preflight
 from poster_ml.training import devices
 from poster_ml.training.devices import device_count, join_processes, shared_batches
-from tests.programs import PROJECT, run_python
+from tests.programs import PROJECT, QUICK_COMPILER, run_python
 
 SCRIPT = """
-import json, os, sys, tempfile
+import json, os, tempfile, sys
 from pathlib import Path
 sys.path.insert(0, "benchmarks")
-from poster_ml.training.devices import join_processes
-process = join_processes() if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ else 0
+from poster_ml.training import devices
+several = "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ
+process = devices.join_processes() if several else 0
 from _measure import noise_dataset
 from poster_ml.config import ExperimentConfig, replace
-from poster_ml.training.devices import shared_batches
 from poster_ml.pipeline.fit import fit_model
 import keras
-with tempfile.TemporaryDirectory() as place:
-    place = Path(place)
-    settings = {"model.filters": [4], "model.pooling": "average", "model.dense": [4], "train.epochs": 3}
-    settings |= {"model.dropout": 0.3, "augment.horizontal_flip": True, "augment.rotation": 20}
-    settings |= {"train.batch_size": 8, "train.optimizer": "adam", "train.ema_momentum": 0.5}
-    config = replace(ExperimentConfig(), **settings)
+settings = {"model.filters": [4], "model.pooling": "average", "model.dense": [4], "train.epochs": 2}
+settings |= {"model.dropout": 0.3, "augment.horizontal_flip": True, "augment.rotation": 20}
+settings |= {"train.batch_size": 8, "train.optimizer": "adam", "train.ema_momentum": 0.5}
+config = replace(ExperimentConfig(), **settings)
+def train(place):
     dataset = noise_dataset(place / "data", 60, 16)
     found = fit_model(config, dataset, folder=place / "run", cache_folder=place / "features")
-    odd, even = 0, 0
-    if "KERAS_DISTRIBUTION_PROCESS_ID" not in os.environ:
-        with shared_batches(7) as odd, shared_batches(8) as even:
-            pass
-    used = [len(keras.distribution.list_devices()), odd, even]
     losses = [epoch[name] for epoch in found.fitted.fit.history for name in ("loss", "val_loss")]
-    print(json.dumps([used, losses, list(found.validation_logits)]))
+    return losses, list(found.validation_logits)
+with tempfile.TemporaryDirectory() as place:
+    used, shared = len(keras.distribution.list_devices()), train(Path(place))
+odd = even = alone = None
+if not several:
+    with devices.shared_batches(7) as odd, devices.shared_batches(8) as even:
+        pass
+    keras.distribution.list_devices = lambda: [None]  # as on a machine with one
+    with tempfile.TemporaryDirectory() as place:
+        alone = train(Path(place))
+print(json.dumps([[used, odd, even], shared, alone]))
 """
-NO_SPEED = "--xla_backend_optimization_level=0"  # of what is compiled, so that compiling is fast
 
 
-def train(count):
-    flags = f"--xla_force_host_platform_device_count={count} {NO_SPEED}"
+def train_on_devices(count):
+    flags = f"--xla_force_host_platform_device_count={count} {QUICK_COMPILER}"
     done = run_python("-c", SCRIPT, KERAS_BACKEND="jax", XLA_FLAGS=flags)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -58,7 +61,7 @@ def train_in_processes(count):
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     variables = os.environ | {devices.ADDRESSES: address, devices.PROCESSES: str(count)}
-    variables |= {"KERAS_BACKEND": "jax", "XLA_FLAGS": NO_SPEED}
+    variables |= {"KERAS_BACKEND": "jax", "XLA_FLAGS": QUICK_COMPILER}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=variables | {devices.PROCESS: str(number)},
@@ -79,10 +82,10 @@ def train_in_processes(count):
 def test_two_devices_and_two_processes_train_like_one():
     """With dropout and augmentation: what is drawn belongs to the batch, not to who computes a part of it."""
     pytest.importorskip("jax", reason="JAX is not installed")
-    (one, losses, logits), two, *both = train(1), train(2), *train_in_processes(2)
-    assert one == [1, 1, 1]
-    assert [used for used, _, _ in (two, *both)] == [[2, 1, 2], [2, 0, 0], [2, 0, 0]]
-    for _, shared_losses, shared_logits in (two, *both):
+    found = [train_on_devices(2), *train_in_processes(2)]
+    assert [used for used, _, _ in found] == [[2, 1, 2], [2, None, None], [2, None, None]]
+    losses, logits = found[0][2]
+    for _, (shared_losses, shared_logits), _ in found:
         assert shared_losses == pytest.approx(losses, rel=1e-3)
         assert shared_logits == pytest.approx(logits, rel=1e-2, abs=1e-3)
 

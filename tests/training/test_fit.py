@@ -1,6 +1,7 @@
 """Fitting: what is learned, kept, stopped, and taken up again."""
 
 from dataclasses import replace
+from functools import cache
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from poster_ml.training.precision import precision_scope
 from tests.training.networks import tiny_network
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task():
     """96 training and 40 validation samples; the label is the sign of the first input, with some noise."""
     numbers = np.random.default_rng(0)
@@ -43,9 +44,22 @@ def without_clock(history):
     ]
 
 
-def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
-    seen = []
-    _, result = run(tmp_path, task, on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)))
+@pytest.fixture(scope="module")
+def undisturbed(task, tmp_path_factory):
+    """Trains with these settings, each once: network, result, and what was said of each epoch."""
+
+    @cache
+    def train(settings=SETTINGS, precision="float32", network=tiny_network):
+        with precision_scope(precision):
+            model = network()
+        folder, seen = tmp_path_factory.mktemp("whole"), []
+        return *run(folder, task, settings, network=model, on_epoch=lambda *said: seen.append(said)), seen
+
+    return train
+
+
+def test_it_learns_and_logs_every_metric_of_the_interface(undisturbed):
+    _, result, seen = undisturbed()
     assert result.history[-1]["val_auc"] > 0.9
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
@@ -55,9 +69,8 @@ def test_it_learns_and_logs_every_metric_of_the_interface(tmp_path, task):
     }  # fmt: skip
 
 
-def test_validation_metrics_are_exact(tmp_path, task):
-    settings = replace(SETTINGS, keep_best=False)
-    model, result = run(tmp_path, task, settings)
+def test_validation_metrics_are_exact(task, undisturbed):
+    model, result, _ = undisturbed(replace(SETTINGS, keep_best=False))
     logits, labels = predict_logits(model, task[1]), task[1].labels
     probabilities = 1 / (1 + np.exp(-logits))
     pairs = (logits[labels == 1][:, None] > logits[labels == 0][None, :]).mean()
@@ -77,44 +90,46 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, task):
     assert roc_auc_score(task[1].labels, logits) == pytest.approx(result.history[best]["val_auc"], abs=1e-6)
 
 
-PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
+def with_dropout():
+    return tiny_network(0.3)
+
+
+PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5, "keep_best": False}
+RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop"}
 COSINE = {"schedule": "cosine", "warmup_epochs": 2, "optimizer": "adamw", "weight_decay": 0.01}
 AVERAGED = {"ema_momentum": 0.9, "clip_norm": 1.0, "class_weight": "balanced", "label_smoothing": 0.1}
 WARM_UP = {"head_warmup_epochs": 2, "ema_momentum": 0.9}
-RATES = {"layer_rate_decay": 0.5, "optimizer": "rmsprop", "keep_best": False}
 
 
 @pytest.mark.parametrize(
     ("after", "extra", "precision"),
     [
         pytest.param(1, {}, "float32", id="plain"),
-        pytest.param(3, PLATEAU, "float32", id="plateau"),
+        pytest.param(3, PLATEAU | RATES, "float32", id="rates"),
         pytest.param(2, COSINE, "float32", id="cosine"),
         pytest.param(3, AVERAGED, "float32", id="averaged"),
         pytest.param(3, AVERAGED, "mixed_float16", id="half"),
         pytest.param(1, WARM_UP, "float32", id="warming"),
         pytest.param(2, WARM_UP, "float32", id="warmed"),
         pytest.param(3, WARM_UP, "float32", id="released"),
-        pytest.param(3, RATES, "float32", id="rates"),
     ],
 )
 def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
-    tmp_path, task, after, extra, precision
+    tmp_path, task, undisturbed, after, extra, precision
 ):
     settings = replace(SETTINGS, epochs=4, **extra)
-
-    def network():
-        with precision_scope(precision):
-            return two_part_network() if "head_warmup_epochs" in extra else tiny_network(0.3)
+    network = two_part_network if "head_warmup_epochs" in extra else with_dropout
 
     def stop(epoch, metrics):
         if epoch == after:
             raise StopTraining
 
-    whole_model, whole = run(tmp_path / "whole", task, settings, network=network())
+    whole_model, whole, _ = undisturbed(settings, precision, network)
+    with precision_scope(precision):
+        first, second = network(), network()
     with pytest.raises(StopTraining):
-        run(tmp_path / "stopped", task, settings, network=network(), on_epoch=stop)
-    model, resumed = run(tmp_path / "stopped", task, settings, network=network())
+        run(tmp_path, task, settings, network=first, on_epoch=stop)
+    model, resumed = run(tmp_path, task, settings, network=second)
     assert ("LossScale" in type(model.optimizer).__name__) is (precision == "mixed_float16")
     assert resumed.resumed_from == after
     assert without_clock(resumed.history) == without_clock(whole.history)
@@ -132,11 +147,10 @@ def test_a_run_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(
     ],
 )
 def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
-    tmp_path, task, monkeypatch, place
+    tmp_path, task, undisturbed, monkeypatch, place
 ):
-    _, whole = run(tmp_path / "whole", task)
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "killed" / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
+    _, whole, _ = undisturbed()
+    (tmp_path / ".state.npz.1234abcd.tmp").write_bytes(b"half written")
     original = getattr(checkpoint, place)
     epochs = []
 
@@ -148,11 +162,11 @@ def test_a_kill_between_two_writes_leaves_state_and_best_weights_of_one_history(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoint, place, killed)
-        run(tmp_path / "killed", task)
-    _, resumed = run(tmp_path / "killed", task)
+        run(tmp_path, task)
+    _, resumed = run(tmp_path, task)
     assert without_clock(resumed.history) == without_clock(whole.history)
     assert resumed.best_epoch == whole.best_epoch
-    files = {path.name for path in (tmp_path / "killed").iterdir()}
+    files = {path.name for path in tmp_path.iterdir()}
     assert files == {"state.npz", f"best-{whole.best_epoch}.npz", ".lock"}
 
 
@@ -202,23 +216,16 @@ def test_the_part_above_a_cached_prefix_can_be_taken_up_by_the_whole_network(tmp
     assert result.resumed_from == 2
 
 
-@pytest.mark.parametrize(
-    ("spoiled", "again", "message"),
-    [
-        (False, {"identity": "two"}, "belongs to another configuration or dataset"),
-        (False, {"network": True}, "does not fit the network: weights/backbone/0 should have shape"),
-        (True, {}, r"is damaged .*; delete it to start anew"),
-    ],
-    ids=["configuration", "network", "damaged"],
-)
-def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_refused(tmp_path, task, spoiled, again, message):
+def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_refused(tmp_path, task):
+    def refused(message, **again):
+        with pytest.raises(TrackingError, match=message):
+            run(tmp_path, task, **again)
+
     run(tmp_path, task, replace(SETTINGS, epochs=1))
-    if spoiled:
-        (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 cut short")
-    if "network" in again:
-        again = {"network": two_part_network()}
-    with pytest.raises(TrackingError, match=message):
-        run(tmp_path, task, **again)
+    refused("belongs to another configuration or dataset", identity="two")
+    refused("does not fit the network: weights/backbone/0 should have shape", network=two_part_network())
+    (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 cut short")
+    refused(r"is damaged .*; delete it to start anew")
 
 
 def test_patience_does_not_end_the_warm_up_of_the_head(tmp_path, task):

@@ -6,8 +6,8 @@ from tests.programs import run_python
 
 
 def test_a_killed_and_resumed_training_ends_with_every_number_equal():
-    arguments = ("benchmarks/resume.py", "--kills", 2, "--epochs", 4, "--seed", 1)
+    arguments = ("benchmarks/resume.py", "--kills", 1, "--epochs", 3, "--seed", 1)
     said = run_python(*arguments, KERAS_BACKEND="tensorflow").stdout
     ((kills, runs),) = re.findall(r"(\d+) kills, (\d+) runs: every weight, metric and logit equal", said)
-    assert int(kills) >= 2
+    assert int(kills) >= 1
     assert int(runs) >= 1

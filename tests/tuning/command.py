@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from poster_ml.cluster import open_cluster
+from poster_ml.cluster import Client, open_cluster
 from poster_ml.search_space import parse_space
 from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
@@ -23,6 +23,14 @@ from tests.tuning.surrogates import SPACE, SurrogateObjective
 ROOT = Path(__file__).parents[2]
 
 
+def search(folder: Path, opened: OpenStudy, client: Client, trials: int, seconds: float = 0.0) -> OpenStudy:
+    """What the command does, on a cluster that is there; returns the study."""
+    objective = SurrogateObjective(6, seconds, folder.resolve() / "ledger")
+    job = Job(parse_space(SPACE, "surrogate"), objective, trials, folder.resolve() / "work")
+    run_search(job, opened, client)
+    return opened
+
+
 class Command:
     """A tuning command that can be started, killed and repeated."""
 
@@ -30,21 +38,19 @@ class Command:
         self.folder, self.storage, self.scheduler = folder, storage or str(folder / "optuna.db"), scheduler
         folder.mkdir(exist_ok=True)
 
-    def start(self, trials: int, workers: int, seconds: float = 0.05) -> subprocess.Popen[str]:
+    def start(self, trials: int, workers: int, seconds: float) -> subprocess.Popen[str]:
         arguments = [self.folder, self.storage, trials, workers, seconds, self.scheduler, "random", "none"]
         line = [sys.executable, "-m", "tests.tuning.command", *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(line, start_new_session=True, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, trials: int, workers: int) -> OpenStudy:
-        """Runs to the end; returns the study."""
-        process = self.start(trials, workers)
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, out) == (0, "done\n"), err
-        return self.opened()
+    def finish(self, trials: int, client: Client) -> OpenStudy:
+        """Takes the study up in this process."""
+        with study_lock(self.storage, "study"):
+            return search(self.folder, self.opened(), client, trials)
 
     def opened(self) -> OpenStudy:
-        return open_study(StudySpec("study", self.storage))
+        return open_study(StudySpec("study", self.storage, sampler="random", pruner="none", epochs=6))
 
     def lines(self, word: str) -> list[str]:
         ledger = self.folder / "ledger"
@@ -72,9 +78,5 @@ def workers_of(pid: int) -> list[psutil.Process]:
 if __name__ == "__main__":
     folder, storage, trials, workers, seconds, scheduler, sampler, pruner = sys.argv[1:]
     spec = StudySpec("study", storage, sampler=sampler, pruner=pruner, epochs=6)
-    with study_lock(storage, "study"):
-        objective = SurrogateObjective(6, float(seconds), Path(folder).resolve() / "ledger")
-        job = Job(parse_space(SPACE, "surrogate"), objective, int(trials), Path(folder).resolve() / "work")
-        with open_cluster(int(workers), scheduler) as client:
-            run_search(job, open_study(spec, {"space": "surrogate"}), client)
-    print("done")
+    with study_lock(storage, "study"), open_cluster(int(workers), scheduler) as client:
+        search(Path(folder), open_study(spec, {"space": "surrogate"}), client, int(trials), float(seconds))

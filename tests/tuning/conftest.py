@@ -1,41 +1,38 @@
 """Studies on the surrogate, and a real PostgreSQL server where the distribution has one."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poster_ml.search_space import SearchSpace, parse_space
+from poster_ml.search_space import parse_space
 from poster_ml.tuning.study import StudySpec
 from tests.tuning.command import Command
 from tests.tuning.surrogates import SPACE
 
 
 @pytest.fixture(scope="session")
-def space() -> SearchSpace:
+def space():
     return parse_space(SPACE, "surrogate")
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> StudySpec:
+def spec(tmp_path):
     return StudySpec("study", str(tmp_path / "optuna.db"), epochs=6, startup=3)
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path):
     return Command(tmp_path / "here")
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres():
     """URL of a PostgreSQL server of this session's own; skips, saying so, where there is none."""
     pytest.importorskip("psycopg", reason="no PostgreSQL driver: install poster-ml[postgres]")
     found = [shutil.which("initdb"), *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))]

@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +8,7 @@ from poster_ml.errors import TuningError
 from poster_ml.search_space import SearchSpace, parse_space
 from poster_ml.tuning.results import FAILED, trials_table
 from poster_ml.tuning.search import Job
-from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.tuning.study import open_study
 from tests.tuning.surrogates import SurrogateObjective, landscape
 
 CNN = {
@@ -28,7 +25,7 @@ CNN = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Any:
+def engine():
     """KerasTuner brings Keras with it: imported once, and only here."""
     from poster_ml.tuning import keras_tuner_engine
 
@@ -58,9 +55,7 @@ def drawn(opened: Any, space: SearchSpace) -> list[Any]:
     return kept.fillna("").to_numpy().tolist()
 
 
-def test_hyperband_promotes_the_better_into_the_same_folder(
-    engine: Any, spec: StudySpec, tmp_path: Path
-) -> None:
+def test_hyperband_promotes_the_better_into_the_same_folder(engine, spec, tmp_path):
     space = parse_space(CNN, "cnn")
     opened, walks = open_study(replace(spec, epochs=9)), Walks()
     engine.run_keras_tuner(Job(space, walks, 16, tmp_path), opened)
@@ -81,9 +76,7 @@ def test_hyperband_promotes_the_better_into_the_same_folder(
     assert all(2 <= len(trial.overrides["model.filters"]) <= 5 for trial in walks.asked)
 
 
-def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(
-    engine: Any, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(engine, spec, space, tmp_path):
     spec = replace(spec, epochs=4)
     whole = open_study(replace(spec, name="whole"))
     engine.run_keras_tuner(Job(space, Walks(break_at=(3,)), 8, tmp_path / "whole"), whole)
@@ -97,9 +90,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(
     assert drawn(open_study(spec), space) == drawn(whole, space)
 
 
-def test_errors_are_kept_and_three_in_a_row_end_it(
-    engine: Any, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_errors_are_kept_and_three_in_a_row_end_it(engine, spec, space, tmp_path):
     opened = open_study(spec)
     job = Job(space, SurrogateObjective(broken=True), 5, tmp_path)
     with pytest.raises(TuningError, match=r"3 trials in a row failed, .*trial 2: .* the objective is broken"):
@@ -107,18 +98,14 @@ def test_errors_are_kept_and_three_in_a_row_end_it(
     assert list(trials_table(opened, space)["state"]) == [FAILED] * 3
 
 
-def test_files_that_a_kill_left_half_written_are_said(
-    engine: Any, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_files_that_a_kill_left_half_written_are_said(engine, spec, space, tmp_path):
     engine.run_keras_tuner(Job(space, Walks(), 1, tmp_path), open_study(spec))
     (tmp_path / "keras-tuner" / "oracle.json").write_text('{"ongo')
     with pytest.raises(TuningError, match=r"KerasTuner's files in .* cannot be read .*give another --study"):
         engine.run_keras_tuner(Job(space, Walks(), 2, tmp_path), open_study(spec))
 
 
-def test_a_space_that_is_used_up_says_so_and_a_deadline_ends_it(
-    engine: Any, spec: StudySpec, tmp_path: Path
-) -> None:
+def test_a_space_that_is_used_up_says_so_and_a_deadline_ends_it(engine, spec, tmp_path):
     key = {"role": "scientific", "type": "int", "low": 0, "high": 1}
     tiny = parse_space({"variant": "x", "parameters": {"model.unfreeze": key}}, "")
     engine.run_keras_tuner(Job(tiny, Walks(), 9, tmp_path, deadline=1.0), open_study(spec))

@@ -1,9 +1,6 @@
 """Table, importance and figures of studies whose truth is known."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -25,7 +22,7 @@ from poster_ml.tuning.results import (
     trials_table,
 )
 from poster_ml.tuning.space import dimensions_of, suggest
-from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.tuning.study import open_study
 
 
 def fill(opened: Any, space: SearchSpace, ends: list[Any]) -> None:
@@ -40,7 +37,7 @@ def fill(opened: Any, space: SearchSpace, ends: list[Any]) -> None:
 
 
 @pytest.fixture
-def mixed(spec: StudySpec, space: SearchSpace) -> Any:
+def mixed(spec, space):
     """Trials 0..2 finished, 3 pruned, 4 failed, 5 under way, 6 enqueued."""
     opened = open_study(spec)
     ends = [{"value": 0.5}, {"value": 0.7}, {"value": 0.6}, {}, {"error": "it broke"}, None]
@@ -49,7 +46,7 @@ def mixed(spec: StudySpec, space: SearchSpace) -> Any:
     return opened
 
 
-def test_the_table_tells_the_true_state_and_the_best(mixed: Any, space: SearchSpace, spec: StudySpec) -> None:
+def test_the_table_tells_the_true_state_and_the_best(mixed, space, spec):
     table = trials_table(mixed, space)
     assert list(table["number"]) == [0, 1, 2, 3, 4, 5]
     assert list(table["state"]) == [FINISHED] * 3 + [PRUNED, FAILED, INTERRUPTED]
@@ -67,9 +64,7 @@ def test_the_table_tells_the_true_state_and_the_best(mixed: Any, space: SearchSp
     assert (len(empty), len(counted_trials(empty)), best_trials(empty, 1)) == (0, 0, [])
 
 
-def test_importances_hold_what_alone_decides_and_figures_are_drawn_of_any_study(
-    mixed: Any, space: SearchSpace, spec: StudySpec, tmp_path: Path
-) -> None:
+def test_importances_hold_what_alone_decides_and_figures_are_drawn_of_any_study(mixed, space, spec, tmp_path):
     opened = open_study(replace(spec, name="one"))
     fill(opened, space, ["augment.strength"] * 20)
     shares = importances(opened, repeats=10)

@@ -1,18 +1,17 @@
 """The search on real worker processes: exact counts, deaths, continuation, and what a trial is told."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
@@ -22,14 +21,15 @@ from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.results import FAILED, FINISHED, INTERRUPTED, PRUNED, trials_table
 from poster_ml.tuning.search import Job, run_search
 from poster_ml.tuning.storage import study_lock
-from poster_ml.tuning.study import StudySpec, open_study
+from poster_ml.tuning.study import open_study
 from poster_ml.tuning.trial import TrialContext, TrialLostError
+from tests.programs import wait_for
 from tests.tuning.command import ROOT, Command, workers_of
 from tests.tuning.surrogates import SurrogateObjective
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
+def client():
     with open_cluster(2) as client:
         yield client
 
@@ -40,13 +40,19 @@ def whole(opened: Any) -> list[Any]:
     return [(trial.params, trial.user_attrs["seed"], trial.value) for trial in opened.trials()]
 
 
+@pytest.fixture(scope="module")
+def calm(client, tmp_path_factory):
+    """Six trials of a search that nothing disturbs, as of `whole`."""
+    return whole(Command(tmp_path_factory.mktemp("calm")).finish(6, client))
+
+
 def states(opened: Any, space: SearchSpace) -> list[str]:
     return list(trials_table(opened, space)["state"])
 
 
 def test_a_study_has_exactly_what_was_asked_for_and_is_extended_by_a_higher_number(
-    client: Client, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+    client, spec, space, tmp_path
+):
     ledger = tmp_path / "ledger"
     points = ({"model.dropout": 0.5, "model.unfreeze": 3}, {"model.dropout": 0.1})
     for trials, expected in ((3, 3), (3, 3), (2, 3), (6, 6)):
@@ -64,9 +70,7 @@ def test_a_study_has_exactly_what_was_asked_for_and_is_extended_by_a_higher_numb
     assert opened.counted() == 6, "after the deadline no trial begins"
 
 
-def test_the_worse_are_pruned_at_once(
-    client: Client, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_the_worse_are_pruned_at_once(client, spec, space, tmp_path):
     """The answer belongs to the epoch that was reported: a pruned trial runs no further one."""
     ledger = tmp_path / "ledger"
     opened = open_study(replace(spec, prune_after=2))
@@ -78,10 +82,7 @@ def test_the_worse_are_pruned_at_once(
         assert ledger.read_text().count(f"epoch {number} ") == epochs < 6
 
 
-def test_killed_workers_and_a_killed_command_lose_and_double_nothing(
-    command: Command, tmp_path: Path
-) -> None:
-    calm = Command(tmp_path / "calm").run(trials=6, workers=2)
+def test_killed_workers_and_a_killed_command_lose_and_double_nothing(client, command, calm):
     process = command.start(trials=6, workers=2, seconds=0.3)
     command.wait_for("epoch", 3)
     workers_of(process.pid)[0].kill()
@@ -91,13 +92,13 @@ def test_killed_workers_and_a_killed_command_lose_and_double_nothing(
     process.communicate()
     assert psutil.wait_procs(workers, timeout=15)[1] == [], "workers end with their command"
     assert any(trial.state.is_finished() for trial in command.opened().trials())
-    assert whole(command.run(trials=6, workers=2)) == whole(calm)
+    assert whole(command.finish(6, client)) == calm
     epochs = command.lines("epoch")
     assert len(epochs) <= 6 * 6 + 3, "of each killed trial only the epoch in hand is run twice"
     assert len(set(epochs)) == 6 * 6
 
 
-def test_ctrl_c_ends_quickly_and_what_ran_continues(command: Command, space: SearchSpace) -> None:
+def test_ctrl_c_ends_quickly_and_what_ran_continues(client, command, space, calm):
     process = command.start(trials=4, workers=2, seconds=0.2)
     command.wait_for("end", 2)
     workers, began = workers_of(process.pid), time.monotonic()
@@ -108,7 +109,7 @@ def test_ctrl_c_ends_quickly_and_what_ran_continues(command: Command, space: Sea
     assert err.count("Traceback") == 1, err  # the command's own; the command line makes 130 of it
     assert psutil.wait_procs(workers, timeout=15)[1] == []
     assert set(states(command.opened(), space)) <= {FINISHED, INTERRUPTED}
-    assert len(whole(command.run(trials=4, workers=2))) == 4
+    assert whole(command.finish(4, client)) == calm[:4]
 
 
 def deadly(trial: TrialContext) -> float:
@@ -118,12 +119,10 @@ def deadly(trial: TrialContext) -> float:
     return os.getpid()
 
 
-def test_a_trial_that_kills_every_worker_is_given_up_and_workers_are_renewed(
-    spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_a_trial_that_kills_every_worker_is_given_up_and_workers_are_renewed(spec, space, tmp_path):
     """Renewed after so many trials, since every model that Keras builds leaves memory behind."""
     opened = open_study(spec)
-    with open_cluster(1) as client:
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), open_cluster(1) as client:
         run_search(Job(space, deadly, 4, tmp_path / "work", renew_after=2), opened, client)
     table = trials_table(opened, space)
     assert list(table["state"]) == [FAILED] + [FINISHED] * 4
@@ -135,9 +134,7 @@ def test_a_trial_that_kills_every_worker_is_given_up_and_workers_are_renewed(
     assert max(map(processes.count, processes)) == 2
 
 
-def test_what_ended_on_a_renewed_worker_is_not_waited_for(
-    spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_what_ended_on_a_renewed_worker_is_not_waited_for(spec, space, tmp_path):
     """Dask runs a task again whose result goes with its worker; its reports are of a trial that has ended."""
     opened, ledger = open_study(spec), tmp_path / "ledger"
     with open_cluster(1) as client:
@@ -161,9 +158,7 @@ def without_answer(trial: TrialContext) -> float:
     return 0.6
 
 
-def test_a_broken_objective_ends_with_its_error_and_a_fixed_one_continues(
-    client: Client, spec: StudySpec, space: SearchSpace, tmp_path: Path
-) -> None:
+def test_a_broken_objective_ends_with_its_error_a_fixed_one_continues(client, spec, space, tmp_path):
     def run(objective: Callable[[TrialContext], float]) -> None:
         run_search(Job(space, objective, 2, tmp_path / "work"), opened, client)
 
@@ -187,9 +182,7 @@ def test_a_broken_objective_ends_with_its_error_and_a_fixed_one_continues(
 
 
 @pytest.mark.parametrize("kind", ["file", "server"])
-def test_a_second_command_on_a_study_is_refused_until_the_first_is_gone(
-    tmp_path: Path, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_second_command_on_a_study_is_refused_until_the_first_is_gone(tmp_path, kind, request):
     storage = str(tmp_path / "optuna.db") if kind == "file" else request.getfixturevalue("postgres")
     hold = f"""
 import time
@@ -213,19 +206,16 @@ with study_lock({storage!r}, "study"):
     finally:
         other.kill()
         other.communicate()
-    end = time.monotonic() + 20  # a server takes a moment to see that its client is gone
-    while True:
-        try:
-            with study_lock(storage, "study"):
-                break
-        except TuningError:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+
+    def free() -> bool:
+        with suppress(TuningError), study_lock(storage, "study"):
+            return True
+        return False
+
+    wait_for(free)  # a server takes a moment to see that its client is gone
 
 
-def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(
-    postgres: str, command: Command, tmp_path: Path
-) -> None:
+def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(postgres, tmp_path, calm):
     """Two pools of workers started by hand, each in a folder of its own; the command is killed and repeated."""
     file = tmp_path / "scheduler.json"
     shared = ["--scheduler-file", str(file), "--no-dashboard"]
@@ -244,11 +234,11 @@ def test_workers_of_other_folders_and_a_postgresql_study_give_the_same_trials(
         with Client(scheduler_file=str(file), timeout=60) as client:
             client.wait_for_workers(2, timeout=60)
             far = Command(tmp_path / "far", postgres, client.scheduler.address)
-        process = far.start(trials=5, workers=1, seconds=0.3)
-        far.wait_for("epoch", 4)
-        process.kill()
-        process.communicate()
-        assert whole(far.run(trials=5, workers=1)) == whole(command.run(trials=5, workers=1))
+            process = far.start(trials=5, workers=1, seconds=0.3)
+            far.wait_for("epoch", 4)
+            process.kill()
+            process.communicate()
+            assert whole(far.finish(5, client)) == calm[:5]
         assert [each.poll() for each in dask] == [None] * 3, "what was started by hand stays"
     finally:
         for each in reversed(dask):

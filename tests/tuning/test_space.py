@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import optuna
 import pytest
 
@@ -27,7 +23,7 @@ GOOD = {
 
 
 def edited(key: str, **changes: object) -> dict[str, object]:
-    parameters = {**GOOD["parameters"], key: {**GOOD["parameters"].get(key, {}), **changes}}  # type: ignore[dict-item]
+    parameters = {**GOOD["parameters"], key: {**GOOD["parameters"].get(key, {}), **changes}}
     return {**GOOD, "parameters": parameters}
 
 
@@ -35,7 +31,7 @@ def only(key: str, entry: object) -> dict[str, object]:
     return {"variant": "x", "parameters": {key: entry}}
 
 
-def test_what_is_drawn_fits_the_configuration() -> None:
+def test_what_is_drawn_fits_the_configuration():
     space = parse_space(GOOD, "good.yaml")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
@@ -50,14 +46,14 @@ def test_what_is_drawn_fits_the_configuration() -> None:
     assert {dense for _, dense in seen} == {(), (128,), (512, 512)}
 
 
-def test_filters_grow_from_the_first_block_on() -> None:
-    space = parse_space(only("model.filters", GOOD["parameters"]["model.filters"]), "")  # type: ignore[index]
+def test_filters_grow_from_the_first_block_on():
+    space = parse_space(only("model.filters", GOOD["parameters"]["model.filters"]), "")
     drawn = {"model.filters.blocks": 3, "model.filters.first": 10, "model.filters.growth": 2.0}
     assert overrides(space, drawn) == {"model.filters": [10, 20, 40]}
     assert list(dimensions_of(space)) == list(drawn)
 
 
-def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler() -> None:
+def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler():
     space = parse_space(GOOD, "good.yaml")
     inside = replace(
         ExperimentConfig(),
@@ -88,7 +84,7 @@ def test_own_settings_become_points_and_what_does_not_fit_is_left_to_the_sampler
     assert not any(name.startswith("model.filters") for name in point)
 
 
-def test_an_experiment_without_augmentation_is_strength_zero() -> None:
+def test_an_experiment_without_augmentation_is_strength_zero():
     entry = {"role": "scientific", "type": "float", "low": 0.0, "high": 1.0}
     space = parse_space(only("augment.strength", entry), "")
     plain = ExperimentConfig()
@@ -96,7 +92,7 @@ def test_an_experiment_without_augmentation_is_strength_zero() -> None:
     assert default_points(space, plain, turned) == [{"augment.strength": 0.0}, {"augment.strength": 0.5}]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_told_at_once():
     broken = {
         "variant": 3,
         "fidelty": {},
@@ -159,7 +155,7 @@ def test_all_faults_are_told_at_once() -> None:
          "whole numbers as low, high and step"),
     ],
 )  # fmt: skip
-def test_one_fault_in_a_parameter(changes: dict[str, object], fault: str) -> None:
+def test_one_fault_in_a_parameter(changes, fault):
     with pytest.raises(ConfigError) as caught:
         parse_space(edited("model.dropout", **changes), "")
     assert caught.value.faults == (fault,)
@@ -181,7 +177,7 @@ def test_one_fault_in_a_parameter(changes: dict[str, object], fault: str) -> Non
         ("x", "allowed: a section with keys"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_searched_is_refused(values: object, fault: str) -> None:
+def test_what_cannot_be_searched_is_refused(values, fault):
     with pytest.raises(ConfigError, match=fault):
         parse_space(values, "")
 
@@ -199,7 +195,7 @@ def test_what_cannot_be_searched_is_refused(values: object, fault: str) -> None:
         ),
     ],
 )
-def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_damaged_file_is_named_in_one_line(tmp_path, content, said):
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -210,16 +206,16 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes, sai
     assert "\n" not in message
 
 
-def test_the_fingerprint_changes_with_what_trials_have_in_common_only() -> None:
+def test_the_fingerprint_changes_with_what_trials_have_in_common_only():
     same = parse_space(GOOD, "a").fingerprint()
-    assert parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "promote": 5}}, "b").fingerprint() == same  # type: ignore[dict-item]
+    assert parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "promote": 5}}, "b").fingerprint() == same
     assert (
         parse_space({**GOOD, "fidelity": {**GOOD["fidelity"], "max_samples": 5}}, "b").fingerprint() != same
-    )  # type: ignore[dict-item]
+    )
     assert parse_space(edited("model.dropout", high=0.4), "b").fingerprint() != same
 
 
-def test_an_unknown_variant_names_those_with_a_space(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variant_names_those_with_a_space(project, monkeypatch):
     monkeypatch.chdir(project)
     with pytest.raises(ConfigError) as caught:
         space_path("mobilenet")
@@ -229,7 +225,7 @@ def test_an_unknown_variant_names_those_with_a_space(project: Path, monkeypatch:
     )
 
 
-def test_every_space_of_the_project_fits_its_experiment(project: Path) -> None:
+def test_every_space_of_the_project_fits_its_experiment(project):
     files = sorted((project / "experiments" / "tune").glob("*.yaml"))
     assert len(files) == 9
     for file in files:

@@ -1,21 +1,17 @@
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from poster_ml.errors import OutputError, PosterMLError, TuningError
-from poster_ml.search_space import SearchSpace
 from poster_ml.tuning.space import suggest
 from poster_ml.tuning.storage import open_storage
 from poster_ml.tuning.study import StudySpec, make_pruner, open_study
 from tests.refusals import refusal
 
 
-def test_unknown_names_are_refused_with_the_known_ones() -> None:
+def test_unknown_names_are_refused_with_the_known_ones():
     said = refusal(TuningError, StudySpec, "s", "x.log", sampler="tpee")
     assert said == "unknown sampler 'tpee' (did you mean 'tpe'?): choose one of tpe, random, qmc"
     said = refusal(TuningError, StudySpec, "s", "x.log", pruner="medium")
@@ -23,7 +19,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
     assert said == f"unknown pruner 'medium' (did you mean 'median'?): {known}"
 
 
-def test_a_study_is_continued_with_the_same_things_only(spec: StudySpec) -> None:
+def test_a_study_is_continued_with_the_same_things_only(spec):
     open_study(spec, {"space": "a", "dataset": "1"})
     open_study(spec, {"space": "a", "dataset": "1"})
     assert refusal(TuningError, open_study, spec, {"space": "b", "dataset": "1"}) == (
@@ -31,7 +27,7 @@ def test_a_study_is_continued_with_the_same_things_only(spec: StudySpec) -> None
     )
 
 
-def test_a_folder_and_a_foreign_file_are_no_study(tmp_path: Path) -> None:
+def test_a_folder_and_a_foreign_file_are_no_study(tmp_path):
     assert "is a folder: give a file" in refusal(OutputError, open_storage, str(tmp_path))
     other = tmp_path / "other.txt"
     other.write_text("a poem\nof two lines\n")
@@ -42,7 +38,7 @@ def test_a_folder_and_a_foreign_file_are_no_study(tmp_path: Path) -> None:
     assert "a database cannot lie at a path with a ?" in said
 
 
-def test_a_path_and_its_url_are_one_study_and_optuna_itself_reads_it(spec: StudySpec) -> None:
+def test_a_path_and_its_url_are_one_study_and_optuna_itself_reads_it(spec):
     """The dashboard and Optuna's own commands take the URL."""
     open_study(spec).study.add_trial(optuna.trial.create_trial(value=0.5))
     url = f"sqlite:///{spec.storage}"
@@ -50,7 +46,7 @@ def test_a_path_and_its_url_are_one_study_and_optuna_itself_reads_it(spec: Study
     assert optuna.load_study(study_name="study", storage=url).best_value == 0.5
 
 
-def test_a_trial_that_a_dead_command_left_is_taken_up_as_it_was(spec: StudySpec, space: SearchSpace) -> None:
+def test_a_trial_that_a_dead_command_left_is_taken_up_as_it_was(spec, space):
     opened = open_study(spec)
     trial = opened.ask()
     drawn = trial.suggest_float("model.dropout", 0.0, 0.8)
@@ -66,7 +62,7 @@ def test_a_trial_that_a_dead_command_left_is_taken_up_as_it_was(spec: StudySpec,
     assert (ended.value, ended.intermediate_values) == (0.7, {1: 0.6})
 
 
-def test_an_unreachable_database_is_told_in_one_line_without_its_password() -> None:
+def test_an_unreachable_database_is_told_in_one_line_without_its_password():
     pytest.importorskip("psycopg")
     text = refusal(PosterMLError, open_storage, "postgresql://me:sec@ret@127.0.0.1:1/none")
     assert text.startswith("the password in postgresql://me:***@127.0.0.1:1/none has an @")
@@ -77,7 +73,7 @@ def test_an_unreachable_database_is_told_in_one_line_without_its_password() -> N
 
 
 @pytest.mark.parametrize("name", ["median", "third", "hyperband", "halving"])
-def test_pruners_stop_the_worse_and_spare_the_better(name: str) -> None:
+def test_pruners_stop_the_worse_and_spare_the_better(name):
     # Hyperband deals trials into brackets by the study's name, which is a random one unless given.
     study = optuna.create_study(study_name="pruners", direction="maximize", pruner=make_pruner(name, 9, 3))
     for value in (0.60, 0.61, 0.62, 0.63, 0.64, 0.65, 0.66, 0.67, 0.68):

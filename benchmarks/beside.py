@@ -59,7 +59,8 @@ def main() -> None:
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     precisions = {process.stdout.readline().strip() for process in processes if process.stdout}
-    alone, beside = [], []
+    alone: list[float] = []
+    beside: list[float] = []
     for _ in range(options.rounds):
         alone.append(slowest(processes[:1]))
         beside.append(slowest(processes))

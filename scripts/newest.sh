@@ -19,4 +19,4 @@ locked = locked_versions(Path("requirements.lock").read_text())
 for name in ("mlflow", "keras", "optuna", "tensorflow", "keras-tuner", "distributed", "numpy", "pandas"):
     print(f"{name:<12} {locked[name]} -> {version(name)}")
 END
-"$place/venv/bin/python" -m pytest -n auto --dist loadfile -q "$@"
+"$place/venv/bin/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder -q "$@"

@@ -12,12 +12,8 @@ from poster_ml.tracking.runs import RunLogger, open_run, search_runs
 FILES = ("manifest.json", "rejected.csv", "duplicates.csv")  # the index names films, the array shows them
 
 
-def log_dataset_run(dataset: PreparedDataset, options: dict[str, Any]) -> str:
+def log_dataset_run(dataset: PreparedDataset) -> str:
     """Logs what a dataset is and how it was made; a dataset that has a run keeps that one.
-
-    Args:
-        dataset: as prepared.
-        options: of the command, logged as parameters.
 
     Returns: the run's id.
     """
@@ -27,7 +23,7 @@ def log_dataset_run(dataset: PreparedDataset, options: dict[str, Any]) -> str:
     tags = {"kind": "preprocess", "dataset.fingerprint": dataset.fingerprint}
     name = f"preprocess {dataset.folder.name}"
     with open_run(name, tags=tags, system_metrics=False) as run:
-        run.log_params(options)
+        run.log_params({**dataset.manifest["options"], **dataset.manifest["source"]})
         run.log_metrics(_numbers(dataset.manifest))
         run.log_dataset(dataset, "preprocess")
         for file in FILES:
@@ -38,7 +34,7 @@ def log_dataset_run(dataset: PreparedDataset, options: dict[str, Any]) -> str:
 
 def log_exploration(dataset: PreparedDataset, files: Sequence[Path], findings: Sequence[str]) -> str:
     """Adds figures and the audit to the dataset's run, which is made where it is missing; returns its id."""
-    run_id = log_dataset_run(dataset, dict(dataset.manifest["options"]))
+    run_id = log_dataset_run(dataset)
     run = RunLogger(run_id)
     for file in files:
         run.log_file(file, "exploration")

@@ -96,7 +96,7 @@ def run_preprocess(
     )
     # What can be refused is refused before MLflow is imported, which takes seconds.
     from poster_ml.pipeline.dataset_run import log_dataset_run
-    from poster_ml.tracking.store import connect, work_done
+    from poster_ml.tracking.store import connect
 
     if track:  # before the work, not after it
         connect(write=True)
@@ -107,11 +107,6 @@ def run_preprocess(
         if client:
             options["workers"] = client
         dataset = prepare(matched, rejected, out, source=source, **options)
-    run_id = ""
-    if track:
-        done = f"the dataset in {out} is complete"
-        with work_done(f"{done} (`poster-ml explore --data {out}` logs it later)"):
-            run_id = log_dataset_run(dataset)
     reasons: dict[str, int] = dataset.manifest["rejected_by_reason"]
     return PreprocessResult(
         folder=out,
@@ -122,6 +117,6 @@ def run_preprocess(
         reasons=reasons,
         notes=movies.notes,
         fingerprint=dataset.fingerprint,
-        run_id=run_id,
+        run_id=log_dataset_run(dataset) if track else "",
         seconds=time.monotonic() - started,
     )

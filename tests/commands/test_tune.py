@@ -188,6 +188,11 @@ def test_pruned_and_failed_trials_are_logged_as_what_they_are(work: Path) -> Non
     assert failed.tags["error"].startswith(said)
 
 
+def test_a_worker_has_no_backend_before_the_objective_names_the_commands() -> None:
+    code = "import sys, poster_ml.pipeline.tune_objective; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.usefixtures("undrawn", "work")
 def test_the_ending_trains_in_full_registers_the_winner_and_is_not_done_twice() -> None:
     """With KerasTuner, whose trials run in this process."""

@@ -25,7 +25,7 @@ def log_dataset_run(dataset: PreparedDataset) -> str:
 
 
 def log_exploration(dataset: PreparedDataset, files: Sequence[Path], findings: Sequence[str]) -> str:
-    """Adds figures and the audit to the dataset's run, which is made where it is missing; returns its id.
+    """Adds figures and the audit to the dataset's run, which is made where missing; returns its id.
 
     Raises: TrackingError that says that the files are complete.
     """

@@ -137,10 +137,10 @@ class ScoredModel:
         return CombinedModel.fit(self.posters("train"), *known, seed=seed, metadata=self.metadata)
 
     def reference(self, neighbours: Neighbours | None = None) -> Reference:
-        """Returns what the model is logged with: validation posters, the combination, training posters.
+        """Returns what the model is logged with: validation and training posters, the combination.
 
         Args:
-            neighbours: the training posters as the network sees them; None where these are left out.
+            neighbours: the training posters as the network sees them; None where left out.
         """
         known = self.posters("val")[["label", "year", "genres"]]
         logits = self.logits["val"] / self.rule.temperature

@@ -25,7 +25,7 @@ MOST = 5  # boxes of text and of faces per poster, the largest ones: each takes 
 Finder = Callable[[np.ndarray], list[ShareBox]]
 
 
-@lru_cache(maxsize=1)  # detectors are networks: loaded once in the process, the command's or a worker's
+@lru_cache(maxsize=1)  # detectors are networks: loaded once per process, also on a worker
 def part_finders(names: tuple[str, ...]) -> dict[str, Finder]:
     """Returns for each name a function from a poster (H, W, 3) uint8 to its boxes, in shares.
 

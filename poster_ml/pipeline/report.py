@@ -80,9 +80,9 @@ def write_report(
         folder: with `curves/`, `evaluation/<split>/` and `explain/<split>/`.
         run_id: named in the facts.
         evaluation: of the split that the page reports.
-        task: configuration, listed on the page; dataset that was evaluated on; a demo is called one in the
-            subtitle.
-        trained_on: fingerprint of the dataset that the model was fitted on; empty: of that of `task`.
+        task: configuration, listed on the page; dataset that was evaluated on; whether it is a demo,
+            which the subtitle says.
+        trained_on: fingerprint of the dataset the model was fitted on; empty: that of `task`.
     """
     result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], task.profile == "demo"
     config, dataset = task.config, task.dataset

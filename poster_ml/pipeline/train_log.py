@@ -1,4 +1,4 @@
-"""The run of a training: locked against other processes, and what it logs of the task and the network."""
+"""The run of a training: locked against others, and what it logs of the task and the network."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def log_fit(run: RunLogger, trained: FittedNetwork) -> None:
 
 
 def draw_curves(fitted: FittedNetwork, folder: Path, title: str) -> None:
-    """Draws `curves/accuracy_loss.png`: the epochs, the one that is kept, and the majority on validation."""
+    """Draws `curves/accuracy_loss.png`: the epochs, the kept one, and validation's majority."""
     draw_training_curves(
         folder / "curves" / "accuracy_loss.png",
         fitted.fit.history,

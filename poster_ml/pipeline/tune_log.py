@@ -1,4 +1,4 @@
-"""A study and its run in MLflow: trials are run, logged as children with their true states, and summed up."""
+"""A study and its run in MLflow: trials run, logged as children with true states, summed up."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def children(parent_run_id: str) -> list[RunRecord]:
 
 @dataclass(frozen=True)
 class StudyLog:
-    """Runs a study's trials and writes its progress to its run; `tags` are those of every child run, too."""
+    """Runs a study's trials and logs its progress to its run; child runs get its `tags`, too."""
 
     run: RunLogger
     opened: OpenStudy

@@ -1,6 +1,6 @@
-"""One trial of a search: a cheap training, logged as a child run with its curves and its true state.
+"""One trial of a search: a cheap training, logged as a child run with curves and its true state.
 
-Workers import this module, so it imports no Keras: an objective chooses the backend of the command first.
+Workers import this module, so it imports no Keras: the objective sets the command's backend first.
 """
 
 from __future__ import annotations

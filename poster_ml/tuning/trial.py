@@ -42,8 +42,8 @@ class TrialContext:
     report: Callable[[int, float], bool]
 
 
-# Trains one candidate and returns its validation AUC, higher is better, None where it stopped early; an
-# error fails the trial. It must be picklable: workers are other processes.
+# Trains one candidate and returns its validation AUC, higher is better, None where it stopped early;
+# an error fails the trial. It must be picklable: workers are other processes.
 Objective = Callable[[TrialContext], float | None]
 
 

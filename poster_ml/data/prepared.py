@@ -34,7 +34,7 @@ INDEX_COLUMNS = (
 
 
 def check_target(out: Path, **inputs: Path) -> None:
-    """Refuses to replace what is no prepared dataset, or holds one of the inputs (named like options).
+    """Refuses to replace what is no prepared dataset, or holds an input (named like its option).
 
     Raises: OutputError as `files.check_output_folder`; DatasetError naming the input.
     """

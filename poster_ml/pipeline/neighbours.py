@@ -1,4 +1,4 @@
-"""The training posters as a network sees them: kept with its model, drawn beside those asked about."""
+"""Training posters as a network sees them: kept with its model, drawn beside those asked about."""
 
 from __future__ import annotations
 

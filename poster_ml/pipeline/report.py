@@ -80,8 +80,8 @@ def write_report(
         folder: with `curves/`, `evaluation/<split>/` and `explain/<split>/`.
         run_id: named in the facts.
         evaluation: of the split that the page reports.
-        task: configuration, listed on the page; dataset that was evaluated on; whether it is a demo,
-            which the subtitle says.
+        task: configuration, listed on the page; dataset that was evaluated on; the subtitle says
+            whether it is a demo.
         trained_on: fingerprint of the dataset the model was fitted on; empty: that of `task`.
     """
     result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], task.profile == "demo"

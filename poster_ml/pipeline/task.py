@@ -1,4 +1,4 @@
-"""What is trained on what: the dataset that was named, `data/prepared`, or the demo; in which run."""
+"""What is trained on what: a dataset that was named, `data/prepared`, or the demo; in which run."""
 
 from __future__ import annotations
 

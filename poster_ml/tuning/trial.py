@@ -42,7 +42,7 @@ class TrialContext:
     report: Callable[[int, float], bool]
 
 
-# Trains one candidate and returns its validation AUC, higher is better, None where it stopped early;
+# Trains a candidate and returns its validation AUC, higher is better, None where it stopped early;
 # an error fails the trial. It must be picklable: workers are other processes.
 Objective = Callable[[TrialContext], float | None]
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 
 import mlflow
@@ -263,13 +264,26 @@ def test_a_resumed_run_keeps_its_model_and_protocol(capsys, place):
     assert "is not a training run" in message
 
 
+def test_a_search_shares_the_gpu_from_before_keras_is_imported(monkeypatch):
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "")
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH")
+    seen = []
+
+    def called(*arguments, **options):
+        seen.append(os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH"))
+
+    monkeypatch.setattr("poster_ml.cli.training.run_command", called)
+    assert cli.run(["tune", "--model", "vgg16"]) == 0
+    assert seen == ["true"]
+
+
 def test_preprocess_says_that_the_dataset_is_complete_when_its_log_fails(capsys, place, monkeypatch):
     def fail(*arguments, **options):
         raise mlflow.MlflowException("API request to http://host/x failed")
 
     assert cli.run(["synth", "drawn", "--count", "60", "--quiet"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr("poster_ml.pipeline.dataset_run.log_dataset_run", fail)
+    monkeypatch.setattr("poster_ml.pipeline.dataset_run.open_run", fail)
     message = refused(
         capsys, "preprocess", "--table", "drawn/movies.csv", "--posters", "drawn/posters", "--size", "16",
         "--split", "stratified", "--workers", "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -133,6 +134,8 @@ def tune(
     Example: poster-ml tune --model mobilenet_v2 --data data/prepared --trials 30 --workers 2
     """
     given = locals()
+    # Workers and this process share a GPU: nobody may take all of its memory as Keras is imported.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from poster_ml.pipeline.tune_options import TuneOptions
 
     named = {field.name for field in dataclasses.fields(TuneOptions)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from poster_ml.config import EvaluateConfig
 from poster_ml.errors import EvaluationError
 from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.files import check_output_folder, command_result, open_output_folder, write_text
+from poster_ml.pipeline.comparison import compare_combined, group_by_setting, name_runs
 from poster_ml.pipeline.records import logged_predictions
-from poster_ml.tracking.runs import RunRecord, find_run
-
-METADATA, COMBINED = "probability_metadata", "probability_combined"  # of predictions.csv
+from poster_ml.tracking.runs import find_run
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
         check_output_folder(out, command_result("compare"))
     if len(set(runs)) < 2:
         raise EvaluationError(f"compare needs at least two different runs, got {', '.join(runs) or 'none'}")
-    named = _names([find_run(run) for run in dict.fromkeys(runs)])
+    named = name_runs([find_run(run) for run in dict.fromkeys(runs)])
     groups = group_by_setting(named)
     predictions = {name: [logged_predictions(record, split)] for name, record in named.items()}
     thresholds = {name: [record.metrics.get("threshold", 0.5)] for name, record in named.items()}
@@ -70,54 +68,10 @@ def run_compare(runs: Sequence[str], *, split: str = "test", out: Path | None = 
             threshold={label: [thresholds[name][0] for name in members] for label, members in groups.items()},
             confidence=confidence,
         )
-    comparison = Comparison(by_run, by_setting, _with_metadata(tables, confidence))
+    comparison = Comparison(by_run, by_setting, compare_combined(tables, confidence))
     if out is not None:
         _write(comparison, out)
     return comparison
-
-
-def _with_metadata(
-    settings: Mapping[str, Sequence[pd.DataFrame]], confidence: float
-) -> ComparisonTable | None:
-    """Compares the scores of poster, year and genres together, and those of year and genres alone."""
-    if not all(COMBINED in table for tables in settings.values() for table in tables):
-        return None
-    scored = {name: [_as_scores(table, COMBINED) for table in tables] for name, tables in settings.items()}
-    alone = _as_scores(next(iter(settings.values()))[0], METADATA)  # no network, so the same in every run
-    return compare(scored | {"year + genres, no poster": [alone]}, threshold=0.5, confidence=confidence)
-
-
-def _as_scores(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Takes another column for the probability, of the posters that have one."""
-    return table.assign(probability=table[column]).dropna(subset=["probability"])
-
-
-def group_by_setting(named: Mapping[str, RunRecord]) -> dict[str, list[str]]:
-    """Puts runs together whose parameters differ in the seed alone.
-
-    Returns: setting -> names of its runs. A setting is called by its variant where no other has that one,
-        else by its first run, without the seed that the suite and the search put at the end of a name.
-    """
-    members: dict[tuple[object, ...], list[str]] = {}
-    for name, record in named.items():
-        same = tuple(sorted((key, value) for key, value in record.params.items() if key != "seed"))
-        members.setdefault((record.variant, same), []).append(name)
-    variants = [str(key[0]) for key in members]
-    groups = {}
-    for (variant, _), names in members.items():
-        unique = bool(variant) and variants.count(str(variant)) == 1
-        label = str(variant) if unique else re.sub(r",? seed \d+.*$", "", names[0])
-        groups[label if label not in groups else names[0]] = names
-    return groups
-
-
-def _names(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Names a run by its name in MLflow, with the start of its id where two share one."""
-    names = [record.name for record in records]
-    return {
-        record.name if names.count(record.name) == 1 else f"{record.name} {record.run_id[:6]}": record
-        for record in records
-    }
 
 
 def _write(comparison: Comparison, out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from poster_ml.data.reading import PreparedDataset
 from poster_ml.errors import DatasetError
-from poster_ml.evaluation.drift import MAJOR_DRIFT, MODERATE_DRIFT, SLIGHT, compare_features
+from poster_ml.evaluation.drift import compare_features, verdict
 from poster_ml.pipeline.drift import INPUTS, last_scored, training_inputs, validation_probabilities
 from poster_ml.serving.prediction_log import KEY_DIGITS, read_period
 
@@ -109,15 +108,5 @@ def run_drift(
         last=str(entries["time"].max()),
         features=found,
         notes=tuple(notes),
-        verdict=_verdict(found),
+        verdict=verdict(found),
     )
-
-
-def _verdict(found: Sequence[dict[str, Any]]) -> str:
-    drifted = [item["name"] for item in found if item["verdict"] in (MODERATE_DRIFT, MAJOR_DRIFT)]
-    slight = [item["name"] for item in found if item["verdict"] == SLIGHT]
-    if drifted:
-        return f"drift in {', '.join(drifted)}: look at the new posters, and at the accuracy on new labels"
-    if slight:
-        return f"no drift that matters; significant but slight in {', '.join(slight)} (PSI below 0.1)"
-    return "no drift seen"

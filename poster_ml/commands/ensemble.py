@@ -11,13 +11,12 @@ from typing import Final
 import numpy as np
 
 from poster_ml.config import ExperimentConfig, ModelConfig, flatten, to_yaml
-from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
 from poster_ml.models.ensemble import build_ensemble
 from poster_ml.pipeline.evaluate import EvaluationReport, ScoredModel, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.members import Member, load_members, mix
-from poster_ml.pipeline.reference import joined_neighbours
+from poster_ml.pipeline.neighbours import joined_neighbours
 from poster_ml.pipeline.report import write_report
 from poster_ml.pipeline.task import Task, run_tags
 from poster_ml.pipeline.train_log import log_network, validation_lines
@@ -57,8 +56,7 @@ def run_ensemble(
             metrics are then a little too good.
         data: a prepared dataset; None takes the one that the first run was trained on.
 
-    Raises: ConfigError for runs that do not go together; TrackingError, DatasetError,
-        RegistryError.
+    Raises: ConfigError for runs that do not go together; TrackingError, DatasetError, RegistryError.
     """
     chosen = list(dict.fromkeys(runs))
     if len(chosen) < 2:
@@ -74,7 +72,14 @@ def run_ensemble(
     model = build_ensemble([member.scored.model for member in members], factors, bias)
     logits = np.array(weights) @ np.stack([member.logits for member in members]) + bias
 
-    with open_run(name, tags=_tags(members, config, dataset)) as run, run.results() as folder:
+    tags = [member.record.tags for member in members]
+    task = Task(config, dataset, "demo" if any(one.get("profile") == "demo" for one in tags) else "full")
+    own = {
+        "weights": ",".join(sorted({one.get("weights", "") for one in tags})),
+        "backend": tags[0].get("backend", ""),
+        "precision": "float32",
+    }
+    with open_run(name, tags=run_tags(task) | own) as run, run.results() as folder:
         made_of = {"ensemble.rule": rule, "ensemble.bias": bias, "data": str(dataset.folder)}
         run.log_params(_params(config, members, weights) | made_of)
         run.log_dataset(dataset, "averaging")
@@ -85,7 +90,7 @@ def run_ensemble(
         result = evaluate_split(scored, "val", folder)
         evaluation = EvaluationReport("val", result, *explain_split(scored, "val", folder))
         run.log_results(evaluation.metrics())
-        write_report(folder, run.run_id, evaluation, config, dataset, "full")
+        write_report(folder, run.run_id, evaluation, task)
         (folder / "experiment.yaml").write_text(to_yaml(config), encoding="utf-8")
     shares = dict(zip([member.label for member in members], weights, strict=True))
     return EnsembleResult(run.run_id, name, shares, evaluation.metrics())
@@ -102,16 +107,6 @@ def _ensemble_config(name: str, first: ExperimentConfig) -> ExperimentConfig:
     )
 
 
-def _tags(members: Sequence[Member], config: ExperimentConfig, dataset: PreparedDataset) -> dict[str, str]:
-    tags = [member.record.tags for member in members]
-    profile = "demo" if any(one.get("profile") == "demo" for one in tags) else "full"
-    return run_tags(Task(config, dataset, profile)) | {
-        "weights": ",".join(sorted({one.get("weights", "") for one in tags})),
-        "backend": tags[0].get("backend", ""),
-        "precision": "float32",
-    }
-
-
 def _params(
     config: ExperimentConfig, members: Sequence[Member], weights: Sequence[float]
 ) -> dict[str, object]:
@@ -120,11 +115,6 @@ def _params(
     params: dict[str, object] = {key: value for key, value in flatten(config).items() if key.startswith(used)}
     params["ensemble.members"] = len(members)
     for number, (member, weight) in enumerate(zip(members, weights, strict=True), start=1):
-        params |= {
-            f"ensemble.member_{number}.run_id": member.record.run_id,
-            f"ensemble.member_{number}.variant": member.record.variant,
-            f"ensemble.member_{number}.seed": member.scored.config.seed,
-            f"ensemble.member_{number}.weight": weight,
-            f"ensemble.member_{number}.temperature": member.scored.rule.temperature,
-        }
+        about = member.about() | {"weight": weight}
+        params |= {f"ensemble.member_{number}.{key}": value for key, value in about.items()}
     return params

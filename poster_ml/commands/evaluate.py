@@ -16,6 +16,7 @@ from poster_ml.pipeline.evaluate import EvaluationReport, evaluate_split, open_s
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.records import evaluation_run, recorded_config, recorded_dataset
 from poster_ml.pipeline.report import write_report
+from poster_ml.pipeline.task import Task
 from poster_ml.tracking.runs import fetched, find_run, run_of_model
 from poster_ml.tracking.store import connect
 
@@ -81,8 +82,8 @@ def run_evaluate(
         with suppress(TrackingError), fetched(record.run_id, "curves/accuracy_loss.png") as file:
             (folder / "curves").mkdir()
             shutil.copy(file, folder / "curves")
-        profile, trained_on = record.tags.get("profile", "full"), record.tags.get("dataset.fingerprint", "")
-        write_report(folder, record.run_id, evaluation, config, dataset, profile, trained_on)
+        task = Task(config, dataset, record.tags.get("profile", "full"))
+        write_report(folder, record.run_id, evaluation, task, record.tags.get("dataset.fingerprint", ""))
         logger.log_results(evaluation.metrics())
         logger.log_dataset(dataset, f"evaluation {split}")
         tag = f"evaluation.{split}.set"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,31 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poster_ml.cluster import (
-    KILLED,
-    Client,
-    check_paths,
-    check_scheduler,
-    is_asked,
-    map_in_order,
-    open_if_asked,
-)
+from poster_ml.cluster import check_paths, check_scheduler, is_asked, map_in_order, open_if_asked
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError
 from poster_ml.files import open_output_folder, printable, write_text
 from poster_ml.pipeline.hidden_parts import part_finders, sentence
 from poster_ml.pipeline.neighbours import draw_neighbours, stored_neighbours
-from poster_ml.pipeline.poster_files import (
-    check_posters,
-    folders_of,
-    locate_model,
-    walk_posters,
-)
-from poster_ml.pipeline.poster_sheets import PosterSheets, folder_names, read_poster, worker_finders
+from poster_ml.pipeline.poster_files import check_posters, folders_of, locate_model, walk_posters
+from poster_ml.pipeline.poster_sheets import PosterSheets, decodable, folder_names, read_poster
 from poster_ml.progress import progress
 from poster_ml.serving.load import load_keras_model
-
-logger = logging.getLogger(__name__)
 
 POSTERS_PER_SHEET = 8
 
@@ -89,7 +72,7 @@ def run_explain(
         Nothing is written then.
     """
     check_posters(posters)
-    finders = part_finders(what_if)
+    part_finders(tuple(what_if))  # refuses now what it cannot find
     dataset = None if data is None else PreparedDataset.open(data)
     check_scheduler(scheduler, workers)
     here = not is_asked(workers, scheduler, dashboard)
@@ -97,9 +80,8 @@ def run_explain(
     alike = None if dataset is None else (stored_neighbours(model_uri, dataset), dataset)
     files = list(walk_posters(posters))
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
-        find = (lambda: finders) if here else partial(worker_finders, tuple(what_if))
-        sheets = PosterSheets(load, find, layer, Path.cwd(), out.absolute())
-        files = _decodable(client, sheets, files, posters)
+        sheets = PosterSheets(load, tuple(what_if), layer, Path.cwd(), out.absolute())
+        files = decodable(client, sheets, files, posters)
         open_output_folder(out, "explain")
         if client:
             check_paths(client, [out])
@@ -127,23 +109,3 @@ def run_explain(
     found = pd.concat(tables, ignore_index=True)
     write_text(out / "what_if.csv", found.to_csv(index=False, float_format="%.6f"))
     return ExplainResult([*written, *grids, out / "what_if.csv"], found.to_dict("records"))
-
-
-def _decodable(
-    client: Client | None, sheets: PosterSheets, files: Sequence[Path], named: Sequence[Path]
-) -> list[Path]:
-    """Returns the files that can be decoded; a warning names the others.
-
-    Raises: DatasetError where one of the others was named itself, not found in a folder, or none is left.
-    """
-    decoded = map_in_order(
-        client or 1, sheets.check, progress(files, "decoding posters"), batch=POSTERS_PER_SHEET
-    )
-    found = (reason for batch, reasons in decoded for reason in reasons or [KILLED] * len(batch))
-    broken = {path: reason for path, reason in zip(files, found, strict=True) if reason}
-    whole = [path for path in files if path not in broken]
-    for path, reason in broken.items():
-        if path in named or not whole:
-            raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
-        logger.warning(f"{printable(path)} is left out: {reason}")
-    return whole

@@ -18,7 +18,7 @@ from poster_ml.figures import save_figure
 from poster_ml.files import open_output_folder
 from poster_ml.pipeline.dataset_run import log_exploration
 from poster_ml.seeding import derive_seed, generator
-from poster_ml.tracking.store import connect, work_done
+from poster_ml.tracking.store import connect
 
 # The study's augmentation (ImageDataGenerator's units): what its figure shows.
 STUDY_AUGMENTATION: dict[str, Any] = {
@@ -79,10 +79,7 @@ def run_explore(data: Path, out: Path | None = None, *, seed: int = 42, track: b
     files = [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
     findings, tables = write_audit(dataset, folder)
     written = (*files, *tables)
-    run_id = ""
-    if track:
-        with work_done(f"{len(written)} files are complete in {folder}"):
-            run_id = log_exploration(dataset, written, findings)
+    run_id = log_exploration(dataset, written, findings) if track else ""
     return ExploreResult(folder, written, findings, run_id)
 
 

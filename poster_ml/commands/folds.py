@@ -80,8 +80,8 @@ def run_folds(
                 for view in views:
                     name = f"{variant} seed {seed} fold {view.fold}"
                     logger.info(f"[{number}/{len(tasks)}] {name}")
-                    folded = dataclasses.replace(task, dataset=view)
-                    found.append(logged_scores(train_or_find(folded, name, parent.run_id, train_fold)))
+                    folded = dataclasses.replace(task, dataset=view, name=name, parent_run_id=parent.run_id)
+                    found.append(logged_scores(train_or_find(folded, train_fold)))
                     keras.backend.clear_session()
                 scores[variant, seed] = found
             except PosterMLError as error:

@@ -31,7 +31,6 @@ from poster_ml.pipeline.prediction_files import (
     written_rows,
 )
 from poster_ml.progress import progress
-from poster_ml.quiet import load_keras
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +96,6 @@ def run_predict(
     check_scheduler(scheduler, workers)
     here = not is_asked(workers, scheduler, dashboard)
     known, size = read_scored(out) if out and resume else (set[str](), 0)
-    if here:
-        load_keras()
     task, identity, paths = score_task(model_uri, here)
     with open_if_asked(workers, scheduler, dashboard, [*folders_of(posters), *paths]) as client:
         if out:

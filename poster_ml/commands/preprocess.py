@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from poster_ml.cluster import check_scheduler, open_if_asked
 from poster_ml.data.dialects import parse_column_options
 from poster_ml.data.image_files import match_images
-from poster_ml.data.prepared import prepare
-from poster_ml.data.reading import PREPARED, PreparedDataset
+from poster_ml.data.prepared import check_target, prepare
 from poster_ml.data.splits import SPLITS
 from poster_ml.data.tables import read_table
-from poster_ml.errors import DatasetError
-from poster_ml.files import check_output_folder, printable
+from poster_ml.files import printable
 
 
 @dataclass(frozen=True)
@@ -89,33 +88,21 @@ def run_preprocess(
     Raises: TableError, DatasetError, OutputError, ClusterError: the user's mistake, in one line;
         TrackingError where the store takes no run, before the work where that can be known.
     """
-    from poster_ml.cluster import check_scheduler, open_if_asked
-
     started = time.monotonic()
     check_scheduler(scheduler, options.get("workers") or 1)
-    check_output_folder(out, PREPARED)
-    for name, path in (("--table", table), ("--posters", posters)):
-        if path.resolve().is_relative_to(out.resolve()):
-            raise DatasetError(
-                f"{name} {path} lies in --out {out}, which would be replaced; give another --out"
-            )
+    check_target(out, table=table, posters=posters)
     movies = read_table(
         table, columns=parse_column_options(columns), dialect=dialect, score_threshold=score_threshold
     )
-    if track:  # before the work, not after it
-        from poster_ml.tracking.store import connect
+    # What can be refused is refused before MLflow is imported, which takes seconds.
+    from poster_ml.pipeline.dataset_run import log_dataset_run
+    from poster_ml.tracking.store import connect
 
+    if track:  # before the work, not after it
         connect(write=True)
     matched, missing = match_images(movies.movies, posters, recursive=recursive)
-    source = {
-        "table": printable(table.name),
-        "posters": printable(posters.name),
-        "dialect": movies.layout.dialect,
-        "label_rule": movies.layout.label_rule,
-        "columns": dict(movies.layout.columns),
-        "encoding": movies.encoding,
-    }
     rejected = pd.concat([movies.rejected, missing])
+    source = {"table": printable(table.name), "posters": printable(posters.name), **movies.source()}
     with open_if_asked(1, scheduler, dashboard, [posters]) as client:
         if client:
             options["workers"] = client
@@ -130,16 +117,6 @@ def run_preprocess(
         reasons=reasons,
         notes=movies.notes,
         fingerprint=dataset.fingerprint,
-        run_id=_log(dataset) if track else "",
+        run_id=log_dataset_run(dataset) if track else "",
         seconds=time.monotonic() - started,
     )
-
-
-def _log(dataset: PreparedDataset) -> str:
-    from poster_ml.pipeline.dataset_run import log_dataset_run
-    from poster_ml.tracking.store import work_done
-
-    options: dict[str, Any] = {**dataset.manifest["options"], **dataset.manifest["source"]}
-    done = f"the dataset in {dataset.folder} is complete"
-    with work_done(f"{done} (`poster-ml explore --data {dataset.folder}` logs it later)"):
-        return log_dataset_run(dataset, options)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.stats import delong_difference, delong_interval
-from poster_ml.pipeline.evaluate import ScoredModel, fit_decision_rule
+from poster_ml.pipeline.evaluate import DecisionRule, ScoredModel, fit_decision_rule
 from poster_ml.pipeline.records import check_size, recorded_config, recorded_dataset
-from poster_ml.pipeline.reference import make_reference
 from poster_ml.seeding import generator
 from poster_ml.serving.load import load_keras_model
 from poster_ml.serving.log import log_quantized_model
@@ -76,11 +73,12 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     labels = dataset.labels(rows)
     samples = Samples(dataset.images, rows, labels)
     before, after = (predict_logits(model, samples) for model in (network, quantized))
-    decision_rule = fit_decision_rule(after, labels, config.evaluate)
-    chosen = replace(settings, temperature=decision_rule.temperature, threshold=decision_rule.threshold)
+    old_rule = DecisionRule(settings.temperature, settings.threshold)
+    new_rule = fit_decision_rule(after, labels, config.evaluate)
     auc = delong_interval(labels, before, 0.95).estimate
     difference, _ = delong_difference(labels, after, before, 0.95)
-    agreement = float(np.mean(_fresh(before, settings) == _fresh(after, chosen)))
+    fresh = old_rule.probabilities(before) >= old_rule.threshold
+    agreement = float(np.mean(fresh == (new_rule.probabilities(after) >= new_rule.threshold)))
     posters = {count: np.array(dataset.images[rows[:count]]) for count in SPEED_BATCHES}
     speed = {count: speed_ratio(network, quantized, pixels) for count, pixels in posters.items()}
     figures = ", ".join(f"{ratio:.1f} times the speed at batch {count}" for count, ratio in speed.items())
@@ -106,10 +104,8 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
     name = f"{record.name} quantized"
     with open_run(name, tags=tags, parent_run_id=record.run_id, system_metrics=False) as run:
         run.log_metrics(metrics)
-        reference = make_reference(
-            ScoredModel(quantized, dataset, config, decision_rule, {"val": after}), None
-        )
-        info = log_quantized_model(content, chosen, reference)
+        reference = ScoredModel(quantized, dataset, config, new_rule, {"val": after}).reference()
+        info = log_quantized_model(content, replace(settings, **asdict(new_rule)), reference)
     description = (
         f"8-bit version of the model of run `{record.run_id}` for processors (LiteRT); it draws no maps. "
         f"Measured: {figures}."
@@ -119,7 +115,3 @@ def run_quantize(model_uri: str, *, data: Path | None = None, seed: int = 0) -> 
         settings.family, info.model_id, run.run_id, alias=QUANTIZED, tags=tags, description=description
     )
     return QuantizeResult(version.text(), version.uri, figures, metrics)
-
-
-def _fresh(logits: np.ndarray, settings: Any) -> np.ndarray:
-    return np.asarray(expit(logits / settings.temperature) >= settings.threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -74,8 +75,8 @@ def run_suite(
             name = variant if seeds == 1 else f"{variant} seed {task.config.seed}"
             logger.info(f"[{number}/{len(tasks)}] {name}")
             try:
-                record = train_or_find(task, name, parent.run_id, train_task)
-                records.setdefault(variant, []).append(record)
+                named = dataclasses.replace(task, name=name, parent_run_id=parent.run_id)
+                records.setdefault(variant, []).append(train_or_find(named, train_task))
             except PosterMLError as error:
                 logger.warning(f"{name} could not be run: {error}")
                 failures[name] = str(error)

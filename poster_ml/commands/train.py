@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from poster_ml.config import ExperimentConfig
 from poster_ml.data.prepared import PreparedDataset
-from poster_ml.evaluation.baselines import majority_accuracy
-from poster_ml.evaluation.plots import draw_training_curves
 from poster_ml.pipeline.evaluate import EvaluationReport, ScoredModel, evaluate_split, fit_decision_rule
 from poster_ml.pipeline.explain import explain_split
 from poster_ml.pipeline.fit import fit_model
-from poster_ml.pipeline.reference import training_neighbours
+from poster_ml.pipeline.neighbours import training_neighbours
 from poster_ml.pipeline.report import write_report
-from poster_ml.pipeline.task import Task, choose_dataset, recorded_task, resolve_task, run_tags
+from poster_ml.pipeline.task import Task, choose_dataset, recorded_task, resolve_task
 from poster_ml.pipeline.train_log import (
     TrainResult,
     checkpoint_folder,
-    locked_run,
+    draw_curves,
     log_fit,
     log_network,
-    log_task,
+    training_run,
 )
 from poster_ml.tracking.store import connect
 from poster_ml.tracking.views import say_view
@@ -78,35 +76,19 @@ def resume_train(run_id: str, model: str = "", protocol: str = "") -> TrainResul
     Raises: TrackingError, DatasetError, ConfigError.
     """
     connect(write=True)
-    result = train_task(recorded_task(run_id, model, protocol), run_id=run_id)
+    result = train_task(recorded_task(run_id, model, protocol))
     say_view()
     return result
 
 
-def train_task(
-    task: Task,
-    *,
-    run_id: str | None = None,
-    name: str = "",
-    parent_run_id: str | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> TrainResult:
+def train_task(task: Task) -> TrainResult:
     """The whole of a training, in one MLflow run: fit, calibrate, evaluate, explain, log.
-
-    Args:
-        task: configuration, dataset and profile.
-        run_id: a run to continue.
-        name: of a new run; default: the variant.
-        parent_run_id: the run it is shown under.
-        tags: more tags for the run.
 
     Raises: TrackingError where another process trains the run now, which is then left as it is.
     """
     config, dataset, started = task.config, task.dataset, time.perf_counter()
-    run_name, all_tags = name or config.variant, run_tags(task) | dict(tags or {})
-    with locked_run(run_name, all_tags, run_id, parent_run_id) as run, run.results() as folder:
-        log_task(run, task)
-        if parent_run_id is None:  # a suite's run is continued by calling the suite again
+    with training_run(task) as run, run.results() as folder:
+        if task.parent_run_id is None:  # a suite's run is continued by calling the suite again
             logger.info(f"after an interruption: poster-ml train --resume {run.run_id}")
         trained = fit_model(
             config,
@@ -115,7 +97,7 @@ def train_task(
             on_epoch=lambda epoch, metrics: run.log_metrics(metrics, step=epoch),
         )
         log_fit(run, trained.fitted)
-        labels, logits = dataset.labels(trained.fitted.validation.rows), trained.validation_logits
+        labels, logits = trained.fitted.validation.labels, trained.validation_logits
         rule = fit_decision_rule(logits, labels, config.evaluate)
         scored = ScoredModel(trained.model, dataset, config, rule, {"val": logits})
         result = evaluate_split(scored, "val", folder)
@@ -123,15 +105,9 @@ def train_task(
 
         log_network(run, scored, training_neighbours(trained, config, dataset))
         run.log_results(evaluation.metrics())
-        fit = trained.fitted.fit
-        draw_training_curves(
-            folder / "curves" / "accuracy_loss.png",
-            fit.history,
-            best_epoch=fit.best_epoch,
-            majority_accuracy=majority_accuracy(labels),
-            title=config.variant,
-        )
-        write_report(folder, run.run_id, evaluation, config, dataset, task.profile)
+        draw_curves(trained.fitted, folder, config.variant)
+        write_report(folder, run.run_id, evaluation, task)
+    fit = trained.fitted.fit
     return TrainResult(
         run_id=run.run_id,
         variant=config.variant,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from poster_ml.tuning.study import OpenStudy, StudySpec, open_study
 
 if TYPE_CHECKING:
     from poster_ml.pipeline.task import Task
-    from poster_ml.tuning.search import Job
 
 # The demo shows that the search works, in minutes on two CPU cores.
 DEMO_FIDELITY = Fidelity(max_samples=300, epochs=2, promote=1, seeds=2)
@@ -61,8 +59,6 @@ def run_tune(
     """
     space = load_space(space_path(model))
     check_searched(space, space_path(model), overrides)
-    # Workers and this process share a GPU: nobody may take all of its memory at once.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from poster_ml.pipeline.preflight import check_training, open_named
     from poster_ml.pipeline.task import choose_dataset, resolve_task
     from poster_ml.pipeline.tune_objective import trial_config
@@ -88,20 +84,13 @@ def _continue_study(
     opened: OpenStudy, task: Task, space: SearchSpace, config: ExperimentConfig, options: TuneOptions
 ) -> TuneResult:
     """Runs the trials that are missing and, unless the time is up, trains the best settings in full."""
-    from poster_ml.pipeline.task import run_tags
-    from poster_ml.pipeline.tune_log import STATUS, StudyLog, describe_best, open_study_run
-    from poster_ml.pipeline.tune_objective import make_job
+    from poster_ml.pipeline.tune_log import STATUS, describe_best, open_study_log
 
-    tags = run_tags(task)
-    with open_study_run(opened, tags, space, options) as run:
-        run.log_config(config)
-        log = StudyLog(run, opened, space)
+    with open_study_log(opened, task, space, options) as log:
+        log.run.log_config(config)
         try:
             if opened.counted() < options.trials:
-                job = make_job(
-                    config, task.dataset, space, tags | {"study": opened.spec.name}, run.run_id, options
-                )
-                _run_job(job, opened, options, log.after_trial)
+                log.run_trials(config, task.dataset, options)
         finally:
             table = log.finish()
         late = opened.counted() < options.trials
@@ -111,28 +100,13 @@ def _continue_study(
         elif options.retrain:
             from poster_ml.commands.tune_retraining import retrain_best
 
-            summary += "\n" + retrain_best(task, space, table, run)
+            summary += "\n" + retrain_best(task, space, table, log.run)
     return TuneResult(
         study=opened.spec.name,
         storage=mask_passwords(opened.spec.storage),
-        run_id=run.run_id,
+        run_id=log.run.run_id,
         trials={state: int((table["state"] == state).sum()) for state in STATUS},
         best=next(iter(best_trials(table, 1)), {}),
         late=late,
         summary=summary,
     )
-
-
-def _run_job(job: Job, opened: OpenStudy, options: TuneOptions, after_trial: Callable[[], None]) -> None:
-    """Runs the trials: KerasTuner's in this process, Optuna's on a cluster."""
-    if options.engine == "keras-tuner":
-        from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
-
-        run_keras_tuner(job, opened, after_trial)
-        return
-    from poster_ml.cluster import open_cluster
-    from poster_ml.tuning.search import run_search
-
-    workers = min(options.workers, options.trials - opened.counted())
-    with open_cluster(workers, options.scheduler, dashboard=options.dashboard, paths=job.paths) as client:
-        run_search(job, opened, client, after_trial)

@@ -16,7 +16,7 @@ from poster_ml.commands.train import train_task
 from poster_ml.config import replace
 from poster_ml.errors import RegistryError
 from poster_ml.evaluation.stats import Interval
-from poster_ml.pipeline.records import compare_runs
+from poster_ml.pipeline.comparison import compare_runs
 from poster_ml.pipeline.task import Task
 from poster_ml.pipeline.tune_log import children
 from poster_ml.search_space import SearchSpace
@@ -109,7 +109,9 @@ def _trained(task: Task, changes: Mapping[str, object], name: str, parent: RunLo
             return child
     begun = next((child.run_id for child in there if child.status != "FAILED"), None)
     logger.info(f"{name}: all posters, {task.config.train.epochs} epochs")
-    again = dataclasses.replace(task, config=replace(task.config, **changes))
-    result = train_task(again, run_id=begun, name=name, parent_run_id=parent.run_id)
+    config = replace(task.config, **changes)
+    result = train_task(
+        dataclasses.replace(task, config=config, name=name, run_id=begun, parent_run_id=parent.run_id)
+    )
     keras.backend.clear_session()  # a dozen networks in one process would add up
     return find_run(result.run_id)

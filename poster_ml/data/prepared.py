@@ -18,7 +18,7 @@ from poster_ml.data.images import Pixels
 from poster_ml.data.reading import FORMAT_VERSION, PREPARED, PreparedDataset
 from poster_ml.data.splits import FRACTIONS, SPLITS, assign_splits
 from poster_ml.errors import DatasetError
-from poster_ml.files import atomic_folder
+from poster_ml.files import atomic_folder, check_output_folder
 from poster_ml.progress import progress
 from poster_ml.seeding import generator
 
@@ -31,6 +31,19 @@ INDEX_COLUMNS = (
     "movie_id", "title", "year", "genres", "label", "tomatometer_rating", "split", "duplicate_group",
     "sha256", "width", "height", "row", "file_bytes", "format", "perceptual_hash",
 )  # fmt: skip
+
+
+def check_target(out: Path, **inputs: Path) -> None:
+    """Refuses to replace what is no prepared dataset, or holds an input (named like its option).
+
+    Raises: OutputError as `files.check_output_folder`; DatasetError naming the input.
+    """
+    check_output_folder(out, PREPARED)
+    for name, path in inputs.items():
+        if path.resolve().is_relative_to(out.resolve()):
+            raise DatasetError(
+                f"--{name} {path} lies in --out {out}, which would be replaced; give another --out"
+            )
 
 
 def prepare(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,6 +39,15 @@ class MovieTable:
     layout: Layout
     encoding: str
     notes: tuple[str, ...] = ()
+
+    def source(self) -> dict[str, Any]:
+        """Returns how the table was read, for the manifest of a dataset."""
+        return {
+            "dialect": self.layout.dialect,
+            "label_rule": self.layout.label_rule,
+            "columns": dict(self.layout.columns),
+            "encoding": self.encoding,
+        }
 
 
 def read_table(

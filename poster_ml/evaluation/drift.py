@@ -11,7 +11,7 @@ Both samples must be of different posters each: a poster scored a hundred times 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,21 @@ def compare_features(
     corrected = holm([row[test] for row in measured for test in ("psi_p", "ks_p")]).reshape(-1, 2)
     for row, (psi_p, ks_p) in zip(measured, corrected.tolist(), strict=True):
         size = row["psi"].estimate
-        verdict = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
-        verdict = verdict if min(psi_p, ks_p) < 1.0 - confidence else NONE
-        row |= {"psi_p": psi_p, "ks_p": ks_p, "verdict": verdict}
+        found = MAJOR_DRIFT if size >= MAJOR else MODERATE_DRIFT if size >= MODERATE else SLIGHT
+        found = found if min(psi_p, ks_p) < 1.0 - confidence else NONE
+        row |= {"psi_p": psi_p, "ks_p": ks_p, "verdict": found}
     return measured
+
+
+def verdict(found: Sequence[Mapping[str, Any]]) -> str:
+    """Says in one line what the rows of `compare_features` come to, and what to do about it."""
+    drifted = [item["name"] for item in found if item["verdict"] in (MODERATE_DRIFT, MAJOR_DRIFT)]
+    slight = [item["name"] for item in found if item["verdict"] == SLIGHT]
+    if drifted:
+        return f"drift in {', '.join(drifted)}: look at the new posters, and at the accuracy on new labels"
+    if slight:
+        return f"no drift that matters; significant but slight in {', '.join(slight)} (PSI below 0.1)"
+    return "no drift seen"
 
 
 def bin_edges(reference: Floats) -> Floats:

@@ -32,7 +32,7 @@ from poster_ml.evaluation.stats import Interval
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.records import check_size, recorded_logits
 from poster_ml.serving.load import load_keras_model, load_reference
-from poster_ml.serving.reference import Reference
+from poster_ml.serving.reference import Neighbours, Reference
 from poster_ml.tracking.runs import RunRecord
 from poster_ml.training.batches import Samples, predict_logits
 
@@ -50,6 +50,10 @@ class DecisionRule:
 
     temperature: float
     threshold: float
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Returns the calibrated probabilities (n,) of Fresh for logits (n,)."""
+        return np.asarray(expit(logits / self.temperature))
 
     def uncalibrated_threshold(self) -> float:
         """Returns the same threshold for the sigmoid of a logit that was not divided by the temperature."""
@@ -119,7 +123,7 @@ class ScoredModel:
 
     def probabilities(self, split: str) -> np.ndarray:
         """Returns the calibrated probabilities (n,) of Fresh."""
-        return np.asarray(expit(self.logits[split] / self.rule.temperature))
+        return self.rule.probabilities(self.logits[split])
 
     @cached_property
     def metadata(self) -> dict[str, MetadataModel]:
@@ -131,6 +135,16 @@ class ScoredModel:
         """The network together with year and genres, fitted on validation; None where neither is known."""
         known, seed = (self.posters("val"), self.probabilities("val")), self.config.seed
         return CombinedModel.fit(self.posters("train"), *known, seed=seed, metadata=self.metadata)
+
+    def reference(self, neighbours: Neighbours | None = None) -> Reference:
+        """Returns what the model is logged with: validation and training posters, the combination.
+
+        Args:
+            neighbours: the training posters as the network sees them; None where left out.
+        """
+        known = self.posters("val")[["label", "year", "genres"]]
+        logits = self.logits["val"] / self.rule.temperature
+        return Reference(known.assign(logit=logits), self.combined, neighbours)
 
 
 def score_split(model: Any, dataset: PreparedDataset, split: str, config: ExperimentConfig) -> np.ndarray:
@@ -215,4 +229,4 @@ def evaluate_split(
 def score_images(model: Any, images: np.ndarray, decision_rule: DecisionRule) -> np.ndarray:
     """Returns the calibrated probability of Fresh (n,) of posters (n, H, W, 3) uint8 in memory."""
     samples = Samples(images, np.arange(len(images)), np.zeros(len(images), np.int64))
-    return np.asarray(expit(predict_logits(model, samples) / decision_rule.temperature))
+    return decision_rule.probabilities(predict_logits(model, samples))

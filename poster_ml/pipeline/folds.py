@@ -16,8 +16,8 @@ from poster_ml.files import write_text
 from poster_ml.pipeline.evaluate import DecisionRule, ScoredModel, fit_decision_rule
 from poster_ml.pipeline.fit import fit_network
 from poster_ml.pipeline.records import logged_predictions
-from poster_ml.pipeline.task import Task, run_tags
-from poster_ml.pipeline.train_log import checkpoint_folder, locked_run, log_fit, log_task
+from poster_ml.pipeline.task import Task
+from poster_ml.pipeline.train_log import checkpoint_folder, log_fit, training_run
 from poster_ml.tracking.runs import RunLogger, RunRecord
 from poster_ml.training.batches import Samples
 
@@ -81,23 +81,16 @@ def average_fold(
     return score_fold(dataset, config, logits)
 
 
-def train_fold(
-    task: Task,
-    *,
-    run_id: str | None = None,
-    name: str,
-    parent_run_id: str | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> RunLogger:
+def train_fold(task: Task) -> RunLogger:
     """Fits one network in one fold, in one MLflow run, and scores the posters held out; no model is logged.
 
     The network scores in the precision of its training, so that frozen layers run once for all
-    folds and seeds. Arguments as of `train.train_task`.
+    folds and seeds.
+
+    Raises: TrackingError where another process trains the run now, which is then left as it is.
     """
     config, dataset = task.config, task.dataset
-    all_tags = run_tags(task) | dict(tags or {})
-    with locked_run(name, all_tags, run_id, parent_run_id) as run, run.results("evaluation") as folder:
-        log_task(run, task)
+    with training_run(task) as run, run.results("evaluation") as folder:
         fitted = fit_network(
             config,
             dataset,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ MOST = 5  # boxes of text and of faces per poster, the largest ones: each takes 
 Finder = Callable[[np.ndarray], list[ShareBox]]
 
 
-def part_finders(names: Sequence[str]) -> dict[str, Finder]:
+@lru_cache(maxsize=1)  # detectors are networks: loaded once per process, also on a worker
+def part_finders(names: tuple[str, ...]) -> dict[str, Finder]:
     """Returns for each name a function from a poster (H, W, 3) uint8 to its boxes, in shares.
 
     Args:

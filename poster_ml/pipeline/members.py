@@ -33,6 +33,15 @@ class Member:
         """Those of the validation posters (n,), divided by its temperature."""
         return self.scored.logits["val"] / self.scored.rule.temperature
 
+    def about(self) -> dict[str, object]:
+        """Returns what the run of an ensemble says of it."""
+        return {
+            "run_id": self.record.run_id,
+            "variant": self.record.variant,
+            "seed": self.scored.config.seed,
+            "temperature": self.scored.rule.temperature,
+        }
+
     @property
     def label(self) -> str:
         """Name and id of its run, for people."""

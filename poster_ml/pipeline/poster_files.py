@@ -15,6 +15,7 @@ from poster_ml.data.images import SUFFIXES, is_image_name
 from poster_ml.errors import DatasetError, RequestError
 from poster_ml.files import printable
 from poster_ml.pipeline.prediction_files import COLUMNS
+from poster_ml.quiet import load_keras, quiet_libraries
 from poster_ml.serving.settings import METADATA_COLUMNS
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ def score_task(model_uri: str, here: bool) -> tuple[ScoreTask, dict[str, Any], l
 
     Raises: RegistryError, TrackingError.
     """
+    if here:
+        load_keras()  # first: the import below would do it loudly
     from poster_ml.serving.load import identify, load_poster_model, read_metadata
 
     load, paths = locate_model(model_uri, load_poster_model, here)
@@ -250,8 +253,6 @@ def open_model(model_uri: str, load: Callable[[str], T]) -> T:
 @lru_cache(maxsize=1)
 def _load_once(load: Callable[[str], T], model_uri: str, store: tuple[str, ...], model_id: str) -> T:
     """Loads a model on a worker, which keeps it: `model_id` tells a new one at the same place."""
-    from poster_ml.quiet import load_keras, quiet_libraries
-
     load_keras()
     quiet_libraries()
     if store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,16 +13,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from poster_ml.cluster import KILLED, Client, map_in_order
 from poster_ml.data.images import decode_poster
-from poster_ml.errors import RequestError
+from poster_ml.errors import DatasetError, RequestError
 from poster_ml.explain.activations import write_activation_grids
 from poster_ml.explain.faithfulness import draw_maps, probability_function
 from poster_ml.explain.maps import Explainer
 from poster_ml.explain.sheets import poster_caption, write_sheet
 from poster_ml.files import printable
-from poster_ml.pipeline.hidden_parts import Finder, hide_parts, part_finders
+from poster_ml.pipeline.hidden_parts import hide_parts, part_finders
 from poster_ml.pipeline.poster_files import ONE_AT_A_TIME
+from poster_ml.progress import progress
 from poster_ml.serving.settings import ServingSettings
+
+logger = logging.getLogger(__name__)
+
+CHECKED = 8  # files per task
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,14 @@ class PosterSheets:
     """The tasks of `poster-ml explain`, in this process or on a worker: posters are looked at, and drawn.
 
     Attributes:
-        load: gives the model and its settings. find: the finders of what is hidden, as of `part_finders`.
+        load: gives the model and its settings. what_if: what is hidden, names as of `part_finders`.
         layer: of the map, and the one drawn as a grid; empty: the model's own choice.
         folder: where the paths of posters start from.
         out: folder of the pictures, absolute.
     """
 
     load: Callable[[], tuple[Any, ServingSettings]]
-    find: Callable[[], dict[str, Finder]]
+    what_if: tuple[str, ...]
     layer: str
     folder: Path
     out: Path
@@ -70,7 +77,7 @@ class PosterSheets:
             for image, (_, folder) in zip(images, posters, strict=True):
                 written += write_activation_grids(model, image, self.out / folder, layers)
             names = [printable(path) for path, _ in posters]
-            hidden = hide_parts(predict, images, names, self.find())
+            hidden = hide_parts(predict, images, names, part_finders(self.what_if))
         return [str(path.relative_to(self.out)) for path in written], hidden
 
     def _explainer(self) -> Explainer:
@@ -83,10 +90,28 @@ def _explainer(model: Any, method: str, layer: str) -> Explainer:
     return Explainer(model, method=method, layer_name=layer)
 
 
-@lru_cache(maxsize=1)
-def worker_finders(names: tuple[str, ...]) -> dict[str, Finder]:
-    """Returns `part_finders` on a worker, which keeps their networks."""
-    return part_finders(names)
+def decodable(
+    client: Client | None, sheets: PosterSheets, files: Sequence[Path], named: Sequence[Path]
+) -> list[Path]:
+    """Returns the files that can be decoded; a warning names the others.
+
+    Args:
+        client: of a cluster that decodes; None: this process.
+        sheets: of the model.
+        files: to look at.
+        named: by the user: files, and folders that others of `files` were found in.
+
+    Raises: DatasetError where one of the others was named itself, not found in a folder, or none is left.
+    """
+    decoded = map_in_order(client or 1, sheets.check, progress(files, "decoding posters"), batch=CHECKED)
+    found = (reason for batch, reasons in decoded for reason in reasons or [KILLED] * len(batch))
+    broken = {path: reason for path, reason in zip(files, found, strict=True) if reason}
+    whole = [path for path in files if path not in broken]
+    for path, reason in broken.items():
+        if path in named or not whole:
+            raise DatasetError(f"{printable(path)}: {reason}; leave it out or give a whole image")
+        logger.warning(f"{printable(path)} is left out: {reason}")
+    return whole
 
 
 def read_poster(path: Path, settings: ServingSettings) -> tuple[np.ndarray, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from poster_ml.config import ExperimentConfig, from_mapping
 from poster_ml.data.folds import open_fold
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import DatasetError, TrackingError
-from poster_ml.evaluation.compare import ComparisonTable, compare
 from poster_ml.serving.settings import ServingSettings
 from poster_ml.tracking.runs import RunLogger, RunRecord, fetched, open_run
 
@@ -66,25 +65,6 @@ def logged_predictions(record: RunRecord, split: str) -> pd.DataFrame:
             f"run {record.run_id} ({record.name}) has no predictions of {split}: "
             f"call `poster-ml evaluate --run {record.run_id} --split {split}` first"
         ) from error
-
-
-def compare_runs(
-    runs: Mapping[str, Sequence[RunRecord]], confidence: float, not_compared: Collection[str] = ()
-) -> ComparisonTable:
-    """Compares settings on validation, each as the mean over its runs, by what these logged.
-
-    Args:
-        runs: of each setting.
-        confidence, not_compared: as of `evaluation.compare.compare`.
-
-    Raises: TrackingError for a run without predictions; EvaluationError where they don't fit.
-    """
-    return compare(
-        {name: [logged_predictions(run, "val") for run in own] for name, own in runs.items()},
-        threshold={name: [run.metrics["threshold"] for run in own] for name, own in runs.items()},
-        confidence=confidence,
-        not_compared=not_compared,
-    )
 
 
 def recorded_logits(

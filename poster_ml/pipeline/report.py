@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from poster_ml.config import ExperimentConfig, flatten
-from poster_ml.data.prepared import PreparedDataset
+from poster_ml.config import flatten
 from poster_ml.evaluation.appearance import feature_name
 from poster_ml.evaluation.findings import (
     SCORE_COLUMNS,
@@ -23,6 +22,7 @@ from poster_ml.evaluation.stats import Interval
 from poster_ml.files import write_text
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport
+from poster_ml.pipeline.task import Task
 from poster_ml.tracking.runs import git_commit
 
 # File and what it shows; names in braces are filled with the metric and its interval.
@@ -71,9 +71,7 @@ def write_report(
     folder: Path,
     run_id: str,
     evaluation: EvaluationReport,
-    config: ExperimentConfig,
-    dataset: PreparedDataset,
-    profile: str,
+    task: Task,
     trained_on: str = "",
 ) -> None:
     """Writes `report.html` and `model_card.md` into a folder that holds the run's artifacts.
@@ -82,12 +80,12 @@ def write_report(
         folder: with `curves/`, `evaluation/<split>/` and `explain/<split>/`.
         run_id: named in the facts.
         evaluation: of the split that the page reports.
-        config: the resolved configuration, listed on the page.
-        dataset: what was evaluated on.
-        profile: `demo` or `full`; a demo is called one in the subtitle.
-        trained_on: fingerprint of the dataset that the model was fitted on; empty: of `dataset`.
+        task: configuration, listed on the page; dataset that was evaluated on; the subtitle says
+            whether it is a demo.
+        trained_on: fingerprint of the dataset the model was fitted on; empty: that of `task`.
     """
-    result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], profile == "demo"
+    result, split, demo = evaluation.result, SPLIT_NAMES[evaluation.split], task.profile == "demo"
+    config, dataset = task.config, task.dataset
     findings, metrics, notes = finding_sentences(result), metric_rows(result), result.notes
     scores = score_rows(result)
     balance = dataset.manifest["class_balance"]["train"]

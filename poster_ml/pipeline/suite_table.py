@@ -13,7 +13,7 @@ from poster_ml.evaluation.compare import ComparisonTable, score_texts
 from poster_ml.evaluation.stats import with_interval
 from poster_ml.files import open_output_folder, write_text
 from poster_ml.models.catalogue import FAMILIES
-from poster_ml.pipeline.records import compare_runs
+from poster_ml.pipeline.comparison import compare_runs
 from poster_ml.tracking.runs import RunRecord
 
 # Train and validation accuracy as the study's README gives them.

@@ -63,25 +63,20 @@ def _target(override: str) -> str:
     return name.strip() if colon else ""
 
 
-def train_or_find(
-    task: Task, name: str, parent_run_id: str, train: Callable[..., TrainResult | RunLogger]
-) -> RunRecord:
+def train_or_find(task: Task, train: Callable[[Task], TrainResult | RunLogger]) -> RunRecord:
     """Trains a task, continues it with the settings that it was begun with, or finds that it is done.
 
     Args:
-        task: configuration, dataset and profile.
-        name: of a new run.
-        parent_run_id: the run it is shown under.
-        train: `commands.train.train_task`, or what takes its arguments.
+        task: with name and parent of a new run.
+        train: `commands.train.train_task` or `pipeline.folds.train_fold`.
     """
     mark = f"{identity(task.config, task.dataset)}-{task.config.train.epochs}"
     found = search_runs(f"tags.identity = '{mark}'", limit=1)
     if not found:
-        tags = {"identity": mark}
-        return find_run(train(task, name=name, parent_run_id=parent_run_id, tags=tags).run_id)
+        return find_run(train(dataclasses.replace(task, tags={"identity": mark})).run_id)
     (record,) = found
     done = record.status == "FINISHED"
-    logger.info(f"{name} {'is done' if done else 'continues'}: run {record.run_id}")
+    logger.info(f"{task.name} {'is done' if done else 'continues'}: run {record.run_id}")
     settings = flatten(task.config)
     kept = [
         f"{key}={value}"
@@ -90,11 +85,12 @@ def train_or_find(
     ]
     if kept:
         logger.warning(
-            f"{name} keeps the settings that it was begun with ({', '.join(kept)}); "
+            f"{task.name} keeps the settings that it was begun with ({', '.join(kept)}); "
             "`poster-ml evaluate --set` measures more"
         )
     if done:
         return record
     with suppress(TrackingError):  # it ended before it wrote its settings
         task = dataclasses.replace(task, config=recorded_config(record))
-    return find_run(train(task, run_id=record.run_id, name=name).run_id)
+    # It stays under the run that it was begun under.
+    return find_run(train(dataclasses.replace(task, run_id=record.run_id, parent_run_id=None)).run_id)

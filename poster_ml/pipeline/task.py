@@ -1,10 +1,10 @@
-"""What is trained on what: the dataset that was named, `data/prepared`, or the demo profile."""
+"""What is trained on what: a dataset that was named, `data/prepared`, or the demo; in which run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,25 @@ DEMO_SEED = 42
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on what.
+    """What is trained on what, and in which run.
 
     Args:
         config: the experiment, resolved.
         dataset: opened once and verified.
         profile: `full` or `demo`.
+        name: of a new run; empty: the variant.
+        run_id: a run to continue.
+        parent_run_id: the run it is shown under.
+        tags: more of them than `run_tags` gives every run.
     """
 
     config: ExperimentConfig
     dataset: PreparedDataset
     profile: str
+    name: str = ""
+    run_id: str | None = None
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve_task(
@@ -107,11 +115,12 @@ def run_tags(task: Task) -> dict[str, str]:
         "precision": config.train.precision,
         "split": str(dataset.manifest["options"]["split"]),
         "preprocess_run_id": find_dataset_run(dataset.fingerprint),
+        **task.tags,
     }
 
 
 def recorded_task(run_id: str, model: str = "", protocol: str = "") -> Task:
-    """Finds the configuration and data that a run was started with, to continue it.
+    """Finds the configuration and data that a run was started with, to continue it in that run.
 
     Args:
         run_id: of a training run that is not finished.
@@ -133,7 +142,7 @@ def recorded_task(run_id: str, model: str = "", protocol: str = "") -> Task:
         raise TrackingError(f"run {run_id} is not a training run: give the id of one that `train` started")
     config, dataset = recorded_config(record), recorded_dataset(record)
     dataset.verify()
-    return Task(config, dataset, record.tags.get("profile", "full"))
+    return Task(config, dataset, record.tags.get("profile", "full"), run_id=run_id)
 
 
 def demo_dataset(folder: Path) -> PreparedDataset:

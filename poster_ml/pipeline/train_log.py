@@ -1,4 +1,4 @@
-"""What a run logs of its training and its network, and the lock on its checkpoints."""
+"""The run of a training: locked against others, and what it logs of the task and the network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from poster_ml.errors import TrackingError
+from poster_ml.evaluation.baselines import majority_accuracy
+from poster_ml.evaluation.plots import draw_training_curves
 from poster_ml.evaluation.stats import with_interval
 from poster_ml.models.freezing import trainable_summary
 from poster_ml.pipeline.evaluate import ScoredModel
 from poster_ml.pipeline.features import WORKPLACE
 from poster_ml.pipeline.fit import FittedNetwork
-from poster_ml.pipeline.reference import make_reference
-from poster_ml.pipeline.task import Task
+from poster_ml.pipeline.task import Task, run_tags
 from poster_ml.serving.log import log_poster_model
 from poster_ml.serving.reference import Neighbours
 from poster_ml.tracking.runs import RunLogger, find_run, open_run
@@ -31,32 +32,27 @@ def checkpoint_folder(run_id: str) -> Path:
 
 
 @contextmanager
-def locked_run(
-    name: str, tags: Mapping[str, str], run_id: str | None = None, parent_run_id: str | None = None
-) -> Iterator[RunLogger]:
-    """Opens a run that no other process has until the block ends; its checkpoints go when it ends well.
+def training_run(task: Task) -> Iterator[RunLogger]:
+    """Opens the run of a task, which no other process has until the block ends, and logs the task.
 
-    Args, as of `open_run`: name and tags of the run; run_id of one to continue; parent_run_id.
+    The checkpoints of the run go when the block ends well.
 
     Raises: TrackingError where another process has the run, or has just finished it.
     """
+    name, run_id = task.name or task.config.variant, task.run_id
     with ExitStack() as held:
         if run_id is not None:  # before the run is touched: it may be alive in another process
             held.enter_context(run_lock(checkpoint_folder(run_id), ".run"))
             if find_run(run_id).status == "FINISHED":
                 raise TrackingError(f"run {run_id} was finished by another process just now: nothing to do")
-        with open_run(name, tags=tags, run_id=run_id, parent_run_id=parent_run_id) as run:
+        with open_run(name, tags=run_tags(task), run_id=run_id, parent_run_id=task.parent_run_id) as run:
             if run_id is None:
                 held.enter_context(run_lock(checkpoint_folder(run.run_id), ".run"))
+            run.log_config(task.config)
+            run.log_params({"data": str(task.dataset.folder)})
+            run.log_dataset(task.dataset, "training")
             yield run
         shutil.rmtree(checkpoint_folder(run.run_id), ignore_errors=True)
-
-
-def log_task(run: RunLogger, task: Task) -> None:
-    """Logs what is trained on what: parameters, `experiment.yaml`, the dataset."""
-    run.log_config(task.config)
-    run.log_params({"data": str(task.dataset.folder)})
-    run.log_dataset(task.dataset, "training")
 
 
 def log_fit(run: RunLogger, trained: FittedNetwork) -> None:
@@ -74,6 +70,17 @@ def log_fit(run: RunLogger, trained: FittedNetwork) -> None:
     )
 
 
+def draw_curves(fitted: FittedNetwork, folder: Path, title: str) -> None:
+    """Draws `curves/accuracy_loss.png`: the epochs, the kept one, and validation's majority."""
+    draw_training_curves(
+        folder / "curves" / "accuracy_loss.png",
+        fitted.fit.history,
+        best_epoch=fitted.fit.best_epoch,
+        majority_accuracy=majority_accuracy(fitted.validation.labels),
+        title=title,
+    )
+
+
 def log_network(run: RunLogger, scored: ScoredModel, neighbours: Neighbours | None) -> None:
     """Logs the model that is served, with its decision rule and its reference.
 
@@ -88,7 +95,7 @@ def log_network(run: RunLogger, scored: ScoredModel, neighbours: Neighbours | No
     log_poster_model(
         scored.model,
         size=dataset.size,
-        reference=make_reference(scored, neighbours),
+        reference=scored.reference(neighbours),
         fit=dataset.manifest["options"]["fit"],
         **asdict(scored.rule),
         variant=config.variant,

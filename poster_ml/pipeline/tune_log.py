@@ -1,17 +1,27 @@
-"""A study in MLflow: the parent run with its figures, and children whose states are made true."""
+"""A study and its run in MLflow: trials run, logged as children with true states, summed up."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
 import yaml
 
+from poster_ml.cluster import open_cluster
+from poster_ml.config import ExperimentConfig, experiment_path, load_experiment
+from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import mask_passwords
-from poster_ml.pipeline.tune_options import TuneOptions
+from poster_ml.pipeline.features import feature_cache_folder
+from poster_ml.pipeline.task import Task, run_tags
+from poster_ml.pipeline.tune_objective import TrainingObjective
+from poster_ml.pipeline.tune_options import TuneOptions, work_folder
 from poster_ml.search_space import SearchSpace
 from poster_ml.tracking.runs import RunLogger, RunRecord, open_run, search_runs
+from poster_ml.tracking.store import experiment_name, shared_uri, store_folder
 from poster_ml.tuning.results import (
     FAILED,
     FINISHED,
@@ -23,20 +33,23 @@ from poster_ml.tuning.results import (
     importances,
     trials_table,
 )
-from poster_ml.tuning.space import dimensions_of, overrides
+from poster_ml.tuning.search import Job, run_search
+from poster_ml.tuning.space import default_points, dimensions_of, overrides
 from poster_ml.tuning.study import OpenStudy
+from poster_ml.validation import assign
 
 STATUS = {FINISHED: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED", INTERRUPTED: "FAILED"}
 
 
-def open_study_run(
-    opened: OpenStudy, shared_tags: dict[str, str], space: SearchSpace, options: TuneOptions
-) -> AbstractContextManager[RunLogger]:
+@contextmanager
+def open_study_log(
+    opened: OpenStudy, task: Task, space: SearchSpace, options: TuneOptions
+) -> Iterator[StudyLog]:
     """Opens the run of a study: the one that it has, or a new one."""
     name, storage = opened.spec.name, mask_passwords(opened.spec.storage)
-    tags = shared_tags | {
+    shared = run_tags(task) | {"study": name}
+    tags = shared | {
         "kind": "study",
-        "study": name,
         "storage": storage,
         "engine": options.engine,
         "sampler": options.sampler,
@@ -47,7 +60,8 @@ def open_study_run(
     }
     found = search_runs(f"tags.kind = 'study' and tags.study = '{name}'")
     same = [run.run_id for run in found if run.tags.get("storage") == storage]
-    return open_run(f"study {name}", tags=tags, run_id=same[-1] if same else None)
+    with open_run(f"study {name}", tags=tags, run_id=same[-1] if same else None) as run:
+        yield StudyLog(run, opened, space, shared)
 
 
 def children(parent_run_id: str) -> list[RunRecord]:
@@ -57,11 +71,52 @@ def children(parent_run_id: str) -> list[RunRecord]:
 
 @dataclass(frozen=True)
 class StudyLog:
-    """Writes a study's progress to its run."""
+    """Runs a study's trials and logs its progress to its run; child runs get its `tags`, too."""
 
     run: RunLogger
     opened: OpenStudy
     space: SearchSpace
+    tags: dict[str, str]
+
+    def run_trials(self, config: ExperimentConfig, dataset: PreparedDataset, options: TuneOptions) -> None:
+        """Runs the trials that are missing: KerasTuner's in this process, Optuna's on a cluster.
+
+        Args:
+            config: the experiment as trials run it.
+            dataset: what they are trained on.
+            options: of the command.
+        """
+        opened = self.opened
+        folders = (work_folder(opened.spec.name), feature_cache_folder(), dataset.folder)
+        folder, cache, data = (path.resolve() for path in folders)
+        folder.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        environment = {
+            "POSTER_ML_CACHE": str(cache),
+            "KERAS_BACKEND": self.tags["backend"],
+            "TF_FORCE_GPU_ALLOW_GROWTH": os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "true"),
+        }
+        where = (shared_uri(), experiment_name())
+        own = default_points(
+            self.space, config, load_experiment(experiment_path(self.space.variant, "study"))
+        )
+        job = Job(
+            space=self.space,
+            objective=TrainingObjective(config, data, self.tags, self.run.run_id, *where, environment),
+            trials=options.trials,
+            folder=folder,
+            points=tuple(own) if options.own_settings else (),
+            deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
+            paths=(folder, cache, data, store_folder()),
+        )
+        if options.engine == "keras-tuner":
+            from poster_ml.tuning.keras_tuner_engine import run_keras_tuner
+
+            run_keras_tuner(job, opened, self.after_trial)
+            return
+        workers = min(options.workers, options.trials - opened.counted())
+        with open_cluster(workers, options.scheduler, dashboard=options.dashboard, paths=job.paths) as client:
+            run_search(job, opened, client, self.after_trial)
 
     def after_trial(self) -> None:
         """Logs the value of each counted trial and the best so far; steps are their order of ending."""
@@ -83,9 +138,11 @@ class StudyLog:
                 shares.to_csv(folder / "importance.csv", index_label="dimension")
             table.to_csv(folder / "trials.csv", index=False)
             for best in best_trials(table, 1):
-                text = yaml.safe_dump(nested(overrides(self.space, best)), sort_keys=False)
+                sections: dict[str, object] = {}
+                for key, value in overrides(self.space, best).items():
+                    assign(sections, key, value)
                 found = f"# Trial {best['number']}: validation AUC {best['val_auc']:.4f}"
-                text = f"{found} at the trials' fidelity\n{text}"
+                text = f"{found} at the trials' fidelity\n{yaml.safe_dump(sections, sort_keys=False)}"
                 (folder / "best_parameters.yaml").write_text(text, encoding="utf-8")
                 self.run.log_metrics({"best_trial": best["number"]})
         return table
@@ -115,15 +172,3 @@ def describe_best(table: pd.DataFrame, space: SearchSpace) -> str:
         )
         return f"best: trial {best['number']}, validation AUC {best['val_auc']:.4f} ({drawn}){failed}"
     return f"no trial finished{failed}"
-
-
-def nested(overrides: dict[str, object]) -> dict[str, object]:
-    """Turns dotted keys into sections, as an experiment file has them."""
-    nested: dict[str, object] = {}
-    for key, value in overrides.items():
-        *sections, last = key.split(".")
-        node = nested
-        for section in sections:
-            node = node.setdefault(section, {})  # type: ignore[assignment]
-        node[last] = list(value) if isinstance(value, tuple) else value
-    return nested

@@ -1,67 +1,24 @@
-"""One trial of a search: a cheap training, logged as a child run with its curves and its true state."""
+"""One trial of a search: a cheap training, logged as a child run with curves and its true state.
+
+Workers import this module, so it imports no Keras: the objective sets the command's backend first.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poster_ml.config import ExperimentConfig, experiment_path, load_experiment, replace
+from poster_ml.config import ExperimentConfig, replace
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.data.reading import Rows
 from poster_ml.errors import TuningError
-from poster_ml.pipeline.features import feature_cache_folder
-from poster_ml.pipeline.tune_options import TuneOptions, work_folder
 from poster_ml.quiet import load_keras, quiet_libraries
-from poster_ml.search_space import Fidelity, SearchSpace
+from poster_ml.search_space import Fidelity
 from poster_ml.tracking.runs import RunLogger, open_run, search_runs
-from poster_ml.tracking.store import experiment_name, shared_uri, store_folder, use_store
-from poster_ml.tuning.search import Job
-from poster_ml.tuning.space import default_points
-from poster_ml.tuning.trial import PrunedError, TrialContext
-
-
-def make_job(
-    config: ExperimentConfig,
-    dataset: PreparedDataset,
-    space: SearchSpace,
-    tags: dict[str, str],
-    parent_run_id: str,
-    options: TuneOptions,
-) -> Job:
-    """Returns the search of a study as workers in any folder can run it.
-
-    Args:
-        config: the experiment as trials run it.
-        dataset: what they are trained on.
-        space: what is searched.
-        tags: of every child run; `study` is the study's name.
-        parent_run_id: of the study's run.
-        options: of the command.
-    """
-    folder, cache, data = (
-        path.resolve() for path in (work_folder(tags["study"]), feature_cache_folder(), dataset.folder)
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "POSTER_ML_CACHE": str(cache),
-        "KERAS_BACKEND": tags["backend"],
-        "TF_FORCE_GPU_ALLOW_GROWTH": os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "true"),
-    }
-    where = (shared_uri(), experiment_name())
-    own = default_points(space, config, load_experiment(experiment_path(space.variant, "study")))
-    return Job(
-        space=space,
-        objective=TrainingObjective(config, data, tags, parent_run_id, *where, environment),
-        trials=options.trials,
-        folder=folder,
-        points=tuple(own) if options.own_settings else (),
-        deadline=time.time() + 60 * options.timeout if options.timeout else 0.0,
-        paths=(folder, cache, data, store_folder()),
-    )
+from poster_ml.tracking.store import use_store
+from poster_ml.tuning.trial import TrialContext
 
 
 def trial_config(config: ExperimentConfig, fidelity: Fidelity) -> ExperimentConfig:
@@ -107,8 +64,8 @@ class TrainingObjective:
     experiment: str
     environment: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, trial: TrialContext) -> float:
-        """Returns the validation AUC of the kept epoch. Raises PrunedError where the pruner says so."""
+    def __call__(self, trial: TrialContext) -> float | None:
+        """Returns the validation AUC of the kept epoch, None where the trial was pruned."""
         os.environ.update(self.environment)
         use_store(self.store, self.experiment)
         config = replace(self.config, **{**trial.overrides, "seed": trial.seed})
@@ -126,13 +83,10 @@ class TrainingObjective:
             system_metrics=False,
         ) as run:
             run.log_config(config)
-            value = self._train(trial, config, run)
-        if value is None:
-            raise PrunedError
-        return value
+            return self._train(trial, config, run)
 
     def _train(self, trial: TrialContext, config: ExperimentConfig, run: RunLogger) -> float | None:
-        """Trains and logs; None where the trial was pruned."""
+        """Trains and logs."""
         quiet_libraries()  # a worker is a process of its own
         load_keras()
         import keras

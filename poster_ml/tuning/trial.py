@@ -18,10 +18,6 @@ from poster_ml.errors import PosterMLError, TuningError
 _ONE_AT_A_TIME = threading.Lock()  # in one worker process: Keras has global state
 
 
-class PrunedError(Exception):
-    """Raised by an objective that stops because `TrialContext.report` said so."""
-
-
 class TrialLostError(Exception):
     """Raised by `TrialContext.report` where the command is gone; an objective lets it through."""
 
@@ -36,7 +32,7 @@ class TrialContext:
         seed: of this trial.
         folder: for checkpoints. It exists, and nobody else works in it.
         report: takes the epochs done (1, 2, ...) and the validation AUC; returns whether to stop:
-            then raise `PrunedError`.
+            then return None.
     """
 
     number: int
@@ -46,9 +42,9 @@ class TrialContext:
     report: Callable[[int, float], bool]
 
 
-# Trains one candidate and returns its validation AUC, higher is better; raises `PrunedError` to stop
-# early, and any other error fails the trial. It must be picklable: workers are other processes.
-Objective = Callable[[TrialContext], float]
+# Trains a candidate and returns its validation AUC, higher is better, None where it stopped early;
+# an error fails the trial. It must be picklable: workers are other processes.
+Objective = Callable[[TrialContext], float | None]
 
 
 def run_trial(
@@ -74,11 +70,9 @@ def run_trial(
 def run_objective(objective: Objective, context: TrialContext) -> dict[str, Any]:
     """Runs one trial here; returns its `value`, or its `error`, or neither where it was pruned."""
     try:
-        value = float(objective(context))
-        if not math.isfinite(value):
+        value = objective(context)
+        if value is not None and not math.isfinite(value):
             raise TuningError(f"the objective returned {value}")
-    except PrunedError:
-        return {}
     except TrialLostError:
         raise
     except PosterMLError as error:  # the user's mistake: it says all
@@ -87,4 +81,4 @@ def run_objective(objective: Objective, context: TrialContext) -> dict[str, Any]
         (*_, frame) = traceback.extract_tb(error.__traceback__)
         where = f"(at {Path(frame.filename).name}:{frame.lineno})"
         return {"error": " ".join(f"{type(error).__name__}: {error} {where}".split())[:2000]}
-    return {"value": value}
+    return {} if value is None else {"value": float(value)}

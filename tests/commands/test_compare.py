@@ -7,9 +7,10 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from poster_ml.commands.compare import group_by_setting, run_compare
+from poster_ml.commands.compare import run_compare
 from poster_ml.errors import EvaluationError, TrackingError
 from poster_ml.evaluation.compare import score_texts
+from poster_ml.pipeline.comparison import group_by_setting
 from poster_ml.tracking.runs import RunRecord
 from tests.commands.datasets import predictions
 from tests.refusals import refusal

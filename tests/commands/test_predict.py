@@ -219,7 +219,7 @@ def test_folders_are_walked_once(tmp_path):
 
 
 def test_every_mistake_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr("poster_ml.commands.predict.load_keras", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr("poster_ml.pipeline.poster_files.load_keras", lambda: pytest.fail("loaded"))
     empty, folder = tmp_path / "empty", fill(tmp_path / "in", 1)
     empty.mkdir()
     missing, folder_csv = tmp_path / "no.jpg", tmp_path / "in.csv"

@@ -11,7 +11,7 @@ import pytest
 from poster_ml.commands.suite import run_suite
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.errors import ConfigError
-from poster_ml.pipeline import records
+from poster_ml.pipeline import comparison
 from poster_ml.pipeline.suite_table import build_table
 from poster_ml.pipeline.suite_tasks import overrides_of, suite_tasks
 from poster_ml.tracking.runs import RunLogger, RunRecord, find_run, search_runs
@@ -64,7 +64,7 @@ def test_the_table_has_a_row_per_variant_and_keeps_random_weights_out(monkeypatc
         assert split == "val"
         return predictions(labels, run.metrics["strength"], int(run.params["seed"]))
 
-    monkeypatch.setattr(records, "logged_predictions", logged)
+    monkeypatch.setattr(comparison, "logged_predictions", logged)
     runs = {
         "basic_cnn": [record("basic_cnn", "none", 0.1, seed) for seed in (1, 2, 3)],
         "vgg16": [record("vgg16", "none", 2.0, 4)],

@@ -3,6 +3,7 @@
 import inspect
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -25,7 +26,7 @@ from tests.commands.datasets import changed_copy
 from tests.tiny import tiny_config
 
 STEPS = (
-    "locked_run", "log_task", "fit_model", "fit_decision_rule", "evaluate_split", "explain_split",
+    "training_run", "fit_model", "fit_decision_rule", "evaluate_split", "explain_split",
     "log_network", "write_report",
 )  # fmt: skip
 
@@ -285,7 +286,7 @@ def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
     def try_to_take():
         (before,) = search_runs()
         with pytest.raises(TrackingError, match=r"another process trains into .* now: wait for it to end"):
-            train_task(task, run_id=before.run_id, name="thief")
+            train_task(replace(task, run_id=before.run_id, name="thief"))
         after = find_run(before.run_id)
         assert (after.status, after.tags) == ("RUNNING", before.tags)
         seen.append(before.run_id)
@@ -299,7 +300,7 @@ def test_a_second_process_leaves_a_run_that_is_alive_alone(task, monkeypatch):
     result = train_task(task)
     assert seen == [result.run_id] * 2
     with pytest.raises(TrackingError, match="was finished by another process just now: nothing to do"):
-        train_task(task, run_id=result.run_id)
+        train_task(replace(task, run_id=result.run_id))
     record = find_run(result.run_id)
     assert (record.status, record.name) == ("FINISHED", task.config.variant)
     assert "error" not in record.tags

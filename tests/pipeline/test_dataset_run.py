@@ -10,16 +10,17 @@ from poster_ml.tracking.runs import find_run
 def test_a_dataset_gets_one_run_with_itself_as_input_that_exploration_completes(tiny_dataset, mlflow_place):
     dataset = PreparedDataset.open(tiny_dataset)
     assert find_dataset_run(dataset.fingerprint) == ""
-    run_id = log_dataset_run(dataset, {"size": 40, "split": "stratified"})
+    run_id = log_dataset_run(dataset)
     run = mlflow.MlflowClient().get_run(run_id)
-    assert run.data.params == {"size": "40", "split": "stratified"}
+    made = {**dataset.manifest["options"], **dataset.manifest["source"]}
+    assert run.data.params == {name: str(value) for name, value in made.items()}
     assert run.data.metrics["train_posters"] == len(dataset.indices("train"))
     assert run.data.metrics["rows_accepted"] == 160
     assert run.inputs.dataset_inputs[0].dataset.digest == dataset.fingerprint[:32]
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
     assert {"manifest.json", "rejected.csv"} <= names
     assert "images.npy" not in names
-    assert log_dataset_run(dataset, {}) == run_id
+    assert log_dataset_run(dataset) == run_id
     assert find_dataset_run(dataset.fingerprint) == run_id
     assert find_dataset_run("0" * 64) == ""
     file = mlflow_place / "decades.png"

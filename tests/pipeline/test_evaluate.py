@@ -19,6 +19,7 @@ from poster_ml.figures import new_figure, save_figure
 from poster_ml.pipeline.diagnostics import Diagnostics
 from poster_ml.pipeline.evaluate import EvaluationReport, fit_decision_rule
 from poster_ml.pipeline.report import write_report
+from poster_ml.pipeline.task import Task
 from poster_ml.serving.pyfunc import PosterModel
 from poster_ml.serving.settings import ServingSettings, read_settings
 
@@ -129,7 +130,7 @@ def written(evaluation, folder, *changes) -> tuple[str, str]:
     explained = folder / "explain" / evaluation.split
     explained.mkdir(parents=True, exist_ok=True)
     save_figure(new_figure()[0], explained / "shortcuts.png")
-    write_report(folder, "abc", evaluation, ExperimentConfig(), DATASET, "full", *changes)
+    write_report(folder, "abc", evaluation, Task(ExperimentConfig(), DATASET, "full"), *changes)
     return (folder / "report.html").read_text(), (folder / "model_card.md").read_text()
 
 

@@ -8,9 +8,9 @@ import pytest
 from poster_ml.data.prepared import PreparedDataset
 from poster_ml.explain.likeness import PooledFeatures
 from poster_ml.models.freezing import split_at
-from poster_ml.pipeline import reference
+from poster_ml.pipeline import neighbours as module
 from poster_ml.pipeline.fit import TrainedModel, build_network
-from poster_ml.pipeline.reference import training_neighbours
+from poster_ml.pipeline.neighbours import training_neighbours
 from poster_ml.training.batches import Samples
 from tests.tiny import tiny_config
 
@@ -40,8 +40,8 @@ def test_features_that_were_fitted_on_are_taken_and_no_frozen_layer_runs_again(
         assert images is kept, "a second pass"
         return computed(model, images, rows)
 
-    computed = reference._computed
-    monkeypatch.setattr(reference, "_computed", above_only)
+    computed = module._computed
+    monkeypatch.setattr(module, "_computed", above_only)
     caplog.set_level("INFO")
     neighbours = training_neighbours(trained, config, dataset)
     assert (neighbours is not None) == found

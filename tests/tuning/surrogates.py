@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from poster_ml.seeding import generator
-from poster_ml.tuning.trial import PrunedError, TrialContext
+from poster_ml.tuning.trial import TrialContext
 
 BEST_AUC = 0.70
 OPTIMUM = {"model.dropout": 0.25, "model.unfreeze": 4, "augment.strength": 0.4, "train.learning_rate": 3e-4}
@@ -72,7 +72,7 @@ class SurrogateObjective:
     ledger: Path | None = None
     broken: bool = False
 
-    def __call__(self, trial: TrialContext) -> float:
+    def __call__(self, trial: TrialContext) -> float | None:
         """Returns the best AUC of the curve."""
         self._write(f"begin {trial.number}")
         if self.broken:
@@ -88,7 +88,7 @@ class SurrogateObjective:
             best = max(best, value)
             if trial.report(epoch, value):
                 self._write(f"prune {trial.number}")
-                raise PrunedError
+                return None
         self._write(f"end {trial.number}")
         return best
 

@@ -160,7 +160,7 @@ def test_designs_come_in_order_and_go_home_as_a_table_and_as_a_page(visit, serve
     page = visit()
     files = {f"design <{seed}>.jpg": picture(seed) for seed in (6, 7, 8)}
     upload(page, "Compare", *list(files.items())[:1])
-    page.get_by_text("drop at least one more").wait_for()
+    page.get_by_text("add at least one more").wait_for()
     upload(page, "Compare", *list(files.items())[1:])
     page.locator(".pm-designs li").nth(2).wait_for()
     rows = served.service.ask(Question(list(files.values()), params={"rank": True}))

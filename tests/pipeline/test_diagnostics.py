@@ -97,9 +97,13 @@ def test_the_planted_claims_are_found_in_the_truth_and_in_a_model_that_knows_the
     assert (folder / "appearance.png").stat().st_size > 5000
 
 
-def test_what_was_drawn_is_hidden_too_each_with_a_control(complete):
-    diagnostics, folder = complete
-    table = pd.read_csv(folder / "shortcuts.csv")
+def test_what_was_drawn_is_hidden_too_each_with_a_control(dataset, network, tmp_path):
+    knowing = subject_of(dataset, network)
+    seen = knowing.predict(knowing.images(np.arange(len(knowing.rows))))
+    diagnostics = run_diagnostics(
+        dataclasses.replace(knowing, probabilities=seen), CONFIG, tmp_path, complete=True
+    )
+    table = pd.read_csv(tmp_path / "shortcuts.csv")
     expected = ["none", "blur", "greyscale", "mirror", "border masked", "centre masked"]
     expected += ["title masked", "title control", "figures masked", "figures control"]
     assert table["perturbation"].tolist() == expected

@@ -5,8 +5,8 @@ Command: python benchmarks/engines.py [--size 224] [--batch 16] [--rounds 5] [--
 Every engine is a process of its own with the same random weights and pixels; they take turns, the median
 round counts, and the features must agree with TensorFlow's to 1e-4 of their largest value. Engines that are
 not installed are left out (`pip install jax torch onnx onnxruntime openvino`). `--isa AVX2` keeps oneDNN,
-XLA and PyTorch's own kernels to the instructions of an ordinary laptop, whatever the processor has; OpenVINO
-and ONNX Runtime know no such switch.
+XLA and PyTorch to the instructions of an ordinary laptop, whatever the processor has; ONNX Runtime has no
+such switch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENGINES: dict[str, dict[str, str]] = {
     "tensorflow": {},
     "tensorflow, XLA": {},
     "tensorflow without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
-    "tensorflow, one thread pool": {"TF_NUM_INTEROP_THREADS": "1", "OMP_PROC_BIND": "true"},
+    "tensorflow, one thread pool": {"TF_NUM_INTEROP_THREADS": "1"},
     "jax": {"KERAS_BACKEND": "jax"},
     "torch": {},
     "torch, channels_last": {},
@@ -109,7 +109,7 @@ def exported_engine(name: str, batch: int, size: int) -> Forward:
         compiled = openvino.compile_model(
             openvino.convert_model(torch_network(), example_input=example),
             "CPU",
-            {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"},
+            {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
         )
         return lambda images: compiled(images.transpose(0, 3, 1, 2))[0].transpose(0, 2, 3, 1)
     import onnxruntime
